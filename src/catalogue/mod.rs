@@ -1,0 +1,262 @@
+//! What the crate can compute element by element: the table of activations, their parameters,
+//! and their formulas over real numbers. Nothing here knows of a GPU.
+
+mod real;
+mod table;
+
+pub(crate) use real::{Dual, Real};
+pub use table::{Activation, MAX_PARAMETERS};
+pub(crate) use table::{Formula, Visitor};
+
+use crate::error::{Error, Result};
+use std::fmt;
+use std::str::FromStr;
+
+/// A row of the catalogue, without its formulas' code.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Info {
+    /// The name: PyTorch's functional name where it has one.
+    pub name: &'static str,
+    /// Names that other frameworks use for the same function.
+    pub aliases: &'static [&'static str],
+    /// Parameters in the order in which they are packed.
+    pub parameters: &'static [Parameter],
+    /// One sentence on what it is.
+    pub summary: &'static str,
+    /// f(x) as text.
+    pub formula: &'static str,
+    /// f'(x) as text.
+    pub derivative: &'static str,
+    /// The paper or the framework that the definition is from.
+    pub source: &'static str,
+    /// How far a result may be from the correctly rounded one.
+    pub bounds: Bounds,
+}
+
+/// A parameter of an activation.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Parameter {
+    /// Its name, as frameworks spell it.
+    pub name: &'static str,
+    /// The value where none is given.
+    pub default: f32,
+    /// The values that are defined.
+    pub range: Range,
+}
+
+/// The values that a parameter may take: the widest set on which the function is defined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Range {
+    /// Any finite number.
+    Finite,
+    /// Any finite number but 0.
+    NonZero,
+    /// A finite number that is 0 or more.
+    NonNegative,
+    /// Anything but NaN, infinities included.
+    NotNan,
+    /// Anything but NaN that is not below the parameter before it.
+    NotBelowPrevious,
+}
+
+impl Range {
+    fn contains(self, value: f32, previous: f32) -> bool {
+        match self {
+            Self::Finite => value.is_finite(),
+            Self::NonZero => value.is_finite() && value != 0.0,
+            Self::NonNegative => value.is_finite() && value >= 0.0,
+            Self::NotNan => !value.is_nan(),
+            Self::NotBelowPrevious => value >= previous,
+        }
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finite => "a finite number",
+            Self::NonZero => "a finite number other than 0",
+            Self::NonNegative => "a finite number, 0 or more",
+            Self::NotNan => "a number or an infinity, not NaN",
+            Self::NotBelowPrevious => "a number that is not below the parameter before it",
+        })
+    }
+}
+
+/// The largest error of a row, in units in the last place (ULP) of the correctly rounded f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Bounds {
+    /// For f(x).
+    pub forward: u32,
+    /// For f'(x); near a sign change, in ULP of the largest term.
+    pub backward: u32,
+}
+
+impl Bounds {
+    /// What every row keeps unless `docs/accuracy.md` says why it cannot.
+    pub const CONTRACT: Self = Self {
+        forward: 2,
+        backward: 4,
+    };
+}
+
+impl Activation {
+    /// This activation with some parameters set, by name; the rest keep their defaults.
+    ///
+    /// ```
+    /// use wgpu_activations::Activation;
+    /// let leaky = Activation::LeakyRelu.with([("negative_slope", 0.2)])?;
+    /// assert_eq!(leaky.parameters(), [0.2]);
+    /// # Ok::<(), wgpu_activations::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::UnknownParameter`] and [`Error::ParameterOutOfRange`].
+    pub fn with<'a>(
+        self,
+        parameters: impl IntoIterator<Item = (&'a str, f32)>,
+    ) -> Result<Elementwise> {
+        let info = self.info();
+        let mut values = Elementwise::from(self).values;
+        for (name, value) in parameters {
+            let known = info.parameters.iter().position(|p| p.name == name);
+            let Some(index) = known else {
+                return Err(Error::UnknownParameter {
+                    function: info.name,
+                    name: name.to_owned(),
+                    known: info.parameters.iter().map(|p| p.name).collect(),
+                });
+            };
+            values[index] = value;
+        }
+        for (index, parameter) in info.parameters.iter().enumerate() {
+            let previous = values[index.saturating_sub(1)];
+            if !parameter.range.contains(values[index], previous) {
+                return Err(Error::ParameterOutOfRange {
+                    function: info.name,
+                    parameter: parameter.name,
+                    value: values[index],
+                    range: parameter.range,
+                });
+            }
+        }
+        Ok(Elementwise {
+            activation: self,
+            values,
+        })
+    }
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.info().name)
+    }
+}
+
+impl FromStr for Activation {
+    type Err = Error;
+
+    /// Finds an activation by its name or an alias; case and `-` for `_` do not matter.
+    fn from_str(name: &str) -> Result<Self> {
+        let wanted = name.to_lowercase().replace('-', "_");
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|a| a.info().name == wanted || a.info().aliases.contains(&wanted.as_str()))
+            .ok_or_else(|| Error::unknown_function(name))
+    }
+}
+
+/// An activation with its parameters: what the element-wise calls take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Elementwise {
+    activation: Activation,
+    values: [f32; MAX_PARAMETERS],
+}
+
+impl Elementwise {
+    /// The activation.
+    pub fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// The parameters' values in the row's order.
+    pub fn parameters(&self) -> &[f32] {
+        &self.values[..self.activation.info().parameters.len()]
+    }
+
+    /// The values padded with zeros to the length that uniforms have.
+    pub(crate) fn packed(&self) -> [f32; MAX_PARAMETERS] {
+        self.values
+    }
+}
+
+impl From<Activation> for Elementwise {
+    fn from(activation: Activation) -> Self {
+        let mut values = [0.0; MAX_PARAMETERS];
+        for (value, parameter) in values.iter_mut().zip(activation.info().parameters) {
+            *value = parameter.default;
+        }
+        Self { activation, values }
+    }
+}
+
+impl fmt::Display for Elementwise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = self.activation.info();
+        f.write_str(info.name)?;
+        for (i, (parameter, value)) in info.parameters.iter().zip(self.values).enumerate() {
+            let separator = if i == 0 { "(" } else { ", " };
+            write!(f, "{separator}{}={value}", parameter.name)?;
+        }
+        if info.parameters.is_empty() {
+            Ok(())
+        } else {
+            f.write_str(")")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_and_aliases_are_unique() {
+        let mut seen = HashSet::new();
+        for activation in Activation::ALL {
+            let info = activation.info();
+            for name in std::iter::once(&info.name).chain(info.aliases) {
+                assert!(seen.insert(*name), "{name} stands for two functions");
+                assert_eq!(name.parse::<Activation>().unwrap(), *activation);
+            }
+            assert!(info.parameters.len() <= MAX_PARAMETERS);
+        }
+        assert!(seen.len() > 60);
+    }
+
+    #[test]
+    fn defaults_are_in_range() {
+        for activation in Activation::ALL {
+            activation.with([]).unwrap();
+        }
+    }
+
+    #[test]
+    fn parameters_are_checked() {
+        let unknown = Activation::Elu.with([("slope", 1.0)]).unwrap_err();
+        assert!(unknown.to_string().contains("alpha"), "{unknown}");
+        let out = Activation::Celu.with([("alpha", 0.0)]).unwrap_err();
+        assert!(out.to_string().contains("alpha"), "{out}");
+        assert!(Activation::Hardtanh.with([("min_val", 2.0)]).is_err());
+        let moved = Activation::Hardtanh.with([("min_val", 2.0), ("max_val", 3.0)]);
+        assert_eq!(moved.unwrap().parameters(), [2.0, 3.0]);
+        assert!(Activation::Clamp.with([("min", f32::NAN)]).is_err());
+        assert!("no_such_function".parse::<Activation>().is_err());
+    }
+}

@@ -1,0 +1,127 @@
+//! The CPU backend: the same operations, the same accuracy contract, no adapter.
+
+use crate::axis::{AxisFunction, AxisShape};
+use crate::catalogue::Elementwise;
+use crate::error::{Error, Result};
+use crate::reference;
+
+/// The CPU backend. Cheap to make and to clone; its threads are rayon's global pool.
+#[derive(Clone, Debug, Default)]
+pub struct Cpu {}
+
+impl Cpu {
+    /// The backend; it is always there.
+    pub fn new() -> Self {
+        Self {}
+    }
+
+    /// y = f(x), for x and y of the same length.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`].
+    pub fn apply_into(&self, f: impl Into<Elementwise>, x: &[f32], y: &mut [f32]) -> Result<()> {
+        same_length("the output", x.len(), y.len())?;
+        let f = f.into();
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = reference::forward(&f, x.into()) as f32;
+        }
+        Ok(())
+    }
+
+    /// x = f(x).
+    ///
+    /// # Errors
+    /// None today; the signature is that of the other backends.
+    pub fn apply_in_place(&self, f: impl Into<Elementwise>, x: &mut [f32]) -> Result<()> {
+        let f = f.into();
+        for x in x {
+            *x = reference::forward(&f, (*x).into()) as f32;
+        }
+        Ok(())
+    }
+
+    /// dx = dy · f'(x).
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`].
+    pub fn grad_into(
+        &self,
+        f: impl Into<Elementwise>,
+        x: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+    ) -> Result<()> {
+        same_length("the upstream gradient", x.len(), dy.len())?;
+        same_length("the output", x.len(), dx.len())?;
+        let f = f.into();
+        for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
+            *dx = (reference::backward(&f, x.into()) * f64::from(dy)) as f32;
+        }
+        Ok(())
+    }
+
+    /// y = function of each row of x along `axis`.
+    ///
+    /// # Errors
+    /// [`Error::AxisOutOfRange`], [`Error::LengthMismatch`].
+    pub fn apply_axis_into(
+        &self,
+        function: AxisFunction,
+        x: &[f32],
+        shape: &[usize],
+        axis: isize,
+        y: &mut [f32],
+    ) -> Result<()> {
+        let shape = AxisShape::new(shape, axis)?;
+        same_length("the input", shape.elements(), x.len())?;
+        same_length("the output", shape.output_elements(function), y.len())?;
+        for (y, want) in y
+            .iter_mut()
+            .zip(reference::axis_forward(function, x, &shape))
+        {
+            *y = want as f32;
+        }
+        Ok(())
+    }
+
+    /// dx = the gradient of `function` by x along `axis` for the upstream gradient dy.
+    ///
+    /// # Errors
+    /// [`Error::AxisOutOfRange`], [`Error::LengthMismatch`].
+    pub fn grad_axis_into(
+        &self,
+        function: AxisFunction,
+        x: &[f32],
+        dy: &[f32],
+        shape: &[usize],
+        axis: isize,
+        dx: &mut [f32],
+    ) -> Result<()> {
+        let shape = AxisShape::new(shape, axis)?;
+        same_length("the input", shape.elements(), x.len())?;
+        same_length(
+            "the upstream gradient",
+            shape.output_elements(function),
+            dy.len(),
+        )?;
+        same_length("the output", x.len(), dx.len())?;
+        let (want, _) = reference::axis_backward(function, x, dy, &shape);
+        for (dx, want) in dx.iter_mut().zip(want) {
+            *dx = want as f32;
+        }
+        Ok(())
+    }
+}
+
+/// An error where `got` elements are not as many as `expected`.
+pub(crate) fn same_length(what: &'static str, expected: usize, got: usize) -> Result<()> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(Error::LengthMismatch {
+            what,
+            expected,
+            got,
+        })
+    }
+}

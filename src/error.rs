@@ -1,0 +1,244 @@
+//! Every way in which a call can fail, as a value that says what happened and what to change.
+
+use crate::catalogue::{Activation, Range};
+
+/// The result of a call of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong, and what would help.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No GPU adapter answers; the CPU backend needs none.
+    #[error(
+        "no GPU adapter: {reason}; use the CPU backend, or install a Vulkan driver (Mesa's lavapipe runs on any CPU)"
+    )]
+    NoAdapter {
+        /// What was looked for.
+        reason: String,
+    },
+    /// An adapter was asked for by a name or an index that none has.
+    #[error("no adapter matches '{wanted}'; there are: {}", list(.available))]
+    UnknownAdapter {
+        /// The name or index as given.
+        wanted: String,
+        /// The adapters that are there.
+        available: Vec<String>,
+    },
+    /// The adapter would not open a device.
+    #[error("the adapter '{adapter}' gave no device: {reason}")]
+    DeviceRequest {
+        /// The adapter's name.
+        adapter: String,
+        /// The driver's words.
+        reason: String,
+    },
+    /// A name that the catalogue does not have.
+    #[error("no function is called '{name}'{}", did_you_mean(.similar))]
+    UnknownFunction {
+        /// The name as given.
+        name: String,
+        /// Catalogue names that look like it.
+        similar: Vec<&'static str>,
+    },
+    /// A parameter that the function does not have.
+    #[error("{function} has no parameter '{name}'; {}", known_parameters(.known))]
+    UnknownParameter {
+        /// The function.
+        function: &'static str,
+        /// The parameter as given.
+        name: String,
+        /// The parameters that it has.
+        known: Vec<&'static str>,
+    },
+    /// A parameter's value for which the function is not defined.
+    #[error("{function}: parameter {parameter} = {value} must be {range}")]
+    ParameterOutOfRange {
+        /// The function.
+        function: &'static str,
+        /// The parameter.
+        parameter: &'static str,
+        /// The value as given.
+        value: f32,
+        /// The values that it may take.
+        range: Range,
+    },
+    /// Two things that must have the same number of elements do not.
+    #[error("{what} has {got} elements where {expected} are expected")]
+    LengthMismatch {
+        /// The argument that is off.
+        what: &'static str,
+        /// The elements that it must have.
+        expected: usize,
+        /// The elements that it has.
+        got: usize,
+    },
+    /// Two shapes that must be the same are not.
+    #[error("{what} has shape {got:?} where {expected:?} is expected")]
+    ShapeMismatch {
+        /// The argument that is off.
+        what: &'static str,
+        /// The shape that it must have.
+        expected: Vec<usize>,
+        /// The shape that it has.
+        got: Vec<usize>,
+    },
+    /// The product of a shape's dimensions does not fit the address space.
+    #[error("the shape {shape:?} has more elements than can be addressed")]
+    ShapeTooLarge {
+        /// The shape.
+        shape: Vec<usize>,
+    },
+    /// An axis that the shape does not have.
+    #[error("axis {axis} is out of range for an array of rank {rank}{}", axis_range(*.rank))]
+    AxisOutOfRange {
+        /// The axis as given.
+        axis: isize,
+        /// The number of axes.
+        rank: usize,
+    },
+    /// A buffer lacks a usage flag.
+    #[error("the {what} buffer needs the usage {needed:?}, it has {got:?}")]
+    BufferUsage {
+        /// The argument's role.
+        what: &'static str,
+        /// The flag that is needed.
+        needed: wgpu::BufferUsages,
+        /// The flags that it has.
+        got: wgpu::BufferUsages,
+    },
+    /// A buffer range is smaller than the operation's array.
+    #[error("the {what} range holds {got} bytes where {needed} are needed")]
+    BufferTooSmall {
+        /// The argument's role.
+        what: &'static str,
+        /// Bytes needed.
+        needed: u64,
+        /// Bytes there.
+        got: u64,
+    },
+    /// A buffer range does not begin or end where the device can bind it.
+    #[error(
+        "the {what} range has its {edge} at byte {value}, which is not a multiple of {alignment}"
+    )]
+    BufferMisaligned {
+        /// The argument's role.
+        what: &'static str,
+        /// `offset` or `size`.
+        edge: &'static str,
+        /// Where it is.
+        value: u64,
+        /// What it must be a multiple of.
+        alignment: u64,
+    },
+    /// Two ranges of one buffer overlap; the in-place calls are for that.
+    #[error(
+        "the {first} and {second} ranges overlap in one buffer; use the in-place call, or separate them"
+    )]
+    BufferOverlap {
+        /// One argument's role.
+        first: &'static str,
+        /// The other's.
+        second: &'static str,
+    },
+    /// More memory than the device gives.
+    #[error("the device has no room for {bytes} bytes ({reason})")]
+    OutOfMemory {
+        /// Bytes asked for.
+        bytes: u64,
+        /// The limit or the driver's words.
+        reason: String,
+    },
+    /// The device is gone: unplugged, reset or destroyed. A new `Gpu` is needed.
+    #[error("the GPU device was lost ({reason}); open a new one")]
+    DeviceLost {
+        /// The driver's words.
+        reason: String,
+    },
+    /// The device reported an error of its own.
+    #[error("the GPU reported an error: {message}")]
+    Device {
+        /// The driver's words.
+        message: String,
+    },
+    /// A tensor was read before the batch that computes it was submitted.
+    #[error("the tensor's batch has not been submitted yet; call `submit` on it before reading")]
+    NotSubmitted,
+    /// A tensor of one device was handed to another.
+    #[error("the {what} tensor lives on another device")]
+    ForeignTensor {
+        /// The argument's role.
+        what: &'static str,
+    },
+}
+
+impl Error {
+    pub(crate) fn unknown_function(name: &str) -> Self {
+        let wanted = name.to_lowercase();
+        let softmaxes = crate::axis::AxisFunction::ALL.iter().map(|f| f.name());
+        let similar = Activation::ALL
+            .iter()
+            .map(|a| a.info().name)
+            .chain(softmaxes)
+            .filter(|known| looks_like(known, &wanted))
+            .collect();
+        Self::UnknownFunction {
+            name: name.to_owned(),
+            similar,
+        }
+    }
+}
+
+/// Whether one name contains the other or they differ in at most two letters.
+fn looks_like(known: &str, wanted: &str) -> bool {
+    let contains = wanted.len() > 2 && (known.contains(wanted) || wanted.contains(known));
+    contains || edit_distance(known, wanted) <= 2
+}
+
+/// Levenshtein's distance (1966), a row at a time.
+fn edit_distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(ca != *cb);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+fn list(items: &[String]) -> String {
+    if items.is_empty() {
+        "none".to_owned()
+    } else {
+        items.join(", ")
+    }
+}
+
+fn did_you_mean(similar: &[&str]) -> String {
+    if similar.is_empty() {
+        "; see the list of functions".to_owned()
+    } else {
+        format!("; did you mean {}?", similar.join(", "))
+    }
+}
+
+fn known_parameters(known: &[&str]) -> String {
+    if known.is_empty() {
+        "it has none".to_owned()
+    } else {
+        format!("it has {}", known.join(", "))
+    }
+}
+
+fn axis_range(rank: usize) -> String {
+    if rank == 0 {
+        "; a scalar has no axis".to_owned()
+    } else {
+        format!("; use {} to {}", -(rank as isize), rank - 1)
+    }
+}
