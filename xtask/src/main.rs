@@ -1,2 +1,66 @@
-//! stub
-fn main() {}
+//! The project's chores: `cargo xtask test` and `cargo xtask ci`.
+
+mod adapter;
+mod cargo;
+mod counts;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test   install the software adapter where it is missing and may be installed,
+         then run every test, documentation test and example
+  ci     check the format, the lints and the documentation with warnings denied, then test";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments[..] {
+        ["test"] => test(),
+        ["ci"] => ci(),
+        ["help" | "--help" | "-h"] => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What kept a chore from succeeding, as one line for the user.
+type Outcome = Result<(), String>;
+
+fn ci() -> Outcome {
+    cargo::run(&["fmt", "--all", "--check"], &[])?;
+    let lint = "clippy --release --workspace --all-targets -- -D warnings";
+    cargo::run(&lint.split(' ').collect::<Vec<_>>(), &[])?;
+    let doc = ["doc", "--release", "--workspace", "--no-deps"];
+    cargo::run(&doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
+    test()
+}
+
+fn test() -> Outcome {
+    // Where this is set, a test that finds no adapter fails instead of skipping its GPU half.
+    let required = [("ACTIVATIONS_REQUIRE_GPU", "1")];
+    let environment: &[_] = if adapter::provide() { &required } else { &[] };
+
+    let mut counts = counts::Counts::default();
+    // One feature set for all: another selection of packages would build wgpu a second time.
+    let tests = ["test", "--release", "--workspace", "--no-fail-fast"];
+    let tests_ran = cargo::run_counting(&tests, environment, &mut counts);
+    let examples_ran = cargo::run_examples(environment, &mut counts);
+
+    println!("\n{counts}");
+    tests_ran.and(examples_ran)?;
+    counts.verdict()
+}
