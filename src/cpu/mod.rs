@@ -1,18 +1,42 @@
 //! The CPU backend: the same operations, the same accuracy contract, no adapter.
+//!
+//! An f32 is widened to f64, goes through the catalogue's own formula over [`wide::Wide`], and is
+//! rounded back: that rounding is the only error there is to see. [`isa`] picks the instruction
+//! set when the backend is made, [`elementwise`] and `rows` run the loops.
+
+mod elementwise;
+mod isa;
+mod wide;
 
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::Elementwise;
 use crate::error::{Error, Result};
 use crate::reference;
+use isa::Isa;
 
 /// The CPU backend. Cheap to make and to clone; its threads are rayon's global pool.
-#[derive(Clone, Debug, Default)]
-pub struct Cpu {}
+#[derive(Clone, Debug)]
+pub struct Cpu {
+    isa: Isa,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Cpu {
     /// The backend; it is always there.
     pub fn new() -> Self {
-        Self {}
+        Self { isa: Isa::best() }
+    }
+
+    /// What runs: the number of threads and the instruction set.
+    pub fn description(&self) -> String {
+        let threads = rayon::current_num_threads();
+        let plural = if threads == 1 { "" } else { "s" };
+        format!("cpu: {threads} thread{plural}, {}", self.isa.name())
     }
 
     /// y = f(x), for x and y of the same length.
@@ -21,10 +45,7 @@ impl Cpu {
     /// [`Error::LengthMismatch`].
     pub fn apply_into(&self, f: impl Into<Elementwise>, x: &[f32], y: &mut [f32]) -> Result<()> {
         same_length("the output", x.len(), y.len())?;
-        let f = f.into();
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = reference::forward(&f, x.into()) as f32;
-        }
+        elementwise::apply(self.isa, &f.into(), x, y);
         Ok(())
     }
 
@@ -33,14 +54,11 @@ impl Cpu {
     /// # Errors
     /// None today; the signature is that of the other backends.
     pub fn apply_in_place(&self, f: impl Into<Elementwise>, x: &mut [f32]) -> Result<()> {
-        let f = f.into();
-        for x in x {
-            *x = reference::forward(&f, (*x).into()) as f32;
-        }
+        elementwise::apply_in_place(self.isa, &f.into(), x);
         Ok(())
     }
 
-    /// dx = dy · f'(x).
+    /// dx = dy · f'(x). A zero factor wins over an infinite one; NaN in either gives NaN.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`].
@@ -53,10 +71,22 @@ impl Cpu {
     ) -> Result<()> {
         same_length("the upstream gradient", x.len(), dy.len())?;
         same_length("the output", x.len(), dx.len())?;
-        let f = f.into();
-        for ((dx, &x), &dy) in dx.iter_mut().zip(x).zip(dy) {
-            *dx = (reference::backward(&f, x.into()) * f64::from(dy)) as f32;
-        }
+        elementwise::grad(self.isa, &f.into(), x, dy, dx);
+        Ok(())
+    }
+
+    /// dy = dy · f'(x), as [`Cpu::grad_into`].
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`].
+    pub fn grad_in_place(
+        &self,
+        f: impl Into<Elementwise>,
+        x: &[f32],
+        dy_dx: &mut [f32],
+    ) -> Result<()> {
+        same_length("the upstream gradient", x.len(), dy_dx.len())?;
+        elementwise::grad_in_place(self.isa, &f.into(), x, dy_dx);
         Ok(())
     }
 

@@ -1,0 +1,351 @@
+//! The element-wise functions: blocks of SIMD code over chunks of the array over threads.
+
+use super::isa::{Isa, Kernel};
+use super::wide::Wide;
+use crate::catalogue::{Activation, Elementwise, Formula, MAX_PARAMETERS, Visitor};
+use rayon::prelude::*;
+
+/// Arrays of fewer elements stay on the calling thread: waking another one takes as long as
+/// they do.
+pub(super) const SERIAL_BELOW: usize = 32 * 1024;
+/// Elements that a thread takes at a time: some microseconds of work, and in and out together
+/// well within a core's L2 cache.
+const CHUNK: usize = 16 * 1024;
+/// Elements that the in-place calls copy aside at a time, on the stack and in the L1 cache.
+const BLOCK: usize = 1024;
+
+/// One chunk of y = f(x) or dx = dy·f'(x).
+struct Chunk<'a> {
+    isa: Isa,
+    parameters: [f32; MAX_PARAMETERS],
+    x: &'a [f32],
+    /// The upstream gradient, for the backward direction.
+    dy: Option<&'a [f32]>,
+    out: &'a mut [f32],
+}
+
+impl Visitor for Chunk<'_> {
+    type Output = ();
+    fn visit<F: Formula>(self) {
+        let parameters = self.parameters;
+        let (x, out) = (self.x, self.out);
+        match self.dy {
+            None => self.isa.run(Forward {
+                row: std::marker::PhantomData::<F>,
+                parameters,
+                x,
+                out,
+            }),
+            Some(dy) => self.isa.run(Backward {
+                row: std::marker::PhantomData::<F>,
+                parameters,
+                x,
+                dy,
+                out,
+            }),
+        }
+    }
+}
+
+struct Forward<'a, F> {
+    row: std::marker::PhantomData<F>,
+    parameters: [f32; MAX_PARAMETERS],
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl<F: Formula> Kernel for Forward<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let [p0, p1] = self.parameters;
+        let parameters = [Wide::<FMA>(p0.into()), Wide(p1.into())];
+        for (y, &x) in self.out.iter_mut().zip(self.x) {
+            let value = F::forward(Wide::<FMA>(x.into()), parameters).0 as f32;
+            *y = if x.is_nan() { x } else { value };
+        }
+    }
+}
+
+struct Backward<'a, F> {
+    row: std::marker::PhantomData<F>,
+    parameters: [f32; MAX_PARAMETERS],
+    x: &'a [f32],
+    dy: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl<F: Formula> Kernel for Backward<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let [p0, p1] = self.parameters;
+        let parameters = [Wide::<FMA>(p0.into()), Wide(p1.into())];
+        for ((dx, &x), &dy) in self.out.iter_mut().zip(self.x).zip(self.dy) {
+            let slope = F::backward(Wide::<FMA>(x.into()), parameters).0;
+            let dy64 = f64::from(dy);
+            let product = dy64 * slope;
+            // Of numbers, only 0 times an infinity is NaN; there the zero wins, with the
+            // product's sign.
+            let sign = (dy64.to_bits() ^ slope.to_bits()) & (1 << 63);
+            let product = if product.is_nan() {
+                f64::from_bits(sign)
+            } else {
+                product
+            };
+            let nan = x.is_nan() | dy.is_nan();
+            *dx = if nan { x + dy } else { product as f32 };
+        }
+    }
+}
+
+impl Isa {
+    fn forward(self, f: &Elementwise, x: &[f32], out: &mut [f32]) {
+        // The identity is the copy that everything else is measured against.
+        if f.activation() == Activation::Identity {
+            out.copy_from_slice(x);
+            return;
+        }
+        self.chunk(f, x, None, out);
+    }
+
+    fn chunk(self, f: &Elementwise, x: &[f32], dy: Option<&[f32]>, out: &mut [f32]) {
+        f.activation().visit(Chunk {
+            isa: self,
+            parameters: f.packed(),
+            x,
+            dy,
+            out,
+        });
+    }
+}
+
+/// y = f(x).
+pub(super) fn apply(isa: Isa, f: &Elementwise, x: &[f32], y: &mut [f32]) {
+    if x.len() < SERIAL_BELOW {
+        return isa.forward(f, x, y);
+    }
+    y.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(|(y, x)| isa.forward(f, x, y));
+}
+
+/// x = f(x).
+pub(super) fn apply_in_place(isa: Isa, f: &Elementwise, x: &mut [f32]) {
+    if f.activation() == Activation::Identity {
+        return;
+    }
+    let chunk = |x: &mut [f32]| {
+        let mut aside = [0.0; BLOCK];
+        for block in x.chunks_mut(BLOCK) {
+            let aside = &mut aside[..block.len()];
+            aside.copy_from_slice(block);
+            isa.forward(f, aside, block);
+        }
+    };
+    if x.len() < SERIAL_BELOW {
+        return chunk(x);
+    }
+    x.par_chunks_mut(CHUNK).for_each(chunk);
+}
+
+/// dx = dy·f'(x).
+pub(super) fn grad(isa: Isa, f: &Elementwise, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+    if x.len() < SERIAL_BELOW {
+        return isa.chunk(f, x, Some(dy), dx);
+    }
+    dx.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .zip(dy.par_chunks(CHUNK))
+        .for_each(|((dx, x), dy)| isa.chunk(f, x, Some(dy), dx));
+}
+
+/// dy = dy·f'(x).
+pub(super) fn grad_in_place(isa: Isa, f: &Elementwise, x: &[f32], dy: &mut [f32]) {
+    let chunk = |(dy, x): (&mut [f32], &[f32])| {
+        let mut aside = [0.0; BLOCK];
+        for (dy, x) in dy.chunks_mut(BLOCK).zip(x.chunks(BLOCK)) {
+            let aside = &mut aside[..dy.len()];
+            aside.copy_from_slice(dy);
+            isa.chunk(f, x, Some(aside), dy);
+        }
+    };
+    if x.len() < SERIAL_BELOW {
+        return chunk((dy, x));
+    }
+    dy.par_chunks_mut(CHUNK)
+        .zip(x.par_chunks(CHUNK))
+        .for_each(chunk);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::{self, ulp_error};
+
+    /// Bit patterns from everywhere: all exponents of either sign, the ends of the range,
+    /// subnormals, NaN payloads, and the neighbourhood of every kink and every round number.
+    fn inputs(f: &Elementwise) -> Vec<f32> {
+        let mut inputs: Vec<f32> = (0..=u32::MAX)
+            .step_by(699_997)
+            .map(f32::from_bits)
+            .collect();
+        let ends = [0.0, f32::from_bits(1), f32::MIN_POSITIVE, f32::MAX];
+        let round = (0..=400).map(|i| i as f32 * 0.25);
+        let kinks = reference::kinks(f).into_iter().map(|k| k as f32);
+        for x in ends.into_iter().chain(round).chain(kinks) {
+            inputs.extend([x, x.next_up(), x.next_down()]);
+            inputs.extend([-x, (-x).next_up(), (-x).next_down()]);
+        }
+        inputs.extend([f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN]);
+        inputs.push(f32::from_bits(0x7f80_0001));
+        inputs
+    }
+
+    /// Every row with its defaults and with a spread of other parameters that it takes.
+    fn cases() -> Vec<Elementwise> {
+        let spread = [-2.0, -0.3, 0.0, 0.1, 1.0, 3.0, 20.0];
+        let mut cases = Vec::new();
+        for &activation in Activation::ALL {
+            cases.push(activation.into());
+            match activation.info().parameters {
+                [] => {}
+                [p] => cases.extend(
+                    spread
+                        .iter()
+                        .filter_map(|&v| activation.with([(p.name, v)]).ok()),
+                ),
+                [p, q] => {
+                    for v in spread {
+                        cases.extend(
+                            spread
+                                .iter()
+                                .filter_map(|&w| activation.with([(p.name, v), (q.name, w)]).ok()),
+                        );
+                    }
+                }
+                more => panic!("{} parameters", more.len()),
+            }
+        }
+        cases
+    }
+
+    /// The largest error, in ULP, of `got` against the reference of `f`, and where it is.
+    fn worst_forward(f: &Elementwise, x: &[f32], got: &[f32]) -> (f64, f32) {
+        let errors = x.iter().zip(got).map(|(&x, &got)| {
+            let want = reference::forward(f, x.into());
+            (ulp_error(got, want, 0.0), x)
+        });
+        errors.fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a })
+    }
+
+    fn worst_backward(f: &Elementwise, x: &[f32], dy: &[f32], got: &[f32]) -> (f64, f32) {
+        let errors = x.iter().zip(dy).zip(got).map(|((&x, &dy), &got)| {
+            let slope = reference::backward(f, x.into());
+            let dy = f64::from(dy);
+            let zero = (slope == 0.0 && !dy.is_nan()) || (dy == 0.0 && !slope.is_nan());
+            let want = if zero { 0.0 } else { slope * dy };
+            let largest = reference::largest_term(f, x.into()) * dy.abs();
+            let largest = if largest.is_finite() { largest } else { 0.0 };
+            (ulp_error(got, want, largest), x)
+        });
+        errors.fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a })
+    }
+
+    #[test]
+    fn every_row_is_within_its_bounds_on_every_instruction_set() {
+        let cases = cases();
+        assert!(cases.len() > 200, "{} cases", cases.len());
+        for isa in Isa::available() {
+            let mut summary = Vec::new();
+            for f in &cases {
+                let x = inputs(f);
+                assert!(x.len() > 6_000);
+                let mut y = vec![0.0; x.len()];
+                apply(isa, f, &x, &mut y);
+                let (forward, at) = worst_forward(f, &x, &y);
+                let bound = f.activation().info().bounds;
+                assert!(forward < 1.0, "{} {f} at {at:e}: {forward} ULP", isa.name());
+                assert!(forward <= bound.forward.into());
+                let mut backward = 0.0f64;
+                for scale in [1.0, -0.7, 1.7e-12, 3e20] {
+                    let dy: Vec<f32> = x.iter().map(|_| scale).collect();
+                    grad(isa, f, &x, &dy, &mut y);
+                    let (error, at) = worst_backward(f, &x, &dy, &y);
+                    assert!(error < 1.0, "{} {f}' at {at:e}: {error} ULP", isa.name());
+                    assert!(error <= bound.backward.into());
+                    backward = backward.max(error);
+                }
+                if forward > 0.501 || backward > 0.501 {
+                    summary.push(format!("{f}: {forward:.4}, {backward:.4}"));
+                }
+            }
+            println!("{}: above 0.501 ULP:\n{}", isa.name(), summary.join("\n"));
+        }
+    }
+
+    /// The measure above must object to one function in place of another.
+    #[test]
+    fn a_wrong_function_is_seen() {
+        let gelu = Activation::Gelu.into();
+        let x = inputs(&gelu);
+        let mut y = vec![0.0; x.len()];
+        apply(Isa::best(), &Activation::GeluTanh.into(), &x, &mut y);
+        assert!(worst_forward(&gelu, &x, &y).0 > 100.0);
+        let dy = vec![-1.0; x.len()];
+        grad(Isa::best(), &gelu, &x, &dy, &mut y);
+        let negated = vec![1.0; x.len()];
+        assert!(worst_backward(&gelu, &x, &negated, &y).0 > 100.0);
+    }
+
+    #[test]
+    fn nan_and_zero_and_infinite_gradients() {
+        let (inf, nan) = (f32::INFINITY, f32::NAN);
+        let x = [1.0, -1.0, nan, 1.0, -1.0, -inf, inf, inf, 200.0];
+        let dy = [0.0, inf, 1.0, nan, -inf, inf, -inf, 0.0, 0.0];
+        for isa in Isa::available() {
+            let mut dx = [1.0; 9];
+            grad(isa, &Activation::Relu.into(), &x, &dy, &mut dx);
+            assert_eq!(dx[..2], [0.0, 0.0]);
+            assert!(dx[2].is_nan() && dx[3].is_nan());
+            assert!(dx[4] == 0.0 && dx[4].is_sign_negative());
+            assert_eq!(dx[5..], [0.0, -inf, 0.0, 0.0]);
+            grad(isa, &Activation::Exp.into(), &x, &dy, &mut dx);
+            assert_eq!(dx[7..], [0.0, 0.0]);
+            assert_eq!(dx[5], 0.0);
+        }
+    }
+
+    /// Lengths around the ends of SIMD blocks, of stack blocks and of threads' chunks: every
+    /// call gives what the reference gives, element for element, and nothing beyond.
+    #[test]
+    fn lengths() {
+        let gelu = Activation::Gelu.into();
+        let lengths = (0..70)
+            .chain([BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 5])
+            .chain([SERIAL_BELOW - 1, SERIAL_BELOW, SERIAL_BELOW + 1])
+            .chain([CHUNK * 3 - 1, CHUNK * 3, CHUNK * 3 + 1, 100_003]);
+        for n in lengths {
+            let x: Vec<f32> = (0..n)
+                .map(|i| ((i * 37) % 101) as f32 * 0.1 - 5.0)
+                .collect();
+            let dy: Vec<f32> = (0..n).map(|i| ((i * 53) % 97) as f32 * 0.1 - 4.0).collect();
+            for isa in Isa::available() {
+                let mut y = vec![0.0; n];
+                apply(isa, &gelu, &x, &mut y);
+                assert!(worst_forward(&gelu, &x, &y).0 < 1.0);
+                let mut in_place = x.clone();
+                apply_in_place(isa, &gelu, &mut in_place);
+                assert_eq!(y, in_place);
+                grad(isa, &gelu, &x, &dy, &mut y);
+                assert!(worst_backward(&gelu, &x, &dy, &y).0 < 1.0);
+                let mut in_place = dy.clone();
+                grad_in_place(isa, &gelu, &x, &mut in_place);
+                assert_eq!(y, in_place);
+                let mut copy = vec![1.0; n];
+                apply(isa, &Activation::Identity.into(), &x, &mut copy);
+                assert_eq!(copy, x);
+            }
+        }
+    }
+}
