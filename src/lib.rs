@@ -5,6 +5,7 @@ mod catalogue;
 mod cpu;
 mod error;
 pub mod reference;
+pub mod shader;
 
 pub use axis::{AxisFunction, AxisShape};
 pub use catalogue::{Activation, Bounds, Elementwise, Info, Parameter, Range};

@@ -1,0 +1,456 @@
+// The catalogue's activations: for each row `name` a pair of pure functions `name` and
+// `name_grad` of x and the row's parameters, over math.wgsl. A name that WGSL itself has
+// (abs, clamp, exp, tanh) ends in an underscore. NaN needs no care here: the kernel passes a
+// NaN input on.
+
+const FRAC_1_SQRT_2PI: f32 = 0.39894228;
+const FRAC_2_SQRT_PI: f32 = 1.12837917;
+
+fn indicator(condition: bool) -> f32 {
+    return select(0.0, 1.0, condition);
+}
+
+// parameter * x with 0 * infinity = 0, the limit for a slope of zero.
+fn times(parameter: f32, x: f32) -> f32 {
+    return select(parameter * x, parameter * at_least(at_most(x, 1.0), -1.0), parameter == 0.0);
+}
+
+fn relu(x: f32) -> f32 {
+    return select(x, 0.0, x <= 0.0);
+}
+fn relu_grad(x: f32) -> f32 {
+    return indicator(x > 0.0);
+}
+
+fn relu6(x: f32) -> f32 {
+    return at_most(relu(x), 6.0);
+}
+fn relu6_grad(x: f32) -> f32 {
+    return indicator(x > 0.0 && x < 6.0);
+}
+
+fn leaky_relu(x: f32, negative_slope: f32) -> f32 {
+    return select(times(negative_slope, x), x, x > 0.0);
+}
+fn leaky_relu_grad(x: f32, negative_slope: f32) -> f32 {
+    return select(negative_slope, 1.0, x > 0.0);
+}
+
+fn elu(x: f32, alpha: f32) -> f32 {
+    return select(alpha * expm1_sum(at_most(x, 0.0), 0.0), x, x > 0.0);
+}
+fn elu_grad(x: f32, alpha: f32) -> f32 {
+    return select(alpha * exp_sum(at_most(x, 0.0), 0.0), 1.0, x > 0.0);
+}
+
+fn selu(x: f32, alpha: f32, scale_: f32) -> f32 {
+    let both = product(scale_, alpha);
+    let e = expm1_sum(at_most(x, 0.0), 0.0);
+    return select(both.x * e + both.y * e, times(scale_, x), x > 0.0);
+}
+fn selu_grad(x: f32, alpha: f32, scale_: f32) -> f32 {
+    return select(scale_ * alpha * exp_sum(at_most(x, 0.0), 0.0), scale_, x > 0.0);
+}
+
+// x / alpha as hi, lo. Both are scaled up where the residual could underflow; where the
+// quotient saturates the residual does not matter.
+fn celu_argument(x: f32, alpha: f32) -> vec2<f32> {
+    let up = select(1.0, 1.8446744e19, abs(alpha) < 1e-18);
+    let top = at_most(x, 0.0) * up;
+    let bottom = alpha * up;
+    let hi = top / bottom;
+    let p = product(hi, bottom);
+    let exact = abs(hi) < 200.0 && abs(top) > 1e-30;
+    return vec2<f32>(hi, select(0.0, ((top - p.x) - p.y) / bottom, exact));
+}
+fn celu(x: f32, alpha: f32) -> f32 {
+    let z = celu_argument(x, alpha);
+    // alpha (e^z - 1) = x (1 + z/2 + ...), which also outlives an underflow of z.
+    let y = select(alpha * expm1_sum(z.x, z.y), x, abs(z.x) < 1e-8);
+    return select(y, x, x > 0.0);
+}
+fn celu_grad(x: f32, alpha: f32) -> f32 {
+    let z = celu_argument(x, alpha);
+    return select(exp_sum(z.x, z.y), 1.0, x > 0.0);
+}
+
+// t Phi(-t) for t >= 0.65. Every factor of t (0.4375 + v) / (t + 0.75) (1 + q) is carried with
+// its rounding error, which is what a bound of 2 ULP asks.
+fn gelu_tail(x: f32) -> f32 {
+    let t = at_most(abs(x), 16.0);
+    let e = gaussian_scaled(t, 0.5);
+    let v = normal_tail_numerator(t);
+    let a = 0.4375 + v;
+    let a_lo = v - (a - 0.4375);
+    let d = t + 0.75;
+    let d_lo = (t - d) + 0.75;
+    let reciprocal = 1.0 / d;
+    let w = t * reciprocal;
+    let wd = product(w, d);
+    let w_lo = (((t - wd.x) - wd.y) - w * d_lo) * reciprocal;
+    let wa = product(w, a);
+    let lo = (wa.y + (w_lo * a + w * a_lo)) + (wa.x + wa.y) * e.q;
+    return scale(wa.x + lo, e.n);
+}
+fn gelu(x: f32) -> f32 {
+    let xh = leading(x);
+    let centre = (0.5 + xh * NORMAL_CENTRE_HI)
+        + ((x - xh) * NORMAL_CENTRE_HI + x * normal_centre_lo(x));
+    let tail = gelu_tail(x);
+    return select(select(x - tail, -tail, x < 0.0), x * centre, abs(x) < 0.65);
+}
+fn gelu_grad(x: f32) -> f32 {
+    let t = at_most(abs(x), 16.0);
+    let e = gaussian_scaled(t, 0.5);
+    let slope = NORMAL_CENTRE_HI + normal_centre_lo(x);
+    let centre = 0.5 + x * (slope + FRAC_1_SQRT_2PI * (scale(1.0 + e.q, e.n)));
+    let mills = (0.4375 + normal_tail_numerator(t)) / (t + 0.75);
+    // f'(-t); f'(x) + f'(-x) = 1.
+    let below = scale((1.0 + e.q) * (mills - FRAC_1_SQRT_2PI * t), e.n);
+    return select(select(1.0 - below, below, x < 0.0), centre, abs(x) < 0.65);
+}
+
+// 2 sqrt(2/pi) (x + 0.044715 x^3) as hi, lo; the sum loses nothing, since both terms have the
+// sign of x.
+fn gelu_tanh_argument(x: f32) -> vec2<f32> {
+    let square = product(x, x);
+    let sh = leading(square.x);
+    // 0.0713548163 x^2.
+    let cubic_hi = 0.07135009765625 * sh;
+    let cubic_lo = 0.07135009765625 * ((square.x - sh) + square.y) + 4.71861635e-6 * square.x;
+    let inner = sum(1.595703125, cubic_hi);
+    let inner_lo = inner.y + (cubic_lo + 6.59966057e-5);
+    let xh = leading(x);
+    return vec2<f32>(xh * inner.x, (x - xh) * inner.x + x * inner_lo);
+}
+fn gelu_tanh(x: f32) -> f32 {
+    let near = at_least(at_most(x, 16.0), -16.0);
+    let z = gelu_tanh_argument(near);
+    return gated_sum(at_least(x, -16.0), z.x, z.y);
+}
+fn gelu_tanh_grad(x: f32) -> f32 {
+    let near = at_least(at_most(x, 12.0), -12.0);
+    let z = gelu_tanh_argument(near);
+    let negative = near < 0.0;
+    let e = exp_scaled(-abs(z.x), select(-z.y, z.y, negative));
+    let small = scale(1.0 + e.q, e.n);
+    let above = 1.0 + small;
+    // x z'(x).
+    let rise = near * (1.595769122 + 0.214064449 * near * near);
+    let denominator = above * above;
+    let below_zero = scale((1.0 + e.q) * (above + rise) / denominator, e.n);
+    return select((above + rise * small) / denominator, below_zero, negative);
+}
+
+fn quick_gelu(x: f32) -> f32 {
+    return swish(x, 1.702);
+}
+fn quick_gelu_grad(x: f32) -> f32 {
+    return swish_grad(x, 1.702);
+}
+
+fn silu(x: f32) -> f32 {
+    return gated_sum(x, x, 0.0);
+}
+fn silu_grad(x: f32) -> f32 {
+    return gated_slope(x, 0.0);
+}
+
+// beta x as hi, lo; an infinity stays, and what overflows or underflows needs no second part.
+fn swish_argument(x: f32, beta: f32) -> vec2<f32> {
+    let plain = times(beta, x);
+    let z = product(beta, x);
+    let inside = abs(plain) < 300.0 && abs(plain) > 1e-20;
+    return select(vec2<f32>(plain, 0.0), z, inside);
+}
+fn swish(x: f32, beta: f32) -> f32 {
+    let z = swish_argument(x, beta);
+    return gated_sum(x, z.x, z.y);
+}
+fn swish_grad(x: f32, beta: f32) -> f32 {
+    let z = swish_argument(x, beta);
+    return gated_slope(z.x, z.y);
+}
+
+// tanh(softplus x) = n / (n + 2) with n = e (e + 2), e = e^x.
+fn mish(x: f32) -> f32 {
+    let e = exp_scaled(at_least(at_most(x, 20.0), -150.0), 0.0);
+    let y = scale(1.0 + e.q, e.n);
+    let n = y * (y + 2.0);
+    let negative = at_least(x, -150.0);
+    let below = scale(quotient((negative + negative * e.q) * (y + 2.0), n + 2.0), e.n);
+    return select(x * (1.0 - 2.0 / (n + 2.0)), below, x < 0.0);
+}
+fn mish_grad(x: f32) -> f32 {
+    let near = at_least(at_most(x, 15.0), -150.0);
+    let e = exp_scaled(near, 0.0);
+    let y = scale(1.0 + e.q, e.n);
+    let above = y * (y + 2.0) + 2.0;
+    let denominator = above * above;
+    let swing = 4.0 * near * (1.0 + y);
+    let below = scale((1.0 + e.q) * ((y + 2.0) * above + swing) / denominator, e.n);
+    return select((1.0 - 2.0 / above) + swing * y / denominator, below, x < 0.0);
+}
+
+fn sigmoid(x: f32) -> f32 {
+    return sigmoid_sum(x, 0.0);
+}
+fn sigmoid_grad(x: f32) -> f32 {
+    return logistic_slope(abs(x), 0.0);
+}
+
+fn logsigmoid(x: f32) -> f32 {
+    return -(at_least(-x, 0.0) + log1p_exp(-abs(x), 0.0));
+}
+fn logsigmoid_grad(x: f32) -> f32 {
+    return sigmoid_sum(-x, 0.0);
+}
+
+// alpha x + beta, right through a cancellation.
+fn line(x: f32, alpha: f32, beta: f32) -> f32 {
+    let plain = times(alpha, x);
+    let p = product(alpha, x);
+    let exact = abs(plain) > 1e-30 && abs(plain) < 1e38;
+    return select(plain + beta, (p.x + beta) + p.y, exact);
+}
+fn hardsigmoid(x: f32, alpha: f32, beta: f32) -> f32 {
+    return at_most(at_least(line(x, alpha, beta), 0.0), 1.0);
+}
+fn hardsigmoid_grad(x: f32, alpha: f32, beta: f32) -> f32 {
+    // Both comparisons see the line through its exact difference to the bound.
+    let inside = line(x, alpha, beta) > 0.0 && line(x, alpha, beta - 1.0) < 0.0;
+    return select(0.0, alpha, inside);
+}
+
+fn tanh_(x: f32) -> f32 {
+    return tanh_f32(x);
+}
+fn tanh_grad(x: f32) -> f32 {
+    return sech_squared(x);
+}
+
+fn hardtanh(x: f32, min_val: f32, max_val: f32) -> f32 {
+    return at_most(at_least(x, min_val), max_val);
+}
+fn hardtanh_grad(x: f32, min_val: f32, max_val: f32) -> f32 {
+    return indicator(x > min_val && x < max_val);
+}
+
+fn clamp_(x: f32, low: f32, high: f32) -> f32 {
+    return at_most(at_least(x, low), high);
+}
+fn clamp_grad(x: f32, low: f32, high: f32) -> f32 {
+    return indicator(x >= low && x <= high);
+}
+
+fn hardswish(x: f32) -> f32 {
+    let near = at_least(at_most(x, 3.0), -3.0);
+    return select(quotient(near * (near + 3.0), 6.0), x, x >= 3.0);
+}
+fn hardswish_grad(x: f32) -> f32 {
+    return select(select((2.0 * x + 3.0) / 6.0, 1.0, x >= 3.0), 0.0, x <= -3.0);
+}
+
+// log(1 + e^z) / beta with z = beta x; where z is past 90 that is x, whatever z overflows to.
+fn softplus(x: f32, beta: f32, threshold_: f32) -> f32 {
+    let z = swish_argument(x, beta);
+    let l = log1p_exp_scaled(-abs(z.x), select(z.y, -z.y, z.x > 0.0));
+    let n = i32(l.y);
+    let above = quotient(z.x + (z.y + scale(l.x, n)), beta);
+    let below = select(scale(quotient(l.x, beta), n), signed_zero(beta), z.x < -178.0);
+    let y = select(below, above, z.x > 0.0);
+    return select(y, x, z.x > 90.0 || beta * x > threshold_);
+}
+fn softplus_grad(x: f32, beta: f32, threshold_: f32) -> f32 {
+    let z = swish_argument(x, beta);
+    return select(sigmoid_sum(z.x, z.y), 1.0, beta * x > threshold_);
+}
+
+fn softsign(x: f32) -> f32 {
+    return select(quotient(x, 1.0 + abs(x)), with_sign(1.0, x), is_inf(x));
+}
+fn softsign_grad(x: f32) -> f32 {
+    let above = 1.0 + abs(x);
+    return 1.0 / (above * above);
+}
+
+// A series below 1.25 (0.20), else (x - 1) + 2 / (e^2x + 1), whose difference is exact.
+fn tanhshrink(x: f32) -> f32 {
+    let a = abs(x);
+    let near = at_most(a, 1.25);
+    let s = near * near;
+    let p = 8.13762745e-5 + s * (-0.133332923 + s * (0.0539611131 + s * (-0.0218207669
+        + s * (0.00869263988 + s * (-0.00324405241 + s * (0.00101178419
+        + s * (-0.000218258618 + s * 2.29799662e-5)))))));
+    let series = near * (s * (0.333251953125 + p));
+    let far = (a - 1.0) + 2.0 / (exp_sum(2.0 * at_most(a, 40.0), 0.0) + 1.0);
+    return with_sign(select(far, series, a < 1.25), x);
+}
+fn tanhshrink_grad(x: f32) -> f32 {
+    let t = tanh_f32(x);
+    return t * t;
+}
+
+fn hardshrink(x: f32, lambd: f32) -> f32 {
+    return select(0.0, x, abs(x) > lambd);
+}
+fn hardshrink_grad(x: f32, lambd: f32) -> f32 {
+    return indicator(abs(x) > lambd);
+}
+
+fn softshrink(x: f32, lambd: f32) -> f32 {
+    return select(select(0.0, x + lambd, x < -lambd), x - lambd, x > lambd);
+}
+fn softshrink_grad(x: f32, lambd: f32) -> f32 {
+    return indicator(abs(x) > lambd);
+}
+
+fn shrink(x: f32, lambd: f32, bias: f32) -> f32 {
+    return select(select(0.0, x - bias, x > lambd), x + bias, x < -lambd);
+}
+fn shrink_grad(x: f32, lambd: f32, bias: f32) -> f32 {
+    return indicator(x < -lambd || x > lambd);
+}
+
+fn threshold(x: f32, threshold_: f32, value: f32) -> f32 {
+    return select(value, x, x > threshold_);
+}
+fn threshold_grad(x: f32, threshold_: f32, value: f32) -> f32 {
+    return indicator(x > threshold_);
+}
+
+fn thresholded_relu(x: f32, alpha: f32) -> f32 {
+    return select(0.0, x, x > alpha);
+}
+fn thresholded_relu_grad(x: f32, alpha: f32) -> f32 {
+    return indicator(x > alpha);
+}
+
+// The binary exponent of a finite m >= 0, at least -126.
+fn exponent(m: f32) -> i32 {
+    return max(i32((bitcast<u32>(m) >> 23u) & 0xffu) - 127, -126);
+}
+// sqrt(x^2 + b) * 2^-k at k = the exponent of the larger of |x| and sqrt(b), where nothing
+// overflows; below zero the sum is b / (root - x).
+fn squareplus(x: f32, b: f32) -> f32 {
+    let near = at_least(at_most(x, 3.4028234e38), -3.4028234e38);
+    let k = exponent(max(abs(near), sqrt(b)));
+    let u = scale(near, -k);
+    let root = sqrt(u * u + scale(b, -2 * k));
+    let above = scale(0.5 * (u + root), k);
+    let below = scale(quotient(0.5 * b, root - u), -k);
+    return select(select(above, below, x < 0.0), select(x, 0.0, x < 0.0), is_inf(x));
+}
+fn squareplus_grad(x: f32, b: f32) -> f32 {
+    let near = at_least(at_most(x, 3.4028234e38), -3.4028234e38);
+    let k = exponent(max(abs(near), sqrt(b)));
+    let u = scale(near, -k);
+    let root = sqrt(u * u + scale(b, -2 * k));
+    let below = scale(0.5 * b / (root * (root - u)), -2 * k);
+    let slope = select(0.5 * (1.0 + u / root), below, x < 0.0);
+    return select(slope, 0.5, x == 0.0 && b == 0.0);
+}
+
+fn sparse_plus(x: f32) -> f32 {
+    let above = at_least(at_most(x, 1.0), -1.0) + 1.0;
+    return select(0.25 * above * above, x, x >= 1.0);
+}
+fn sparse_plus_grad(x: f32) -> f32 {
+    return at_most(at_least(0.5 * (x + 1.0), 0.0), 1.0);
+}
+
+fn sparse_sigmoid(x: f32) -> f32 {
+    return at_most(at_least(0.5 * (x + 1.0), 0.0), 1.0);
+}
+fn sparse_sigmoid_grad(x: f32) -> f32 {
+    return select(0.0, 0.5, x > -1.0 && x < 1.0);
+}
+
+fn relu_squared(x: f32) -> f32 {
+    let y = relu(x);
+    return y * y;
+}
+fn relu_squared_grad(x: f32) -> f32 {
+    return 2.0 * relu(x);
+}
+
+fn exp_(x: f32) -> f32 {
+    return exp_sum(x, 0.0);
+}
+fn exp_grad(x: f32) -> f32 {
+    return exp_sum(x, 0.0);
+}
+
+fn erf(x: f32) -> f32 {
+    return erf_f32(x);
+}
+fn erf_grad(x: f32) -> f32 {
+    let e = gaussian_scaled(x, 1.0);
+    return scale(FRAC_2_SQRT_PI * (1.0 + e.q), e.n);
+}
+
+fn abs_(x: f32) -> f32 {
+    return abs(x);
+}
+fn abs_grad(x: f32) -> f32 {
+    return select(select(0.0, -1.0, x < 0.0), 1.0, x > 0.0);
+}
+
+fn square(x: f32) -> f32 {
+    return x * x;
+}
+fn square_grad(x: f32) -> f32 {
+    return 2.0 * x;
+}
+
+fn linear(x: f32, alpha: f32, beta: f32) -> f32 {
+    return line(x, alpha, beta);
+}
+fn linear_grad(x: f32, alpha: f32, beta: f32) -> f32 {
+    return alpha;
+}
+
+fn identity(x: f32) -> f32 {
+    return x;
+}
+fn identity_grad(x: f32) -> f32 {
+    return 1.0;
+}
+
+// alpha x in turns of 2 pi; factors of 2^64 are taken out where the product could overflow.
+fn snake_phase(x: f32, alpha: f32) -> u32 {
+    let large_x = abs(x) > 1e19;
+    let large_alpha = abs(alpha) > 1e19;
+    let u = x * select(1.0, 5.421010862427522e-20, large_x);
+    let a = alpha * select(1.0, 5.421010862427522e-20, large_alpha);
+    let z = product(a, u);
+    let shift = select(0u, 64u, large_x) + select(0u, 64u, large_alpha);
+    return turns(z.x, shift) + turns(z.y, shift);
+}
+fn snake(x: f32, alpha: f32) -> f32 {
+    let wave = sin_turns(snake_phase(x, alpha));
+    return select(x + wave * wave / alpha, x, is_inf(x));
+}
+fn snake_grad(x: f32, alpha: f32) -> f32 {
+    return select(1.0 + sin_turns(2u * snake_phase(x, alpha)), 1.0, is_inf(x));
+}
+
+// A series below 1 (0.13), else |x| + log(1 + e^-2|x|) - log 2.
+fn logcosh(x: f32) -> f32 {
+    let a = abs(x);
+    let s = at_most(a * a, 1.0);
+    let series = s * (0.5 + s * (-0.0833330974 + s * (0.0222174488 + s * (-0.00671350025
+        + s * (0.00208252133 + s * (-0.000560404267 + s * 8.78655337e-5))))));
+    let far = (a - LN2_HI) + (log1p_exp(-2.0 * at_most(a, 100.0), 0.0) - LN2_LO);
+    return select(far, series, a < 1.0);
+}
+fn logcosh_grad(x: f32) -> f32 {
+    return tanh_f32(x);
+}
+
+fn lisht(x: f32) -> f32 {
+    return x * tanh_f32(x);
+}
+fn lisht_grad(x: f32) -> f32 {
+    return tanh_f32(x) + at_least(at_most(x, 100.0), -100.0) * sech_squared(x);
+}
