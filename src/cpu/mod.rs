@@ -2,17 +2,21 @@
 //!
 //! An f32 is widened to f64, goes through the catalogue's own formula over [`wide::Wide`], and is
 //! rounded back: that rounding is the only error there is to see. [`isa`] picks the instruction
-//! set when the backend is made, [`elementwise`] and `rows` run the loops.
+//! set when the backend is made, [`elementwise`] and [`softmax`] run
+//! the loops.
 
 mod elementwise;
 mod isa;
+mod rows;
+mod softmax;
+mod tiles;
 mod wide;
 
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::Elementwise;
 use crate::error::{Error, Result};
-use crate::reference;
 use isa::Isa;
+use softmax::{Direction, Job};
 
 /// The CPU backend. Cheap to make and to clone; its threads are rayon's global pool.
 #[derive(Clone, Debug)]
@@ -105,12 +109,46 @@ impl Cpu {
         let shape = AxisShape::new(shape, axis)?;
         same_length("the input", shape.elements(), x.len())?;
         same_length("the output", shape.output_elements(function), y.len())?;
-        for (y, want) in y
-            .iter_mut()
-            .zip(reference::axis_forward(function, x, &shape))
-        {
-            *y = want as f32;
+        let job = Job {
+            function,
+            direction: Direction::Forward,
+            shape,
+            x: Some(x),
+            dy: &[],
+        };
+        softmax::run(self.isa, &job, y);
+        Ok(())
+    }
+
+    /// x = function of each row of x along `axis`.
+    ///
+    /// A function that reduces, [`AxisFunction::LogSumExp`], has its result's length here only
+    /// where the axis' length is 1; for any other it is a [`Error::LengthMismatch`].
+    ///
+    /// # Errors
+    /// [`Error::AxisOutOfRange`], [`Error::LengthMismatch`].
+    pub fn apply_axis_in_place(
+        &self,
+        function: AxisFunction,
+        x: &mut [f32],
+        shape: &[usize],
+        axis: isize,
+    ) -> Result<()> {
+        let shape = AxisShape::new(shape, axis)?;
+        same_length("the input", shape.elements(), x.len())?;
+        same_length("the output", shape.output_elements(function), x.len())?;
+        if function.reduces() {
+            // Rows of one element are their own result.
+            return Ok(());
         }
+        let job = Job {
+            function,
+            direction: Direction::Forward,
+            shape,
+            x: None,
+            dy: &[],
+        };
+        softmax::run(self.isa, &job, x);
         Ok(())
     }
 
@@ -135,10 +173,53 @@ impl Cpu {
             dy.len(),
         )?;
         same_length("the output", x.len(), dx.len())?;
-        let (want, _) = reference::axis_backward(function, x, dy, &shape);
-        for (dx, want) in dx.iter_mut().zip(want) {
-            *dx = want as f32;
+        let job = Job {
+            function,
+            direction: Direction::Backward,
+            shape,
+            x: Some(x),
+            dy,
+        };
+        softmax::run(self.isa, &job, dx);
+        Ok(())
+    }
+
+    /// dx = the gradient of `function` along `axis` from its output y and the upstream gradient
+    /// dy: what [`Cpu::grad_axis_into`] gives, without the exponentials.
+    ///
+    /// Softmax and softmin only: the gradients of the others need more precision than their
+    /// output has.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFunction`] for another function; [`Error::AxisOutOfRange`],
+    /// [`Error::LengthMismatch`].
+    pub fn grad_axis_from_output_into(
+        &self,
+        function: AxisFunction,
+        y: &[f32],
+        dy: &[f32],
+        shape: &[usize],
+        axis: isize,
+        dx: &mut [f32],
+    ) -> Result<()> {
+        if !matches!(function, AxisFunction::Softmax | AxisFunction::Softmin) {
+            return Err(Error::UnknownFunction {
+                name: format!("the gradient of {function} from its output"),
+                similar: vec![AxisFunction::Softmax.name(), AxisFunction::Softmin.name()],
+            });
         }
+        let shape = AxisShape::new(shape, axis)?;
+        same_length("the input", shape.elements(), y.len())?;
+        same_length("the upstream gradient", y.len(), dy.len())?;
+        same_length("the output", y.len(), dx.len())?;
+        let job = Job {
+            function,
+            direction: Direction::FromOutput,
+            shape,
+            x: Some(y),
+            dy,
+        };
+        softmax::run(self.isa, &job, dx);
         Ok(())
     }
 }

@@ -142,6 +142,13 @@ impl<const FMA: bool> Wide<FMA> {
         Self(-0.5 * (z * z)).exp().0 * (w * Self(t).polynomial(&TAIL))
     }
 
+    /// e^x for x that is not above 0.
+    #[inline(always)]
+    pub(super) fn exp_below_zero(self) -> Self {
+        let (scale, rest) = self.at_least(-709.1).exp_parts();
+        Self(Self(scale).mul_add(rest, scale))
+    }
+
     /// log(1 + x) for any x >= 0, infinity excepted.
     #[inline(always)]
     pub(super) fn ln_1p_any(self) -> Self {
@@ -156,7 +163,8 @@ impl<const FMA: bool> Wide<FMA> {
         let small = self.0 < 1.0;
         let a = select_unpredictable(small, self.0, a);
         let k = select_unpredictable(small, 0.0, k);
-        Self(Self(k).mul_add(std::f64::consts::LN_2, Self(a).ln_1p().0))
+        let log = Self(k).mul_add(std::f64::consts::LN_2, Self(a).ln_1p().0);
+        Self(select_unpredictable(self.0.is_nan(), self.0, log))
     }
 }
 
@@ -407,7 +415,10 @@ mod tests {
                     assert!(plus.0.is_sign_positive() && minus.0.is_sign_negative());
                 }
             }
-            for f in [Real::exp, Real::exp_m1, Real::tanh, Real::sigmoid] {
+            assert_eq!(w(-inf).exp_below_zero().0, 0.0);
+            let with_nan = [Real::exp, Real::exp_m1, Real::tanh, Real::sigmoid];
+            let more = [Wide::exp_below_zero, Wide::ln_1p_any];
+            for f in with_nan.into_iter().chain(more) {
                 let at_nan: Wide<FMA> = f(w(f64::NAN));
                 assert!(at_nan.0.is_nan());
             }

@@ -1,0 +1,520 @@
+//! The softmax family: what is computed for a row, in three phases, and how rows are spread over
+//! threads.
+//!
+//! A row takes a maximum, then sums over weights e^(x - max), then a map with what the sums give.
+//! Each phase adds up over any split of the row, so that a long row can be shared by threads. Two
+//! engines run the phases: [`rows`](super::rows) puts SIMD lanes along a row, and
+//! [`tiles`](super::tiles) puts a row into each lane, for short rows and for inner axes.
+//!
+//! Forward softmax keeps its weights in the output as f32 and scales them there, so its result is
+//! rounded twice (within 1 ULP); everything else is rounded once.
+
+use super::elementwise::SERIAL_BELOW;
+use super::isa::Isa;
+use super::rows::{self, Rows};
+use super::tiles::{self, Tiles};
+use super::wide::Wide;
+use crate::axis::{AxisFunction, AxisShape};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Which values go in and come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// x to y.
+    Forward,
+    /// x and dy to dx.
+    Backward,
+    /// y and dy to dx; softmax and softmin only.
+    FromOutput,
+}
+
+/// One call: what is computed over which arrays.
+#[derive(Clone, Copy)]
+pub(super) struct Job<'a> {
+    pub function: AxisFunction,
+    pub direction: Direction,
+    pub shape: AxisShape,
+    /// The input, or the output for [`Direction::FromOutput`]; none where the call is in place.
+    pub x: Option<&'a [f32]>,
+    /// The upstream gradient; empty where there is none.
+    pub dy: &'a [f32],
+}
+
+/// The part of the output that a thread writes: elements from `base` on.
+pub(super) struct Piece<'a> {
+    pub out: &'a mut [f32],
+    pub base: usize,
+}
+
+/// The sums over a row; which is which depends on the job, see [`Job::coefficients`].
+pub(super) type Sums = [f64; 3];
+
+impl Job<'_> {
+    /// -1 where the function is of -x.
+    #[inline(always)]
+    pub(super) fn sign(&self) -> f32 {
+        if self.function == AxisFunction::Softmin {
+            -1.0
+        } else {
+            1.0
+        }
+    }
+
+    /// Whether the forward result is made from logarithms.
+    #[inline(always)]
+    pub(super) fn is_log(&self) -> bool {
+        matches!(
+            self.function,
+            AxisFunction::LogSoftmax | AxisFunction::LogSumExp
+        )
+    }
+
+    /// What the map needs of a row, from its maximum and sums; `dy` is the row's upstream
+    /// gradient where the function reduces.
+    ///
+    /// An infinite maximum means that a row has +infinity or nothing but -infinity. A NaN is in
+    /// the sums.
+    #[inline(always)]
+    pub(super) fn coefficients<const FMA: bool>(&self, max: f64, sums: Sums, dy: f64) -> Sums {
+        let sign = f64::from(self.sign());
+        let defined = |value: f64| if max.is_infinite() { f64::NAN } else { value };
+        match self.direction {
+            // Sums: ties with the maximum, the rest. Without the first tie, which is the 1 in
+            // log(1 + ...), small logarithms keep their precision.
+            Direction::Forward if self.is_log() => {
+                let log = Wide::<FMA>(sums[0] - 1.0 + sums[1]).ln_1p_any().0;
+                match self.function {
+                    AxisFunction::LogSumExp => [max + log, 0.0, 0.0],
+                    _ => [defined(log), 0.0, 0.0],
+                }
+            }
+            // Sums: weights.
+            Direction::Forward => [defined(1.0 / sums[0]), 0.0, 0.0],
+            // Sums: weights, weights times gradients, gradients. The result is
+            // dy·c0 + weight·(dy·c1 + c2).
+            Direction::Backward => {
+                let inverse = defined(1.0 / sums[0]);
+                match self.function {
+                    AxisFunction::LogSumExp => [0.0, 0.0, inverse * dy],
+                    AxisFunction::LogSoftmax => [1.0, 0.0, -inverse * sums[2]],
+                    _ => {
+                        let inverse = sign * inverse;
+                        [0.0, inverse, -inverse * (sums[1] / sums[0])]
+                    }
+                }
+            }
+            Direction::FromOutput => [0.0, sign, -sign * sums[1]],
+        }
+    }
+
+    /// Whether the output has one value for each row.
+    fn reduces(&self) -> bool {
+        self.function.reduces() && self.direction == Direction::Forward
+    }
+
+    /// Elements of the output for each step along the outer dimension.
+    fn output_block(&self) -> usize {
+        if self.reduces() {
+            self.shape.inner
+        } else {
+            self.shape.len * self.shape.inner
+        }
+    }
+}
+
+/// Elements that a thread takes at a time.
+const TASK: usize = 16 * 1024;
+/// The smallest part of an axis, or of a row of columns, that is a thread's own.
+const SMALLEST_PART: usize = 256;
+
+/// Runs the job; lengths were checked.
+pub(super) fn run(isa: Isa, job: &Job, out: &mut [f32]) {
+    let AxisShape { outer, len, inner } = job.shape;
+    if out.is_empty() {
+        return;
+    }
+    if len == 0 {
+        // Only a reduction has results here: the sum of nothing.
+        out.fill(f32::NEG_INFINITY);
+        return;
+    }
+    let block = len * inner;
+    let threads = rayon::current_num_threads();
+    if outer * block < SERIAL_BELOW || threads == 1 {
+        run_blocks(isa, job, 0..outer, out);
+    } else if outer >= 4 * threads || block < SERIAL_BELOW {
+        let mut blocks = TASK.div_ceil(block);
+        if len <= tiles::DEEPEST {
+            // Whole tiles of short rows for each task.
+            blocks = blocks.next_multiple_of(tiles::WIDEST);
+        }
+        out.par_chunks_mut(blocks * job.output_block())
+            .enumerate()
+            .for_each(|(i, out)| {
+                let first = i * blocks;
+                run_blocks(isa, job, first..outer.min(first + blocks), out);
+            });
+    } else {
+        for (o, out) in out.chunks_mut(job.output_block()).enumerate() {
+            if inner < tiles::NARROWEST {
+                split_rows(isa, job, o, out, threads);
+            } else if len >= inner {
+                split_tiles_along_axis(isa, job, o, out, threads);
+            } else {
+                split_tiles_by_columns(isa, job, o, out, threads);
+            }
+        }
+    }
+}
+
+/// All rows of some steps along the outer dimension, on this thread.
+fn run_blocks(isa: Isa, job: &Job, outer: Range<usize>, out: &mut [f32]) {
+    let AxisShape { len, inner, .. } = job.shape;
+    let base = outer.start * job.output_block();
+    let piece = Piece { out, base };
+    if inner >= tiles::NARROWEST || len <= tiles::DEEPEST {
+        isa.run(Tiles {
+            job,
+            outer,
+            target: tiles::Target::Flat(piece),
+        });
+    } else {
+        isa.run(Rows { job, outer, piece });
+    }
+}
+
+/// The ranges of an axis that threads take, and the pieces of one block of the output over them.
+fn segments<'a>(job: &Job, o: usize, out: &'a mut [f32], threads: usize) -> Vec<Segment<'a>> {
+    let AxisShape { len, inner, .. } = job.shape;
+    let count = (2 * threads).min(len / SMALLEST_PART).max(1);
+    let step = len.div_ceil(count);
+    let mut rest = out;
+    (0..len)
+        .step_by(step)
+        .map(|start| {
+            let range = start..len.min(start + step);
+            // A reduction writes nothing while it runs.
+            let elements = if job.reduces() {
+                0
+            } else {
+                range.len() * inner
+            };
+            let (out, tail) = std::mem::take(&mut rest).split_at_mut(elements);
+            rest = tail;
+            let base = (o * len + start) * inner;
+            Segment {
+                range,
+                piece: Piece { out, base },
+            }
+        })
+        .collect()
+}
+
+/// A range of an axis and the output over it.
+pub(super) struct Segment<'a> {
+    pub range: Range<usize>,
+    pub piece: Piece<'a>,
+}
+
+/// One block of few rows, each shared by all threads.
+fn split_rows(isa: Isa, job: &Job, o: usize, out: &mut [f32], threads: usize) {
+    let inner = job.shape.inner;
+    let mut results = [0.0; tiles::NARROWEST];
+    let mut parts = segments(job, o, out, threads);
+    for (c, result) in results[..inner].iter_mut().enumerate() {
+        *result = rows::split(isa, job, o * inner + c, &mut parts);
+    }
+    drop(parts);
+    if job.reduces() {
+        for (out, result) in out.iter_mut().zip(results) {
+            *out = result as f32;
+        }
+    }
+}
+
+/// One block whose axis is longer than its rows of columns: threads share the axis.
+fn split_tiles_along_axis(isa: Isa, job: &Job, o: usize, out: &mut [f32], threads: usize) {
+    let inner = job.shape.inner;
+    let mut parts = segments(job, o, out, threads);
+    let mut tile_results = |c: usize| tiles::split(isa, job, o, c, &mut parts);
+    if job.reduces() {
+        // The pieces are empty here, so the results can be kept in a panel of their own.
+        let mut results = Vec::with_capacity(inner);
+        for c in (0..inner).step_by(tiles::WIDEST) {
+            let width = tiles::WIDEST.min(inner - c);
+            results.extend_from_slice(&tile_results(c)[..width]);
+        }
+        for (out, result) in out.iter_mut().zip(results) {
+            *out = result as f32;
+        }
+    } else {
+        for c in (0..inner).step_by(tiles::WIDEST) {
+            tile_results(c);
+        }
+    }
+}
+
+/// One block with more columns than its axis is long: each thread takes columns of its own.
+fn split_tiles_by_columns(isa: Isa, job: &Job, o: usize, out: &mut [f32], threads: usize) {
+    let AxisShape { len, inner, .. } = job.shape;
+    let groups = (2 * threads).min(inner / SMALLEST_PART).max(1);
+    let width = inner.div_ceil(groups).next_multiple_of(tiles::WIDEST);
+    let groups = inner.div_ceil(width);
+    let rows = if job.reduces() { 1 } else { len };
+    let mut columns: Vec<Vec<&mut [f32]>> = (0..groups).map(|_| Vec::with_capacity(rows)).collect();
+    for row in out.chunks_mut(inner) {
+        for (group, part) in columns.iter_mut().zip(row.chunks_mut(width)) {
+            group.push(part);
+        }
+    }
+    columns
+        .into_par_iter()
+        .enumerate()
+        .for_each(|(group, rows)| {
+            isa.run(Tiles {
+                job,
+                outer: o..o + 1,
+                target: tiles::Target::Columns {
+                    rows,
+                    first: group * width,
+                },
+            });
+        });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::{axis_backward, axis_forward, ulp_error};
+    use AxisFunction::{LogSoftmax, LogSumExp, Softmax, Softmin};
+
+    /// Numbers of a spread that softmax sees, from a linear congruence.
+    fn numbers(count: usize, seed: u64, scale: f32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005);
+            state = state.wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / 16_777_216.0 - 0.5
+        };
+        (0..count).map(|_| next() * scale).collect()
+    }
+
+    /// The forward reference, with logarithms as log(1 + rest): the sum of a row whose largest
+    /// element stands far out loses in f64 what an f32 result still shows.
+    fn forward(function: AxisFunction, x: &[f32], shape: &AxisShape) -> Vec<f64> {
+        let mut want = axis_forward(function, x, shape);
+        if function != LogSoftmax {
+            return want;
+        }
+        let AxisShape { outer, len, inner } = *shape;
+        for (o, c) in (0..outer).flat_map(|o| (0..inner).map(move |c| (o, c))) {
+            let at = |i: usize| (o * len + i) * inner + c;
+            let mut row: Vec<f64> = (0..len).map(|i| x[at(i)].into()).collect();
+            if row.iter().any(|x| x.is_nan()) {
+                continue;
+            }
+            row.sort_by(f64::total_cmp);
+            let max = row[len - 1];
+            if max.is_infinite() {
+                continue;
+            }
+            let rest: f64 = row[..len - 1].iter().map(|x| libm::exp(x - max)).sum();
+            for i in 0..len {
+                want[at(i)] = f64::from(x[at(i)]) - max - libm::log1p(rest);
+            }
+        }
+        want
+    }
+
+    /// The largest error in ULP of every function and direction over the rows of `x`, each call
+    /// also checked against its in-place twin; what is wrong panics with `name`.
+    fn check(isa: Isa, shape: AxisShape, x: &[f32], name: &str) -> f64 {
+        let mut worst = 0.0f64;
+        let mut see = |error: f64, what: &str| {
+            let isa = isa.name();
+            assert!(error < 2.0, "{isa} {what} {name} {shape:?}: {error} ULP");
+            worst = worst.max(error);
+        };
+        for &function in AxisFunction::ALL {
+            let job = |direction, x, dy| Job {
+                function,
+                direction,
+                shape,
+                x,
+                dy,
+            };
+            let want = forward(function, x, &shape);
+            let mut y = vec![7.0; want.len()];
+            run(isa, &job(Direction::Forward, Some(x), &[]), &mut y);
+            for (&got, &want) in y.iter().zip(&want) {
+                // The two terms of logsumexp may cancel; the maximum is the larger.
+                let largest = if function == LogSumExp { 1.0 } else { 0.0 };
+                see(ulp_error(got, want, largest), function.name());
+            }
+            if !function.reduces() {
+                let mut in_place = x.to_vec();
+                run(isa, &job(Direction::Forward, None, &[]), &mut in_place);
+                let same = |(a, b): (&f32, &f32)| a == b || (a.is_nan() && b.is_nan());
+                assert!(in_place.iter().zip(&y).all(same), "{function} in place");
+            }
+            let dy = numbers(want.len(), 5, 4.0);
+            let (want, largest) = axis_backward(function, x, &dy, &shape);
+            let mut dx = vec![7.0; x.len()];
+            run(isa, &job(Direction::Backward, Some(x), &dy), &mut dx);
+            for ((&got, &want), &largest) in dx.iter().zip(&want).zip(&largest) {
+                see(ulp_error(got, want, largest), function.name());
+            }
+            if matches!(function, Softmax | Softmin) {
+                run(isa, &job(Direction::FromOutput, Some(&y), &dy), &mut dx);
+                for ((&got, &want), &largest) in dx.iter().zip(&want).zip(&largest) {
+                    // The f32 output's own roundings are in this one.
+                    see(0.5 * ulp_error(got, want, largest), "from output");
+                }
+            }
+        }
+        worst
+    }
+
+    fn shapes() -> Vec<AxisShape> {
+        let mut shapes = Vec::new();
+        for len in [1, 2, 3, 7, 8, 9, 15, 17, 63, 64, 65, 1000, 1024, 1025] {
+            for inner in [1, 2, 5, 15, 16, 17, 64, 65, 100] {
+                for outer in [1, 3, 67] {
+                    if outer * len * inner <= 70_000 {
+                        shapes.push(AxisShape { outer, len, inner });
+                    }
+                }
+            }
+        }
+        // Sizes at which threads share: whole blocks, rows, axes, columns.
+        for (outer, len, inner) in [
+            (1, 100_003, 1),
+            (2, 50_001, 3),
+            (1, 3001, 64),
+            (3, 1111, 30),
+            (1, 20, 5003),
+            (2, 3, 30_011),
+            (40_000, 2, 1),
+            (300, 129, 2),
+            (1, 1, 40_000),
+            (40_000, 1, 1),
+        ] {
+            shapes.push(AxisShape { outer, len, inner });
+        }
+        shapes
+    }
+
+    #[test]
+    fn shapes_and_instruction_sets() {
+        let shapes = shapes();
+        assert!(shapes.len() > 250, "{} shapes", shapes.len());
+        for isa in Isa::available() {
+            let mut worst = 0.0f64;
+            for &shape in &shapes {
+                let x = numbers(shape.elements(), 3, 30.0);
+                worst = worst.max(check(isa, shape, &x, "random"));
+            }
+            println!("{}: {worst:.3} ULP", isa.name());
+        }
+    }
+
+    /// Rows with what arithmetic stumbles over, in every engine.
+    #[test]
+    fn special_rows() {
+        let (inf, nan, big) = (f32::INFINITY, f32::NAN, f32::MAX);
+        let sprinkles: &[&[f32]] = &[
+            &[nan],
+            &[inf],
+            &[-inf],
+            &[inf, -inf],
+            &[inf, nan],
+            &[-inf, nan],
+            &[big, -big],
+            &[1e-40, -1e-40],
+            &[1000.0, -1000.0],
+            &[0.0, -0.0],
+        ];
+        let mut rows = 0;
+        for (len, inner) in [
+            (1, 1),
+            (2, 1),
+            (9, 1),
+            (70, 1),
+            (5, 3),
+            (90, 3),
+            (5, 20),
+            (90, 20),
+        ]
+        .into_iter()
+        .chain([(40_000, 1), (30_000, 2), (3000, 20), (3, 20_000)])
+        {
+            let shape = AxisShape {
+                outer: 2,
+                len,
+                inner,
+            };
+            for (sprinkle, &values) in sprinkles.iter().enumerate() {
+                // Some of the elements, or all of them.
+                for stride in [1, 7] {
+                    let mut x = numbers(shape.elements(), 11, 3.0);
+                    for (i, x) in x.iter_mut().enumerate().step_by(stride) {
+                        *x = values[i / stride % values.len()];
+                    }
+                    check(Isa::best(), shape, &x, &format!("sprinkle {sprinkle}"));
+                    rows += 1;
+                }
+            }
+        }
+        assert!(rows > 100);
+    }
+
+    /// A row whose largest element stands so far out that log(1 + rest) is nearly rest.
+    #[test]
+    fn confident_log_softmax_keeps_its_precision() {
+        let shape = AxisShape {
+            outer: 1,
+            len: 3,
+            inner: 1,
+        };
+        let x = [40.0, 0.0, 1.0];
+        let job = Job {
+            function: LogSoftmax,
+            direction: Direction::Forward,
+            shape,
+            x: Some(&x),
+            dy: &[],
+        };
+        let mut y = [0.0; 3];
+        run(Isa::best(), &job, &mut y);
+        let want = -libm::log1p(libm::exp(-40.0) + libm::exp(-39.0));
+        assert!(ulp_error(y[0], want, 0.0) < 1.0, "{} {want}", y[0]);
+    }
+
+    /// The measure must object to one function in place of another.
+    #[test]
+    #[should_panic = "ULP"]
+    fn a_wrong_row_is_seen() {
+        let x = numbers(10, 3, 30.0);
+        let y = numbers(10, 4, 30.0);
+        let shape = AxisShape {
+            outer: 2,
+            len: 5,
+            inner: 1,
+        };
+        let want = forward(Softmax, &y, &shape);
+        let job = Job {
+            function: Softmax,
+            direction: Direction::Forward,
+            shape,
+            x: Some(&x),
+            dy: &[],
+        };
+        let mut got = vec![0.0; 10];
+        run(Isa::best(), &job, &mut got);
+        for (&got, &want) in got.iter().zip(&want) {
+            let error = ulp_error(got, want, 0.0);
+            assert!(error < 2.0, "{error} ULP");
+        }
+    }
+}

@@ -1,0 +1,574 @@
+//! Softmax rows with one row in each SIMD lane: for inner axes, whose rows lie side by side, and
+//! for rows that are shorter than a few vectors, which are transposed into a tile on the stack.
+//!
+//! A tile is `W` rows wide and at most [`DEEPEST`] elements deep. Lanes past the last row compute
+//! on what happens to be there and are never stored.
+
+use super::isa::{Isa, Kernel};
+use super::rows::weight;
+use super::softmax::{Direction, Job, Piece, Segment, Sums};
+use crate::axis::{AxisFunction, AxisShape};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// The most rows of a tile.
+pub(super) const WIDEST: usize = 64;
+/// Inner axes from this length on are worth lanes of their own.
+pub(super) const NARROWEST: usize = 16;
+/// The depth of a tile. Rows that are no longer than this are read once.
+pub(super) const DEEPEST: usize = 64;
+
+/// Where results go.
+pub(super) enum Target<'a> {
+    /// Into whole blocks.
+    Flat(Piece<'a>),
+    /// Into some columns of one block, given row by row; `first` is the first column.
+    Columns {
+        rows: Vec<&'a mut [f32]>,
+        first: usize,
+    },
+}
+
+/// All rows of some steps along the outer dimension, or those of the target's columns.
+pub(super) struct Tiles<'a> {
+    pub job: &'a Job<'a>,
+    pub outer: Range<usize>,
+    pub target: Target<'a>,
+}
+
+impl Kernel for Tiles<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self {
+            job,
+            outer,
+            mut target,
+        } = self;
+        let inner = job.shape.inner;
+        if inner < NARROWEST {
+            let rows = outer.start * inner..outer.end * inner;
+            run_rows::<WIDEST, FMA>(job, rows, &mut target);
+            return;
+        }
+        for o in outer {
+            let columns = match &target {
+                Target::Flat(_) => 0..inner,
+                Target::Columns { rows, first } => *first..*first + rows[0].len(),
+            };
+            let count = columns.len();
+            let rows = o * inner + columns.start..o * inner + columns.end;
+            // The widest tile of which at most a quarter runs empty.
+            let fits = |w: usize| count.next_multiple_of(w) * 4 <= count * 5;
+            if fits(WIDEST) {
+                run_rows::<WIDEST, FMA>(job, rows, &mut target);
+            } else if fits(32) {
+                run_rows::<32, FMA>(job, rows, &mut target);
+            } else {
+                run_rows::<16, FMA>(job, rows, &mut target);
+            }
+        }
+    }
+}
+
+/// Rows by their numbers, `W` in a tile.
+#[inline(always)]
+fn run_rows<const W: usize, const FMA: bool>(job: &Job, rows: Range<usize>, target: &mut Target) {
+    let mut tile = Tile::<W>::NEW;
+    for first in rows.clone().step_by(W) {
+        let lanes = Lanes {
+            job,
+            first,
+            width: W.min(rows.end - first),
+        };
+        lanes.run::<W, FMA>(&mut tile, target);
+    }
+}
+
+/// One tile of columns, from column `c` of block `o` on, by all threads, each on its segments.
+/// Returns the values of a reduction.
+pub(super) fn split(
+    isa: Isa,
+    job: &Job,
+    o: usize,
+    c: usize,
+    parts: &mut [Segment],
+) -> [f64; WIDEST] {
+    let lanes = Lanes {
+        job,
+        first: o * job.shape.inner + c,
+        width: WIDEST.min(job.shape.inner - c),
+    };
+    let mut state = State::NEW;
+    for phase in [Phase::Max, Phase::Sums] {
+        let partial: Vec<State<WIDEST>> = parts
+            .par_iter_mut()
+            .map(|part| {
+                isa.run(Part {
+                    lanes,
+                    part,
+                    phase,
+                    state,
+                })
+            })
+            .collect();
+        for other in partial {
+            state.merge(phase, &other);
+        }
+    }
+    state = isa.run(Finish { lanes, state });
+    let phase = Phase::Map;
+    if !lanes.reduces() {
+        parts.par_iter_mut().for_each(|part| {
+            isa.run(Part {
+                lanes,
+                part,
+                phase,
+                state,
+            });
+        });
+    }
+    state.sums[0]
+}
+
+#[derive(Clone, Copy)]
+enum Phase {
+    Max,
+    Sums,
+    Map,
+}
+
+/// What is known of each row of a tile: its maximum, then its sums, then its coefficients.
+#[derive(Clone, Copy)]
+struct State<const W: usize> {
+    max: [f32; W],
+    sums: [[f64; W]; 3],
+}
+
+impl<const W: usize> State<W> {
+    const NEW: Self = Self {
+        max: [f32::NEG_INFINITY; W],
+        sums: [[0.0; W]; 3],
+    };
+
+    /// Adds what another part of the axis has found in a phase that began with this state.
+    fn merge(&mut self, phase: Phase, other: &Self) {
+        for (max, other) in self.max.iter_mut().zip(other.max) {
+            *max = max.max(other);
+        }
+        if let Phase::Sums = phase {
+            for (sums, other) in self.sums.iter_mut().zip(other.sums) {
+                for (sum, other) in sums.iter_mut().zip(other) {
+                    *sum += other;
+                }
+            }
+        }
+    }
+}
+
+/// One phase over one segment.
+struct Part<'a, 'b> {
+    lanes: Lanes<'a>,
+    part: &'a mut Segment<'b>,
+    phase: Phase,
+    state: State<WIDEST>,
+}
+
+impl Kernel for Part<'_, '_> {
+    type Output = State<WIDEST>;
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> State<WIDEST> {
+        let (mut state, range) = (self.state, self.part.range.clone());
+        let out = std::mem::take(&mut self.part.piece.out);
+        let base = self.part.piece.base;
+        let mut target = Target::Flat(Piece { out, base });
+        let mut tile = Tile::NEW;
+        match self.phase {
+            Phase::Max => self.lanes.max(&mut tile, range, &mut state, &target, false),
+            Phase::Sums => {
+                self.lanes
+                    .sums::<_, FMA>(&mut tile, range, &mut state, &mut target, false)
+            }
+            Phase::Map => self
+                .lanes
+                .map::<_, FMA>(&mut tile, range, &state, &mut target, false),
+        }
+        if let Target::Flat(piece) = target {
+            self.part.piece.out = piece.out;
+        }
+        state
+    }
+}
+
+struct Finish<'a> {
+    lanes: Lanes<'a>,
+    state: State<WIDEST>,
+}
+
+impl Kernel for Finish<'_> {
+    type Output = State<WIDEST>;
+    #[inline(always)]
+    fn run<const FMA: bool>(mut self) -> State<WIDEST> {
+        self.lanes.finish::<_, FMA>(&mut self.state);
+        self.state
+    }
+}
+
+/// The stack's part of a tile: input and upstream gradient, one array of lanes for each step.
+struct Tile<const W: usize> {
+    x: [[f32; W]; DEEPEST],
+    dy: [[f32; W]; DEEPEST],
+}
+
+impl<const W: usize> Tile<W> {
+    const NEW: Self = Self {
+        x: [[0.0; W]; DEEPEST],
+        dy: [[0.0; W]; DEEPEST],
+    };
+}
+
+/// Rows `first..first + width` of the array, one in each lane.
+#[derive(Clone, Copy)]
+struct Lanes<'a> {
+    job: &'a Job<'a>,
+    first: usize,
+    width: usize,
+}
+
+impl Lanes<'_> {
+    fn reduces(&self) -> bool {
+        self.job.function == AxisFunction::LogSumExp && self.job.direction == Direction::Forward
+    }
+
+    #[inline(always)]
+    fn run<const W: usize, const FMA: bool>(&self, tile: &mut Tile<W>, target: &mut Target) {
+        let mut state = State::NEW;
+        let range = 0..self.job.shape.len;
+        // A shallow tile stays on the stack from phase to phase.
+        let whole = range.len() <= DEEPEST;
+        self.max(tile, range.clone(), &mut state, target, whole);
+        self.sums::<W, FMA>(tile, range.clone(), &mut state, target, whole);
+        self.finish::<W, FMA>(&mut state);
+        if self.reduces() {
+            let results = &state.sums[0][..self.width];
+            let to = match target {
+                Target::Flat(piece) => &mut piece.out[self.first - piece.base..],
+                Target::Columns { rows, first } => {
+                    &mut rows[0][self.first % self.job.shape.inner - *first..]
+                }
+            };
+            for (to, &result) in to.iter_mut().zip(results) {
+                *to = result as f32;
+            }
+        } else {
+            self.map::<W, FMA>(tile, range, &state, target, whole);
+        }
+    }
+
+    /// Where element `i` of the first row lies in the array.
+    #[inline(always)]
+    fn offset(&self, i: usize) -> usize {
+        let shape = self.job.shape;
+        (self.first / shape.inner * shape.len + i) * shape.inner + self.first % shape.inner
+    }
+
+    /// Copies steps `range` of the rows `from` an array whose first element is number `base`.
+    #[inline(always)]
+    fn gather<const W: usize>(
+        &self,
+        from: &[f32],
+        base: usize,
+        range: Range<usize>,
+        tile: &mut [[f32; W]; DEEPEST],
+    ) {
+        let AxisShape { len, inner, .. } = self.job.shape;
+        if inner >= NARROWEST {
+            for (lanes, i) in tile.iter_mut().zip(range) {
+                let at = self.offset(i) - base;
+                lanes[..self.width].copy_from_slice(&from[at..at + self.width]);
+            }
+        } else if inner == 1 {
+            let at = self.first * len - base;
+            let rows = from[at..at + self.width * len].chunks_exact(len);
+            for (lane, row) in rows.enumerate() {
+                for (lanes, &value) in tile.iter_mut().zip(row) {
+                    lanes[lane] = value;
+                }
+            }
+        } else {
+            for lane in 0..self.width {
+                let row = self.first + lane;
+                let at = row / inner * len * inner + row % inner - base;
+                let values = from[at..].iter().step_by(inner).take(len);
+                for (lanes, &value) in tile.iter_mut().zip(values) {
+                    lanes[lane] = value;
+                }
+            }
+        }
+    }
+
+    /// Copies steps `range` of the input, from x or in place.
+    #[inline(always)]
+    fn load<const W: usize>(
+        &self,
+        range: Range<usize>,
+        target: &Target,
+        tile: &mut [[f32; W]; DEEPEST],
+    ) {
+        match self.job.x {
+            Some(x) => self.gather(x, 0, range, tile),
+            None => self.load_output(range, target, tile),
+        }
+    }
+
+    /// Copies steps `range` of what the output holds.
+    #[inline(always)]
+    fn load_output<const W: usize>(
+        &self,
+        range: Range<usize>,
+        target: &Target,
+        tile: &mut [[f32; W]; DEEPEST],
+    ) {
+        match target {
+            Target::Flat(piece) => self.gather(piece.out, piece.base, range, tile),
+            Target::Columns { rows, first } => {
+                let c = self.first % self.job.shape.inner - first;
+                for (lanes, i) in tile.iter_mut().zip(range) {
+                    lanes[..self.width].copy_from_slice(&rows[i][c..c + self.width]);
+                }
+            }
+        }
+    }
+
+    /// Copies steps `range` of the upstream gradient, unless a row has only one.
+    #[inline(always)]
+    fn load_dy<const W: usize>(&self, range: Range<usize>, tile: &mut [[f32; W]; DEEPEST]) {
+        if self.job.direction != Direction::Forward && !self.job.function.reduces() {
+            self.gather(self.job.dy, 0, range, tile);
+        }
+    }
+
+    #[inline(always)]
+    fn store<const W: usize>(
+        &self,
+        range: Range<usize>,
+        target: &mut Target,
+        tile: &[[f32; W]; DEEPEST],
+    ) {
+        let AxisShape { len, inner, .. } = self.job.shape;
+        match target {
+            Target::Columns { rows, first } => {
+                let c = self.first % inner - *first;
+                for (lanes, i) in tile.iter().zip(range) {
+                    rows[i][c..c + self.width].copy_from_slice(&lanes[..self.width]);
+                }
+            }
+            Target::Flat(piece) if inner >= NARROWEST => {
+                for (lanes, i) in tile.iter().zip(range) {
+                    let at = self.offset(i) - piece.base;
+                    piece.out[at..at + self.width].copy_from_slice(&lanes[..self.width]);
+                }
+            }
+            Target::Flat(piece) if inner == 1 => {
+                let at = self.first * len - piece.base;
+                let rows = piece.out[at..at + self.width * len].chunks_exact_mut(len);
+                for (lane, row) in rows.enumerate() {
+                    for (lanes, value) in tile.iter().zip(row) {
+                        *value = lanes[lane];
+                    }
+                }
+            }
+            Target::Flat(piece) => {
+                for lane in 0..self.width {
+                    let row = self.first + lane;
+                    let at = row / inner * len * inner + row % inner - piece.base;
+                    let values = piece.out[at..].iter_mut().step_by(inner).take(len);
+                    for (lanes, value) in tile.iter().zip(values) {
+                        *value = lanes[lane];
+                    }
+                }
+            }
+        }
+    }
+
+    /// Calls of a phase come in steps of a tile's depth.
+    #[inline(always)]
+    fn steps(range: Range<usize>) -> impl Iterator<Item = Range<usize>> {
+        let end = range.end;
+        range.step_by(DEEPEST).map(move |i| i..end.min(i + DEEPEST))
+    }
+
+    /// The largest element of each row that is not NaN; the sums see the others. Where the rows
+    /// are `whole` within one tile, this also loads it for the phases to come.
+    #[inline(always)]
+    fn max<const W: usize>(
+        &self,
+        tile: &mut Tile<W>,
+        range: Range<usize>,
+        state: &mut State<W>,
+        target: &Target,
+        whole: bool,
+    ) {
+        let sign = self.job.sign();
+        let from_output = self.job.direction == Direction::FromOutput;
+        if from_output && !whole {
+            return;
+        }
+        for step in Self::steps(range) {
+            self.load(step.clone(), target, &mut tile.x);
+            if whole {
+                self.load_dy(step.clone(), &mut tile.dy);
+            }
+            if from_output {
+                return;
+            }
+            for lanes in &tile.x[..step.len()] {
+                for (max, &x) in state.max.iter_mut().zip(lanes) {
+                    let x = x * sign;
+                    *max = if x > *max { x } else { *max };
+                }
+            }
+        }
+    }
+
+    /// The sums that the job's coefficients are made of; forward softmax leaves its weights in
+    /// the tile, and in the output unless the rows are `whole`.
+    #[inline(always)]
+    fn sums<const W: usize, const FMA: bool>(
+        &self,
+        tile: &mut Tile<W>,
+        range: Range<usize>,
+        state: &mut State<W>,
+        target: &mut Target,
+        whole: bool,
+    ) {
+        let job = self.job;
+        let sign = job.sign();
+        let max = state.max.map(f64::from);
+        let [s0, s1, s2] = &mut state.sums;
+        for step in Self::steps(range) {
+            if !whole {
+                self.load(step.clone(), target, &mut tile.x);
+                self.load_dy(step.clone(), &mut tile.dy);
+            }
+            let pairs = tile.x.iter_mut().zip(&tile.dy).take(step.len());
+            match job.direction {
+                Direction::FromOutput => {
+                    for (y, dy) in pairs {
+                        for i in 0..W {
+                            s1[i] += f64::from(y[i]) * f64::from(dy[i]);
+                        }
+                    }
+                }
+                Direction::Forward if job.is_log() => {
+                    for (x, _) in pairs {
+                        for i in 0..W {
+                            let e = weight::<FMA>(x[i], sign, max[i]);
+                            let tie = x[i] == state.max[i];
+                            s0[i] += if tie { 1.0 } else { 0.0 };
+                            s1[i] += if tie { 0.0 } else { e };
+                        }
+                    }
+                }
+                Direction::Forward => {
+                    for (x, _) in pairs {
+                        for i in 0..W {
+                            let e = weight::<FMA>(x[i], sign, max[i]);
+                            s0[i] += e;
+                            x[i] = e as f32;
+                        }
+                    }
+                    if !whole {
+                        self.store(step, target, &tile.x);
+                    }
+                }
+                Direction::Backward => {
+                    for (x, dy) in pairs {
+                        for i in 0..W {
+                            let (e, dy) = (weight::<FMA>(x[i], sign, max[i]), f64::from(dy[i]));
+                            s0[i] += e;
+                            s1[i] += dy * e;
+                            s2[i] += dy;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Turns the sums into the job's coefficients.
+    #[inline(always)]
+    fn finish<const W: usize, const FMA: bool>(&self, state: &mut State<W>) {
+        let job = self.job;
+        let mut dy = [0.0f32; W];
+        if job.function.reduces() && job.direction == Direction::Backward {
+            dy[..self.width].copy_from_slice(&job.dy[self.first..self.first + self.width]);
+        }
+        let [s0, s1, s2] = &mut state.sums;
+        for i in 0..W {
+            let sums: Sums = [s0[i], s1[i], s2[i]];
+            [s0[i], s1[i], s2[i]] =
+                job.coefficients::<FMA>(state.max[i].into(), sums, dy[i].into());
+        }
+    }
+
+    /// The results, from the coefficients in `state`.
+    #[inline(always)]
+    fn map<const W: usize, const FMA: bool>(
+        &self,
+        tile: &mut Tile<W>,
+        range: Range<usize>,
+        state: &State<W>,
+        target: &mut Target,
+        whole: bool,
+    ) {
+        let job = self.job;
+        let sign = job.sign();
+        let max = state.max.map(f64::from);
+        let [c0, c1, c2] = &state.sums;
+        for step in Self::steps(range) {
+            if !whole {
+                if job.direction == Direction::Forward && !job.is_log() {
+                    self.load_output(step.clone(), target, &mut tile.x);
+                } else {
+                    self.load(step.clone(), target, &mut tile.x);
+                }
+                self.load_dy(step.clone(), &mut tile.dy);
+            }
+            let pairs = tile.x.iter_mut().zip(&tile.dy).take(step.len());
+            match job.direction {
+                Direction::Forward if job.is_log() => {
+                    for (x, _) in pairs {
+                        for i in 0..W {
+                            x[i] = (f64::from(x[i] * sign) - max[i] - c0[i]) as f32;
+                        }
+                    }
+                }
+                Direction::Forward => {
+                    for (x, _) in pairs {
+                        for i in 0..W {
+                            x[i] = (f64::from(x[i]) * c0[i]) as f32;
+                        }
+                    }
+                }
+                Direction::Backward => {
+                    for (x, dy) in pairs {
+                        for i in 0..W {
+                            let (e, dy) = (weight::<FMA>(x[i], sign, max[i]), f64::from(dy[i]));
+                            x[i] = (dy * c0[i] + e * (dy * c1[i] + c2[i])) as f32;
+                        }
+                    }
+                }
+                Direction::FromOutput => {
+                    for (y, dy) in pairs {
+                        for i in 0..W {
+                            let dy = f64::from(dy[i]);
+                            y[i] = (f64::from(y[i]) * (dy * c1[i] + c2[i])) as f32;
+                        }
+                    }
+                }
+            }
+            self.store(step, target, &tile.x);
+        }
+    }
+}
