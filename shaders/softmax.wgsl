@@ -3,8 +3,9 @@
 // divide the work, planned by the host:
 //   row_per_invocation, row_per_workgroup;
 //   split_partial, split_combine, split_finish: `lanes` invocations a row.
-// The composer writes, for what is computed and for which buffers are one, `load_x(i)`,
-// `load_dy(i)`, `KIND` and `BACKWARD`.
+// The composer writes, for what is computed and for which buffers are one, `KIND`, `BACKWARD`,
+// `FROM_OUTPUT` (softmax's gradient with its own output as x), `load_x(i)`, `load_dy(i)`, `dot_term(i, row, e)` and `store_row(row, r)`, so that an entry
+// point refers to just the bindings that it has.
 
 struct Uniforms {
     // Length of a row in this binding, and the stride of its elements.
@@ -31,6 +32,9 @@ struct Uniforms {
 const SOFTMAX: u32 = 0u;
 const LOG_SOFTMAX: u32 = 1u;
 const LOGSUMEXP: u32 = 2u;
+
+// Whether a row's result is one value.
+const REDUCES: bool = KIND == LOGSUMEXP && !BACKWARD;
 
 override workgroup_size: u32 = 64u;
 
@@ -73,7 +77,16 @@ fn exp_below(x: f32, m: f32) -> f32 {
 }
 
 fn element(i: u32) -> f32 {
-    return uniforms.sign * load_x(uniforms.x_first + i);
+    let v = load_x(uniforms.x_first + i);
+    return select(uniforms.sign * v, v, FROM_OUTPUT);
+}
+
+// An element's softmax times its row's sum.
+fn weight(v: f32, m: f32) -> f32 {
+    if FROM_OUTPUT {
+        return v;
+    }
+    return exp_below(v, m);
 }
 
 // The upstream gradient of element i, which is the row's own for logsumexp.
@@ -89,9 +102,13 @@ fn row_start(row: u32) -> u32 {
 // A row's elements first, first + step, ...: maximum, then sums.
 fn reduce(row: u32, start: u32, first: u32, step: u32) -> Row {
     let inner = uniforms.inner;
-    var m = element(start + first * inner);
+    // A row of no elements stays at -infinity.
+    var m = select(nothing().max, 0.0, FROM_OUTPUT);
     var nan = 0.0;
-    for (var i = first; i < uniforms.len; i += step) {
+    if !FROM_OUTPUT && first < uniforms.len {
+        m = element(start + first * inner);
+    }
+    for (var i = first; i < uniforms.len && !FROM_OUTPUT; i += step) {
         let v = element(start + i * inner);
         m = select(m, v, v > m);
         nan = select(nan, 1.0, is_nan(v));
@@ -103,12 +120,9 @@ fn reduce(row: u32, start: u32, first: u32, step: u32) -> Row {
         var dot_block = 0.0;
         for (var k = 0u; k < BLOCK && i < uniforms.len; k++) {
             let at = start + i * inner;
-            let e = exp_below(element(at), m);
+            let e = weight(element(at), m);
             block += e;
-            if BACKWARD && KIND != LOGSUMEXP {
-                let g = upstream(at, row);
-                dot_block += select(g * e, g, KIND == LOG_SOFTMAX);
-            }
+            dot_block += dot_term(at, row, e);
             i += step;
         }
         total = add(total, block);
@@ -149,14 +163,16 @@ fn finish(i: u32, row: u32, r: Row, log_sum: f32) {
     let v = element(i);
     var y: f32;
     if BACKWARD {
-        let weight = exp_below(v, r.max) / r.sum;
+        // A row of outputs has the sum 1 by what it is.
+        let sum = select(r.sum, 1.0, FROM_OUTPUT);
+        let share = weight(v, r.max) / sum;
         let g = upstream(i, row);
         if KIND == SOFTMAX {
-            y = uniforms.sign * weight * (g - r.dot / r.sum);
+            y = uniforms.sign * share * (g - r.dot / sum);
         } else if KIND == LOG_SOFTMAX {
-            y = g - weight * r.dot;
+            y = g - share * r.dot;
         } else {
-            y = g * weight;
+            y = g * share;
         }
     } else if KIND == SOFTMAX {
         y = exp_below(v, r.max) / r.sum;
@@ -179,8 +195,8 @@ fn row_per_invocation(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num
     }
     let start = row_start(row);
     let r = reduce(row, start, 0u, 1u);
-    if KIND == LOGSUMEXP && !BACKWARD {
-        out[uniforms.out_first + row] = logsumexp_of(r);
+    if REDUCES {
+        store_row(row, r);
         return;
     }
     let log_sum = row_log_sum(r);
@@ -225,9 +241,9 @@ fn row_per_workgroup(
     if surplus {
         return;
     }
-    if KIND == LOGSUMEXP && !BACKWARD {
+    if REDUCES {
         if local == 0u {
-            out[uniforms.out_first + row] = logsumexp_of(r);
+            store_row(row, r);
         }
         return;
     }
@@ -282,9 +298,7 @@ fn split_combine(
     let r = merge_workgroup(part, local);
     if local == 0u && !surplus {
         partials[first] = r;
-        if KIND == LOGSUMEXP && !BACKWARD {
-            out[uniforms.out_first + row] = logsumexp_of(r);
-        }
+        store_row(row, r);
     }
 }
 

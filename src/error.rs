@@ -131,6 +131,20 @@ pub enum Error {
         /// What it must be a multiple of.
         alignment: u64,
     },
+    /// One step along the axis is more than the adapter binds at once.
+    #[error("one step along the axis takes {bytes} bytes, and this adapter binds {limit}; call the backend with host memory, which works in tiles")]
+    AxisStepTooLarge {
+        /// Bytes from one element of a row to the next.
+        bytes: u64,
+        /// The adapter's limit.
+        limit: u64,
+    },
+    /// A gradient was asked for from an output that does not determine it to full accuracy.
+    #[error("the gradient of {function} is not accurate from its output; ask for it from the input")]
+    NotFromOutput {
+        /// The function.
+        function: &'static str,
+    },
     /// Two ranges of one buffer overlap; the in-place calls are for that.
     #[error(
         "the {first} and {second} ranges overlap in one buffer; use the in-place call, or separate them"

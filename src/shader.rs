@@ -121,28 +121,24 @@ pub(crate) enum Pass {
     Backward,
     /// out = out · f'(x).
     BackwardInPlace,
+    /// out = dy · f'(x) where x holds f's output; for softmax alone.
+    FromOutput,
 }
 
 impl Pass {
-    pub(crate) const ALL: [Self; 4] = [
-        Self::Forward,
-        Self::ForwardInPlace,
-        Self::Backward,
-        Self::BackwardInPlace,
-    ];
 
     /// The entry point of the element-wise module.
     pub(crate) fn entry_point(self) -> &'static str {
         match self {
             Self::Forward => "forward",
             Self::ForwardInPlace => "forward_in_place",
-            Self::Backward => "backward",
+            Self::Backward | Self::FromOutput => "backward",
             Self::BackwardInPlace => "backward_in_place",
         }
     }
 
     pub(crate) fn is_backward(self) -> bool {
-        matches!(self, Self::Backward | Self::BackwardInPlace)
+        matches!(self, Self::Backward | Self::BackwardInPlace | Self::FromOutput)
     }
 
     /// Whether x has a binding of its own.
@@ -152,11 +148,12 @@ impl Pass {
 
     /// Whether the upstream gradient has a binding of its own.
     pub(crate) fn binds_dy(self) -> bool {
-        self == Self::Backward
+        matches!(self, Self::Backward | Self::FromOutput)
     }
 }
 
 /// The entry points of a softmax module.
+#[cfg(test)]
 pub(crate) const SOFTMAX_ENTRY_POINTS: [&str; 5] = [
     "row_per_invocation",
     "row_per_workgroup",
@@ -165,7 +162,7 @@ pub(crate) const SOFTMAX_ENTRY_POINTS: [&str; 5] = [
     "split_finish",
 ];
 
-/// The module of one function of the softmax family and one pass: [`SOFTMAX_ENTRY_POINTS`].
+/// The module of one function of the softmax family and one pass.
 /// Softmin is softmax with a sign in the uniforms.
 pub(crate) fn softmax(function: AxisFunction, pass: Pass) -> String {
     let kind = match function {
@@ -174,12 +171,32 @@ pub(crate) fn softmax(function: AxisFunction, pass: Pass) -> String {
         AxisFunction::LogSumExp => "LOGSUMEXP",
     };
     let backward = pass.is_backward();
+    let from_output = pass == Pass::FromOutput;
     let x = if pass.binds_x() { "x" } else { "out" };
-    let dy = if pass.binds_dy() { "dy" } else { "out" };
+    // A pass refers to no binding that it has not.
+    let dy = match pass {
+        Pass::Forward | Pass::ForwardInPlace => "0.0",
+        Pass::Backward | Pass::FromOutput => "dy[i]",
+        Pass::BackwardInPlace => "out[i]",
+    };
+    let dot = match function {
+        _ if !backward => "0.0",
+        AxisFunction::Softmax | AxisFunction::Softmin => "upstream(i, row) * e",
+        AxisFunction::LogSoftmax => "upstream(i, row)",
+        AxisFunction::LogSumExp => "0.0",
+    };
+    let store = if function.reduces() && !backward {
+        "\n    out[uniforms.out_first + row] = logsumexp_of(r);"
+    } else {
+        ""
+    };
     format!(
         "{MATH}\nconst KIND: u32 = {kind};\nconst BACKWARD: bool = {backward};\n\
+         const FROM_OUTPUT: bool = {from_output};\n\
          fn load_x(i: u32) -> f32 {{\n    return {x}[i];\n}}\n\
-         fn load_dy(i: u32) -> f32 {{\n    return {dy}[i];\n}}\n{SOFTMAX}"
+         fn load_dy(i: u32) -> f32 {{\n    return {dy};\n}}\n\
+         fn dot_term(i: u32, row: u32, e: f32) -> f32 {{\n    return {dot};\n}}\n\
+         fn store_row(row: u32, r: Row) {{{store}\n}}\n{SOFTMAX}"
     )
 }
 
@@ -228,7 +245,14 @@ mod tests {
             validate(&fused("f", activation));
         }
         for &function in AxisFunction::ALL {
-            for pass in Pass::ALL {
+            let passes = [
+                Pass::Forward,
+                Pass::ForwardInPlace,
+                Pass::Backward,
+                Pass::BackwardInPlace,
+                Pass::FromOutput,
+            ];
+            for pass in passes {
                 let module = validate(&softmax(function, pass));
                 let names: Vec<&str> = module.entry_points.iter().map(|e| e.name.as_str()).collect();
                 assert_eq!(names, SOFTMAX_ENTRY_POINTS);

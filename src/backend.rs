@@ -1,0 +1,344 @@
+//! One type over both backends, for arrays in host memory.
+
+use crate::axis::AxisFunction;
+use crate::catalogue::Elementwise;
+use crate::error::{Error, Result};
+use crate::gpu::{AdapterChoice, AxisOperation, Gpu, HostWait, output_shape};
+use crate::{AxisShape, Cpu};
+use std::fmt;
+use std::str::FromStr;
+
+/// Which backend to open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendKind {
+    /// A GPU where an adapter is there, else the CPU.
+    #[default]
+    Auto,
+    /// A GPU, or an error.
+    Gpu,
+    /// The CPU.
+    Cpu,
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Gpu => "gpu",
+            Self::Cpu => "cpu",
+        })
+    }
+}
+
+impl FromStr for BackendKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "gpu" => Ok(Self::Gpu),
+            "cpu" => Ok(Self::Cpu),
+            _ => Err(format!("no backend is called '{text}'; use auto, gpu or cpu")),
+        }
+    }
+}
+
+/// A GPU or the CPU, computing on arrays in host memory.
+///
+/// Arrays are row-major f32. Element-wise calls take slices of one length; calls along an axis
+/// take the shape and the axis, which counts from the end where it is negative. Every call has
+/// an `_async` twin that does not block its thread while a GPU works.
+///
+/// ```
+/// use wgpu_activations::{Activation, Backend};
+/// let backend = Backend::auto()?;
+/// let y = backend.apply(Activation::Relu, &[-1.0, 2.0])?;
+/// assert_eq!(y, [0.0, 2.0]);
+/// # Ok::<(), wgpu_activations::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// A GPU.
+    Gpu(Gpu),
+    /// The CPU, and why it was taken.
+    Cpu(Cpu, String),
+}
+
+macro_rules! twins {
+    ($(
+        $(#[$doc:meta])*
+        fn $name:ident / $async_name:ident / $core:ident ($($argument:ident: $type:ty),*) -> $output:ty;
+    )*) => {
+        $(
+            $(#[$doc])*
+            pub fn $name(&self, $($argument: $type),*) -> Result<$output> {
+                pollster::block_on(self.$core($($argument,)* HostWait::BLOCK))
+            }
+
+            #[doc = concat!("[`Backend::", stringify!($name), "`] without blocking while a GPU works.")]
+            ///
+            /// # Errors
+            #[doc = concat!("As [`Backend::", stringify!($name), "`].")]
+            pub async fn $async_name(&self, $($argument: $type),*) -> Result<$output> {
+                self.$core($($argument,)* HostWait::ASYNC).await
+            }
+        )*
+    };
+}
+
+impl Backend {
+    /// A GPU where an adapter is there, else the CPU; [`Backend::description`] says which, and
+    /// why. The environment variable `WGPU_ADAPTER_NAME` asks for an adapter by name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownAdapter`] where the named adapter is not there.
+    pub fn auto() -> Result<Self> {
+        Self::open(BackendKind::Auto, &AdapterChoice::from_env())
+    }
+
+    /// The best GPU; never the CPU instead.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::DeviceRequest`].
+    pub fn gpu() -> Result<Self> {
+        Self::open(BackendKind::Gpu, &AdapterChoice::from_env())
+    }
+
+    /// The CPU.
+    pub fn cpu() -> Self {
+        Self::Cpu(Cpu::new(), "asked for".to_owned())
+    }
+
+    /// A backend of a kind, on an adapter of choice where it is a GPU.
+    ///
+    /// # Errors
+    /// As [`Backend::auto`] and [`Backend::gpu`].
+    pub fn open(kind: BackendKind, adapter: &AdapterChoice) -> Result<Self> {
+        pollster::block_on(Self::open_async(kind, adapter))
+    }
+
+    /// [`Backend::open`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Backend::open`].
+    pub async fn open_async(kind: BackendKind, adapter: &AdapterChoice) -> Result<Self> {
+        if kind == BackendKind::Cpu {
+            return Ok(Self::cpu());
+        }
+        match Gpu::open_async(adapter).await {
+            Ok(gpu) => Ok(Self::Gpu(gpu)),
+            Err(Error::NoAdapter { reason }) if kind == BackendKind::Auto => {
+                Ok(Self::Cpu(Cpu::new(), format!("no GPU adapter: {reason}")))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Which of the two it is.
+    pub fn kind(&self) -> BackendKind {
+        match self {
+            Self::Gpu(_) => BackendKind::Gpu,
+            Self::Cpu(..) => BackendKind::Cpu,
+        }
+    }
+
+    /// One line: the backend, its device, and why it was taken.
+    pub fn description(&self) -> String {
+        match self {
+            Self::Gpu(gpu) => format!("gpu: {}", gpu.description()),
+            Self::Cpu(cpu, why) => format!("{}; {why}", cpu.description()),
+        }
+    }
+
+    twins! {
+        /// f of every element of x.
+        ///
+        /// # Errors
+        /// [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::Device`].
+        fn apply / apply_async / apply_core (f: impl Into<Elementwise>, x: &[f32]) -> Vec<f32>;
+        /// y = f(x).
+        ///
+        /// # Errors
+        /// As [`Backend::apply`]; [`Error::LengthMismatch`].
+        fn apply_into / apply_into_async / apply_into_core (f: impl Into<Elementwise>, x: &[f32], y: &mut [f32]) -> ();
+        /// dy · f'(x), from the input x.
+        ///
+        /// # Errors
+        /// As [`Backend::apply_into`].
+        fn grad / grad_async / grad_core (f: impl Into<Elementwise>, x: &[f32], dy: &[f32]) -> Vec<f32>;
+        /// dx = dy · f'(x).
+        ///
+        /// # Errors
+        /// As [`Backend::apply_into`].
+        fn grad_into / grad_into_async / grad_into_core (f: impl Into<Elementwise>, x: &[f32], dy: &[f32], dx: &mut [f32]) -> ();
+        /// `function` of every row of x along `axis`. The result has x's shape, without the axis
+        /// where the function reduces.
+        ///
+        /// # Errors
+        /// As [`Backend::apply_into`]; [`Error::AxisOutOfRange`], [`Error::ShapeTooLarge`].
+        fn apply_axis / apply_axis_async / apply_axis_core (function: AxisFunction, x: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        /// y = `function` of every row of x along `axis`.
+        ///
+        /// # Errors
+        /// As [`Backend::apply_axis`].
+        fn apply_axis_into / apply_axis_into_async / apply_axis_into_core (function: AxisFunction, x: &[f32], shape: &[usize], axis: isize, y: &mut [f32]) -> ();
+        /// The gradient of `function` by its input x; dy has the shape of the function's output.
+        ///
+        /// # Errors
+        /// As [`Backend::apply_axis`].
+        fn grad_axis / grad_axis_async / grad_axis_core (function: AxisFunction, x: &[f32], dy: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        /// dx = the gradient of `function` by its input x.
+        ///
+        /// # Errors
+        /// As [`Backend::apply_axis`].
+        fn grad_axis_into / grad_axis_into_async / grad_axis_into_core (function: AxisFunction, x: &[f32], dy: &[f32], shape: &[usize], axis: isize, dx: &mut [f32]) -> ();
+        /// The gradient of softmax or softmin by its input, from its output y: one pass over the
+        /// row less, and exact.
+        ///
+        /// # Errors
+        /// As [`Backend::apply_axis`]; [`Error::NotFromOutput`] for the logarithmic functions.
+        fn grad_axis_from_output / grad_axis_from_output_async / grad_axis_from_output_core (function: AxisFunction, y: &[f32], dy: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+    }
+
+    /// x = f(x).
+    ///
+    /// # Errors
+    /// As [`Backend::apply`].
+    pub fn apply_in_place(&self, f: impl Into<Elementwise>, x: &mut [f32]) -> Result<()> {
+        match self {
+            Self::Gpu(gpu) => pollster::block_on(gpu.apply_host_in_place(f.into(), x, HostWait::BLOCK)),
+            Self::Cpu(cpu, _) => cpu.apply_in_place(f, x),
+        }
+    }
+
+    async fn apply_core(&self, f: impl Into<Elementwise>, x: &[f32], wait: HostWait) -> Result<Vec<f32>> {
+        let mut y = vec![0.0; x.len()];
+        self.apply_into_core(f, x, &mut y, wait).await?;
+        Ok(y)
+    }
+
+    async fn apply_into_core(
+        &self,
+        f: impl Into<Elementwise>,
+        x: &[f32],
+        y: &mut [f32],
+        wait: HostWait,
+    ) -> Result<()> {
+        match self {
+            Self::Gpu(gpu) => gpu.apply_host(f.into(), x, y, wait).await,
+            Self::Cpu(cpu, _) => cpu.apply_into(f, x, y),
+        }
+    }
+
+    async fn grad_core(
+        &self,
+        f: impl Into<Elementwise>,
+        x: &[f32],
+        dy: &[f32],
+        wait: HostWait,
+    ) -> Result<Vec<f32>> {
+        let mut dx = vec![0.0; x.len()];
+        self.grad_into_core(f, x, dy, &mut dx, wait).await?;
+        Ok(dx)
+    }
+
+    async fn grad_into_core(
+        &self,
+        f: impl Into<Elementwise>,
+        x: &[f32],
+        dy: &[f32],
+        dx: &mut [f32],
+        wait: HostWait,
+    ) -> Result<()> {
+        match self {
+            Self::Gpu(gpu) => gpu.grad_host(f.into(), x, dy, dx, wait).await,
+            Self::Cpu(cpu, _) => cpu.grad_into(f, x, dy, dx),
+        }
+    }
+
+    async fn apply_axis_core(
+        &self,
+        function: AxisFunction,
+        x: &[f32],
+        shape: &[usize],
+        axis: isize,
+        wait: HostWait,
+    ) -> Result<Vec<f32>> {
+        let elements = output_shape(function, shape, axis)?.iter().product();
+        let mut y = vec![0.0; elements];
+        self.apply_axis_into_core(function, x, shape, axis, &mut y, wait).await?;
+        Ok(y)
+    }
+
+    async fn apply_axis_into_core(
+        &self,
+        function: AxisFunction,
+        x: &[f32],
+        shape: &[usize],
+        axis: isize,
+        y: &mut [f32],
+        wait: HostWait,
+    ) -> Result<()> {
+        match self {
+            Self::Gpu(gpu) => {
+                let operation = AxisOperation::Forward { function, x };
+                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, y, wait).await
+            }
+            Self::Cpu(cpu, _) => cpu.apply_axis_into(function, x, shape, axis, y),
+        }
+    }
+
+    async fn grad_axis_core(
+        &self,
+        function: AxisFunction,
+        x: &[f32],
+        dy: &[f32],
+        shape: &[usize],
+        axis: isize,
+        wait: HostWait,
+    ) -> Result<Vec<f32>> {
+        let mut dx = vec![0.0; x.len()];
+        self.grad_axis_into_core(function, x, dy, shape, axis, &mut dx, wait).await?;
+        Ok(dx)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the operation's own, and how to wait")]
+    async fn grad_axis_into_core(
+        &self,
+        function: AxisFunction,
+        x: &[f32],
+        dy: &[f32],
+        shape: &[usize],
+        axis: isize,
+        dx: &mut [f32],
+        wait: HostWait,
+    ) -> Result<()> {
+        match self {
+            Self::Gpu(gpu) => {
+                let operation = AxisOperation::Backward { function, x, dy };
+                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, dx, wait).await
+            }
+            Self::Cpu(cpu, _) => cpu.grad_axis_into(function, x, dy, shape, axis, dx),
+        }
+    }
+
+    async fn grad_axis_from_output_core(
+        &self,
+        function: AxisFunction,
+        y: &[f32],
+        dy: &[f32],
+        shape: &[usize],
+        axis: isize,
+        wait: HostWait,
+    ) -> Result<Vec<f32>> {
+        let mut dx = vec![0.0; y.len()];
+        match self {
+            Self::Gpu(gpu) => {
+                let operation = AxisOperation::FromOutput { function, y, dy };
+                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, &mut dx, wait).await?;
+            }
+            Self::Cpu(cpu, _) => cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)?,
+        }
+        Ok(dx)
+    }
+}

@@ -1,0 +1,244 @@
+//! Which adapters there are, which one is taken, and why.
+
+use crate::error::{Error, Result};
+use std::convert::Infallible;
+use std::fmt;
+use std::str::FromStr;
+
+/// Which adapter to open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AdapterChoice {
+    /// The best: a discrete GPU before an integrated one, a virtual one, a software adapter.
+    #[default]
+    Auto,
+    /// The one at this place of [`adapters`]'s list.
+    Index(usize),
+    /// The best of those whose name contains this, in any case.
+    Name(String),
+}
+
+impl AdapterChoice {
+    /// The adapter that the environment variable `WGPU_ADAPTER_NAME` names, else `Auto`.
+    pub fn from_env() -> Self {
+        match std::env::var("WGPU_ADAPTER_NAME") {
+            Ok(name) if !name.is_empty() => Self::Name(name),
+            _ => Self::Auto,
+        }
+    }
+}
+
+impl FromStr for AdapterChoice {
+    type Err = Infallible;
+
+    /// Digits are an index, anything else a part of a name.
+    fn from_str(text: &str) -> std::result::Result<Self, Infallible> {
+        Ok(match text.parse() {
+            Ok(index) => Self::Index(index),
+            Err(_) => Self::Name(text.to_owned()),
+        })
+    }
+}
+
+impl fmt::Display for AdapterChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Index(index) => write!(f, "{index}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// An adapter as [`adapters`] lists it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AdapterReport {
+    /// Its place in the list.
+    pub index: usize,
+    /// Its name.
+    pub name: String,
+    /// The graphics interface: `vulkan`, `metal`, `dx12`, `gl`, `webgpu`.
+    pub backend: String,
+    /// Discrete, integrated, virtual, software or other.
+    pub device_type: String,
+    /// The driver and its version.
+    pub driver: String,
+    /// What it can bind, hold and dispatch.
+    pub limits: wgpu::Limits,
+    /// What it can do besides.
+    pub features: wgpu::Features,
+    /// Whether [`AdapterChoice::Auto`] takes it.
+    pub chosen: bool,
+    /// Why it is taken or left.
+    pub why: String,
+}
+
+/// Every adapter that wgpu finds, in its order, and which one `Auto` takes. Empty where none is.
+///
+/// `WGPU_BACKEND` limits the graphics interfaces that are asked.
+pub fn adapters() -> Vec<AdapterReport> {
+    pollster::block_on(adapters_async())
+}
+
+/// [`adapters`] without blocking.
+pub async fn adapters_async() -> Vec<AdapterReport> {
+    let found = enumerate(&instance()).await;
+    let chosen = best(&found, |_| true);
+    let reports = found.iter().enumerate().map(|(index, adapter)| {
+        let info = adapter.get_info();
+        AdapterReport {
+            index,
+            name: info.name.clone(),
+            backend: info.backend.to_str().to_owned(),
+            device_type: device_type(info.device_type).to_owned(),
+            driver: driver(&info),
+            limits: adapter.limits(),
+            features: adapter.features(),
+            chosen: Some(index) == chosen,
+            why: why(adapter, Some(index) == chosen, found.len()),
+        }
+    });
+    reports.collect()
+}
+
+/// An opened device.
+pub(super) struct Opened {
+    pub device: wgpu::Device,
+    pub queue: wgpu::Queue,
+    pub info: wgpu::AdapterInfo,
+    pub why: String,
+}
+
+/// Opens the adapter that `choice` names with all the limits that it has.
+pub(super) async fn open(choice: &AdapterChoice) -> Result<Opened> {
+    open_from(&instance(), choice).await
+}
+
+async fn open_from(instance: &wgpu::Instance, choice: &AdapterChoice) -> Result<Opened> {
+    let found = enumerate(instance).await;
+    let names = || {
+        found
+            .iter()
+            .enumerate()
+            .map(|(i, a)| format!("{i}: {} ({})", a.get_info().name, a.get_info().backend))
+            .collect()
+    };
+    let unknown = || Error::UnknownAdapter {
+        wanted: choice.to_string(),
+        available: names(),
+    };
+    let (index, why_named) = match choice {
+        AdapterChoice::Auto => {
+            let index = best(&found, |_| true).ok_or_else(|| Error::NoAdapter {
+                reason: if found.is_empty() {
+                    "no graphics driver answers".to_owned()
+                } else {
+                    "no adapter runs compute shaders".to_owned()
+                },
+            })?;
+            (index, None)
+        }
+        AdapterChoice::Index(index) if *index < found.len() => (*index, Some("asked for by index")),
+        AdapterChoice::Index(_) => return Err(unknown()),
+        AdapterChoice::Name(name) => {
+            let wanted = name.to_lowercase();
+            let index = best(&found, |info| info.name.to_lowercase().contains(&wanted));
+            (index.ok_or_else(unknown)?, Some("asked for by name"))
+        }
+    };
+    let adapter = &found[index];
+    let info = adapter.get_info();
+    let request = wgpu::DeviceDescriptor {
+        label: Some("wgpu-activations"),
+        // All that the adapter has: larger bindings mean fewer dispatches.
+        required_limits: adapter.limits(),
+        ..Default::default()
+    };
+    let opened = adapter.request_device(&request).await;
+    let (device, queue) = opened.map_err(|error| Error::DeviceRequest {
+        adapter: info.name.clone(),
+        reason: error.to_string(),
+    })?;
+    let why = match why_named {
+        Some(reason) => reason.to_owned(),
+        None => why(adapter, true, found.len()),
+    };
+    Ok(Opened {
+        device,
+        queue,
+        info,
+        why,
+    })
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
+async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
+    let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
+    found.retain(|a| a.get_info().backend != wgpu::Backend::Noop);
+    found
+}
+
+/// The best adapter that can compute and that `admits` lets through.
+fn best(found: &[wgpu::Adapter], admits: impl Fn(&wgpu::AdapterInfo) -> bool) -> Option<usize> {
+    let candidates = found.iter().enumerate().filter(|(_, a)| can_compute(a));
+    candidates
+        .map(|(i, a)| (i, a.get_info()))
+        .filter(|(_, info)| admits(info))
+        .min_by_key(|(i, info)| (rank(info), *i))
+        .map(|(i, _)| i)
+}
+
+fn can_compute(adapter: &wgpu::Adapter) -> bool {
+    let flags = adapter.get_downlevel_capabilities().flags;
+    flags.contains(wgpu::DownlevelFlags::COMPUTE_SHADERS)
+        // out, x, dy; and for split rows the partial results.
+        && adapter.limits().max_storage_buffers_per_shader_stage >= 4
+}
+
+/// Smaller is better. GL reaches the same devices as the others with fewer guarantees.
+fn rank(info: &wgpu::AdapterInfo) -> (u8, u8) {
+    let kind = match info.device_type {
+        wgpu::DeviceType::DiscreteGpu => 0,
+        wgpu::DeviceType::IntegratedGpu => 1,
+        wgpu::DeviceType::VirtualGpu => 2,
+        wgpu::DeviceType::Other => 3,
+        wgpu::DeviceType::Cpu => 4,
+    };
+    (kind, u8::from(info.backend == wgpu::Backend::Gl))
+}
+
+fn why(adapter: &wgpu::Adapter, chosen: bool, count: usize) -> String {
+    let info = adapter.get_info();
+    let kind = device_type(info.device_type);
+    if !can_compute(adapter) {
+        format!("{kind}; runs no compute shaders")
+    } else if chosen && count == 1 {
+        format!("{kind}, the only adapter")
+    } else if chosen {
+        format!("{kind}, the best of {count} adapters")
+    } else {
+        format!("{kind}; another ranks before it")
+    }
+}
+
+pub(super) fn device_type(kind: wgpu::DeviceType) -> &'static str {
+    match kind {
+        wgpu::DeviceType::DiscreteGpu => "discrete GPU",
+        wgpu::DeviceType::IntegratedGpu => "integrated GPU",
+        wgpu::DeviceType::VirtualGpu => "virtual GPU",
+        wgpu::DeviceType::Cpu => "software adapter",
+        wgpu::DeviceType::Other => "other adapter",
+    }
+}
+
+fn driver(info: &wgpu::AdapterInfo) -> String {
+    [info.driver.as_str(), info.driver_info.as_str()]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(", ")
+}

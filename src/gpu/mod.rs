@@ -1,0 +1,309 @@
+//! The device level: a device and its queue, tensors that live on it, batches of operations in
+//! one submission, and the way to and from host memory.
+
+mod adapter;
+mod pool;
+mod stream;
+mod tensor;
+
+pub use adapter::{AdapterChoice, AdapterReport, adapters, adapters_async};
+pub(crate) use stream::{AxisOperation, HostWait};
+pub(crate) use tensor::output_shape;
+pub use tensor::{Batch, Tensor};
+
+use crate::axis::element_count;
+use crate::cpu::same_length;
+use crate::error::{Error, Result};
+use crate::kernels::{Kernels, lock};
+use adapter::Opened;
+use pool::Pool;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+/// A GPU: a device with its queue, the kernels on it, and a pool of buffers.
+///
+/// Cloning is cheap; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Gpu {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    kernels: Kernels,
+    info: wgpu::AdapterInfo,
+    why: String,
+    pool: Pool,
+    faults: Arc<Faults>,
+}
+
+/// What the device reported of itself, asynchronously.
+#[derive(Debug, Default)]
+struct Faults {
+    lost: Mutex<Option<String>>,
+    errors: Mutex<Vec<String>>,
+}
+
+/// How a call waits for the device.
+#[derive(Clone, Copy, Debug)]
+enum Wait {
+    /// In this thread.
+    Block,
+    /// Elsewhere, while the caller's executor runs on.
+    Async,
+}
+
+impl Gpu {
+    /// The best adapter's device.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::DeviceRequest`].
+    pub fn new() -> Result<Self> {
+        Self::open(&AdapterChoice::Auto)
+    }
+
+    /// The device of an adapter of choice.
+    ///
+    /// # Errors
+    /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::DeviceRequest`].
+    pub fn open(choice: &AdapterChoice) -> Result<Self> {
+        pollster::block_on(Self::open_async(choice))
+    }
+
+    /// [`Gpu::open`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub async fn open_async(choice: &AdapterChoice) -> Result<Self> {
+        let Opened {
+            device,
+            queue,
+            info,
+            why,
+        } = adapter::open(choice).await?;
+        let faults = Arc::new(Faults::default());
+        let reports = Arc::clone(&faults);
+        device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
+            lock(&reports.errors).push(error.to_string());
+        }));
+        let reports = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            let text = if message.is_empty() {
+                format!("{reason:?}")
+            } else {
+                message
+            };
+            lock(&reports.lost).get_or_insert(text);
+        });
+        Ok(Self::assemble(device, queue, info, why, faults))
+    }
+
+    /// Adopts the caller's device and queue. The device's error handlers stay the caller's: an
+    /// error that wgpu reports asynchronously outside of this crate's own scopes goes to them.
+    pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        let info = device.adapter_info();
+        let why = "the caller's device".to_owned();
+        Self::assemble(device, queue, info, why, Arc::default())
+    }
+
+    fn assemble(
+        device: wgpu::Device,
+        queue: wgpu::Queue,
+        info: wgpu::AdapterInfo,
+        why: String,
+        faults: Arc<Faults>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                kernels: Kernels::new(&device),
+                device,
+                queue,
+                info,
+                why,
+                pool: Pool::default(),
+                faults,
+            }),
+        }
+    }
+
+    /// One line: the adapter, its interface and driver, and why it was taken.
+    pub fn description(&self) -> String {
+        let info = &self.inner.info;
+        format!("{} on {}; {}", info.name, info.backend, self.inner.why)
+    }
+
+    /// What wgpu says of the adapter.
+    pub fn info(&self) -> &wgpu::AdapterInfo {
+        &self.inner.info
+    }
+
+    /// The device, for work of the caller's own.
+    pub fn device(&self) -> &wgpu::Device {
+        &self.inner.device
+    }
+
+    /// The queue, for work of the caller's own.
+    pub fn queue(&self) -> &wgpu::Queue {
+        &self.inner.queue
+    }
+
+    /// The kernels, to record into encoders of the caller's own.
+    pub fn kernels(&self) -> &Kernels {
+        &self.inner.kernels
+    }
+
+    /// A tensor of this shape with any contents.
+    ///
+    /// # Errors
+    /// [`Error::ShapeTooLarge`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn empty(&self, shape: &[usize]) -> Result<Tensor> {
+        self.inner.healthy()?;
+        Tensor::new(self, shape)
+    }
+
+    /// A tensor with the values of `x`, in row-major order.
+    ///
+    /// # Errors
+    /// As [`Gpu::empty`]; [`Error::LengthMismatch`].
+    pub fn upload(&self, x: &[f32], shape: &[usize]) -> Result<Tensor> {
+        same_length("the array", element_count(shape)?, x.len())?;
+        let tensor = self.empty(shape)?;
+        pollster::block_on(stream::upload(&self.inner, x, tensor.buffer(), Wait::Block))?;
+        Ok(tensor)
+    }
+
+    /// [`Gpu::upload`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::upload`].
+    pub async fn upload_async(&self, x: &[f32], shape: &[usize]) -> Result<Tensor> {
+        same_length("the array", element_count(shape)?, x.len())?;
+        let tensor = self.empty(shape)?;
+        stream::upload(&self.inner, x, tensor.buffer(), Wait::Async).await?;
+        Ok(tensor)
+    }
+
+    /// A batch: operations that are recorded now and run in one submission.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self)
+    }
+
+    /// Waits until everything that was submitted is done.
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::Device`].
+    pub fn wait(&self) -> Result<()> {
+        let polled = self.inner.device.poll(wgpu::PollType::wait_indefinitely());
+        self.inner.healthy()?;
+        polled.map(|_| ()).map_err(|error| Error::Device {
+            message: error.to_string(),
+        })
+    }
+}
+
+impl Inner {
+    /// An error where the device is lost, or has reported one since it was last asked.
+    fn healthy(&self) -> Result<()> {
+        if let Some(reason) = lock(&self.faults.lost).clone() {
+            return Err(Error::DeviceLost { reason });
+        }
+        let errors = std::mem::take(&mut *lock(&self.faults.errors));
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(Error::Device {
+                message: errors.join("; "),
+            })
+        }
+    }
+
+    /// Runs `work` and returns what the device had against it.
+    fn watched<T>(&self, bytes: u64, work: impl FnOnce() -> T) -> Result<T> {
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let value = work();
+        let found = [memory, internal, validation].map(|scope| now(scope.pop()));
+        self.healthy()?;
+        match found.into_iter().flatten().flatten().next() {
+            None => Ok(value),
+            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
+                bytes,
+                reason: "the driver refused".to_owned(),
+            }),
+            Some(error) => Err(Error::Device {
+                message: error.to_string(),
+            }),
+        }
+    }
+
+    fn create(&self, descriptor: &wgpu::BufferDescriptor<'_>) -> Result<wgpu::Buffer> {
+        self.watched(descriptor.size, || self.device.create_buffer(descriptor))
+    }
+
+    /// Submits, and says what the device had against it.
+    fn submit(
+        &self,
+        commands: impl FnOnce() -> Option<wgpu::CommandBuffer>,
+    ) -> Result<wgpu::SubmissionIndex> {
+        self.watched(0, || self.queue.submit(commands()))
+    }
+
+    /// Waits for a submission.
+    async fn finished(self: &Arc<Self>, submission: wgpu::SubmissionIndex, wait: Wait) -> Result<()> {
+        let poll = wgpu::PollType::Wait {
+            submission_index: Some(submission),
+            timeout: None,
+        };
+        let polled = match wait {
+            Wait::Block => self.device.poll(poll).map(|_| ()),
+            Wait::Async => poll_elsewhere(self, poll).await,
+        };
+        self.healthy()?;
+        polled.map_err(|error| Error::Device {
+            message: error.to_string(),
+        })
+    }
+}
+
+/// Polls in a thread of its own, so that the caller's executor is free meanwhile.
+#[cfg(not(target_arch = "wasm32"))]
+async fn poll_elsewhere(
+    inner: &Arc<Inner>,
+    poll: wgpu::PollType,
+) -> std::result::Result<(), wgpu::PollError> {
+    let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
+    let device = inner.device.clone();
+    let spawned = std::thread::Builder::new()
+        .name("activations poll".to_owned())
+        .spawn(move || {
+            // The receiver may be gone: its future was dropped.
+            let _ = sender.send(device.poll(poll).map(|_| ()));
+        });
+    match spawned {
+        Ok(_) => receiver.receive().await.unwrap_or(Ok(())),
+        // No thread to be had: waiting here is late, not wrong.
+        Err(_) => inner.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ()),
+    }
+}
+
+/// In a browser the event loop polls.
+#[cfg(target_arch = "wasm32")]
+async fn poll_elsewhere(
+    _inner: &Arc<Inner>,
+    _poll: wgpu::PollType,
+) -> std::result::Result<(), wgpu::PollError> {
+    Ok(())
+}
+
+/// The value of a future that is ready; wgpu's error scopes are, outside of a browser.
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
+    }
+}

@@ -1,0 +1,393 @@
+//! Arrays that live on the device, and batches of operations on them.
+
+use super::pool::Purpose;
+use super::{Gpu, Inner, Wait, stream};
+use crate::axis::{AxisFunction, AxisShape, element_count};
+use crate::catalogue::Elementwise;
+use crate::error::{Error, Result};
+use crate::kernels::lock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// A row-major f32 array in a buffer of a [`Gpu`].
+///
+/// Cloning is cheap and shares the buffer, which goes back to the pool with the last clone.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    inner: Arc<Array>,
+}
+
+#[derive(Debug)]
+struct Array {
+    gpu: Arc<Inner>,
+    buffer: wgpu::Buffer,
+    shape: Vec<usize>,
+    /// Whether the batch that wrote it last has been submitted.
+    written: Mutex<Arc<AtomicBool>>,
+}
+
+impl Drop for Array {
+    fn drop(&mut self) {
+        self.gpu.pool.give(Purpose::Storage, self.buffer.clone());
+    }
+}
+
+impl Tensor {
+    pub(super) fn new(gpu: &Gpu, shape: &[usize]) -> Result<Self> {
+        let bytes = element_count(shape)? as u64 * 4;
+        let buffer = gpu.inner.pool.take(&gpu.inner, Purpose::Storage, bytes)?;
+        Ok(Self {
+            inner: Arc::new(Array {
+                gpu: Arc::clone(&gpu.inner),
+                buffer,
+                shape: shape.to_vec(),
+                written: Mutex::new(Arc::new(AtomicBool::new(true))),
+            }),
+        })
+    }
+
+    /// The lengths of the axes; empty for a scalar.
+    pub fn shape(&self) -> &[usize] {
+        &self.inner.shape
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        self.inner.shape.iter().product()
+    }
+
+    /// Whether it has no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The buffer, which can be longer than the array, for work of the caller's own.
+    pub fn buffer(&self) -> &wgpu::Buffer {
+        &self.inner.buffer
+    }
+
+    /// Copies the values to host memory, and waits for them.
+    ///
+    /// # Errors
+    /// [`Error::NotSubmitted`] before the batch that computes it is submitted;
+    /// [`Error::DeviceLost`], [`Error::Device`], [`Error::OutOfMemory`].
+    pub fn read(&self) -> Result<Vec<f32>> {
+        pollster::block_on(self.read_by(Wait::Block))
+    }
+
+    /// [`Tensor::read`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Tensor::read`].
+    pub async fn read_async(&self) -> Result<Vec<f32>> {
+        self.read_by(Wait::Async).await
+    }
+
+    async fn read_by(&self, wait: Wait) -> Result<Vec<f32>> {
+        if !lock(&self.inner.written).load(Ordering::Acquire) {
+            return Err(Error::NotSubmitted);
+        }
+        let mut out = vec![0.0; self.len()];
+        stream::download(&self.inner.gpu, self.buffer(), &mut out, wait).await?;
+        Ok(out)
+    }
+
+    /// The array's bytes of its buffer; `None` where it has none.
+    fn slice(&self) -> Option<wgpu::BufferSlice<'_>> {
+        let bytes = self.len() as u64 * 4;
+        (bytes > 0).then(|| self.buffer().slice(..bytes))
+    }
+}
+
+/// Operations that run in one submission, in the order of the calls.
+///
+/// Results are there after [`Batch::submit`]; a batch that is dropped without it runs nothing.
+/// An error in a call records nothing and leaves the batch usable.
+#[must_use = "a batch runs when it is submitted"]
+#[derive(Debug)]
+pub struct Batch {
+    gpu: Arc<Inner>,
+    handle: Gpu,
+    encoder: wgpu::CommandEncoder,
+    pass: Option<wgpu::ComputePass<'static>>,
+    /// All tensors that the work refers to: their buffers must not go to anyone else before it
+    /// is submitted.
+    kept: Vec<Tensor>,
+    submitted: Arc<AtomicBool>,
+}
+
+impl Batch {
+    pub(super) fn new(gpu: &Gpu) -> Self {
+        let descriptor = wgpu::CommandEncoderDescriptor {
+            label: Some("activations batch"),
+        };
+        Self {
+            gpu: Arc::clone(&gpu.inner),
+            handle: gpu.clone(),
+            encoder: gpu.inner.device.create_command_encoder(&descriptor),
+            pass: None,
+            kept: Vec::new(),
+            submitted: Arc::new(AtomicBool::new(false)),
+        }
+    }
+
+    /// y = f(x), in a new tensor.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`], [`Error::ForeignTensor`], [`Error::DeviceLost`].
+    pub fn apply(&mut self, f: impl Into<Elementwise>, x: &Tensor) -> Result<Tensor> {
+        let y = self.handle.empty(x.shape())?;
+        self.apply_into(f, x, &y)?;
+        Ok(y)
+    }
+
+    /// y = f(x), for tensors of one shape.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`], [`Error::BufferOverlap`] where y is x, [`Error::ForeignTensor`].
+    pub fn apply_into(&mut self, f: impl Into<Elementwise>, x: &Tensor, y: &Tensor) -> Result<()> {
+        same_shape("the output", x.shape(), y.shape())?;
+        self.record([("input", x), ("output", y)], y, |kernels, pass, [x, y]| {
+            kernels.apply(pass, f, x, y)
+        })
+    }
+
+    /// x = f(x).
+    ///
+    /// # Errors
+    /// [`Error::ForeignTensor`].
+    pub fn apply_in_place(&mut self, f: impl Into<Elementwise>, x: &Tensor) -> Result<()> {
+        self.record([("input", x)], x, |kernels, pass, [x]| {
+            kernels.apply_in_place(pass, f, x)
+        })
+    }
+
+    /// dx = dy · f'(x), in a new tensor.
+    ///
+    /// # Errors
+    /// As [`Batch::apply`] and [`Batch::apply_into`].
+    pub fn grad(&mut self, f: impl Into<Elementwise>, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
+        let dx = self.handle.empty(x.shape())?;
+        self.grad_into(f, x, dy, &dx)?;
+        Ok(dx)
+    }
+
+    /// dx = dy · f'(x), for tensors of one shape.
+    ///
+    /// # Errors
+    /// As [`Batch::apply_into`].
+    pub fn grad_into(
+        &mut self,
+        f: impl Into<Elementwise>,
+        x: &Tensor,
+        dy: &Tensor,
+        dx: &Tensor,
+    ) -> Result<()> {
+        same_shape("the upstream gradient", x.shape(), dy.shape())?;
+        same_shape("the gradient", x.shape(), dx.shape())?;
+        let tensors = [("input", x), ("upstream gradient", dy), ("gradient", dx)];
+        self.record(tensors, dx, |kernels, pass, [x, dy, dx]| {
+            kernels.grad(pass, f, x, dy, dx)
+        })
+    }
+
+    /// dy = dy · f'(x).
+    ///
+    /// # Errors
+    /// As [`Batch::apply_into`].
+    pub fn grad_in_place(&mut self, f: impl Into<Elementwise>, x: &Tensor, dy: &Tensor) -> Result<()> {
+        same_shape("the upstream gradient", x.shape(), dy.shape())?;
+        let tensors = [("input", x), ("upstream gradient", dy)];
+        self.record(tensors, dy, |kernels, pass, [x, dy]| {
+            kernels.grad_in_place(pass, f, x, dy)
+        })
+    }
+
+    /// y = `function` of every row of x along `axis`, in a new tensor; a function that reduces
+    /// leaves the axis with length 1 out of its shape.
+    ///
+    /// # Errors
+    /// As [`Batch::apply`]; [`Error::AxisOutOfRange`], [`Error::AxisStepTooLarge`].
+    pub fn apply_axis(&mut self, function: AxisFunction, x: &Tensor, axis: isize) -> Result<Tensor> {
+        let y = self.handle.empty(&output_shape(function, x.shape(), axis)?)?;
+        self.apply_axis_into(function, x, axis, &y)?;
+        Ok(y)
+    }
+
+    /// y = `function` of every row of x along `axis`.
+    ///
+    /// # Errors
+    /// As [`Batch::apply_into`]; [`Error::AxisOutOfRange`], [`Error::AxisStepTooLarge`].
+    pub fn apply_axis_into(
+        &mut self,
+        function: AxisFunction,
+        x: &Tensor,
+        axis: isize,
+        y: &Tensor,
+    ) -> Result<()> {
+        let shape = AxisShape::new(x.shape(), axis)?;
+        same_shape("the output", &output_shape(function, x.shape(), axis)?, y.shape())?;
+        // Rows of no elements have a logsumexp, but an empty array cannot be bound.
+        let stand_in = if x.is_empty() && !y.is_empty() {
+            Some(self.handle.empty(&[1])?)
+        } else {
+            None
+        };
+        let x = stand_in.as_ref().unwrap_or(x);
+        self.record([("input", x), ("output", y)], y, |kernels, pass, [x, y]| {
+            kernels.apply_axis(pass, function, &shape, x, y)
+        })
+    }
+
+    /// x = `function` of every row of x along `axis`; not for a function that reduces.
+    ///
+    /// # Errors
+    /// As [`Batch::apply_axis_into`].
+    pub fn apply_axis_in_place(&mut self, function: AxisFunction, x: &Tensor, axis: isize) -> Result<()> {
+        let shape = AxisShape::new(x.shape(), axis)?;
+        self.record([("input", x)], x, |kernels, pass, [x]| {
+            kernels.apply_axis_in_place(pass, function, &shape, x)
+        })
+    }
+
+    /// dx = the gradient of `function` by its input x, in a new tensor; dy has the shape of the
+    /// function's output.
+    ///
+    /// # Errors
+    /// As [`Batch::apply_axis`].
+    pub fn grad_axis(
+        &mut self,
+        function: AxisFunction,
+        x: &Tensor,
+        dy: &Tensor,
+        axis: isize,
+    ) -> Result<Tensor> {
+        let dx = self.handle.empty(x.shape())?;
+        self.grad_axis_into(function, x, dy, axis, &dx)?;
+        Ok(dx)
+    }
+
+    /// dx = the gradient of `function` by its input x.
+    ///
+    /// # Errors
+    /// As [`Batch::apply_axis_into`].
+    pub fn grad_axis_into(
+        &mut self,
+        function: AxisFunction,
+        x: &Tensor,
+        dy: &Tensor,
+        axis: isize,
+        dx: &Tensor,
+    ) -> Result<()> {
+        let shape = AxisShape::new(x.shape(), axis)?;
+        let upstream = output_shape(function, x.shape(), axis)?;
+        same_shape("the upstream gradient", &upstream, dy.shape())?;
+        same_shape("the gradient", x.shape(), dx.shape())?;
+        if x.is_empty() {
+            return Ok(());
+        }
+        let tensors = [("input", x), ("upstream gradient", dy), ("gradient", dx)];
+        self.record(tensors, dx, |kernels, pass, [x, dy, dx]| {
+            kernels.grad_axis(pass, function, &shape, x, dy, dx)
+        })
+    }
+
+    /// dx = the gradient of softmax or softmin by its input, from its output y, in a new tensor.
+    ///
+    /// # Errors
+    /// As [`Batch::apply_axis`]; [`Error::NotFromOutput`] for the logarithmic functions.
+    pub fn grad_axis_from_output(
+        &mut self,
+        function: AxisFunction,
+        y: &Tensor,
+        dy: &Tensor,
+        axis: isize,
+    ) -> Result<Tensor> {
+        let shape = AxisShape::new(y.shape(), axis)?;
+        same_shape("the upstream gradient", y.shape(), dy.shape())?;
+        let dx = self.handle.empty(y.shape())?;
+        let tensors = [("output", y), ("upstream gradient", dy), ("gradient", &dx)];
+        self.record(tensors, &dx, |kernels, pass, [y, dy, dx]| {
+            kernels.grad_axis_from_output(pass, function, &shape, y, dy, dx)
+        })?;
+        Ok(dx)
+    }
+
+    /// Submits the work. Does not wait: a read does, and so does [`Gpu::wait`].
+    ///
+    /// # Errors
+    /// [`Error::DeviceLost`], [`Error::Device`].
+    pub fn submit(self) -> Result<()> {
+        let Self {
+            gpu,
+            encoder,
+            pass,
+            kept,
+            submitted,
+            ..
+        } = self;
+        // The pass ends before its encoder.
+        drop(pass);
+        gpu.submit(|| Some(encoder.finish()))?;
+        submitted.store(true, Ordering::Release);
+        drop(kept);
+        Ok(())
+    }
+
+    /// Records one operation on tensors of this batch's device; an empty one is nothing to do.
+    fn record<const N: usize>(
+        &mut self,
+        tensors: [(&'static str, &Tensor); N],
+        written: &Tensor,
+        work: impl FnOnce(
+            &crate::Kernels,
+            &mut wgpu::ComputePass<'static>,
+            [wgpu::BufferSlice<'_>; N],
+        ) -> Result<()>,
+    ) -> Result<()> {
+        for (what, tensor) in tensors {
+            if !Arc::ptr_eq(&tensor.inner.gpu, &self.gpu) {
+                return Err(Error::ForeignTensor { what });
+            }
+        }
+        let slices: Option<Vec<_>> = tensors.iter().map(|(_, tensor)| tensor.slice()).collect();
+        let Some(slices) = slices else {
+            return Ok(());
+        };
+        let slices: [wgpu::BufferSlice<'_>; N] = std::array::from_fn(|i| slices[i]);
+        let encoder = &mut self.encoder;
+        let pass = self.pass.get_or_insert_with(|| {
+            encoder
+                .begin_compute_pass(&wgpu::ComputePassDescriptor::default())
+                .forget_lifetime()
+        });
+        work(&self.gpu.kernels, pass, slices)?;
+        self.kept.extend(tensors.map(|(_, tensor)| tensor.clone()));
+        *lock(&written.inner.written) = Arc::clone(&self.submitted);
+        Ok(())
+    }
+}
+
+/// The shape of `function`'s output: the input's, or without the axis where it reduces.
+pub(crate) fn output_shape(function: AxisFunction, shape: &[usize], axis: isize) -> Result<Vec<usize>> {
+    AxisShape::new(shape, axis)?;
+    let mut output = shape.to_vec();
+    if function.reduces() {
+        // `axis` is in range, or the line above had returned.
+        let index = if axis < 0 { axis + shape.len() as isize } else { axis };
+        output.remove(index as usize);
+    }
+    Ok(output)
+}
+
+fn same_shape(what: &'static str, expected: &[usize], got: &[usize]) -> Result<()> {
+    if expected == got {
+        Ok(())
+    } else {
+        Err(Error::ShapeMismatch {
+            what,
+            expected: expected.to_vec(),
+            got: got.to_vec(),
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! How an operation is cut into dispatches: pure arithmetic over shapes and limits, so that it
+//! is tested without a device.
+
+use crate::axis::AxisShape;
+
+/// What a plan needs to know of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Traits {
+    /// Bytes of a buffer that one binding can see.
+    pub max_binding: u64,
+    /// What a binding's offset must be a multiple of, in bytes.
+    pub alignment: u64,
+    /// Workgroups along one dimension of a dispatch.
+    pub max_groups: u32,
+    /// Invocations of a workgroup.
+    pub max_invocations: u32,
+    /// Whether the adapter is a CPU: no coalescing to win, and barriers cost dearly.
+    pub software: bool,
+}
+
+impl Traits {
+    pub(crate) fn of(device: &wgpu::Device) -> Self {
+        let limits = device.limits();
+        Self {
+            // A binding is also a whole number of elements, and its size is a u32 in shaders.
+            max_binding: limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX)) & !3,
+            alignment: u64::from(limits.min_storage_buffer_offset_alignment),
+            max_groups: limits.max_compute_workgroups_per_dimension,
+            max_invocations: limits
+                .max_compute_invocations_per_workgroup
+                .min(limits.max_compute_workgroup_size_x),
+            software: device.adapter_info().device_type == wgpu::DeviceType::Cpu,
+        }
+    }
+
+    /// Workgroups in the two dimensions of a dispatch that holds at least `groups`.
+    pub(crate) fn fold(&self, groups: u64) -> [u32; 2] {
+        let rows = groups.div_ceil(u64::from(self.max_groups)).max(1);
+        let columns = groups.div_ceil(rows);
+        debug_assert!(rows <= u64::from(self.max_groups));
+        // Both are at most max_groups, a u32, where `groups` is at most its square.
+        [columns as u32, rows as u32]
+    }
+
+    /// The most workgroups of one dispatch.
+    pub(crate) fn most_groups(&self) -> u64 {
+        u64::from(self.max_groups) * u64::from(self.max_groups)
+    }
+
+    /// The invocations of an element-wise workgroup.
+    pub(crate) fn elementwise_workgroup(&self) -> u32 {
+        64.min(self.max_invocations)
+    }
+}
+
+/// A part of an array: `len` elements behind the first `start`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Chunk {
+    pub start: u64,
+    pub len: u64,
+}
+
+/// Cuts `elements` f32 into parts that can be bound, at offsets that can be bound.
+pub(crate) fn chunks(elements: u64, traits: &Traits) -> impl Iterator<Item = Chunk> + use<> {
+    let step = (traits.alignment / 4).max(4);
+    let dispatch = traits
+        .most_groups()
+        .saturating_mul(u64::from(traits.elementwise_workgroup()));
+    let most = (traits.max_binding / 4).min(dispatch) / step * step;
+    let most = most.max(step);
+    (0..elements.div_ceil(most)).map(move |i| Chunk {
+        start: i * most,
+        len: most.min(elements - i * most),
+    })
+}
+
+/// How the rows of an axis function are given to invocations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Strategy {
+    /// One invocation, one row.
+    RowPerInvocation,
+    /// One workgroup, one row.
+    RowPerWorkgroup,
+    /// Several invocations a row, over workgroups, through partial results in memory.
+    Split {
+        /// Invocations of one row and one chunk of the axis.
+        lanes: u32,
+    },
+}
+
+/// One dispatch's share of an axis operation: some blocks of `outer`, and a part of the axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct AxisChunk {
+    pub first_outer: u64,
+    pub outer: u64,
+    pub first_step: u64,
+    pub steps: u64,
+}
+
+/// The cutting of an axis operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AxisPlan {
+    pub strategy: Strategy,
+    pub workgroup: u32,
+    pub chunks: Vec<AxisChunk>,
+    /// Chunks that one row is cut into; 1 but for split rows that no binding holds.
+    pub chunks_per_row: u64,
+}
+
+/// Invocations that keep a device busy.
+fn enough_invocations(traits: &Traits) -> u64 {
+    if traits.software { 1024 } else { 65_536 }
+}
+
+/// Bytes of a split's partial result of a row.
+pub(crate) const PARTIAL_BYTES: u64 = 16;
+
+/// Partial results that a split keeps at most: a bounded scratch, in one binding.
+fn most_partials(traits: &Traits) -> u64 {
+    (1 << 20).min(traits.max_binding / PARTIAL_BYTES)
+}
+
+/// Plans `shape`'s rows. `None` where no binding holds one step along the axis, which the caller
+/// must tile by columns.
+pub(crate) fn axis(shape: &AxisShape, traits: &Traits) -> Option<AxisPlan> {
+    let (outer, len, inner) = (shape.outer as u64, shape.len as u64, shape.inner as u64);
+    let rows = outer * inner;
+    // A binding begins at an aligned offset before the first element that is needed.
+    let bindable = (traits.max_binding / 4).saturating_sub(traits.alignment / 4);
+    let block = len * inner;
+    let strategy = strategy(rows, len, inner, traits);
+    if block > bindable {
+        return split_blocks(shape, bindable, traits);
+    }
+    let workgroup = workgroup(strategy, rows, traits);
+    let per_row = match strategy {
+        Strategy::RowPerInvocation => 1,
+        Strategy::RowPerWorkgroup => u64::from(workgroup),
+        Strategy::Split { lanes } => u64::from(lanes),
+    };
+    let most_rows = traits.most_groups().saturating_mul(u64::from(workgroup)) / per_row;
+    let most_outer = (bindable / block.max(1)).min(most_rows / inner.max(1));
+    if most_outer == 0 {
+        return None;
+    }
+    let mut chunks = Vec::new();
+    let mut first = 0;
+    while first < outer {
+        let count = most_outer.min(outer - first);
+        chunks.push(AxisChunk {
+            first_outer: first,
+            outer: count,
+            first_step: 0,
+            steps: len,
+        });
+        first += count;
+    }
+    Some(AxisPlan {
+        strategy,
+        workgroup,
+        chunks,
+        chunks_per_row: 1,
+    })
+}
+
+fn strategy(rows: u64, len: u64, inner: u64, traits: &Traits) -> Strategy {
+    let enough = enough_invocations(traits);
+    // A split costs three dispatches: it must be worth one row's part to each invocation.
+    let lanes = (enough / rows.max(1))
+        .min(len / 16)
+        .min(most_partials(traits) / rows.max(1));
+    if traits.software {
+        if rows >= 64 && (inner > 1 || len <= 4096) || lanes < 2 {
+            return Strategy::RowPerInvocation;
+        }
+        // The arithmetic above keeps lanes below 2^20.
+        return Strategy::Split { lanes: lanes as u32 };
+    }
+    // Contiguous short rows, and columns, are read side by side by neighbouring invocations.
+    if len <= 32 || (inner >= 32 && rows >= enough / 4) {
+        Strategy::RowPerInvocation
+    } else if inner == 1 && (rows >= 512 || len <= 4096) {
+        Strategy::RowPerWorkgroup
+    } else if lanes < 2 {
+        Strategy::RowPerInvocation
+    } else {
+        Strategy::Split { lanes: lanes as u32 }
+    }
+}
+
+fn workgroup(strategy: Strategy, rows: u64, traits: &Traits) -> u32 {
+    let wanted = match strategy {
+        // Few rows are spread over the cores of a software adapter.
+        Strategy::RowPerInvocation if traits.software && rows < 4096 => 8,
+        Strategy::RowPerInvocation | Strategy::Split { .. } => 64,
+        Strategy::RowPerWorkgroup => 256,
+    };
+    wanted.min(traits.max_invocations)
+}
+
+/// Rows that no binding holds: every block of `outer` is cut along the axis.
+fn split_blocks(shape: &AxisShape, bindable: u64, traits: &Traits) -> Option<AxisPlan> {
+    let (len, inner) = (shape.len as u64, shape.inner as u64);
+    let steps = bindable / inner;
+    if steps == 0 {
+        return None;
+    }
+    let chunks_per_row = len.div_ceil(steps);
+    // One block of rows is in flight at a time.
+    let rows = inner;
+    let lanes = (enough_invocations(traits) / rows)
+        .min(steps / 16)
+        .min(most_partials(traits) / (rows * chunks_per_row))
+        .max(1);
+    if rows * chunks_per_row > most_partials(traits) {
+        return None;
+    }
+    let mut chunks = Vec::new();
+    for outer in 0..shape.outer as u64 {
+        for i in 0..chunks_per_row {
+            chunks.push(AxisChunk {
+                first_outer: outer,
+                outer: 1,
+                first_step: i * steps,
+                steps: steps.min(len - i * steps),
+            });
+        }
+    }
+    let strategy = Strategy::Split { lanes: lanes as u32 };
+    Some(AxisPlan {
+        strategy,
+        workgroup: workgroup(strategy, rows, traits),
+        chunks,
+        chunks_per_row,
+    })
+}
