@@ -1,5 +1,8 @@
-//! The f64 reference against a table of hard points that mpmath computed from definitions of its
-//! own (`tests/data/hard_points.py`): what everything else is measured with is itself measured.
+//! The f64 reference, and every backend, against a table of hard points that mpmath computed from
+//! definitions of its own (`tests/data/hard_points.py`): what everything else is measured with is
+//! itself measured.
+
+mod common;
 
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +95,33 @@ fn the_reference_holds_at_the_hard_points() {
         }
     }
     assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+/// The contract without the detour over the reference: in ULP of the table's values.
+#[test]
+fn every_backend_holds_at_the_hard_points() {
+    for backend in common::backends() {
+        let mut breaches = Vec::new();
+        for (f, points) in &table() {
+            let x: Vec<f32> = points.iter().map(|point| point.x as f32).collect();
+            let y = backend.apply(*f, &x).unwrap();
+            let dx = backend.grad(*f, &x, &vec![1.0; x.len()]).unwrap();
+            let bounds = f.activation().info().bounds;
+            for (i, point) in points.iter().enumerate() {
+                let forward = reference::ulp_error(y[i], point.forward, 0.0);
+                if forward > bounds.forward.into() {
+                    breaches.push(format!("{f} at {:e}: {forward} ULP", x[i]));
+                }
+                let scale = reference::largest_term(f, point.x);
+                let backward = reference::ulp_error(dx[i], point.backward, scale);
+                if backward > bounds.backward.into() {
+                    breaches.push(format!("{f}' at {:e}: {backward} ULP", x[i]));
+                }
+            }
+        }
+        let what = backend.description();
+        assert!(breaches.is_empty(), "{what}\n{}", breaches.join("\n"));
+    }
 }
 
 /// The harness itself: a neighbouring function and a value that is off by ten tolerances are
