@@ -1,0 +1,229 @@
+//! The arguments: what the program accepts, and its help.
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use wgpu_activations::{AdapterChoice, BackendKind};
+
+/// Activation functions and the softmax family on .npy files, on a GPU or the CPU.
+#[derive(Debug, Parser)]
+#[command(
+    name = "activations",
+    version,
+    after_help = "\
+Exit codes: 0 done, 1 a check failed, 2 wrong usage or input, 130 interrupted.
+
+Example: activations run gelu x.npy -o y.npy"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List the functions: names, aliases, parameters, formulas
+    #[command(after_help = "Example: activations list --json | jq '.[].name'")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the GPU adapters, their limits and features, and which one is chosen
+    #[command(after_help = "Example: activations adapters")]
+    Adapters {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compute a function of an array
+    #[command(after_help = "\
+Examples:
+  activations run gelu x.npy -o y.npy
+  activations run leaky_relu x.npy -o y.npy -p negative_slope=0.2
+  activations run softmax scores.npy -o weights.npy --axis=-1")]
+    Run(RunArgs),
+    /// Compute the gradient of a function by its input
+    #[command(after_help = "\
+Examples:
+  activations grad gelu x.npy --upstream dy.npy -o dx.npy
+  activations grad softmax scores.npy --upstream dy.npy -o dscores.npy --axis=-1")]
+    Grad(GradArgs),
+    /// Hold every function, forward and backward, against an f64 reference
+    #[command(after_help = "\
+A result is checked in ULP, units in the last place of the correctly rounded f32.
+
+Example: activations check gelu softmax --backend cpu")]
+    Check(CheckArgs),
+    /// Measure the functions' rates, and their share of a plain copy's rate
+    #[command(after_help = "\
+Rates count the bytes read and written, on arrays that stay on the device; each sample is
+measured beside one of the same backend's plain copy.
+
+Example: activations bench gelu softmax --shape 4096,1024")]
+    Bench(BenchArgs),
+}
+
+/// Where to compute.
+#[derive(Debug, Args)]
+pub struct BackendArgs {
+    /// Where to compute; auto takes the CPU where no adapter is there
+    #[arg(long, value_enum, default_value = "auto", value_name = "BACKEND")]
+    pub backend: BackendName,
+    /// The GPU adapter: its index in `activations adapters`, or a part of its name [default: the
+    /// one that the environment variable WGPU_ADAPTER_NAME names, else the best]
+    #[arg(long, value_name = "INDEX|NAME")]
+    pub adapter: Option<AdapterChoice>,
+}
+
+/// The backends by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum BackendName {
+    /// A GPU, or else the CPU
+    Auto,
+    /// A GPU, or else an error
+    Gpu,
+    /// The CPU
+    Cpu,
+}
+
+impl From<BackendName> for BackendKind {
+    fn from(name: BackendName) -> Self {
+        match name {
+            BackendName::Auto => Self::Auto,
+            BackendName::Gpu => Self::Gpu,
+            BackendName::Cpu => Self::Cpu,
+        }
+    }
+}
+
+/// What `run` and `grad` share: a function, files, and where to compute.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The function's name or an alias, see `activations list`
+    pub function: String,
+    /// The input arrays
+    #[arg(required = true, value_name = "IN.npy")]
+    pub inputs: Vec<PathBuf>,
+    /// The output array; it is written whole or not at all
+    #[arg(short, long = "output", required = true, value_name = "OUT.npy")]
+    pub outputs: Vec<PathBuf>,
+    /// A parameter of the function; may be given several times
+    #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameters: Vec<(String, f32)>,
+    /// The axis of a function of the softmax family, negative from the end [default: -1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
+    pub axis: Option<isize>,
+    /// Keep the axis that logsumexp reduces, with length 1
+    #[arg(long)]
+    pub keepdims: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub backend: BackendArgs,
+}
+
+/// The arguments of `grad`.
+#[derive(Debug, Args)]
+pub struct GradArgs {
+    /// Function, inputs and outputs; one output for each input.
+    #[command(flatten)]
+    pub run: RunArgs,
+    /// The gradient by the function's output, of the output's shape
+    #[arg(long, value_name = "DY.npy")]
+    pub upstream: PathBuf,
+}
+
+/// The arguments of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The functions to check; all where none is named
+    #[arg(value_name = "FUNCTION")]
+    pub functions: Vec<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub backend: BackendArgs,
+}
+
+/// The arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// The functions to measure; all where none is named
+    #[arg(value_name = "FUNCTION")]
+    pub functions: Vec<String>,
+    /// The array's shape; the softmax family runs along its last axis
+    #[arg(long, value_name = "R,C", default_value = "4096,1024", value_parser = shape)]
+    pub shape: Shape,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub backend: BackendArgs,
+}
+
+/// An array's dimensions.
+#[derive(Clone, Debug)]
+pub struct Shape(pub Vec<usize>);
+
+fn shape(text: &str) -> Result<Shape, String> {
+    let dimensions: Result<Vec<usize>, _> = text.split(',').map(|d| d.trim().parse()).collect();
+    let dimensions = dimensions.map_err(|_| "write it as rows,columns, such as 4096,1024")?;
+    let bytes = dimensions
+        .iter()
+        .try_fold(size_of::<f32>(), |n, &d| n.checked_mul(d))
+        .filter(|&b| isize::try_from(b).is_ok());
+    match bytes {
+        Some(0) => Err("there is nothing to measure in an empty array".to_owned()),
+        Some(_) => Ok(Shape(dimensions)),
+        None => Err("that is more than can be addressed".to_owned()),
+    }
+}
+
+fn parameter(text: &str) -> Result<(String, f32), String> {
+    let hint = "write it as name=number, such as alpha=0.5";
+    let (name, value) = text.split_once('=').ok_or(hint)?;
+    let (name, value) = (name.trim(), value.trim());
+    let number: f32 = value.parse().map_err(|_| hint)?;
+    if name.is_empty() {
+        return Err(hint.to_owned());
+    }
+    // Infinities are welcome by name only.
+    if number.is_infinite() && value.bytes().any(|b| b.is_ascii_digit()) {
+        return Err("the number is too large for an f32".to_owned());
+    }
+    Ok((name.to_owned(), number))
+}
+
+/// A refusal of the arguments in one line: clap's words without its drawing.
+pub fn one_line(error: &clap::Error) -> String {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "no subcommand is given; use list, adapters, run, grad, check or bench, \
+                see --help"
+            .to_owned();
+    }
+    let text = error.to_string();
+    let text = text.strip_prefix("error:").unwrap_or(&text);
+    let words = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:"))
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .map(|line| line.strip_prefix("tip:").map_or(line, str::trim));
+    let mut out = String::new();
+    for part in words {
+        let separator = match out.chars().last() {
+            None => "",
+            Some(':') => " ",
+            Some(_) if part.starts_with(['<', '-', '[']) => " ",
+            Some(_) => "; ",
+        };
+        out.push_str(separator);
+        out.push_str(part);
+    }
+    format!("{out}; see --help")
+}

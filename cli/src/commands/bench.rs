@@ -1,0 +1,315 @@
+//! `activations bench`: the rates of the functions beside the rate of a plain copy.
+//!
+//! The copy is the backend's own identity kernel, measured in turn with each function, so that
+//! a share of it is a ratio within the run that the machine's other load does not bend.
+
+use crate::args::BenchArgs;
+use crate::error::CliError;
+use crate::function::{Function, Operation};
+use crate::terminal::{self, Progress};
+use serde::Serialize;
+use std::time::{Duration, Instant};
+use wgpu_activations::{Activation, AxisShape, Backend, Elementwise, Gpu, Tensor};
+
+/// A sample is at least this long: calls are repeated to fill it.
+const SAMPLE: Duration = Duration::from_millis(20);
+
+/// Samples of each function; the median of an odd number is one of them.
+const SAMPLES: usize = 9;
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Summary {
+    backend: String,
+    shape: Vec<usize>,
+    results: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    function: &'static str,
+    pass: &'static str,
+    /// Bytes read and written by one call.
+    bytes: u64,
+    median_ms: f64,
+    median_gb_per_s: f64,
+    best_gb_per_s: f64,
+    copy_median_gb_per_s: f64,
+    /// The median of the ratios of neighbouring samples.
+    share_of_copy: f64,
+}
+
+/// What one call computes.
+#[derive(Clone, Copy)]
+enum Work {
+    Forward(Operation),
+    Backward(Operation),
+}
+
+impl Work {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Forward(_) => "forward",
+            Self::Backward(_) => "backward",
+        }
+    }
+}
+
+/// Arrays in place, ready for any work.
+struct Rig {
+    memory: Memory,
+    shape: Vec<usize>,
+    elements: usize,
+    rows: usize,
+}
+
+/// Input, upstream gradient and output where the backend computes; of a function that reduces,
+/// the upstream gradient and the output have one value for each row.
+enum Memory {
+    Cpu {
+        backend: Backend,
+        x: Vec<f32>,
+        dy: Vec<f32>,
+        y: Vec<f32>,
+    },
+    Gpu {
+        gpu: Gpu,
+        x: Tensor,
+        dy: Tensor,
+        y: Tensor,
+        row_dy: Tensor,
+        row_y: Tensor,
+    },
+}
+
+impl Rig {
+    fn new(backend: Backend, shape: &[usize]) -> Result<Self, CliError> {
+        let rows = AxisShape::new(shape, -1)?.rows();
+        let elements = shape.iter().product();
+        let x = noise(elements, 8.0, 1);
+        let dy = noise(elements, 1.0, 2);
+        let memory = match backend {
+            Backend::Gpu(gpu) => Memory::Gpu {
+                x: gpu.upload(&x, shape)?,
+                dy: gpu.upload(&dy, shape)?,
+                y: gpu.empty(shape)?,
+                row_dy: gpu.upload(&dy[..rows], &shape[..shape.len() - 1])?,
+                row_y: gpu.empty(&shape[..shape.len() - 1])?,
+                gpu,
+            },
+            backend => Memory::Cpu {
+                backend,
+                y: vec![0.0; elements],
+                x,
+                dy,
+            },
+        };
+        Ok(Self {
+            memory,
+            shape: shape.to_vec(),
+            elements,
+            rows,
+        })
+    }
+
+    /// The bytes that one call reads and writes.
+    fn bytes(&self, work: Work) -> u64 {
+        let reduces = |operation| matches!(operation, Operation::Axis(g) if g.reduces());
+        let outputs = |operation| {
+            if reduces(operation) {
+                self.rows
+            } else {
+                self.elements
+            }
+        };
+        let values = match work {
+            Work::Forward(operation) => self.elements + outputs(operation),
+            Work::Backward(operation) => 2 * self.elements + outputs(operation),
+        };
+        (values * size_of::<f32>()) as u64
+    }
+
+    /// How long `calls` calls of `work` take.
+    fn time(&mut self, work: Work, calls: usize) -> Result<Duration, CliError> {
+        let shape = &self.shape;
+        match &mut self.memory {
+            Memory::Cpu { backend, x, dy, y } => {
+                let start = Instant::now();
+                for _ in 0..calls {
+                    match work {
+                        Work::Forward(Operation::Elementwise(f)) => backend.apply_into(f, x, y)?,
+                        Work::Backward(Operation::Elementwise(f)) => {
+                            backend.grad_into(f, x, dy, y)?;
+                        }
+                        Work::Forward(Operation::Axis(g)) => {
+                            let len = if g.reduces() { self.rows } else { y.len() };
+                            backend.apply_axis_into(g, x, shape, -1, &mut y[..len])?;
+                        }
+                        Work::Backward(Operation::Axis(g)) => {
+                            let len = if g.reduces() { self.rows } else { dy.len() };
+                            backend.grad_axis_into(g, x, &dy[..len], shape, -1, y)?;
+                        }
+                    }
+                }
+                Ok(start.elapsed())
+            }
+            Memory::Gpu {
+                gpu,
+                x,
+                dy,
+                y,
+                row_dy,
+                row_y,
+            } => {
+                let start = Instant::now();
+                let mut batch = gpu.batch();
+                for _ in 0..calls {
+                    match work {
+                        Work::Forward(Operation::Elementwise(f)) => batch.apply_into(f, x, y)?,
+                        Work::Backward(Operation::Elementwise(f)) => {
+                            batch.grad_into(f, x, dy, y)?;
+                        }
+                        Work::Forward(Operation::Axis(g)) => {
+                            let y = if g.reduces() { &*row_y } else { &*y };
+                            batch.apply_axis_into(g, x, -1, y)?;
+                        }
+                        Work::Backward(Operation::Axis(g)) => {
+                            let dy = if g.reduces() { &*row_dy } else { &*dy };
+                            batch.grad_axis_into(g, x, dy, -1, y)?;
+                        }
+                    }
+                }
+                batch.submit()?;
+                gpu.wait()?;
+                Ok(start.elapsed())
+            }
+        }
+    }
+
+    /// The calls that fill a sample; warms everything up on the way.
+    fn calls(&mut self, work: Work) -> Result<usize, CliError> {
+        self.time(work, 1)?;
+        let one = self.time(work, 1)?.max(Duration::from_nanos(100));
+        let calls = SAMPLE.as_nanos().div_ceil(one.as_nanos());
+        Ok(usize::try_from(calls).unwrap_or(1).clamp(1, 1000))
+    }
+
+    /// GB/s of one sample.
+    fn rate(&mut self, work: Work, calls: usize) -> Result<f64, CliError> {
+        let seconds = self.time(work, calls)?.as_secs_f64();
+        Ok(self.bytes(work) as f64 * calls as f64 / seconds / 1e9)
+    }
+
+    fn measure(&mut self, function: Function, work: Work) -> Result<Entry, CliError> {
+        let copy = Work::Forward(Operation::Elementwise(Activation::Identity.into()));
+        let (copy_calls, calls) = (self.calls(copy)?, self.calls(work)?);
+        let mut copies = Vec::new();
+        let mut rates = Vec::new();
+        let mut shares = Vec::new();
+        for _ in 0..SAMPLES {
+            let copied = self.rate(copy, copy_calls)?;
+            let rate = self.rate(work, calls)?;
+            copies.push(copied);
+            rates.push(rate);
+            shares.push(rate / copied);
+        }
+        let bytes = self.bytes(work);
+        let best = rates.iter().copied().fold(0.0, f64::max);
+        let median_rate = median(&mut rates);
+        Ok(Entry {
+            function: function.name(),
+            pass: work.name(),
+            bytes,
+            median_ms: bytes as f64 / median_rate / 1e6,
+            median_gb_per_s: median_rate,
+            best_gb_per_s: best,
+            copy_median_gb_per_s: median(&mut copies),
+            share_of_copy: median(&mut shares),
+        })
+    }
+}
+
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Uniform values in [-scale, scale): both sides of every branch. A fixed sequence (splitmix64,
+/// Steele et al. 2014), so that runs compare.
+fn noise(len: usize, scale: f32, seed: u64) -> Vec<f32> {
+    let mut state = seed;
+    let next = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^= z >> 31;
+        // 24 bits are exact in f32.
+        ((z >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+fn operation(function: Function) -> Operation {
+    match function {
+        Function::Elementwise(a) => Operation::Elementwise(Elementwise::from(a)),
+        Function::Axis(g) => Operation::Axis(g),
+    }
+}
+
+/// Measures the functions and prints a table.
+pub fn bench(args: &BenchArgs) -> Result<(), CliError> {
+    let functions = Function::select(&args.functions)?;
+    let shape = &args.shape.0;
+    let progress = Progress::bar(2 * functions.len());
+    let backend = super::open(&args.backend, &progress)?;
+    let description = backend.description();
+    let mut rig = Rig::new(backend, shape)?;
+
+    let mut results = Vec::new();
+    for function in functions {
+        let operation = operation(function);
+        for work in [Work::Forward(operation), Work::Backward(operation)] {
+            progress.doing(format_args!("{} {}", function.name(), work.name()));
+            results.push(rig.measure(function, work)?);
+            progress.step();
+        }
+    }
+    drop(progress);
+
+    let summary = Summary {
+        backend: description,
+        shape: shape.clone(),
+        results,
+    };
+    if args.json {
+        terminal::print_json(&summary)
+    } else {
+        terminal::print(&text(&summary.results))
+    }
+}
+
+fn text(entries: &[Entry]) -> String {
+    let head = [
+        "function",
+        "pass",
+        "ms",
+        "GB/s",
+        "best",
+        "copy GB/s",
+        "of the copy",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for e in entries {
+        rows.push(vec![
+            e.function.to_owned(),
+            e.pass.to_owned(),
+            format!("{:.3}", e.median_ms),
+            format!("{:.1}", e.median_gb_per_s),
+            format!("{:.1}", e.best_gb_per_s),
+            format!("{:.1}", e.copy_median_gb_per_s),
+            format!("{:.0} %", 100.0 * e.share_of_copy),
+        ]);
+    }
+    terminal::table(&rows, &[2, 3, 4, 5, 6])
+}

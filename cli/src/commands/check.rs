@@ -1,0 +1,210 @@
+//! `activations check`: every function, forward and backward, held against the f64 reference.
+
+use crate::args::CheckArgs;
+use crate::error::CliError;
+use crate::function::{Function, Operation};
+use crate::terminal::{self, Number, Progress};
+use serde::Serialize;
+use wgpu_activations::check::{self, Report};
+
+/// What is printed as JSON.
+#[derive(Serialize)]
+struct Summary {
+    backend: String,
+    passed: bool,
+    checks: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+struct Entry {
+    function: String,
+    pass: String,
+    passed: bool,
+    inputs: usize,
+    max_ulp: Number<f64>,
+    bound: Number<f64>,
+    worst_input: Number<f32>,
+    got: Number<f32>,
+    want: Number<f64>,
+    nan_mismatches: usize,
+}
+
+impl From<&Report> for Entry {
+    fn from(report: &Report) -> Self {
+        Self {
+            function: report.function.clone(),
+            pass: report.pass.to_string(),
+            passed: report.passed(),
+            inputs: report.inputs,
+            max_ulp: Number(report.worst_ulp),
+            bound: Number(report.bound),
+            worst_input: Number(report.worst_input),
+            got: Number(report.got),
+            want: Number(report.want),
+            nan_mismatches: report.nan_mismatches,
+        }
+    }
+}
+
+/// What is checked of a function: the defaults and a spread of other parameters.
+fn operations(function: Function) -> Vec<Operation> {
+    match function {
+        Function::Elementwise(a) => check::parameter_sets(a)
+            .into_iter()
+            .map(Operation::Elementwise)
+            .collect(),
+        Function::Axis(g) => vec![Operation::Axis(g)],
+    }
+}
+
+/// Checks the functions and prints a table.
+pub fn check(args: &CheckArgs) -> Result<(), CliError> {
+    let functions = Function::select(&args.functions)?;
+    let operations: Vec<Operation> = functions.into_iter().flat_map(operations).collect();
+    let progress = Progress::bar(operations.len());
+    let backend = super::open(&args.backend, &progress)?;
+
+    let mut entries: Vec<Entry> = Vec::new();
+    for operation in operations {
+        let reports = match operation {
+            Operation::Elementwise(f) => {
+                progress.doing(f);
+                check::elementwise(&backend, f)?
+            }
+            Operation::Axis(g) => {
+                progress.doing(g);
+                check::axis(&backend, g)?
+            }
+        };
+        entries.extend(reports.iter().map(Entry::from));
+        progress.step();
+    }
+    drop(progress);
+
+    let summary = Summary {
+        backend: backend.description(),
+        passed: entries.iter().all(|e| e.passed),
+        checks: entries,
+    };
+    if args.json {
+        terminal::print_json(&summary)?;
+    } else {
+        terminal::print(&text(&summary.checks))?;
+    }
+    verdict(&summary.checks)
+}
+
+/// An error that names the checks that are outside their bounds, where there are any.
+fn verdict(entries: &[Entry]) -> Result<(), CliError> {
+    let broken: Vec<String> = entries
+        .iter()
+        .filter(|e| !e.passed)
+        .map(|e| format!("{} {}", e.function, e.pass))
+        .collect();
+    if broken.is_empty() {
+        return Ok(());
+    }
+    Err(CliError::CheckFailed(format!(
+        "{} of {} checks are outside their bounds: {}",
+        broken.len(),
+        entries.len(),
+        some_of(&broken)
+    )))
+}
+
+/// The first few names; the table has them all.
+fn some_of(names: &[String]) -> String {
+    const SHOWN: usize = 4;
+    let shown = names[..names.len().min(SHOWN)].join(", ");
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// An error in ULP; what is off by the whole scale in a readable width.
+fn ulp(ulp: f64) -> String {
+    if ulp.abs() < 1e6 || ulp.is_infinite() {
+        format!("{ulp:.2}")
+    } else {
+        format!("{ulp:.1e}")
+    }
+}
+
+fn text(entries: &[Entry]) -> String {
+    let head = [
+        "function",
+        "pass",
+        "inputs",
+        "max ULP",
+        "bound",
+        "worst input",
+        "got",
+        "want",
+        "",
+    ];
+    let mut rows = vec![head.map(str::to_owned).to_vec()];
+    for e in entries {
+        let verdict = match (e.passed, e.nan_mismatches) {
+            (true, _) => "ok".to_owned(),
+            (false, 0) => "BROKEN".to_owned(),
+            (false, n) => format!("BROKEN, NaN wrong at {n} inputs"),
+        };
+        rows.push(vec![
+            e.function.clone(),
+            e.pass.clone(),
+            e.inputs.to_string(),
+            ulp(e.max_ulp.0),
+            e.bound.0.to_string(),
+            format!("{:e}", e.worst_input.0),
+            format!("{:.8e}", e.got.0),
+            format!("{:.8e}", e.want.0),
+            verdict,
+        ]);
+    }
+    let mut text = terminal::table(&rows, &[2, 3, 4, 5, 6, 7]);
+    let broken = entries.iter().filter(|e| !e.passed).count();
+    text += &format!("{} checks, {broken} outside their bounds\n", entries.len());
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wgpu_activations::{Activation, Backend};
+
+    fn entries(spoil: impl Fn(&mut Report)) -> Vec<Entry> {
+        let reports = check::elementwise(&Backend::cpu(), Activation::Relu.into());
+        let mut reports = reports.unwrap();
+        spoil(&mut reports[1]);
+        reports.iter().map(Entry::from).collect()
+    }
+
+    #[test]
+    fn a_breach_fails_the_check_and_is_named() {
+        let good = entries(|_| {});
+        verdict(&good).unwrap();
+        assert!(text(&good).ends_with("2 checks, 0 outside their bounds\n"));
+
+        let breaches: [fn(&mut Report); 3] = [
+            |r| r.worst_ulp = r.bound + 0.01,
+            |r| r.worst_ulp = f64::INFINITY,
+            |r| r.nan_mismatches = 1,
+        ];
+        for breach in breaches {
+            let bad = entries(breach);
+            let error = verdict(&bad).unwrap_err();
+            assert_eq!(error.exit_code(), 1);
+            assert!(error.to_string().contains("1 of 2"), "{error}");
+            assert!(error.to_string().contains("relu backward"), "{error}");
+            assert!(text(&bad).contains("BROKEN"), "{}", text(&bad));
+        }
+    }
+
+    #[test]
+    fn many_breaches_are_one_short_line() {
+        let names = ["a", "b", "c", "d", "e", "f"].map(str::to_owned);
+        assert_eq!(some_of(&names), "a, b, c, d and 2 more");
+        assert_eq!(some_of(&names[..4]), "a, b, c, d");
+    }
+}

@@ -1,0 +1,538 @@
+//! `.npy` arrays in and out: any numeric dtype, byte order and memory order becomes row-major
+//! f32, and f32 is written. A header is checked against the file's size before anything of the
+//! size that it claims is allocated.
+
+use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
+use std::path::Path;
+
+/// The longest header that is parsed: numpy's own limit for files that it does not trust, far
+/// above what a plain array of 64 axes needs.
+const MAX_HEADER: usize = 10_000;
+
+/// The deepest nesting of brackets that a header may have; the literal parser backtracks, so
+/// its time grows exponentially with this.
+const MAX_NESTING: usize = 6;
+
+/// Elements that are read or written at once.
+const CHUNK: usize = 1 << 16;
+
+/// An array as it was read: row-major f32.
+#[derive(Debug)]
+pub struct Array {
+    /// The dimensions, the slowest first; empty for a scalar.
+    pub shape: Vec<usize>,
+    /// The elements, the last axis fastest.
+    pub data: Vec<f32>,
+    /// What the user should know of the conversion.
+    pub notes: Vec<String>,
+}
+
+/// Why a file could not be read as an array.
+#[derive(Debug, thiserror::Error)]
+pub enum NpyError {
+    /// The operating system refused.
+    #[error("cannot read it: {0}")]
+    Io(#[from] io::Error),
+    /// A directory, a pipe or a device.
+    #[error("not a regular file; give the path of a .npy file")]
+    NotAFile,
+    /// The magic bytes are missing.
+    #[error(
+        "not a .npy file (it does not begin with the bytes \\x93NUMPY); write it with numpy.save"
+    )]
+    NotNpy,
+    /// A format version that numpy does not have.
+    #[error("the .npy format version {0}.{1} is unknown; 1.0, 2.0 and 3.0 are read")]
+    Version(u8, u8),
+    /// The header is longer than the file or than any sane one.
+    #[error("the header claims to be {claimed} bytes long, {reason}")]
+    HeaderLength {
+        /// Bytes according to the file.
+        claimed: u64,
+        /// Why that cannot be.
+        reason: String,
+    },
+    /// The header is not what numpy writes.
+    #[error("the header is damaged: {0}; write the file again with numpy.save")]
+    Header(String),
+    /// Elements that are no real numbers.
+    #[error(
+        "the dtype {0} is not supported; save it as float32, for example with a.astype('float32')"
+    )]
+    Dtype(String),
+    /// The shape claims more than the file has.
+    #[error(
+        "the header claims shape {shape:?} of {dtype}, {claimed} bytes, but the file has {there} bytes of data; it is truncated or mislabelled, save it again"
+    )]
+    TooShort {
+        /// The dimensions according to the header.
+        shape: Vec<u64>,
+        /// The element type according to the header.
+        dtype: String,
+        /// Bytes that this takes, as text because it may exceed every integer.
+        claimed: String,
+        /// Bytes behind the header.
+        there: u64,
+    },
+    /// An element that its dtype does not allow.
+    #[error("the data is damaged: {0}")]
+    Data(String),
+    /// No memory for the array.
+    #[error("its {0} elements need more memory than there is; split the file")]
+    Memory(usize),
+}
+
+/// Reads the array in the file at `path`.
+pub fn read(path: &Path) -> Result<Array, NpyError> {
+    // Before the opening, which would block on a pipe that nobody writes to.
+    if !fs::metadata(path)?.is_file() {
+        return Err(NpyError::NotAFile);
+    }
+    let file = File::open(path)?;
+    let size = file.metadata()?.len();
+    let mut reader = BufReader::with_capacity(1 << 18, file);
+    let (header, header_size) = read_header(&mut reader, size)?;
+
+    let (kind, item) = element_kind(&header.dtype())?;
+    let there = size - header_size;
+    let elements = header
+        .shape()
+        .iter()
+        .try_fold(1u64, |n, &d| n.checked_mul(d));
+    let claimed = elements.and_then(|n| n.checked_mul(item));
+    let Some((elements, claimed)) = elements.zip(claimed).filter(|&(_, c)| c <= there) else {
+        return Err(NpyError::TooShort {
+            shape: header.shape().to_vec(),
+            dtype: kind.name().to_owned(),
+            claimed: claimed.map_or("2^64 or more".to_owned(), |c| c.to_string()),
+            there,
+        });
+    };
+    let shape = header
+        .shape()
+        .iter()
+        .map(|&d| usize::try_from(d).map_err(|_| NpyError::Memory(usize::MAX)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let elements = usize::try_from(elements).map_err(|_| NpyError::Memory(usize::MAX))?;
+
+    let mut sink = Sink::new(&shape, elements, header.order())?;
+    let plain = header.dtype() == little_f32() && header.order() == Order::C;
+    let file = NpyFile::with_header(header, reader);
+    let losses = match kind {
+        Kind::F32 if plain => copy(file.into_inner(), elements, &mut sink.data),
+        Kind::F16 => convert::<npyz::half::f16>(file, &mut sink),
+        Kind::F32 => convert::<f32>(file, &mut sink),
+        Kind::F64 => convert::<f64>(file, &mut sink),
+        Kind::I8 => convert::<i8>(file, &mut sink),
+        Kind::I16 => convert::<i16>(file, &mut sink),
+        Kind::I32 => convert::<i32>(file, &mut sink),
+        Kind::I64 => convert::<i64>(file, &mut sink),
+        Kind::U8 => convert::<u8>(file, &mut sink),
+        Kind::U16 => convert::<u16>(file, &mut sink),
+        Kind::U32 => convert::<u32>(file, &mut sink),
+        Kind::U64 => convert::<u64>(file, &mut sink),
+        Kind::Bool => convert::<bool>(file, &mut sink),
+    }?;
+
+    let mut notes = Vec::new();
+    if kind != Kind::F32 {
+        notes.push(losses.describe(kind, elements));
+    }
+    if there > claimed {
+        let extra = there - claimed;
+        notes.push(format!("{extra} bytes behind the array are ignored"));
+    }
+    Ok(Array {
+        shape,
+        data: sink.data,
+        notes,
+    })
+}
+
+/// Writes an f32 array, little endian and row-major.
+pub fn write(writer: impl Write, shape: &[usize], data: &[f32]) -> io::Result<()> {
+    let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
+    let mut writer = npyz::WriteOptions::new_header_only()
+        .dtype(little_f32())
+        .shape(&shape)
+        .writer(writer)
+        .write_header_only()?;
+    let mut bytes = Vec::with_capacity(CHUNK * size_of::<f32>());
+    for chunk in data.chunks(CHUNK) {
+        bytes.clear();
+        bytes.extend(chunk.iter().flat_map(|x| x.to_le_bytes()));
+        writer.write_all(&bytes)?;
+    }
+    writer.flush()
+}
+
+/// The element type of what is written, and of most of what is read.
+fn little_f32() -> DType {
+    // Invariant: the literal is a valid type string.
+    DType::new_scalar("<f4".parse().expect("<f4 is a dtype"))
+}
+
+/// The parsed header and the number of bytes before the data.
+fn read_header(reader: &mut impl Read, size: u64) -> Result<(NpyHeader, u64), NpyError> {
+    let mut bytes = vec![0; 10];
+    let too_short = |e: io::Error| match e.kind() {
+        io::ErrorKind::UnexpectedEof => NpyError::NotNpy,
+        _ => NpyError::Io(e),
+    };
+    reader.read_exact(&mut bytes).map_err(too_short)?;
+    if &bytes[..6] != b"\x93NUMPY" {
+        return Err(NpyError::NotNpy);
+    }
+    let length = match (bytes[6], bytes[7]) {
+        (1, 0) => u64::from(u16::from_le_bytes([bytes[8], bytes[9]])),
+        (2 | 3, 0) => {
+            let mut rest = [0; 2];
+            reader.read_exact(&mut rest).map_err(too_short)?;
+            bytes.extend(rest);
+            u64::from(u32::from_le_bytes([bytes[8], bytes[9], rest[0], rest[1]]))
+        }
+        (major, minor) => return Err(NpyError::Version(major, minor)),
+    };
+    let start = bytes.len();
+    let end = start as u64 + length;
+    let absurd = |reason: String| NpyError::HeaderLength {
+        claimed: length,
+        reason,
+    };
+    if end > size {
+        let reason = format!("but the file ends after {size}; it is truncated, save it again");
+        return Err(absurd(reason));
+    }
+    let length = usize::try_from(length)
+        .ok()
+        .filter(|&l| l <= MAX_HEADER)
+        .ok_or_else(|| absurd(format!("more than the {MAX_HEADER} that are read")))?;
+    bytes.resize(start + length, 0);
+    reader.read_exact(&mut bytes[start..])?;
+    check_header_text(&mut bytes[start..])?;
+    let header = NpyHeader::from_reader(&bytes[..]).map_err(|e| {
+        let text = e.to_string();
+        // The parser draws what it stumbled on, in several lines.
+        let drawing = text.contains('\n');
+        NpyError::Header(if drawing {
+            "no Python dictionary".to_owned()
+        } else {
+            text
+        })
+    })?;
+    Ok((header, end))
+}
+
+/// Refuses header texts that are legal Python but that no array has and that the parser would
+/// take ages for, or multiply without looking: deep nesting, sums, absurd dimensions.
+/// Blanks out the `L` of Python 2's long integers, as numpy does.
+fn check_header_text(text: &mut [u8]) -> Result<(), NpyError> {
+    let bad = |what: String| Err(NpyError::Header(what));
+    let mut quote = None;
+    let mut escaped = false;
+    let mut depth = 0usize;
+    let mut number: Option<u64> = None;
+    let mut product = 1u64;
+    for place in text {
+        let byte = *place;
+        if let Some(q) = quote {
+            if escaped {
+                escaped = false;
+            } else if byte == b'\\' {
+                escaped = true;
+            } else if byte == q {
+                quote = None;
+            }
+            continue;
+        }
+        if byte.is_ascii_digit() {
+            let digit = u64::from(byte - b'0');
+            let grown = number.unwrap_or(0).checked_mul(10);
+            let Some(grown) = grown.and_then(|n| n.checked_add(digit)) else {
+                return bad("a dimension does not fit 64 bits".to_owned());
+            };
+            number = Some(grown);
+            continue;
+        }
+        if let Some(dimension) = number.take() {
+            // Zeros aside, as numpy does: the product of the others must be addressable too.
+            let Some(grown) = product.checked_mul(dimension.max(1)) else {
+                return bad("the dimensions multiply to 2^64 or more".to_owned());
+            };
+            product = grown;
+            if byte == b'L' {
+                *place = b' ';
+                continue;
+            }
+        }
+        match byte {
+            b'\'' | b'"' => quote = Some(byte),
+            b'{' | b'[' | b'(' => {
+                depth += 1;
+                if depth > MAX_NESTING {
+                    return bad(format!("brackets nest more than {MAX_NESTING} deep"));
+                }
+            }
+            b'}' | b']' | b')' => depth = depth.saturating_sub(1),
+            b',' | b':' | b' ' | b'\t' | b'\n' => {}
+            _ if b"TrueFals".contains(&byte) => {}
+            _ => {
+                let byte = byte.escape_ascii();
+                return bad(format!("'{byte}' has no place in it"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The element types that become f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    F16,
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    Bool,
+}
+
+impl Kind {
+    /// numpy's name.
+    fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "float16",
+            Self::F32 => "float32",
+            Self::F64 => "float64",
+            Self::I8 => "int8",
+            Self::I16 => "int16",
+            Self::I32 => "int32",
+            Self::I64 => "int64",
+            Self::U8 => "uint8",
+            Self::U16 => "uint16",
+            Self::U32 => "uint32",
+            Self::U64 => "uint64",
+            Self::Bool => "bool",
+        }
+    }
+}
+
+/// The element type and its size in bytes.
+fn element_kind(dtype: &DType) -> Result<(Kind, u64), NpyError> {
+    let unsupported = || NpyError::Dtype(dtype.descr());
+    let DType::Plain(plain) = dtype else {
+        return Err(unsupported());
+    };
+    let size = plain.size_field();
+    let kind = match (plain.type_char(), size) {
+        (TypeChar::Float, 2) => Kind::F16,
+        (TypeChar::Float, 4) => Kind::F32,
+        (TypeChar::Float, 8) => Kind::F64,
+        (TypeChar::Int, 1) => Kind::I8,
+        (TypeChar::Int, 2) => Kind::I16,
+        (TypeChar::Int, 4) => Kind::I32,
+        (TypeChar::Int, 8) => Kind::I64,
+        (TypeChar::Uint, 1) => Kind::U8,
+        (TypeChar::Uint, 2) => Kind::U16,
+        (TypeChar::Uint, 4) => Kind::U32,
+        (TypeChar::Uint, 8) => Kind::U64,
+        (TypeChar::Bool, 1) => Kind::Bool,
+        _ => return Err(unsupported()),
+    };
+    Ok((kind, size))
+}
+
+/// How much an element lost on its way to f32.
+#[derive(PartialEq, Eq)]
+enum Loss {
+    Nothing,
+    Rounded,
+    Overflowed,
+}
+
+/// How many elements lost something.
+#[derive(Default)]
+struct Losses {
+    rounded: usize,
+    overflowed: usize,
+}
+
+impl Losses {
+    fn describe(&self, kind: Kind, elements: usize) -> String {
+        let name = kind.name();
+        let mut note = format!("{name} converted to float32; ");
+        if self.rounded == 0 && self.overflowed == 0 {
+            note.push_str("every value is exact");
+        } else {
+            note += &format!("{} of {elements} values rounded", self.rounded);
+            if self.overflowed > 0 {
+                note += &format!(", {} overflowed to an infinity", self.overflowed);
+            }
+        }
+        note
+    }
+}
+
+/// An element type with its way to f32.
+trait Element: npyz::Deserialize + Copy {
+    fn to_f32(self) -> (f32, Loss);
+}
+
+fn rounded_if(inexact: bool) -> Loss {
+    if inexact {
+        Loss::Rounded
+    } else {
+        Loss::Nothing
+    }
+}
+
+macro_rules! integers {
+    ($($integer:ty)*) => {$(
+        impl Element for $integer {
+            fn to_f32(self) -> (f32, Loss) {
+                let y = self as f32;
+                // i128 holds every integer here and every f32 that one rounds to.
+                (y, rounded_if(y as i128 != self as i128))
+            }
+        }
+    )*};
+}
+
+integers! { i8 i16 i32 i64 u8 u16 u32 u64 }
+
+impl Element for bool {
+    fn to_f32(self) -> (f32, Loss) {
+        (f32::from(u8::from(self)), Loss::Nothing)
+    }
+}
+
+impl Element for npyz::half::f16 {
+    fn to_f32(self) -> (f32, Loss) {
+        (self.into(), Loss::Nothing)
+    }
+}
+
+impl Element for f32 {
+    fn to_f32(self) -> (f32, Loss) {
+        (self, Loss::Nothing)
+    }
+}
+
+impl Element for f64 {
+    fn to_f32(self) -> (f32, Loss) {
+        let y = self as f32;
+        let loss = if y.is_infinite() && self.is_finite() {
+            Loss::Overflowed
+        } else {
+            rounded_if(f64::from(y) != self && !self.is_nan())
+        };
+        (y, loss)
+    }
+}
+
+/// Reads every element of `file` into `sink`.
+fn convert<T: Element>(file: NpyFile<impl Read>, sink: &mut Sink) -> Result<Losses, NpyError> {
+    let mut losses = Losses::default();
+    let elements = file
+        .data::<T>()
+        .map_err(|e| NpyError::Header(e.to_string()))?;
+    for element in elements {
+        let (value, loss) = element
+            .map_err(|e| match e.kind() {
+                io::ErrorKind::InvalidData => NpyError::Data(e.to_string()),
+                _ => NpyError::Io(e),
+            })?
+            .to_f32();
+        match loss {
+            Loss::Nothing => {}
+            Loss::Rounded => losses.rounded += 1,
+            Loss::Overflowed => losses.overflowed += 1,
+        }
+        sink.put(value);
+    }
+    Ok(losses)
+}
+
+/// Reads what needs no conversion, many times faster than element by element.
+fn copy(mut reader: impl Read, elements: usize, data: &mut Vec<f32>) -> Result<Losses, NpyError> {
+    let mut bytes = vec![0; elements.min(CHUNK) * size_of::<f32>()];
+    let mut left = elements;
+    while left > 0 {
+        let count = left.min(CHUNK);
+        let bytes = &mut bytes[..count * size_of::<f32>()];
+        reader.read_exact(bytes)?;
+        let (words, _) = bytes.as_chunks();
+        data.extend(words.iter().map(|&word| f32::from_le_bytes(word)));
+        left -= count;
+    }
+    Ok(Losses::default())
+}
+
+/// Where elements in the file's order go in a row-major array.
+struct Sink {
+    data: Vec<f32>,
+    /// Set where the two orders differ.
+    scatter: Option<Scatter>,
+}
+
+/// A position that steps through an array with the first axis fastest.
+struct Scatter {
+    shape: Vec<usize>,
+    strides: Vec<usize>,
+    index: Vec<usize>,
+    offset: usize,
+}
+
+impl Sink {
+    fn new(shape: &[usize], elements: usize, order: Order) -> Result<Self, NpyError> {
+        let mut data = Vec::new();
+        data.try_reserve_exact(elements)
+            .map_err(|_| NpyError::Memory(elements))?;
+        let long_axes = shape.iter().filter(|&&d| d != 1).count();
+        let scatter = (order == Order::Fortran && long_axes > 1 && elements > 0).then(|| {
+            data.resize(elements, 0.0);
+            let mut strides = vec![1; shape.len()];
+            for axis in (1..shape.len()).rev() {
+                strides[axis - 1] = strides[axis] * shape[axis];
+            }
+            Scatter {
+                shape: shape.to_vec(),
+                strides,
+                index: vec![0; shape.len()],
+                offset: 0,
+            }
+        });
+        Ok(Self { data, scatter })
+    }
+
+    fn put(&mut self, value: f32) {
+        match &mut self.scatter {
+            None => self.data.push(value),
+            Some(scatter) => {
+                self.data[scatter.offset] = value;
+                scatter.advance();
+            }
+        }
+    }
+}
+
+impl Scatter {
+    fn advance(&mut self) {
+        for axis in 0..self.shape.len() {
+            self.index[axis] += 1;
+            self.offset += self.strides[axis];
+            if self.index[axis] < self.shape[axis] {
+                return;
+            }
+            self.offset -= self.strides[axis] * self.shape[axis];
+            self.index[axis] = 0;
+        }
+    }
+}
