@@ -1,0 +1,79 @@
+//! `list`, and that every name in it can be run.
+
+use crate::support::{Scratch, activations, words};
+use serde_json::Value;
+
+fn list() -> Vec<Value> {
+    let outcome = activations(&["list", "--json"]).ok();
+    assert_eq!(outcome.stderr, "");
+    serde_json::from_str(&outcome.stdout).unwrap()
+}
+
+#[test]
+fn the_list_has_names_parameters_and_formulas() {
+    let all = list();
+    assert!(all.len() >= 44, "{} functions", all.len());
+    let get = |name: &str| all.iter().find(|f| f["name"] == name).unwrap();
+    let leaky = &get("leaky_relu")["parameters"][0];
+    assert_eq!(leaky["name"], "negative_slope");
+    assert_eq!(leaky["default"].to_string(), "0.01");
+    assert_eq!(leaky["range"], "a finite number");
+    assert_eq!(get("clamp")["parameters"][0]["default"], "-inf");
+    assert_eq!(get("softmax")["kind"], "axis");
+    assert_eq!(get("gelu")["kind"], "elementwise");
+    for function in &all {
+        for field in ["formula", "gradient", "summary"] {
+            let text = function[field].as_str().unwrap();
+            assert!(!text.is_empty() && text.trim() == text, "{function}");
+        }
+    }
+
+    let text = activations(&["list"]).ok().stdout;
+    for function in &all {
+        let name = function["name"].as_str().unwrap();
+        let line = text
+            .lines()
+            .find(|l| l.split_whitespace().next() == Some(name));
+        let line = line.unwrap_or_else(|| panic!("no line for {name}"));
+        assert!(
+            line.contains(function["formula"].as_str().unwrap()),
+            "{line}"
+        );
+    }
+    assert!(
+        text.contains("-p negative_slope=0.01, a finite number"),
+        "{text}"
+    );
+    assert!(text.lines().all(|l| l.chars().count() <= 100), "{text}");
+}
+
+#[test]
+fn every_alias_is_its_function() {
+    let scratch = Scratch::new();
+    let values: Vec<f32> = (0..16).map(|i| (i as f32 - 8.0) * 0.75).collect();
+    scratch.array("x.npy", &[2, 8], &values);
+    let mut aliases = 0;
+    for function in list() {
+        let name = function["name"].as_str().unwrap();
+        let run = |name: &str, output: &str| {
+            words(
+                &scratch,
+                &format!("run {name} {{x.npy}} -o {{{output}}} --backend cpu"),
+            )
+            .ok();
+            std::fs::read(scratch.path(output)).unwrap()
+        };
+        let want = run(name, "want.npy");
+        for alias in function["aliases"].as_array().unwrap() {
+            aliases += 1;
+            let alias = alias.as_str().unwrap();
+            assert_eq!(run(alias, "got.npy"), want, "{alias}");
+        }
+    }
+    assert!(aliases >= 30, "only {aliases} aliases");
+    words(
+        &scratch,
+        "run Hard-Sigmoid {x.npy} -o {y.npy} --backend cpu",
+    )
+    .ok();
+}

@@ -1,0 +1,208 @@
+//! `run` and `grad`: results against formulas that are written out here in f64.
+
+use crate::support::{Scratch, assert_close, read, words};
+
+/// Half the contract's slack, to spare: what the command line adds is no error at all.
+const ULP: f64 = 4.0;
+
+fn inputs() -> Vec<f32> {
+    (0..24)
+        .map(|i| ((i * 37 % 24) as f32 - 11.0) * 0.4375)
+        .collect()
+}
+
+/// Runs `line` on the inputs as a [2, 3, 4] array named x.npy.
+fn run(line: &str) -> (Vec<usize>, Vec<f32>) {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2, 3, 4], &inputs());
+    let line = format!("{line} {{x.npy}} -o {{y.npy}} --backend cpu");
+    words(&scratch, &line).ok();
+    read(&scratch.path("y.npy"))
+}
+
+fn map(f: impl Fn(f64) -> f64) -> Vec<f64> {
+    inputs().iter().map(|&x| f(f64::from(x))).collect()
+}
+
+/// The rows of a [2, 3, 4] array along `axis`, as lists of positions.
+fn rows(axis: usize) -> Vec<Vec<usize>> {
+    let at = |i: usize, j: usize, k: usize| 12 * i + 4 * j + k;
+    match axis {
+        0 => (0..12)
+            .map(|n| (0..2).map(|i| at(i, n / 4, n % 4)).collect())
+            .collect(),
+        1 => (0..8)
+            .map(|n| (0..3).map(|j| at(n / 4, j, n % 4)).collect())
+            .collect(),
+        2 => (0..6)
+            .map(|n| (0..4).map(|k| at(n / 3, n % 3, k)).collect())
+            .collect(),
+        _ => unreachable!("three axes"),
+    }
+}
+
+fn softmax(axis: usize) -> Vec<f64> {
+    let x = map(|x| x);
+    let mut y = vec![0.0; 24];
+    for row in rows(axis) {
+        let sum: f64 = row.iter().map(|&i| x[i].exp()).sum();
+        for &i in &row {
+            y[i] = x[i].exp() / sum;
+        }
+    }
+    y
+}
+
+fn logsumexp(axis: usize) -> Vec<f64> {
+    let x = map(|x| x);
+    let sum = |row: &Vec<usize>| row.iter().map(|&i| x[i].exp()).sum::<f64>().ln();
+    rows(axis).iter().map(sum).collect()
+}
+
+#[test]
+fn element_wise_functions() {
+    let (shape, y) = run("run silu");
+    assert_eq!(shape, [2, 3, 4]);
+    assert_close(&y, &map(|x| x / (1.0 + (-x).exp())), ULP);
+    let (_, y) = run("run tanh");
+    assert_close(&y, &map(f64::tanh), ULP);
+    let slope = f64::from(0.2f32);
+    let leaky = map(|x| if x > 0.0 { x } else { slope * x });
+    let (_, y) = run("run leaky_relu -p negative_slope=0.2");
+    assert_close(&y, &leaky, ULP);
+    // The default is another one, so the parameter does arrive.
+    let (_, y) = run("run leaky_relu");
+    assert!(std::panic::catch_unwind(|| assert_close(&y, &leaky, ULP)).is_err());
+    let (_, y) = run("run hardtanh -p min_val=-2.5 -p max_val=0.5");
+    assert_close(&y, &map(|x| x.clamp(-2.5, 0.5)), ULP);
+    let (_, y) = run("run clamp -p min=-inf --param max=-1");
+    assert_close(&y, &map(|x| x.min(-1.0)), ULP);
+}
+
+#[test]
+fn softmax_along_every_axis() {
+    for (text, axis) in [
+        ("", 2),
+        ("--axis=-1", 2),
+        ("--axis -1", 2),
+        ("--axis 2", 2),
+        ("--axis=-2", 1),
+        ("--axis 1", 1),
+        ("--axis 0", 0),
+        ("--axis -3", 0),
+    ] {
+        let (shape, y) = run(&format!("run softmax {text}"));
+        assert_eq!(shape, [2, 3, 4]);
+        assert_close(&y, &softmax(axis), ULP);
+        let (_, y) = run(&format!("run log_softmax {text}"));
+        let want: Vec<f64> = softmax(axis).iter().map(|y| y.ln()).collect();
+        assert_close(&y, &want, ULP);
+    }
+}
+
+#[test]
+fn logsumexp_drops_or_keeps_its_axis() {
+    for (text, axis, dropped, kept) in [
+        ("", 2, [2, 3], [2, 3, 1]),
+        ("--axis 1", 1, [2, 4], [2, 1, 4]),
+        ("--axis=-3", 0, [3, 4], [1, 3, 4]),
+    ] {
+        let (shape, y) = run(&format!("run logsumexp {text}"));
+        assert_eq!(shape, dropped);
+        assert_close(&y, &logsumexp(axis), ULP);
+        let (shape, y) = run(&format!("run logsumexp --keepdims {text}"));
+        assert_eq!(shape, kept);
+        assert_close(&y, &logsumexp(axis), ULP);
+    }
+}
+
+/// The gradient on the inputs for an upstream array of this shape.
+fn grad(line: &str, shape: &[usize], dy: &[f32]) -> Vec<f32> {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2, 3, 4], &inputs());
+    scratch.array("dy.npy", shape, dy);
+    let line = format!("{line} {{x.npy}} --upstream {{dy.npy}} -o {{dx.npy}} --backend cpu");
+    words(&scratch, &line).ok();
+    let (shape, dx) = read(&scratch.path("dx.npy"));
+    assert_eq!(shape, [2, 3, 4]);
+    dx
+}
+
+#[test]
+fn gradients() {
+    let dy: Vec<f32> = (0..24).map(|i| (i as f32 - 7.0) * 0.25).collect();
+    let wide: Vec<f64> = dy.iter().map(|&g| f64::from(g)).collect();
+    let times = |d: Vec<f64>| d.iter().zip(&wide).map(|(d, g)| d * g).collect::<Vec<_>>();
+
+    let dx = grad("grad tanh", &[2, 3, 4], &dy);
+    assert_close(&dx, &times(map(|x| 1.0 / x.cosh().powi(2))), 2.0 * ULP);
+    let dx = grad("grad square", &[2, 3, 4], &dy);
+    assert_close(&dx, &times(map(|x| 2.0 * x)), 2.0 * ULP);
+
+    for axis in 0..3 {
+        let y = softmax(axis);
+        let mut want = vec![0.0; 24];
+        for row in rows(axis) {
+            let dot: f64 = row.iter().map(|&i| wide[i] * y[i]).sum();
+            for &i in &row {
+                want[i] = y[i] * (wide[i] - dot);
+            }
+        }
+        let dx = grad(&format!("grad softmax --axis {axis}"), &[2, 3, 4], &dy);
+        // Differences may cancel, so the distance counts in units of the largest term.
+        for (dx, want) in dx.iter().zip(&want) {
+            assert!((f64::from(*dx) - want).abs() < 5e-6, "{dx} is not {want}");
+        }
+    }
+    for (shape, flag) in [(&[2, 3][..], ""), (&[2, 3, 1], "--keepdims")] {
+        let dx = grad(&format!("grad logsumexp {flag}"), shape, &dy[..6]);
+        let y = softmax(2);
+        let want: Vec<f64> = (0..24).map(|i| y[i] * wide[i / 4]).collect();
+        assert_close(&dx, &want, 2.0 * ULP);
+    }
+}
+
+#[test]
+fn an_upstream_of_another_shape_is_refused() {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2, 3], &[0.5; 6]);
+    scratch.array("turned.npy", &[3, 2], &[0.5; 6]);
+    scratch.array("kept.npy", &[2, 1], &[0.5; 2]);
+    let refused = |line: &str, parts: &[&str]| {
+        words(&scratch, &format!("{line} -o {{dx.npy}} --backend cpu")).refused(parts);
+    };
+    let parts = ["turned.npy", "[3, 2]", "[2, 3]"];
+    refused("grad relu {x.npy} --upstream {turned.npy}", &parts);
+    refused("grad softmax {x.npy} --upstream {turned.npy}", &parts);
+    refused(
+        "grad logsumexp {x.npy} --upstream {x.npy}",
+        &["[2, 3]", "has [2]"],
+    );
+    refused(
+        "grad logsumexp {x.npy} --upstream {kept.npy}",
+        &["[2, 1]", "has [2]"],
+    );
+    assert!(!scratch.path("dx.npy").exists());
+}
+
+#[test]
+fn empty_arrays() {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[3, 0], &[]);
+    words(&scratch, "run gelu {x.npy} -o {y.npy} --backend cpu").ok();
+    assert_eq!(read(&scratch.path("y.npy")), (vec![3, 0], vec![]));
+    words(&scratch, "run softmax {x.npy} -o {y.npy} --backend cpu").ok();
+    assert_eq!(read(&scratch.path("y.npy")), (vec![3, 0], vec![]));
+    // The sum over nothing is 0, and its logarithm the limit.
+    words(&scratch, "run logsumexp {x.npy} -o {y.npy} --backend cpu").ok();
+    assert_eq!(
+        read(&scratch.path("y.npy")),
+        (vec![3], vec![f32::NEG_INFINITY; 3])
+    );
+    words(
+        &scratch,
+        "run logsumexp {x.npy} --axis 0 -o {y.npy} --backend cpu",
+    )
+    .ok();
+    assert_eq!(read(&scratch.path("y.npy")), (vec![0], vec![]));
+}

@@ -1,0 +1,153 @@
+//! Wrong usage: one line that says what to change, exit code 2.
+
+use crate::support::{Outcome, Scratch, activations, command, words};
+
+#[test]
+fn wrong_arguments_are_refused_in_one_line() {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2, 3], &[0.5; 6]);
+    let run = "run gelu {x.npy} -o {y.npy} --backend cpu";
+    for (line, parts) in [
+        ("", &["no subcommand", "list, adapters, run"][..]),
+        ("lst", &["'lst'", "'list'"]),
+        ("run", &["<FUNCTION>", "<IN.npy>", "--output"]),
+        ("run gelu", &["<IN.npy>", "--output"]),
+        ("run gelu {x.npy}", &["--output <OUT.npy>"]),
+        ("run gelu {x.npy} -o", &["value is required", "--output"]),
+        ("grad gelu {x.npy} -o {y.npy}", &["--upstream <DY.npy>"]),
+        ("run gelu {x.npy} --outpu {y.npy}", &["--outpu", "--output"]),
+        (
+            "run gelo {x.npy} -o {y.npy}",
+            &["'gelo'", "did you mean", "gelu"],
+        ),
+        ("run zzzzzzz {x.npy} -o {y.npy}", &["'zzzzzzz'", "list"]),
+        ("check gelo", &["'gelo'", "did you mean", "gelu"]),
+        ("bench gelo", &["'gelo'", "did you mean", "gelu"]),
+        (
+            "run gelu {x.npy} {x.npy} -o {y.npy}",
+            &["gelu has 1 input, 2 files"],
+        ),
+        (
+            "run gelu {x.npy} -o {y.npy} -o {z.npy}",
+            &["one -o, 2 are given"],
+        ),
+        ("run elu {x.npy} -o {y.npy} -p alpha", &["name=number"]),
+        ("run elu {x.npy} -o {y.npy} -p =1", &["name=number"]),
+        ("run elu {x.npy} -o {y.npy} -p alpha=two", &["name=number"]),
+        ("run elu {x.npy} -o {y.npy} -p alpha=1e39", &["too large"]),
+        (
+            "run elu {x.npy} -o {y.npy} -p alpha=nan",
+            &["alpha", "finite"],
+        ),
+        (
+            "run elu {x.npy} -o {y.npy} -p slope=1",
+            &["'slope'", "it has alpha"],
+        ),
+        ("run gelu {x.npy} -o {y.npy} -p alpha=1", &["it has none"]),
+        (
+            "run softmax {x.npy} -o {y.npy} -p beta=1",
+            &["softmax", "'beta'"],
+        ),
+        (
+            "run elu {x.npy} -o {y.npy} -p alpha=1 -p alpha=2",
+            &["alpha is given twice"],
+        ),
+        (
+            "run gelu {x.npy} -o {y.npy} --axis 0",
+            &["gelu", "no axis", "--axis"],
+        ),
+        (
+            "run softmax {x.npy} -o {y.npy} --axis=2",
+            &["axis 2", "use -2 to 1"],
+        ),
+        (
+            "run softmax {x.npy} -o {y.npy} --axis -3",
+            &["axis -3", "use -2 to 1"],
+        ),
+        (
+            "run softmax {x.npy} -o {y.npy} --axis x",
+            &["'x'", "--axis"],
+        ),
+        (
+            "run softmax {x.npy} -o {y.npy} --keepdims",
+            &["softmax", "--keepdims"],
+        ),
+        (
+            "run gelu {x.npy} -o {y.npy} --backend tpu",
+            &["'tpu'", "auto, gpu, cpu"],
+        ),
+        ("bench --shape 4096x1024", &["4096,1024"]),
+        ("bench --shape 0,4", &["empty"]),
+        (
+            "bench --shape 99999999999,99999999999",
+            &["more than can be addressed"],
+        ),
+    ] {
+        let outcome = words(&scratch, line);
+        outcome.refused(parts);
+        assert_eq!(outcome.stderr.lines().count(), 1, "{line}: {outcome:?}");
+        assert_eq!(scratch.names(), ["x.npy"], "{line}");
+    }
+    let both = words(&scratch, &format!("{run} --adapter 0"));
+    both.refused(&["--adapter chooses a GPU", "--backend gpu"]);
+    // The line that the others vary is right.
+    words(&scratch, run).ok();
+}
+
+#[test]
+fn a_scalar_has_no_axis() {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[], &[0.5]);
+    let outcome = words(&scratch, "run softmax {x.npy} -o {y.npy} --backend cpu");
+    outcome.refused(&["axis -1", "scalar"]);
+    words(&scratch, "run relu {x.npy} -o {y.npy} --backend cpu").ok();
+}
+
+#[test]
+fn names_that_break_lines_do_not_break_the_error() {
+    let outcome = activations(&["run", "relu", "a\nb\u{1b}[31m.npy", "-o", "y.npy"]);
+    outcome.refused(&["a b", "No such file"]);
+    assert_eq!(outcome.stderr.lines().count(), 1);
+    let outcome = activations(&["run", "re\nlu", "a.npy", "-o", "y.npy"]);
+    outcome.refused(&["no function"]);
+    assert_eq!(outcome.stderr.lines().count(), 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn names_need_not_be_text() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let scratch = Scratch::new();
+    let name = OsStr::from_bytes(b"\xff\xfe.npy");
+    std::fs::rename(
+        scratch.array("x", &[1], &[-1.0]),
+        scratch.path("").join(name),
+    )
+    .unwrap();
+    let output = command(&["run", "relu", "--backend", "cpu"])
+        .current_dir(scratch.path(""))
+        .args([name, OsStr::new("-o"), OsStr::new("y.npy")])
+        .output()
+        .unwrap();
+    Outcome::from(output).ok();
+}
+
+#[test]
+fn help_has_an_example_each() {
+    for command in ["list", "adapters", "run", "grad", "check", "bench"] {
+        let outcome = activations(&[command, "--help"]).ok();
+        let example = format!("  activations {command}");
+        let inline = format!("Example: activations {command}");
+        let there = outcome.stdout.contains(&example) || outcome.stdout.contains(&inline);
+        assert!(there, "{}", outcome.stdout);
+        assert_eq!(outcome.stderr, "");
+    }
+    let outcome = activations(&["--help"]).ok();
+    assert!(outcome.stdout.contains("Exit codes"), "{}", outcome.stdout);
+    let version = activations(&["--version"]).ok();
+    assert_eq!(
+        version.stdout,
+        format!("activations {}\n", env!("CARGO_PKG_VERSION"))
+    );
+}
