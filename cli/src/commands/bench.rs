@@ -86,8 +86,8 @@ impl Rig {
     fn new(backend: Backend, shape: &[usize]) -> Result<Self, CliError> {
         let rows = AxisShape::new(shape, -1)?.rows();
         let elements = shape.iter().product();
-        let x = noise(elements, 8.0, 1);
-        let dy = noise(elements, 1.0, 2);
+        let x = noise(elements, 8.0, 1)?;
+        let dy = noise(elements, 1.0, 2)?;
         let memory = match backend {
             Backend::Gpu(gpu) => Memory::Gpu {
                 x: gpu.upload(&x, shape)?,
@@ -99,7 +99,7 @@ impl Rig {
             },
             backend => Memory::Cpu {
                 backend,
-                y: vec![0.0; elements],
+                y: super::zeros(elements)?,
                 x,
                 dy,
             },
@@ -236,7 +236,7 @@ fn median(values: &mut [f64]) -> f64 {
 
 /// Uniform values in [-scale, scale): both sides of every branch. A fixed sequence (splitmix64,
 /// Steele et al. 2014), so that runs compare.
-fn noise(len: usize, scale: f32, seed: u64) -> Vec<f32> {
+fn noise(len: usize, scale: f32, seed: u64) -> Result<Vec<f32>, CliError> {
     let mut state = seed;
     let next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -247,7 +247,9 @@ fn noise(len: usize, scale: f32, seed: u64) -> Vec<f32> {
         // 24 bits are exact in f32.
         ((z >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale
     };
-    std::iter::repeat_with(next).take(len).collect()
+    let mut values = super::room(len)?;
+    values.extend(std::iter::repeat_with(next).take(len));
+    Ok(values)
 }
 
 fn operation(function: Function) -> Operation {

@@ -37,3 +37,21 @@ fn open(args: &BackendArgs, progress: &Progress) -> Result<Backend, CliError> {
     progress.line("backend", backend.description());
     Ok(backend)
 }
+
+/// Room for `len` values, or an error where there is no memory for them.
+fn room(len: usize) -> Result<Vec<f32>, CliError> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(len).map_err(|_| {
+        CliError::Usage(format!(
+            "an array of {len} elements needs more memory than there is; use a smaller one"
+        ))
+    })?;
+    Ok(values)
+}
+
+/// Zeros, or an error where there is no memory for them.
+fn zeros(len: usize) -> Result<Vec<f32>, CliError> {
+    let mut zeros = room(len)?;
+    zeros.resize(len, 0.0);
+    Ok(zeros)
+}

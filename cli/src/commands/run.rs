@@ -90,18 +90,6 @@ fn read(path: &Path, progress: &Progress) -> Result<Array, CliError> {
     Ok(array)
 }
 
-/// Zeros, or an error where there is no memory for them.
-fn zeros(len: usize) -> Result<Vec<f32>, CliError> {
-    let mut zeros = Vec::new();
-    zeros.try_reserve_exact(len).map_err(|_| {
-        CliError::Usage(format!(
-            "the result's {len} elements need more memory than there is; split the input"
-        ))
-    })?;
-    zeros.resize(len, 0.0);
-    Ok(zeros)
-}
-
 /// Computes a function of an array.
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let plan = Plan::new(args)?;
@@ -116,7 +104,7 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     match plan.operation {
         Operation::Elementwise(f) => backend.apply_in_place(f, &mut data)?,
         Operation::Axis(g) => {
-            let mut y = zeros(output_shape.iter().product())?;
+            let mut y = super::zeros(output_shape.iter().product())?;
             backend.apply_axis_into(g, &data, &shape, plan.axis, &mut y)?;
             data = y;
         }
@@ -143,7 +131,7 @@ pub fn grad(args: &GradArgs) -> Result<(), CliError> {
 
     let backend = super::open(&args.run.backend, &progress)?;
     progress.doing("computing");
-    let mut dx = zeros(x.data.len())?;
+    let mut dx = super::zeros(x.data.len())?;
     match plan.operation {
         Operation::Elementwise(f) => backend.grad_into(f, &x.data, &dy.data, &mut dx)?,
         Operation::Axis(g) => {

@@ -1,6 +1,7 @@
-//! The command line from outside: arguments, files, streams, signals. Everything runs on the
-//! CPU backend, so no adapter is needed.
+//! The command line from outside: arguments, files, streams, signals. Nothing here needs an
+//! adapter; `backend` takes one where it is there.
 
+mod backend;
 mod catalogue;
 mod compute;
 mod files;

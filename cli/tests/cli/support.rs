@@ -161,6 +161,11 @@ pub fn activations<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> Outcome {
 
 /// Runs the program with words that are split at spaces, and `{name}` for a scratch file.
 pub fn words(scratch: &Scratch, line: &str) -> Outcome {
+    word_command(scratch, line).output().unwrap().into()
+}
+
+/// The command that [`words`] runs.
+pub fn word_command(scratch: &Scratch, line: &str) -> Command {
     let args: Vec<std::ffi::OsString> = line
         .split_whitespace()
         .map(
@@ -170,7 +175,7 @@ pub fn words(scratch: &Scratch, line: &str) -> Outcome {
             },
         )
         .collect();
-    activations(&args)
+    command(&args)
 }
 
 /// Asserts that two f32 differ from f64 results by at most `ulp` units in the last place.

@@ -88,6 +88,8 @@ fn wrong_arguments_are_refused_in_one_line() {
         assert_eq!(outcome.stderr.lines().count(), 1, "{line}: {outcome:?}");
         assert_eq!(scratch.names(), ["x.npy"], "{line}");
     }
+    let huge = words(&scratch, "bench --shape 1000000,1000000000 --backend cpu");
+    huge.refused(&["1000000000000000 elements", "more memory than there is"]);
     let both = words(&scratch, &format!("{run} --adapter 0"));
     both.refused(&["--adapter chooses a GPU", "--backend gpu"]);
     // The line that the others vary is right.

@@ -1,0 +1,91 @@
+//! Which backend runs, and what is said about it.
+
+use crate::support::{Outcome, Scratch, assert_close, command, read, word_command};
+
+fn scratch() -> Scratch {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2, 3], &[-3.0, -0.5, 0.0, 0.25, 1.0, 4.0]);
+    scratch
+}
+
+/// Runs `line` where no driver can be found.
+fn without_adapters(scratch: &Scratch, line: &str) -> Outcome {
+    word_command(scratch, line)
+        .env("WGPU_BACKEND", "vulkan")
+        .env("VK_DRIVER_FILES", "/nonexistent")
+        .env("VK_ICD_FILENAMES", "/nonexistent")
+        .env_remove("VK_ADD_DRIVER_FILES")
+        .env_remove("WGPU_ADAPTER_NAME")
+        .output()
+        .unwrap()
+        .into()
+}
+
+#[test]
+fn auto_computes_with_and_without_an_adapter() {
+    let scratch = scratch();
+    let line = "run silu {x.npy} -o {y.npy}";
+    let silu = |x: f64| x / (1.0 + (-x).exp());
+    let want = [-3.0, -0.5, 0.0, 0.25, 1.0, 4.0].map(silu);
+
+    let here: Outcome = word_command(&scratch, line).output().unwrap().into();
+    let here = here.ok();
+    assert!(here.stderr.contains("backend: "), "{here:?}");
+    assert_close(&read(&scratch.path("y.npy")).1, &want, 4.0);
+    std::fs::remove_file(scratch.path("y.npy")).unwrap();
+
+    let bare = without_adapters(&scratch, line).ok();
+    assert!(bare.stderr.starts_with("backend: cpu"), "{bare:?}");
+    assert!(bare.stderr.contains("no GPU adapter"), "{bare:?}");
+    assert_eq!(bare.stderr.lines().count(), 1, "{bare:?}");
+    assert_close(&read(&scratch.path("y.npy")).1, &want, 4.0);
+}
+
+#[test]
+fn gpu_never_falls_back() {
+    let scratch = scratch();
+    let line = "run silu {x.npy} -o {y.npy} --backend gpu";
+    without_adapters(&scratch, line).refused(&["no GPU adapter", "CPU backend", "lavapipe"]);
+    for backend in ["auto", "gpu"] {
+        let line = format!("run silu {{x.npy}} -o {{y.npy}} --backend {backend}");
+        for adapter in ["no-such-adapter", "99"] {
+            let named = format!("{line} --adapter {adapter}");
+            let matches = format!("no adapter matches '{adapter}'");
+            without_adapters(&scratch, &named).refused(&[&matches, "there are: none"]);
+        }
+    }
+    assert_eq!(scratch.names(), ["x.npy"]);
+}
+
+#[test]
+fn no_adapter_is_an_empty_list() {
+    let scratch = Scratch::new();
+    let json = without_adapters(&scratch, "adapters --json").ok();
+    assert_eq!(json.stdout, "[]\n");
+    let text = without_adapters(&scratch, "adapters").ok();
+    assert!(text.stdout.contains("no GPU adapter"), "{text:?}");
+}
+
+#[test]
+fn one_adapter_of_the_list_is_chosen() {
+    let outcome: Outcome = command(&["adapters", "--json"]).output().unwrap().into();
+    let adapters: Vec<serde_json::Value> = serde_json::from_str(&outcome.ok().stdout).unwrap();
+    let chosen = adapters.iter().filter(|a| a["chosen"] == true).count();
+    assert!(chosen <= 1, "{adapters:?}");
+    for (index, adapter) in adapters.iter().enumerate() {
+        assert_eq!(adapter["index"], index);
+        assert!(adapter["limits"]["max_buffer_size"].as_u64().unwrap() > 0);
+        assert!(!adapter["why"].as_str().unwrap().is_empty(), "{adapter}");
+        assert!(adapter["features"].is_array());
+    }
+}
+
+/// Mesa complains on stderr where there is no desktop session; users take it for our error.
+#[test]
+fn no_session_is_no_complaint() {
+    let output = command(&["adapters"])
+        .env_remove("XDG_RUNTIME_DIR")
+        .output();
+    let outcome = Outcome::from(output.unwrap()).ok();
+    assert!(!outcome.stderr.contains("XDG_RUNTIME_DIR"), "{outcome:?}");
+}
