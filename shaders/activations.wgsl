@@ -40,16 +40,17 @@ fn elu(x: f32, alpha: f32) -> f32 {
     return select(alpha * expm1_sum(at_most(x, 0.0), 0.0), x, x > 0.0);
 }
 fn elu_grad(x: f32, alpha: f32) -> f32 {
-    return select(alpha * exp_sum(at_most(x, 0.0), 0.0), 1.0, x > 0.0);
+    return select(exp_times(alpha, at_most(x, 0.0), 0.0), 1.0, x > 0.0);
 }
 
 fn selu(x: f32, alpha: f32, scale_: f32) -> f32 {
     let both = product(scale_, alpha);
-    let e = expm1_sum(at_most(x, 0.0), 0.0);
-    return select(both.x * e + both.y * e, times(scale_, x), x > 0.0);
+    let e = expm1_parts(at_most(x, 0.0), 0.0);
+    let below = both.x * e.x + (both.x * e.y + both.y * (e.x + e.y));
+    return select(below, times(scale_, x), x > 0.0);
 }
 fn selu_grad(x: f32, alpha: f32, scale_: f32) -> f32 {
-    return select(scale_ * alpha * exp_sum(at_most(x, 0.0), 0.0), scale_, x > 0.0);
+    return select(exp_times(scale_ * alpha, at_most(x, 0.0), 0.0), scale_, x > 0.0);
 }
 
 // x / alpha as hi, lo. Both are scaled up where the residual could underflow; where the
@@ -61,12 +62,13 @@ fn celu_argument(x: f32, alpha: f32) -> vec2<f32> {
     let hi = top / bottom;
     let p = product(hi, bottom);
     let exact = abs(hi) < 200.0 && abs(top) > 1e-30;
-    return vec2<f32>(hi, select(0.0, ((top - p.x) - p.y) / bottom, exact));
+    return vec2<f32>(hi, select(0.0, (settled(top - p.x) - p.y) / bottom, exact));
 }
 fn celu(x: f32, alpha: f32) -> f32 {
     let z = celu_argument(x, alpha);
     // alpha (e^z - 1) = x (1 + z/2 + ...), which also outlives an underflow of z.
-    let y = select(alpha * expm1_sum(z.x, z.y), x, abs(z.x) < 1e-8);
+    let small = x + x * (z.x * (0.5 + z.x * (0.16666667 + z.x * 0.041666668)));
+    let y = select(alpha * expm1_sum(z.x, z.y), small, abs(z.x) < 0.02);
     return select(y, x, x > 0.0);
 }
 fn celu_grad(x: f32, alpha: f32) -> f32 {
@@ -81,23 +83,23 @@ fn gelu_tail(x: f32) -> f32 {
     let e = gaussian_scaled(t, 0.5);
     let v = normal_tail_numerator(t);
     let a = 0.4375 + v;
-    let a_lo = v - (a - 0.4375);
+    let a_lo = v - (settled(a) - 0.4375);
     let d = t + 0.75;
-    let d_lo = (t - d) + 0.75;
+    let d_lo = settled(t - d) + 0.75;
     let reciprocal = 1.0 / d;
     let w = t * reciprocal;
     let wd = product(w, d);
-    let w_lo = (((t - wd.x) - wd.y) - w * d_lo) * reciprocal;
+    let w_lo = ((settled(t - wd.x) - wd.y) - w * d_lo) * reciprocal;
     let wa = product(w, a);
     let lo = (wa.y + (w_lo * a + w * a_lo)) + (wa.x + wa.y) * e.q;
     return scale(wa.x + lo, e.n);
 }
 fn gelu(x: f32) -> f32 {
-    let xh = leading(x);
-    let centre = (0.5 + xh * NORMAL_CENTRE_HI)
-        + ((x - xh) * NORMAL_CENTRE_HI + x * normal_centre_lo(x));
+    let square = product(x, x);
+    let rise = NORMAL_CENTRE_HI * square.x
+        + (NORMAL_CENTRE_HI * square.y + (square.x + square.y) * normal_centre_lo(x));
     let tail = gelu_tail(x);
-    return select(select(x - tail, -tail, x < 0.0), x * centre, abs(x) < 0.65);
+    return select(select(x - tail, -tail, x < 0.0), 0.5 * x + rise, abs(x) < 0.65);
 }
 fn gelu_grad(x: f32) -> f32 {
     let t = at_most(abs(x), 16.0);
@@ -106,7 +108,8 @@ fn gelu_grad(x: f32) -> f32 {
     let centre = 0.5 + x * (slope + FRAC_1_SQRT_2PI * (scale(1.0 + e.q, e.n)));
     let mills = (0.4375 + normal_tail_numerator(t)) / (t + 0.75);
     // f'(-t); f'(x) + f'(-x) = 1.
-    let below = scale((1.0 + e.q) * (mills - FRAC_1_SQRT_2PI * t), e.n);
+    let share = mills - FRAC_1_SQRT_2PI * t;
+    let below = scale(share + share * e.q, e.n);
     return select(select(1.0 - below, below, x < 0.0), centre, abs(x) < 0.65);
 }
 
@@ -117,7 +120,7 @@ fn gelu_tanh_argument(x: f32) -> vec2<f32> {
     let sh = leading(square.x);
     // 0.0713548163 x^2.
     let cubic_hi = 0.07135009765625 * sh;
-    let cubic_lo = 0.07135009765625 * ((square.x - sh) + square.y) + 4.71861635e-6 * square.x;
+    let cubic_lo = 0.07135009765625 * ((square.x - sh) + square.y) + 4.71861635e-6 * (square.x + square.y);
     let inner = sum(1.595703125, cubic_hi);
     let inner_lo = inner.y + (cubic_lo + 6.59966057e-5);
     let xh = leading(x);
@@ -138,7 +141,8 @@ fn gelu_tanh_grad(x: f32) -> f32 {
     // x z'(x).
     let rise = near * (1.595769122 + 0.214064449 * near * near);
     let denominator = above * above;
-    let below_zero = scale((1.0 + e.q) * (above + rise) / denominator, e.n);
+    let share = (above + rise) / denominator;
+    let below_zero = scale(share + share * e.q, e.n);
     return select((above + rise * small) / denominator, below_zero, negative);
 }
 
@@ -172,14 +176,21 @@ fn swish_grad(x: f32, beta: f32) -> f32 {
     return gated_slope(z.x, z.y);
 }
 
-// tanh(softplus x) = n / (n + 2) with n = e (e + 2), e = e^x.
+// tanh(softplus x) = e (e + 2) / ((e + 1)^2 + 1) with e = e^x, or 1 less 2 / ((e + 1)^2 + 1).
 fn mish(x: f32) -> f32 {
-    let e = exp_scaled(at_least(at_most(x, 20.0), -150.0), 0.0);
-    let y = scale(1.0 + e.q, e.n);
-    let n = y * (y + 2.0);
-    let negative = at_least(x, -150.0);
-    let below = scale(quotient((negative + negative * e.q) * (y + 2.0), n + 2.0), e.n);
-    return select(x * (1.0 - 2.0 / (n + 2.0)), below, x < 0.0);
+    let near = at_least(at_most(x, 20.0), -150.0);
+    let e = exp_scaled(near, 0.0);
+    let d = one_plus_exp(e);
+    let square = d.x * d.x + 1.0;
+    let square_lo = d.y * (2.0 * d.x + d.y);
+    let above = x * (1.0 - 2.0 / (square + square_lo));
+    // x (e + 2) (1 + q).
+    let head = d.x + 1.0;
+    let nh = leading(near);
+    let top = nh * head;
+    let top_lo = ((near - nh) * head + near * d.y) + (near * (head + d.y)) * e.q;
+    let below = scale(quotient_sums(top, top_lo, square, square_lo), e.n);
+    return select(above, below, x < -0.2);
 }
 fn mish_grad(x: f32) -> f32 {
     let near = at_least(at_most(x, 15.0), -150.0);
@@ -188,7 +199,8 @@ fn mish_grad(x: f32) -> f32 {
     let above = y * (y + 2.0) + 2.0;
     let denominator = above * above;
     let swing = 4.0 * near * (1.0 + y);
-    let below = scale((1.0 + e.q) * ((y + 2.0) * above + swing) / denominator, e.n);
+    let share = ((y + 2.0) * above + swing) / denominator;
+    let below = scale(share + share * e.q, e.n);
     return select((1.0 - 2.0 / above) + swing * y / denominator, below, x < 0.0);
 }
 
@@ -206,12 +218,19 @@ fn logsigmoid_grad(x: f32) -> f32 {
     return sigmoid_sum(-x, 0.0);
 }
 
-// alpha x + beta, right through a cancellation.
+// alpha x + beta, right through a cancellation: four exact products, added from the largest
+// where little is left of it, else with one rounding.
 fn line(x: f32, alpha: f32, beta: f32) -> f32 {
     let plain = times(alpha, x);
-    let p = product(alpha, x);
-    let exact = abs(plain) > 1e-30 && abs(plain) < 1e38;
-    return select(plain + beta, (p.x + beta) + p.y, exact);
+    let xh = leading(x);
+    let xl = x - xh;
+    let ah = leading(alpha);
+    let al = alpha - ah;
+    let exact = settled(settled(settled(ah * xh + beta) + ah * xl) + al * xh) + al * xl;
+    let s = sum(ah * xh, beta);
+    let near = s.x + (s.y + (ah * xl + (al * xh + al * xl)));
+    let best = select(near, exact, abs(near) < 0.01 * abs(beta));
+    return select(plain + beta, best, abs(plain) > 1e-30 && abs(plain) < 1e38);
 }
 fn hardsigmoid(x: f32, alpha: f32, beta: f32) -> f32 {
     return at_most(at_least(line(x, alpha, beta), 0.0), 1.0);
@@ -255,9 +274,14 @@ fn hardswish_grad(x: f32) -> f32 {
 fn softplus(x: f32, beta: f32, threshold_: f32) -> f32 {
     let z = swish_argument(x, beta);
     let l = log1p_exp_scaled(-abs(z.x), select(z.y, -z.y, z.x > 0.0));
-    let n = i32(l.y);
-    let above = quotient(z.x + (z.y + scale(l.x, n)), beta);
-    let below = select(scale(quotient(l.x, beta), n), signed_zero(beta), z.x < -178.0);
+    let n = i32(l.z);
+    let rest = z.y + scale(l.x + l.y, n);
+    let tail = scale(quotient_sums(l.x, l.y, beta, 0.0), n);
+    let below = select(tail, signed_zero(beta), z.x < -178.0);
+    // The larger part of z + log(1 + e^-z) leads.
+    let leads = z.x > l.x;
+    let near = quotient_sums(select(l.x, z.x, leads), select(z.x + (z.y + l.y), z.y + (l.x + l.y), leads), beta, 0.0);
+    let above = select(near, quotient_sums(z.x, rest, beta, 0.0), n < 0);
     let y = select(below, above, z.x > 0.0);
     return select(y, x, z.x > 90.0 || beta * x > threshold_);
 }
@@ -274,17 +298,20 @@ fn softsign_grad(x: f32) -> f32 {
     return 1.0 / (above * above);
 }
 
-// A series below 1.25 (0.20), else (x - 1) + 2 / (e^2x + 1), whose difference is exact.
+// A series below 1.1 (0.20), else (x - 1) + 2 / (e^2x + 1), whose difference is exact.
 fn tanhshrink(x: f32) -> f32 {
     let a = abs(x);
-    let near = at_most(a, 1.25);
+    let near = at_most(a, 1.1);
     let s = near * near;
     let p = 8.13762745e-5 + s * (-0.133332923 + s * (0.0539611131 + s * (-0.0218207669
         + s * (0.00869263988 + s * (-0.00324405241 + s * (0.00101178419
         + s * (-0.000218258618 + s * 2.29799662e-5)))))));
-    let series = near * (s * (0.333251953125 + p));
+    let nh = leading(near);
+    let sh = leading(nh * nh);
+    let s_lo = ((nh * nh) - sh) + (near - nh) * (near + nh);
+    let series = near * (0.333251953125 * sh + (0.333251953125 * s_lo + s * p));
     let far = (a - 1.0) + 2.0 / (exp_sum(2.0 * at_most(a, 40.0), 0.0) + 1.0);
-    return with_sign(select(far, series, a < 1.25), x);
+    return with_sign(select(far, series, a < 1.1), x);
 }
 fn tanhshrink_grad(x: f32) -> f32 {
     let t = tanh_f32(x);
@@ -330,24 +357,34 @@ fn thresholded_relu_grad(x: f32, alpha: f32) -> f32 {
 fn exponent(m: f32) -> i32 {
     return max(i32((bitcast<u32>(m) >> 23u) & 0xffu) - 127, -126);
 }
-// sqrt(x^2 + b) * 2^-k at k = the exponent of the larger of |x| and sqrt(b), where nothing
-// overflows; below zero the sum is b / (root - x).
+// sqrt(u^2 + b) as the device's root and the rest that one step of Newton finds.
+fn hypotenuse(u: f32, b: f32) -> vec2<f32> {
+    let square = product(u, u);
+    let v = sum(square.x, b);
+    let root = sqrt(v.x + (v.y + square.y));
+    let p = product(root, root);
+    let rest = settled(v.x - p.x) + ((v.y + square.y) - p.y);
+    return vec2<f32>(root, select(0.0, 0.5 * rest / root, root > 0.0));
+}
+// With u = x 2^-k at k = the exponent of the larger of |x| and sqrt(b) nothing overflows; below
+// zero the sum is b / (root - x).
 fn squareplus(x: f32, b: f32) -> f32 {
     let near = at_least(at_most(x, 3.4028234e38), -3.4028234e38);
     let k = exponent(max(abs(near), sqrt(b)));
     let u = scale(near, -k);
-    let root = sqrt(u * u + scale(b, -2 * k));
-    let above = scale(0.5 * (u + root), k);
-    let below = scale(quotient(0.5 * b, root - u), -k);
+    let root = hypotenuse(u, scale(b, -2 * k));
+    let total = sum(root.x, abs(u));
+    let above = scale(0.5 * (total.x + (total.y + root.y)), k);
+    let below = scale(quotient_sums(0.5 * b, 0.0, total.x, total.y + root.y), -k);
     return select(select(above, below, x < 0.0), select(x, 0.0, x < 0.0), is_inf(x));
 }
 fn squareplus_grad(x: f32, b: f32) -> f32 {
     let near = at_least(at_most(x, 3.4028234e38), -3.4028234e38);
     let k = exponent(max(abs(near), sqrt(b)));
     let u = scale(near, -k);
-    let root = sqrt(u * u + scale(b, -2 * k));
-    let below = scale(0.5 * b / (root * (root - u)), -2 * k);
-    let slope = select(0.5 * (1.0 + u / root), below, x < 0.0);
+    let root = hypotenuse(u, scale(b, -2 * k));
+    let below = scale(0.5 * b / (root.x * (root.x - u)), -2 * k);
+    let slope = select(0.5 * (1.0 + u / root.x), below, x < 0.0);
     return select(slope, 0.5, x == 0.0 && b == 0.0);
 }
 
@@ -423,13 +460,16 @@ fn snake_phase(x: f32, alpha: f32) -> u32 {
     let large_alpha = abs(alpha) > 1e19;
     let u = x * select(1.0, 5.421010862427522e-20, large_x);
     let a = alpha * select(1.0, 5.421010862427522e-20, large_alpha);
-    let z = product(a, u);
+    let ah = leading(a);
+    let uh = leading(u);
     let shift = select(0u, 64u, large_x) + select(0u, 64u, large_alpha);
-    return turns(z.x, shift) + turns(z.y, shift);
+    // Four exact products: their turns add up, whatever their magnitudes.
+    return turns(ah * uh, shift) + turns(ah * (u - uh), shift)
+        + turns((a - ah) * uh, shift) + turns((a - ah) * (u - uh), shift);
 }
 fn snake(x: f32, alpha: f32) -> f32 {
-    let wave = sin_turns(snake_phase(x, alpha));
-    return select(x + wave * wave / alpha, x, is_inf(x));
+    let wave = sin_squared_turns(snake_phase(x, alpha));
+    return select(x + wave / alpha, x, is_inf(x));
 }
 fn snake_grad(x: f32, alpha: f32) -> f32 {
     return select(1.0 + sin_turns(2u * snake_phase(x, alpha)), 1.0, is_inf(x));

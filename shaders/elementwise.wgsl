@@ -8,6 +8,8 @@ struct Uniforms {
     first: u32,
     p0: f32,
     p1: f32,
+    // 0, for math.wgsl.
+    zero: u32,
 }
 
 override workgroup_size: u32 = 64u;
@@ -17,8 +19,9 @@ override workgroup_size: u32 = 64u;
 @group(0) @binding(2) var<storage, read_write> out: array<Element>;
 @group(0) @binding(3) var<uniform> uniforms: Uniforms;
 
-// Workgroups are folded into two dimensions, of which one ends at 65,535.
+// This invocation's element. Workgroups are folded into two dimensions, of which one ends at 65,535.
 fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
+    opaque_zero = uniforms.zero;
     return id.y * (groups.x * workgroup_size) + id.x;
 }
 

@@ -1,9 +1,10 @@
 // Elementary functions in f32 from + - * / and bit operations: WGSL's own may be off by
-// hundreds of ULP or lose NaN. Pure functions; no bindings, no globals but constants.
+// hundreds of ULP or lose NaN. Functions of their arguments alone; no bindings.
 //
 // Conventions: a value carried as `hi, lo` is the unevaluated sum of the two; a value carried as
-// `Scaled` is (1 + q) * 2^n. Splits mask bits instead of subtracting, so that contraction and
-// reassociation cannot undo them. Polynomials are weighted minimax fits of our own (Lawson's
+// `Scaled` is (1 + q) * 2^n. Splits mask bits, and what must be subtracted in this order passes
+// through `settled`, because compilers contract and reassociate: Mesa's turns (a - b) - c into
+// a - (b + c). Polynomials are weighted minimax fits of our own (Lawson's
 // iteration over 400 Chebyshev nodes, coefficients rounded one by one with the rest refitted);
 // the error beside each is relative to the function, in units of 2^-24.
 
@@ -11,6 +12,15 @@ const LOG2_E: f32 = 1.44269504;
 // log 2 in two parts; the first has 10 bits, so that n * LN2_HI is exact.
 const LN2_HI: f32 = 0.693359375;
 const LN2_LO: f32 = -2.12194442e-4;
+
+// Always 0. A kernel stores a 0 from its uniforms here before anything else, which no compiler
+// can see through; a shader that does not is as right wherever its compiler keeps the order.
+var<private> opaque_zero: u32;
+
+// x, as a value whose making is out of any compiler's sight.
+fn settled(x: f32) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) ^ opaque_zero);
+}
 
 fn is_nan(x: f32) -> bool {
     return (bitcast<u32>(x) & 0x7fffffffu) > 0x7f800000u;
@@ -68,16 +78,21 @@ fn product(a: f32, b: f32) -> vec2<f32> {
 fn sum(a: f32, b: f32) -> vec2<f32> {
     let hi = leading(a + b);
     let larger = abs(a) >= abs(b);
-    return vec2<f32>(hi, (select(b, a, larger) - hi) + select(a, b, larger));
+    return vec2<f32>(hi, settled(select(b, a, larger) - hi) + select(a, b, larger));
 }
 
-// a / b with one residual step, for where the device's quotient (2.5 ULP allowed) would take
-// more of a bound than it has. The residual is exact, fused or not; where it would underflow
-// the device's quotient stands.
-fn quotient(a: f32, b: f32) -> f32 {
-    let q = a / b;
+// (a + a_lo) / (b + b_lo) with one residual step, for where the device's quotient (2.5 ULP
+// allowed) or a rounded part would take more of a bound than it has. The residual is exact,
+// fused or not; where it would underflow or overflow the device's quotient stands.
+fn quotient_sums(a: f32, a_lo: f32, b: f32, b_lo: f32) -> f32 {
+    let q = (a + a_lo) / (b + b_lo);
     let p = product(q, b);
-    return q + select(0.0, ((a - p.x) - p.y) / b, abs(a) > 1e-30);
+    let rest = (settled(settled(a - p.x) + a_lo) - p.y) - q * b_lo;
+    return q + select(0.0, rest / b, abs(a) > 1e-30 && abs(a) < 3e38);
+}
+
+fn quotient(a: f32, b: f32) -> f32 {
+    return quotient_sums(a, 0.0, b, 0.0);
 }
 
 struct Scaled {
@@ -89,13 +104,14 @@ struct Scaled {
 fn exp_scaled(hi: f32, lo: f32) -> Scaled {
     let x = at_least(at_most(hi, 100.0), -180.0);
     let n = floor(x * LOG2_E + 0.5);
-    let r = ((x - n * LN2_HI) + lo) - n * LN2_LO;
+    let r = (settled(x - n * LN2_HI) + lo) - n * LN2_LO;
     return Scaled(expm1_reduced(r), i32(n));
 }
 
-// e^r - 1 on |r| <= 0.35 (0.23).
+// e^r - 1 on |r| <= 0.35 (0.01).
 fn expm1_reduced(r: f32) -> f32 {
-    let p = 0.5 + r * (0.16666545 + r * (0.0416664034 + r * (0.00836639665 + r * 0.0013940651)));
+    let p = 0.5 + r * (0.166666672 + r * (0.0416664891 + r * (0.00833320711
+        + r * (0.00139326649 + r * 0.000199451097))));
     return r + r * r * p;
 }
 
@@ -104,12 +120,22 @@ fn exp_sum(hi: f32, lo: f32) -> f32 {
     return scale(1.0 + e.q, e.n);
 }
 
-// e^(hi + lo) - 1.
-fn expm1_sum(hi: f32, lo: f32) -> f32 {
+// factor * e^(hi + lo), which outlives an underflow of the power.
+fn exp_times(factor: f32, hi: f32, lo: f32) -> f32 {
+    let e = exp_scaled(hi, lo);
+    return scale(factor + factor * e.q, e.n);
+}
+
+// e^(hi + lo) - 1 as the sum of two: a power of two less 1, and the rest.
+fn expm1_parts(hi: f32, lo: f32) -> vec2<f32> {
     let e = exp_scaled(hi, lo);
     let s = pow2(clamp(e.n, -126, 127));
-    let near = s * e.q + (s - 1.0);
-    return select(select(near, scale(1.0 + e.q, e.n), e.n > 25), e.q, e.n == 0);
+    return select(vec2<f32>(s - 1.0, s * e.q), vec2<f32>(0.0, scale(1.0 + e.q, e.n)), e.n > 25);
+}
+
+fn expm1_sum(hi: f32, lo: f32) -> f32 {
+    let e = expm1_parts(hi, lo);
+    return e.x + e.y;
 }
 
 // log(1 + f) - f on [-0.2929, 0.4143] (0.10).
@@ -120,13 +146,13 @@ fn log1p_rest(f: f32) -> f32 {
     return f * square * p - 0.5 * square;
 }
 
-// log(1 + z) for z in [0, 1].
-fn log1p_unit(z: f32) -> f32 {
+// log(1 + z) for z in [0, 1] as the sum of two.
+fn log1p_unit(z: f32) -> vec2<f32> {
     let high = z > 0.41421;
     // (1 + z) / 2 - 1; exact.
     let f = select(z, 0.5 * (z - 1.0), high);
     let rest = log1p_rest(f);
-    return select(f + rest, (f + (rest + LN2_LO)) + LN2_HI, high);
+    return select(vec2<f32>(f, rest), vec2<f32>(LN2_HI, f + (rest + LN2_LO)), high);
 }
 
 // log(s) for normal s > 0.
@@ -139,28 +165,34 @@ fn log_positive(s: f32) -> f32 {
     return n * LN2_HI + (f + (log1p_rest(f) + n * LN2_LO));
 }
 
-// log(1 + e^(hi + lo)) for hi <= 0 as a value times 2^n, for a tail that outlives e^hi.
-fn log1p_exp_scaled(hi: f32, lo: f32) -> vec2<f32> {
+// log(1 + e^(hi + lo)) for hi <= 0, as (x + y) * 2^z so that a tail outlives e^hi.
+fn log1p_exp_scaled(hi: f32, lo: f32) -> vec3<f32> {
     let e = exp_scaled(hi, lo);
-    let tail = e.n < -26;
     let z = pow2(clamp(e.n, -126, 0)) * (1.0 + e.q);
-    return vec2<f32>(select(log1p_unit(z), 1.0 + e.q, tail), select(0.0, f32(e.n), tail));
+    return select(vec3<f32>(log1p_unit(z), 0.0), vec3<f32>(1.0, e.q, f32(e.n)), e.n < -26);
 }
 
 fn log1p_exp(hi: f32, lo: f32) -> f32 {
     let v = log1p_exp_scaled(hi, lo);
-    return scale(v.x, i32(v.y));
+    return scale(v.x + v.y, i32(v.z));
 }
 
 // e / (1 + e)^2 with e = e^-a, a >= 0: the logistic density.
 fn logistic_slope(hi: f32, lo: f32) -> f32 {
     let e = exp_scaled(-hi, -lo);
     let above = 1.0 + scale(1.0 + e.q, e.n);
-    return scale((1.0 + e.q) / (above * above), e.n);
+    let share = 1.0 / (above * above);
+    return scale(share + share * e.q, e.n);
 }
 
 fn sigmoid_sum(hi: f32, lo: f32) -> f32 {
     return gated_sum(1.0, hi, lo);
+}
+
+// 1 + e^x for n <= 0 as hi, lo: the two of 1 + 2^n and 2^n q, of which the first is exact.
+fn one_plus_exp(e: Scaled) -> vec2<f32> {
+    let s = scale(1.0, e.n);
+    return sum(1.0 + s, s * e.q);
 }
 
 // x / (1 + e^-(hi + lo)); for a negative hi as x e^z / (1 + e^z), scaled last so that the
@@ -168,22 +200,23 @@ fn sigmoid_sum(hi: f32, lo: f32) -> f32 {
 fn gated_sum(x: f32, hi: f32, lo: f32) -> f32 {
     let negative = hi < 0.0;
     let e = exp_scaled(-abs(hi), select(-lo, lo, negative));
-    let above = 1.0 + scale(1.0 + e.q, e.n);
-    let top = select(x, x + x * e.q, negative);
-    let y = scale(quotient(top, above), select(0, e.n, negative));
+    let above = one_plus_exp(e);
+    let share = quotient_sums(x, select(0.0, x * e.q, negative), above.x, above.y);
+    let y = scale(share, select(0, e.n, negative));
     return select(y, signed_zero(x), hi < -177.0);
 }
 
 // d/dx of x sigmoid(z) with z = beta x: sigmoid(z) (1 + z sigmoid(-z)).
 fn gated_slope(hi: f32, lo: f32) -> f32 {
-    let z = at_least(at_most(hi, 150.0), -150.0);
-    let negative = z < 0.0;
-    let e = exp_scaled(-abs(z), select(-lo, lo, negative));
+    let negative = hi < 0.0;
+    let e = exp_scaled(-abs(hi), select(-lo, lo, negative));
+    let z = at_least(at_most(hi + lo, 180.0), -180.0);
     let small = scale(1.0 + e.q, e.n);
     let above = 1.0 + small;
     let denominator = above * above;
     // z < 0: e (1 + e + z) / (1 + e)^2; else (1 + e + z e) / (1 + e)^2.
-    let below_zero = scale((1.0 + e.q) * (above + z) / denominator, e.n);
+    let share = (above + z) / denominator;
+    let below_zero = scale(share + share * e.q, e.n);
     return select((above + z * small) / denominator, below_zero, negative);
 }
 
@@ -235,7 +268,9 @@ fn erf_f32(x: f32) -> f32 {
         + s * (0.00520318747 + s * (-0.000816683925 + s * 8.47132687e-5)))));
     let l = 0.000170553685 + a * (-1.12949514 + a * (-0.633386731 + a * (-0.108236462
         + a * (0.0250913538 + a * (-0.00416045915 + a * (0.000432286994 + a * -2.0908079e-5))))));
-    let y = select(1.0 - exp_sum(l, 0.0), 1.1279296875 * a + a * p, a < 0.9);
+    let ah = leading(a);
+    let near = 1.1279296875 * ah + (1.1279296875 * (a - ah) + a * p);
+    let y = select(1.0 - exp_sum(l, 0.0), near, a < 0.9);
     return with_sign(y, x);
 }
 
@@ -283,4 +318,25 @@ fn sin_turns(phase: u32) -> f32 {
     let s = f * f;
     return f * (6.28318548 + s * (-41.3418388 + s * (81.6226425 + s * (-77.4828873
         + s * (56.2300911 + s * -105.333023)))));
+}
+
+// The squared sine of a fixed-point fraction of a turn; its error is relative to the smaller of
+// sin^2 and cos^2 (0.1).
+fn sin_squared_turns(phase: u32) -> f32 {
+    // sin^2 has the period of half a turn, and is 1 - sin^2 a quarter further on.
+    let half = phase << 1u;
+    let signed = bitcast<i32>(half) >> 1u;
+    let outer = abs(signed) > 0x20000000;
+    let folded = select(abs(signed), 0x40000000 - abs(signed), outer);
+    let high = folded & 0x7ffe0000;
+    let fh = f32(high) * 2.3283064365386963e-10;
+    let fl = f32(folded - high) * 2.3283064365386963e-10;
+    let s = fh * fh;
+    let s_lo = fl * (2.0 * fh + fl);
+    let sh = leading(s);
+    let t = s + s_lo;
+    let p = 0.00966757629 + t * (-519.515076 + t * (2734.57593 + t * (-7703.34277
+        + t * 12924.4297)));
+    let y = 39.46875 * sh + (39.46875 * ((s - sh) + s_lo) + t * p);
+    return select(y, 1.0 - y, outer);
 }

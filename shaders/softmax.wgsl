@@ -65,7 +65,7 @@ const BLOCK: u32 = 32u;
 fn add(s: Sum, term: f32) -> Sum {
     let y = term - s.lost;
     let t = s.value + y;
-    return Sum(t, (t - s.value) - y);
+    return Sum(t, settled(settled(t) - s.value) - y);
 }
 
 // e^(x - m) for x <= m with the difference's rounding error carried along; 0 for x = -infinity,
@@ -189,6 +189,7 @@ fn row_log_sum(r: Row) -> f32 {
 
 @compute @workgroup_size(workgroup_size)
 fn row_per_invocation(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    opaque_zero = uniforms.zero;
     let row = id.y * (groups.x * workgroup_size) + id.x;
     if row >= uniforms.rows {
         return;
@@ -229,6 +230,7 @@ fn row_per_workgroup(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
+    opaque_zero = uniforms.zero;
     // Surplus workgroups of the fold compute the last row again and write what it has.
     let row = min(group.y * groups.x + group.x, uniforms.rows - 1u);
     let surplus = group.y * groups.x + group.x >= uniforms.rows;
@@ -270,6 +272,7 @@ fn part_of(index: u32) -> Part {
 
 @compute @workgroup_size(workgroup_size)
 fn split_partial(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    opaque_zero = uniforms.zero;
     let part = part_of(id.y * (groups.x * workgroup_size) + id.x);
     if !part.inside {
         return;
@@ -288,6 +291,7 @@ fn split_combine(
     @builtin(num_workgroups) groups: vec3<u32>,
     @builtin(local_invocation_index) local: u32,
 ) {
+    opaque_zero = uniforms.zero;
     let row = min(group.y * groups.x + group.x, uniforms.rows - 1u);
     let surplus = group.y * groups.x + group.x >= uniforms.rows;
     let first = row * uniforms.partials;
@@ -304,6 +308,7 @@ fn split_combine(
 
 @compute @workgroup_size(workgroup_size)
 fn split_finish(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    opaque_zero = uniforms.zero;
     let part = part_of(id.y * (groups.x * workgroup_size) + id.x);
     if !part.inside {
         return;

@@ -122,7 +122,7 @@ pub fn inputs(f: &Elementwise) -> Vec<f32> {
     // Where exponentials and the normal distribution end, and roots of derivatives.
     let ends = [
         -103.98, -103.0, -91.9, -88.8, -88.73, -88.0, -87.34, -87.0, -16.6, -14.2, -13.3, -9.1, -5.6,
-        -1.278_464_5, -1.192_4, -0.751_791_6, 0.65, 0.6, 0.9, 1.25, 9.02, 20.0, 88.0, 88.73, 104.0,
+        -1.278_464_5, -1.192_4, -0.751_791_6, 0.65, 0.6, 0.9, 1.1, 9.02, 20.0, 88.0, 88.73, 104.0,
     ];
     let kinks = reference::kinks(f).into_iter().map(|k| k as f32);
     for point in kinks.chain(ends).chain(ends.map(|e| -e)) {

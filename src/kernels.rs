@@ -139,6 +139,8 @@ pub(crate) struct ElementwiseUniforms {
     pub count: u32,
     pub first: u32,
     pub parameters: [f32; crate::catalogue::MAX_PARAMETERS],
+    pub zero: u32,
+    pub padding: [u32; 3],
 }
 
 /// `Uniforms` of softmax.wgsl.
@@ -467,6 +469,8 @@ impl Kernels {
                     count: (count / lanes.count()) as u32,
                     first: (first / lanes.count()) as u32,
                     parameters: f.packed(),
+                    zero: 0,
+                    padding: [0; 3],
                 });
                 let pipeline = self.pipeline(PipelineKey {
                     module: ModuleKey::Elementwise(f.activation(), lanes),

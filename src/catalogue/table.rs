@@ -418,8 +418,9 @@ catalogue! {
         source: "Courbariaux et al. 2015",
         forward: |x, [alpha, beta]| (times(alpha, x) + beta).at_least(0.0).at_most(1.0),
         backward: |x, [alpha, beta]| {
-            let line = times(alpha, x) + beta;
-            when(line > c(0.0) && line < c(1.0), alpha, c(0.0))
+            // The sign of a difference to a bound survives rounding; the line itself may round onto it.
+            let slope = times(alpha, x);
+            when(slope + beta > c(0.0) && slope + (beta - c(1.0)) < c(0.0), alpha, c(0.0))
         },
         kinks: |[alpha, beta]| [-beta / alpha, (1.0 - beta) / alpha],
     }
