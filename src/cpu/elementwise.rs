@@ -1,6 +1,7 @@
 //! The element-wise functions: blocks of SIMD code over chunks of the array over threads.
 
 use super::isa::{Isa, Kernel};
+use super::narrow;
 use super::wide::Wide;
 use crate::catalogue::{Activation, Elementwise, Formula, MAX_PARAMETERS, Visitor};
 use rayon::prelude::*;
@@ -101,12 +102,21 @@ impl<F: Formula> Kernel for Backward<'_, F> {
 
 impl Isa {
     fn forward(self, f: &Elementwise, x: &[f32], out: &mut [f32]) {
-        // The identity is the copy that everything else is measured against.
-        if f.activation() == Activation::Identity {
-            out.copy_from_slice(x);
-            return;
+        match f.activation() {
+            // The identity is the copy that everything else is measured against.
+            Activation::Identity => out.copy_from_slice(x),
+            Activation::Sigmoid => self.narrow::<narrow::Sigmoid>(x, out),
+            Activation::Tanh => self.narrow::<narrow::Tanh>(x, out),
+            _ => self.chunk(f, x, None, out),
         }
-        self.chunk(f, x, None, out);
+    }
+
+    fn narrow<F: narrow::Narrow>(self, x: &[f32], out: &mut [f32]) {
+        self.run(narrow::Forward {
+            function: std::marker::PhantomData::<F>,
+            x,
+            out,
+        });
     }
 
     fn chunk(self, f: &Elementwise, x: &[f32], dy: Option<&[f32]>, out: &mut [f32]) {
@@ -265,14 +275,21 @@ mod tests {
                 apply(isa, f, &x, &mut y);
                 let (forward, at) = worst_forward(f, &x, &y);
                 let bound = f.activation().info().bounds;
-                assert!(forward < 1.0, "{} {f} at {at:e}: {forward} ULP", isa.name());
+                // The rows of `narrow` round several times.
+                let wide = !matches!(f.activation(), Activation::Sigmoid | Activation::Tanh);
+                let limit = if wide { 0.51 } else { 1.9 };
+                assert!(
+                    forward < limit,
+                    "{} {f} at {at:e}: {forward} ULP",
+                    isa.name()
+                );
                 assert!(forward <= bound.forward.into());
                 let mut backward = 0.0f64;
                 for scale in [1.0, -0.7, 1.7e-12, 3e20] {
                     let dy: Vec<f32> = x.iter().map(|_| scale).collect();
                     grad(isa, f, &x, &dy, &mut y);
                     let (error, at) = worst_backward(f, &x, &dy, &y);
-                    assert!(error < 1.0, "{} {f}' at {at:e}: {error} ULP", isa.name());
+                    assert!(error < 0.51, "{} {f}' at {at:e}: {error} ULP", isa.name());
                     assert!(error <= bound.backward.into());
                     backward = backward.max(error);
                 }

@@ -1,12 +1,14 @@
 //! The CPU backend: the same operations, the same accuracy contract, no adapter.
 //!
 //! An f32 is widened to f64, goes through the catalogue's own formula over [`wide::Wide`], and is
-//! rounded back: that rounding is the only error there is to see. [`isa`] picks the instruction
+//! rounded back: that rounding is the only error there is to see. [`narrow`] has the few rows that
+//! stay in f32 to keep up with memory. [`isa`] picks the instruction
 //! set when the backend is made, [`elementwise`] and [`softmax`] run
 //! the loops.
 
 mod elementwise;
 mod isa;
+mod narrow;
 mod rows;
 mod softmax;
 mod tiles;

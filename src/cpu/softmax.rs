@@ -90,7 +90,7 @@ impl Job<'_> {
                 }
             }
             // Sums: weights.
-            Direction::Forward => [defined(1.0 / sums[0]), 0.0, 0.0],
+            Direction::Forward => [Self::scale(max, sums[0]), 0.0, 0.0],
             // Sums: weights, weights times gradients, gradients. The result is
             // dy·c0 + weight·(dy·c1 + c2).
             Direction::Backward => {
@@ -105,6 +105,16 @@ impl Job<'_> {
                 }
             }
             Direction::FromOutput => [0.0, sign, -sign * sums[1]],
+        }
+    }
+
+    /// What a softmax weight is multiplied by, from its row's maximum and the sum of weights.
+    #[inline(always)]
+    pub(super) fn scale(max: f64, sum: f64) -> f64 {
+        if max.is_infinite() {
+            f64::NAN
+        } else {
+            1.0 / sum
         }
     }
 
@@ -348,7 +358,7 @@ mod tests {
             let mut y = vec![7.0; want.len()];
             run(isa, &job(Direction::Forward, Some(x), &[]), &mut y);
             for (&got, &want) in y.iter().zip(&want) {
-                // The two terms of logsumexp may cancel; the maximum is the larger.
+                // The maximum and the logarithm may cancel: such a sum is measured against 1.
                 let largest = if function == LogSumExp { 1.0 } else { 0.0 };
                 see(ulp_error(got, want, largest), function.name());
             }

@@ -140,14 +140,17 @@ enum Phase {
 
 /// What is known of each row of a tile: its maximum, then its sums, then its coefficients.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 struct State<const W: usize> {
     max: [f32; W],
+    max64: [f64; W],
     sums: [[f64; W]; 3],
 }
 
 impl<const W: usize> State<W> {
     const NEW: Self = Self {
         max: [f32::NEG_INFINITY; W],
+        max64: [f64::NEG_INFINITY; W],
         sums: [[0.0; W]; 3],
     };
 
@@ -156,6 +159,7 @@ impl<const W: usize> State<W> {
         for (max, other) in self.max.iter_mut().zip(other.max) {
             *max = max.max(other);
         }
+        self.max64 = self.max.map(f64::from);
         if let Phase::Sums = phase {
             for (sums, other) in self.sums.iter_mut().zip(other.sums) {
                 for (sum, other) in sums.iter_mut().zip(other) {
@@ -215,6 +219,8 @@ impl Kernel for Finish<'_> {
 }
 
 /// The stack's part of a tile: input and upstream gradient, one array of lanes for each step.
+/// Vectors that straddle cache lines would halve the speed.
+#[repr(align(64))]
 struct Tile<const W: usize> {
     x: [[f32; W]; DEEPEST],
     dy: [[f32; W]; DEEPEST],
@@ -289,8 +295,11 @@ impl Lanes<'_> {
             }
         } else if inner == 1 {
             let at = self.first * len - base;
-            let rows = from[at..at + self.width * len].chunks_exact(len);
-            for (lane, row) in rows.enumerate() {
+            let from = &from[at..at + self.width * len];
+            if self.width == W && transpose_in_short(from, len, tile) {
+                return;
+            }
+            for (lane, row) in from.chunks_exact(len).enumerate() {
                 for (lanes, &value) in tile.iter_mut().zip(row) {
                     lanes[lane] = value;
                 }
@@ -371,8 +380,11 @@ impl Lanes<'_> {
             }
             Target::Flat(piece) if inner == 1 => {
                 let at = self.first * len - piece.base;
-                let rows = piece.out[at..at + self.width * len].chunks_exact_mut(len);
-                for (lane, row) in rows.enumerate() {
+                let to = &mut piece.out[at..at + self.width * len];
+                if self.width == W && transpose_out_short(tile, len, to) {
+                    return;
+                }
+                for (lane, row) in to.chunks_exact_mut(len).enumerate() {
                     for (lanes, value) in tile.iter().zip(row) {
                         *value = lanes[lane];
                     }
@@ -444,7 +456,10 @@ impl Lanes<'_> {
     ) {
         let job = self.job;
         let sign = job.sign();
-        let max = state.max.map(f64::from);
+        for (wide, max) in state.max64.iter_mut().zip(state.max) {
+            *wide = max.into();
+        }
+        let max = &state.max64;
         let [s0, s1, s2] = &mut state.sums;
         for step in Self::steps(range) {
             if !whole {
@@ -505,10 +520,16 @@ impl Lanes<'_> {
             dy[..self.width].copy_from_slice(&job.dy[self.first..self.first + self.width]);
         }
         let [s0, s1, s2] = &mut state.sums;
+        // The same for each lane; the case on its own is a loop without branches.
+        if job.direction == Direction::Forward && !job.is_log() {
+            for (sum, &max) in s0.iter_mut().zip(&state.max64) {
+                *sum = Job::scale(max, *sum);
+            }
+            return;
+        }
         for i in 0..W {
             let sums: Sums = [s0[i], s1[i], s2[i]];
-            [s0[i], s1[i], s2[i]] =
-                job.coefficients::<FMA>(state.max[i].into(), sums, dy[i].into());
+            [s0[i], s1[i], s2[i]] = job.coefficients::<FMA>(state.max64[i], sums, dy[i].into());
         }
     }
 
@@ -524,7 +545,7 @@ impl Lanes<'_> {
     ) {
         let job = self.job;
         let sign = job.sign();
-        let max = state.max.map(f64::from);
+        let max = &state.max64;
         let [c0, c1, c2] = &state.sums;
         for step in Self::steps(range) {
             if !whole {
@@ -569,6 +590,71 @@ impl Lanes<'_> {
                 }
             }
             self.store(step, target, &tile.x);
+        }
+    }
+}
+
+/// Full tiles of rows of up to 8, where the length is best known to the compiler; false for any
+/// other length.
+#[inline(always)]
+fn transpose_in_short<const W: usize>(
+    rows: &[f32],
+    len: usize,
+    tile: &mut [[f32; W]; DEEPEST],
+) -> bool {
+    match len {
+        1 => transpose_in::<W, 1>(rows, tile),
+        2 => transpose_in::<W, 2>(rows, tile),
+        3 => transpose_in::<W, 3>(rows, tile),
+        4 => transpose_in::<W, 4>(rows, tile),
+        5 => transpose_in::<W, 5>(rows, tile),
+        6 => transpose_in::<W, 6>(rows, tile),
+        7 => transpose_in::<W, 7>(rows, tile),
+        8 => transpose_in::<W, 8>(rows, tile),
+        _ => return false,
+    }
+    true
+}
+
+/// The way back of [`transpose_in_short`].
+#[inline(always)]
+fn transpose_out_short<const W: usize>(
+    tile: &[[f32; W]; DEEPEST],
+    len: usize,
+    rows: &mut [f32],
+) -> bool {
+    match len {
+        1 => transpose_out::<W, 1>(tile, rows),
+        2 => transpose_out::<W, 2>(tile, rows),
+        3 => transpose_out::<W, 3>(tile, rows),
+        4 => transpose_out::<W, 4>(tile, rows),
+        5 => transpose_out::<W, 5>(tile, rows),
+        6 => transpose_out::<W, 6>(tile, rows),
+        7 => transpose_out::<W, 7>(tile, rows),
+        8 => transpose_out::<W, 8>(tile, rows),
+        _ => return false,
+    }
+    true
+}
+
+#[inline(always)]
+fn transpose_in<const W: usize, const N: usize>(rows: &[f32], tile: &mut [[f32; W]; DEEPEST]) {
+    if let Some((rows, _)) = rows.as_chunks::<N>().0.split_first_chunk::<W>() {
+        for lane in 0..W {
+            for i in 0..N {
+                tile[i][lane] = rows[lane][i];
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn transpose_out<const W: usize, const N: usize>(tile: &[[f32; W]; DEEPEST], rows: &mut [f32]) {
+    if let Some((rows, _)) = rows.as_chunks_mut::<N>().0.split_first_chunk_mut::<W>() {
+        for lane in 0..W {
+            for i in 0..N {
+                rows[lane][i] = tile[i][lane];
+            }
         }
     }
 }
