@@ -571,7 +571,8 @@ impl Kernels {
             _ => {
                 let buffer = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
                     label: Some("activations partial results"),
-                    size: bytes.next_power_of_two(),
+                    // All of it is bound.
+                    size: bytes.next_power_of_two().min(self.inner.traits.max_binding),
                     usage: wgpu::BufferUsages::STORAGE,
                     mapped_at_creation: false,
                 });

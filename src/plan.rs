@@ -127,7 +127,8 @@ pub(crate) fn axis(shape: &AxisShape, traits: &Traits) -> Option<AxisPlan> {
     let rows = outer * inner;
     // A binding begins at an aligned offset before the first element that is needed.
     let bindable = (traits.max_binding / 4).saturating_sub(traits.alignment / 4);
-    let block = len * inner;
+    // Rows of no elements still have a result where the function reduces.
+    let block = len.max(1) * inner;
     let strategy = strategy(rows, len, inner, traits);
     if block > bindable {
         return split_blocks(shape, bindable, traits);
@@ -169,6 +170,8 @@ fn strategy(rows: u64, len: u64, inner: u64, traits: &Traits) -> Strategy {
     let lanes = (enough / rows.max(1))
         .min(len / 16)
         .min(most_partials(traits) / rows.max(1));
+    // The combination of a split has a workgroup for each row.
+    let lanes = if rows > traits.most_groups() { 0 } else { lanes };
     if traits.software {
         if rows >= 64 && (inner > 1 || len <= 4096) || lanes < 2 {
             return Strategy::RowPerInvocation;
@@ -211,8 +214,9 @@ fn split_blocks(shape: &AxisShape, bindable: u64, traits: &Traits) -> Option<Axi
     let lanes = (enough_invocations(traits) / rows)
         .min(steps / 16)
         .min(most_partials(traits) / (rows * chunks_per_row))
+        .min(traits.most_groups() / rows)
         .max(1);
-    if rows * chunks_per_row > most_partials(traits) {
+    if rows * chunks_per_row > most_partials(traits) || rows > traits.most_groups() {
         return None;
     }
     let mut chunks = Vec::new();
@@ -234,3 +238,6 @@ fn split_blocks(shape: &AxisShape, bindable: u64, traits: &Traits) -> Option<Axi
         chunks_per_row,
     })
 }
+
+#[cfg(test)]
+mod tests;

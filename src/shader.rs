@@ -203,25 +203,57 @@ pub(crate) fn softmax(function: AxisFunction, pass: Pass) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::{AxisUniforms, ElementwiseUniforms, Slot, axis_slots, elementwise_slots};
+    use crate::plan::PARTIAL_BYTES;
+    use naga::back::{glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
     use naga::front::wgsl;
-    use naga::valid::{Capabilities, ValidationFlags, Validator};
+    use naga::proc::BoundsCheckPolicies;
+    use naga::valid::{Capabilities, GlobalUse, ModuleInfo, ValidationFlags, Validator};
+    use naga::{AddressSpace, ShaderStage, StorageAccess, TypeInner};
+    use std::mem::offset_of;
 
-    fn validate(text: &str) -> naga::Module {
-        let module = match wgsl::parse_str(text) {
-            Ok(module) => module,
-            Err(error) => panic!("{}", error.emit_to_string(text)),
-        };
+    const PASSES: [Pass; 5] = [
+        Pass::Forward,
+        Pass::ForwardInPlace,
+        Pass::Backward,
+        Pass::BackwardInPlace,
+        Pass::FromOutput,
+    ];
+
+    fn try_validate(text: &str) -> Result<(naga::Module, ModuleInfo), String> {
+        let module = wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
         let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
-        if let Err(error) = validator.validate(&module) {
-            panic!("{}", error.emit_to_string(text));
+        let info = validator
+            .validate(&module)
+            .map_err(|error| error.emit_to_string(text))?;
+        Ok((module, info))
+    }
+
+    fn validate(text: &str) -> (naga::Module, ModuleInfo) {
+        try_validate(text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Every module of the crate by a name, with the passes that its entry points serve.
+    fn modules() -> Vec<(String, String)> {
+        let mut modules = Vec::new();
+        for &activation in Activation::ALL {
+            for lanes in [Lanes::One, Lanes::Four] {
+                let name = format!("{activation}, {lanes:?}");
+                modules.push((name, elementwise(activation, lanes)));
+            }
         }
-        module
+        for &function in AxisFunction::ALL {
+            for pass in PASSES {
+                modules.push((format!("{function}, {pass:?}"), softmax(function, pass)));
+            }
+        }
+        modules
     }
 
     /// A row without its WGSL pair, or with another number of parameters, fails here.
     #[test]
     fn every_row_has_its_wgsl_pair() {
-        let module = validate(&format!("{MATH}\n{ACTIVATIONS}"));
+        let (module, _) = validate(&format!("{MATH}\n{ACTIVATIONS}"));
         for &activation in Activation::ALL {
             for name in [function_name(activation), derivative_name(activation)] {
                 let function = module.functions.iter().map(|(_, f)| f);
@@ -239,24 +271,354 @@ mod tests {
     fn every_module_validates() {
         for &activation in Activation::ALL {
             for lanes in [Lanes::One, Lanes::Four] {
-                let module = validate(&elementwise(activation, lanes));
-                assert_eq!(module.entry_points.len(), 4);
+                let (module, _) = validate(&elementwise(activation, lanes));
+                let names = module.entry_points.iter().map(|e| e.name.as_str());
+                for pass in PASSES {
+                    assert!(names.clone().any(|name| name == pass.entry_point()));
+                }
+                assert_eq!(names.count(), 4);
             }
             validate(&fused("f", activation));
         }
         for &function in AxisFunction::ALL {
-            let passes = [
-                Pass::Forward,
-                Pass::ForwardInPlace,
-                Pass::Backward,
-                Pass::BackwardInPlace,
-                Pass::FromOutput,
-            ];
-            for pass in passes {
-                let module = validate(&softmax(function, pass));
+            for pass in PASSES {
+                let (module, _) = validate(&softmax(function, pass));
                 let names: Vec<&str> = module.entry_points.iter().map(|e| e.name.as_str()).collect();
                 assert_eq!(names, SOFTMAX_ENTRY_POINTS);
             }
+        }
+    }
+
+    /// The text of an entry point in each language that wgpu's backends take.
+    struct Translated {
+        msl: String,
+        hlsl: String,
+    }
+
+    /// Translates one entry point to every target with the options of wgpu's backends; the error
+    /// names the target.
+    fn translate(
+        module: &naga::Module,
+        info: &ModuleInfo,
+        entry: &str,
+        workgroup: u32,
+    ) -> Result<Translated, String> {
+        let stage = (ShaderStage::Compute, entry);
+        let constants = [("workgroup_size".to_owned(), f64::from(workgroup))];
+        let constants = constants.into_iter().collect();
+        let (module, info) = process_overrides(module, info, Some(stage), &constants)
+            .map_err(|error| format!("overrides: {error}"))?;
+
+        let options = spv::PipelineOptions {
+            shader_stage: ShaderStage::Compute,
+            entry_point: entry.to_owned(),
+        };
+        for lang_version in [(1, 0), (1, 3)] {
+            let target = spv::Options {
+                lang_version,
+                zero_initialize_workgroup_memory: spv::ZeroInitializeWorkgroupMemoryMode::None,
+                ..spv::Options::default()
+            };
+            let words = spv::write_vec(&module, &info, &target, Some(&options))
+                .map_err(|error| format!("SPIR-V: {error}"))?;
+            // The magic number.
+            assert_eq!(words[0], 0x0723_0203);
+        }
+
+        let options = msl::PipelineOptions {
+            entry_point: Some((ShaderStage::Compute, entry.to_owned())),
+            ..msl::PipelineOptions::default()
+        };
+        let target = msl::Options {
+            lang_version: (2, 0),
+            zero_initialize_workgroup_memory: false,
+            ..msl::Options::default()
+        };
+        let (msl, reflected) = msl::write_string(&module, &info, &target, &options)
+            .map_err(|error| format!("MSL: {error}"))?;
+        for name in reflected.entry_point_names {
+            name.map_err(|error| format!("MSL: {error}"))?;
+        }
+
+        let options = hlsl::PipelineOptions {
+            entry_point: Some((ShaderStage::Compute, entry.to_owned())),
+        };
+        let mut texts = Vec::new();
+        for shader_model in [hlsl::ShaderModel::V5_1, hlsl::ShaderModel::V6_0] {
+            let target = hlsl::Options {
+                shader_model,
+                zero_initialize_workgroup_memory: false,
+                ..hlsl::Options::default()
+            };
+            let mut text = String::new();
+            let reflected = hlsl::Writer::new(&mut text, &target, &options)
+                .write(&module, &info, None)
+                .map_err(|error| format!("HLSL: {error}"))?;
+            for name in reflected.entry_point_names {
+                name.map_err(|error| format!("HLSL: {error}"))?;
+            }
+            texts.push(text);
+        }
+
+        let options = glsl::PipelineOptions {
+            shader_stage: ShaderStage::Compute,
+            entry_point: entry.to_owned(),
+            multiview: None,
+        };
+        for version in [
+            glsl::Version::new_gles(310),
+            glsl::Version::new_gles(320),
+            glsl::Version::Desktop(430),
+            glsl::Version::Desktop(460),
+        ] {
+            let target = glsl::Options {
+                version,
+                zero_initialize_workgroup_memory: false,
+                ..glsl::Options::default()
+            };
+            let mut text = String::new();
+            let policies = BoundsCheckPolicies::default();
+            glsl::Writer::new(&mut text, &module, &info, &target, &options, policies)
+                .and_then(|mut writer| writer.write())
+                .map_err(|error| format!("GLSL {version}: {error}"))?;
+            assert!(text.contains(&format!("local_size_x = {workgroup}")), "{text}");
+        }
+
+        Ok(Translated {
+            msl,
+            hlsl: texts.concat(),
+        })
+    }
+
+    /// The body of the function `name` of a C-like text.
+    fn body<'a>(text: &'a str, name: &str) -> &'a str {
+        let at = text
+            .match_indices(&format!(" {name}("))
+            .map(|(at, _)| &text[at..])
+            .find(|rest| rest.find('{') < rest.find(';'));
+        let rest = at.unwrap_or_else(|| panic!("no function {name} in\n{text}"));
+        &rest[..rest.find("\n}").unwrap()]
+    }
+
+    /// What keeps a compiler from reassociating sums, and from assuming that there is no NaN, as
+    /// far as an entry point needs it: the number of such functions.
+    fn bit_operations(text: &str) -> Result<usize, String> {
+        let mut kept = 0;
+        // 0x7fffffff and 0x7f800000.
+        let wanted: [(&str, &[&str]); 2] = [
+            ("settled", &["= opaque_zero;", ") ^ _"]),
+            ("is_nan", &["& 2147483647u", "> 2139095040u"]),
+        ];
+        for (name, operations) in wanted {
+            if !text.contains(&format!(" {name}(")) {
+                continue;
+            }
+            let body = body(text, name);
+            if let Some(lost) = operations.iter().find(|&&operation| !body.contains(operation)) {
+                return Err(format!("`{name}` lost its `{lost}`:\n{body}"));
+            }
+            kept += 1;
+        }
+        Ok(kept)
+    }
+
+    #[test]
+    fn every_entry_point_translates_to_every_target() {
+        let (mut translated, mut kept) = (0, 0);
+        for (name, text) in modules() {
+            let (module, info) = validate(&text);
+            for entry in &module.entry_points {
+                let entry = entry.name.as_str();
+                let result = translate(&module, &info, entry, 64);
+                let targets = result.unwrap_or_else(|error| panic!("{name}, {entry}: {error}"));
+                for text in [&targets.msl, &targets.hlsl] {
+                    let found = bit_operations(text);
+                    kept += found.unwrap_or_else(|error| panic!("{name}, {entry}: {error}"));
+                }
+                translated += 1;
+            }
+        }
+        let all = Activation::ALL.len() * 2 * 4 + AxisFunction::ALL.len() * PASSES.len() * 5;
+        assert_eq!(translated, all);
+        // Each tests for NaN; and half of the element-wise functions, and the family, add in order.
+        assert!(kept > 2 * translated + translated / 2, "{kept} of {translated}");
+    }
+
+    /// Workgroups that no power of two divides, and the largest that limits allow.
+    #[test]
+    fn workgroups_of_any_size_translate() {
+        let (module, info) = validate(&softmax(AxisFunction::Softmax, Pass::Forward));
+        for workgroup in [1, 7, 100, 256, 1024] {
+            for entry in SOFTMAX_ENTRY_POINTS {
+                translate(&module, &info, entry, workgroup).unwrap();
+            }
+        }
+        let zero = translate(&module, &info, "row_per_invocation", 0);
+        assert!(zero.is_err_and(|error| error.contains("workgroup_size")));
+    }
+
+    /// The harness itself: broken text, a missing entry point and a missing bit test are seen.
+    #[test]
+    fn broken_shaders_are_seen() {
+        assert!(try_validate("fn f() -> f32 { return 1u; }").is_err());
+        let text = elementwise(Activation::Gelu, Lanes::One);
+        let (module, info) = validate(&text);
+        assert!(translate(&module, &info, "no_such_entry_point", 64).is_err());
+        let plain = text.replace("bitcast<f32>(bitcast<u32>(x) ^ opaque_zero)", "x");
+        assert_ne!(plain, text);
+        let (module, info) = validate(&plain);
+        let targets = translate(&module, &info, "forward", 64).unwrap();
+        assert!(bit_operations(&targets.msl).is_err());
+        assert!(bit_operations(&targets.hlsl).is_err());
+    }
+
+    /// The bindings that an entry point refers to, as (number, is a uniform, is written).
+    fn used(module: &naga::Module, info: &ModuleInfo, entry: &str) -> Vec<(u32, bool, bool)> {
+        let index = module.entry_points.iter().position(|e| e.name == entry);
+        let uses = info.get_entry_point(index.unwrap());
+        let mut used = Vec::new();
+        for (handle, variable) in module.global_variables.iter() {
+            let (usage, Some(binding)) = (uses[handle], &variable.binding) else {
+                continue;
+            };
+            if usage.is_empty() {
+                continue;
+            }
+            assert_eq!(binding.group, 0);
+            let writable = match variable.space {
+                AddressSpace::Storage { access } => access.contains(StorageAccess::STORE),
+                _ => false,
+            };
+            assert!(writable || !usage.contains(GlobalUse::WRITE));
+            used.push((binding.binding, variable.space == AddressSpace::Uniform, writable));
+        }
+        used.sort_unstable();
+        used
+    }
+
+    fn bound(slots: &[Slot]) -> Vec<(u32, bool, bool)> {
+        let mut bound: Vec<_> = slots
+            .iter()
+            .map(|&slot| {
+                let ty = slot.binding_type();
+                let writable = ty == wgpu::BufferBindingType::Storage { read_only: false };
+                (slot as u32, ty == wgpu::BufferBindingType::Uniform, writable)
+            })
+            .collect();
+        bound.sort_unstable();
+        bound
+    }
+
+    #[test]
+    fn bind_groups_are_what_entry_points_use() {
+        let mut compared = 0;
+        for &activation in Activation::ALL {
+            for lanes in [Lanes::One, Lanes::Four] {
+                let (module, info) = validate(&elementwise(activation, lanes));
+                for pass in PASSES {
+                    let used = used(&module, &info, pass.entry_point());
+                    let what = format!("{activation}, {lanes:?}, {pass:?}");
+                    assert_eq!(used, bound(&elementwise_slots(pass)), "{what}");
+                    compared += used.len();
+                }
+            }
+        }
+        for &function in AxisFunction::ALL {
+            for pass in PASSES {
+                // In place, a result has the input's length; from the output, its accuracy.
+                let in_place = matches!(pass, Pass::ForwardInPlace | Pass::BackwardInPlace);
+                let from_output = pass == Pass::FromOutput;
+                if function.reduces() && (in_place || from_output)
+                    || function == AxisFunction::LogSoftmax && from_output
+                {
+                    continue;
+                }
+                let (module, info) = validate(&softmax(function, pass));
+                for entry in SOFTMAX_ENTRY_POINTS {
+                    // A function that reduces is done after the combination.
+                    if entry == "split_finish" && function.reduces() && !pass.is_backward() {
+                        continue;
+                    }
+                    let used = used(&module, &info, entry);
+                    let slots = axis_slots(function, pass, entry);
+                    assert_eq!(used, bound(&slots), "{function}, {pass:?}, {entry}");
+                    compared += used.len();
+                }
+            }
+        }
+        assert!(compared > 1000, "{compared}");
+        // Another pass' bindings are seen to be others.
+        let forward = bound(&elementwise_slots(Pass::Forward));
+        assert_ne!(forward, bound(&elementwise_slots(Pass::Backward)));
+    }
+
+    /// The members of a struct of a module with their offsets, and its span.
+    fn layout(module: &naga::Module, name: &str) -> (Vec<(String, u32)>, u32) {
+        let mut types = module.types.iter().map(|(_, ty)| ty);
+        let ty = types.find(|ty| ty.name.as_deref() == Some(name)).unwrap();
+        let TypeInner::Struct { ref members, span } = ty.inner else {
+            panic!("{name} is no struct");
+        };
+        let members = members.iter().map(|member| (member.name.clone().unwrap(), member.offset));
+        (members.collect(), span)
+    }
+
+    macro_rules! offsets {
+        ($type:ty: $($member:ident),*) => {
+            vec![$((stringify!($member).to_owned(), offset_of!($type, $member) as u32)),*]
+        };
+    }
+
+    #[test]
+    fn uniforms_lie_where_the_host_writes_them() {
+        let (module, _) = validate(&elementwise(Activation::Elu, Lanes::Four));
+        let (members, span) = layout(&module, "Uniforms");
+        let mut expected = offsets!(ElementwiseUniforms: count, first);
+        let parameters = offset_of!(ElementwiseUniforms, parameters) as u32;
+        for i in 0..crate::catalogue::MAX_PARAMETERS as u32 {
+            expected.push((format!("p{i}"), parameters + 4 * i));
+        }
+        expected.extend(offsets!(ElementwiseUniforms: zero));
+        assert_eq!(members, expected);
+        // The buffer may be longer than the struct, never shorter.
+        assert!(span as usize <= size_of::<ElementwiseUniforms>());
+
+        let (module, _) = validate(&softmax(AxisFunction::Softmax, Pass::Backward));
+        let (members, span) = layout(&module, "Uniforms");
+        let expected = offsets!(
+            AxisUniforms: len, inner, rows, x_first, dy_first, out_first, lanes, partials,
+            partial_first, row_first, sign, zero
+        );
+        assert_eq!(members, expected);
+        assert_eq!(span as usize, size_of::<AxisUniforms>());
+
+        let (_, span) = layout(&module, "Row");
+        let strides = module.types.iter().filter_map(|(_, ty)| match ty.inner {
+            TypeInner::Array { base, stride, .. } => {
+                (module.types[base].name.as_deref() == Some("Row")).then_some(stride)
+            }
+            _ => None,
+        });
+        for bytes in strides.chain([span]) {
+            assert_eq!(u64::from(bytes), PARTIAL_BYTES);
+        }
+    }
+
+    /// What is fused stands in a caller's shader, and bindings stay the caller's.
+    #[test]
+    fn a_callers_shader_fuses_an_activation() {
+        let infinite = Activation::Hardtanh.with([("max_val", f32::INFINITY)]).unwrap();
+        let celu = Activation::Celu.with([("alpha", -1e-38)]).unwrap();
+        for f in [Activation::Mish.into(), infinite, celu] {
+            let fused = fused("activate", f);
+            let text = format!(
+                "{fused}\n@group(0) @binding(0) var<storage, read_write> data: array<f32>;\n\
+                 @compute @workgroup_size(64)\n\
+                 fn main(@builtin(global_invocation_id) id: vec3<u32>) {{\n    \
+                 data[id.x] = activate(data[id.x]) + activate_grad(data[id.x]);\n}}"
+            );
+            let (module, info) = validate(&text);
+            assert_eq!(used(&module, &info, "main"), [(0, false, true)]);
         }
     }
 }
