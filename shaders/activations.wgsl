@@ -105,7 +105,7 @@ fn gelu_grad(x: f32) -> f32 {
     let t = at_most(abs(x), 16.0);
     let e = gaussian_scaled(t, 0.5);
     let slope = NORMAL_CENTRE_HI + normal_centre_lo(x);
-    let centre = 0.5 + x * (slope + FRAC_1_SQRT_2PI * (scale(1.0 + e.q, e.n)));
+    let centre = 0.5 + x * (slope + FRAC_1_SQRT_2PI * value(e));
     let mills = (0.4375 + normal_tail_numerator(t)) / (t + 0.75);
     // f'(-t); f'(x) + f'(-x) = 1.
     let share = mills - FRAC_1_SQRT_2PI * t;
@@ -134,16 +134,7 @@ fn gelu_tanh(x: f32) -> f32 {
 fn gelu_tanh_grad(x: f32) -> f32 {
     let near = at_least(at_most(x, 12.0), -12.0);
     let z = gelu_tanh_argument(near);
-    let negative = near < 0.0;
-    let e = exp_scaled(-abs(z.x), select(-z.y, z.y, negative));
-    let small = scale(1.0 + e.q, e.n);
-    let above = 1.0 + small;
-    // x z'(x).
-    let rise = near * (1.595769122 + 0.214064449 * near * near);
-    let denominator = above * above;
-    let share = (above + rise) / denominator;
-    let below_zero = scale(share + share * e.q, e.n);
-    return select((above + rise * small) / denominator, below_zero, negative);
+    return gated_slope(z.x, z.y, near * (1.595769122 + 0.214064449 * near * near));
 }
 
 fn quick_gelu(x: f32) -> f32 {
@@ -157,7 +148,8 @@ fn silu(x: f32) -> f32 {
     return gated_sum(x, x, 0.0);
 }
 fn silu_grad(x: f32) -> f32 {
-    return gated_slope(x, 0.0);
+    let near = at_least(at_most(x, 150.0), -150.0);
+    return gated_slope(near, 0.0, near);
 }
 
 // beta x as hi, lo; an infinity stays, and what overflows or underflows needs no second part.
@@ -169,11 +161,16 @@ fn swish_argument(x: f32, beta: f32) -> vec2<f32> {
 }
 fn swish(x: f32, beta: f32) -> f32 {
     let z = swish_argument(x, beta);
-    return gated_sum(x, z.x, z.y);
+    // A huge x outlives e^z far down: (x 2^-64) e^(z + 64 log 2) there.
+    let far = z.x < -120.0;
+    let hi = z.x + select(0.0, 44.375, far);
+    let lo = z.y - select(0.0, 0.013580444, far);
+    return gated_sum(select(x, x * 5.421010862427522e-20, far), hi, lo);
 }
 fn swish_grad(x: f32, beta: f32) -> f32 {
     let z = swish_argument(x, beta);
-    return gated_slope(z.x, z.y);
+    let near = at_least(at_most(z.x, 150.0), -150.0);
+    return gated_slope(near, z.y, near + z.y);
 }
 
 // tanh(softplus x) = e (e + 2) / ((e + 1)^2 + 1) with e = e^x, or 1 less 2 / ((e + 1)^2 + 1).
@@ -181,6 +178,7 @@ fn mish(x: f32) -> f32 {
     let near = at_least(at_most(x, 20.0), -150.0);
     let e = exp_scaled(near, 0.0);
     let d = one_plus_exp(e);
+    // d.x has 12 bits, so that its square is exact.
     let square = d.x * d.x + 1.0;
     let square_lo = d.y * (2.0 * d.x + d.y);
     let above = x * (1.0 - 2.0 / (square + square_lo));
@@ -190,13 +188,13 @@ fn mish(x: f32) -> f32 {
     let top = nh * head;
     let top_lo = ((near - nh) * head + near * d.y) + (near * (head + d.y)) * e.q;
     let below = scale(quotient_sums(top, top_lo, square, square_lo), e.n);
-    return select(above, below, x < -0.2);
+    return select(above, below, x < 0.0);
 }
 fn mish_grad(x: f32) -> f32 {
     let near = at_least(at_most(x, 15.0), -150.0);
     let e = exp_scaled(near, 0.0);
-    let y = scale(1.0 + e.q, e.n);
-    let above = y * (y + 2.0) + 2.0;
+    let y = value(e);
+    let above = squared_sum(one_plus_exp(e)) + 1.0;
     let denominator = above * above;
     let swing = 4.0 * near * (1.0 + y);
     let share = ((y + 2.0) * above + swing) / denominator;
@@ -264,7 +262,10 @@ fn clamp_grad(x: f32, low: f32, high: f32) -> f32 {
 
 fn hardswish(x: f32) -> f32 {
     let near = at_least(at_most(x, 3.0), -3.0);
-    return select(quotient(near * (near + 3.0), 6.0), x, x >= 3.0);
+    let above = sum(near, 3.0);
+    let nh = leading(near);
+    let lo = (near - nh) * above.x + near * above.y;
+    return select(quotient_sums(nh * above.x, lo, 6.0, 0.0), x, x >= 3.0);
 }
 fn hardswish_grad(x: f32) -> f32 {
     return select(select((2.0 * x + 3.0) / 6.0, 1.0, x >= 3.0), 0.0, x <= -3.0);
@@ -275,14 +276,15 @@ fn softplus(x: f32, beta: f32, threshold_: f32) -> f32 {
     let z = swish_argument(x, beta);
     let l = log1p_exp_scaled(-abs(z.x), select(z.y, -z.y, z.x > 0.0));
     let n = i32(l.z);
-    let rest = z.y + scale(l.x + l.y, n);
-    let tail = scale(quotient_sums(l.x, l.y, beta, 0.0), n);
-    let below = select(tail, signed_zero(beta), z.x < -178.0);
-    // The larger part of z + log(1 + e^-z) leads.
-    let leads = z.x > l.x;
-    let near = quotient_sums(select(l.x, z.x, leads), select(z.x + (z.y + l.y), z.y + (l.x + l.y), leads), beta, 0.0);
-    let above = select(near, quotient_sums(z.x, rest, beta, 0.0), n < 0);
-    let y = select(below, above, z.x > 0.0);
+    // The larger part of z + log(1 + e^-z) leads the sum.
+    let leads = z.x > l.x || n < 0;
+    let rest = z.y + select(l.x + l.y, scale(l.x + l.y, n), n < 0);
+    let above = select(vec2<f32>(l.x, z.x + (z.y + l.y)), vec2<f32>(z.x, rest), leads);
+    let positive = z.x > 0.0;
+    let top = select(l.xy, above, positive);
+    let share = quotient_sums(top.x, top.y, beta, 0.0);
+    let whole = select(scale(share, n), share, positive);
+    let y = select(whole, signed_zero(beta), z.x < -173.0);
     return select(y, x, z.x > 90.0 || beta * x > threshold_);
 }
 fn softplus_grad(x: f32, beta: f32, threshold_: f32) -> f32 {
@@ -310,7 +312,7 @@ fn tanhshrink(x: f32) -> f32 {
     let sh = leading(nh * nh);
     let s_lo = ((nh * nh) - sh) + (near - nh) * (near + nh);
     let series = near * (0.333251953125 * sh + (0.333251953125 * s_lo + s * p));
-    let far = (a - 1.0) + 2.0 / (exp_sum(2.0 * at_most(a, 40.0), 0.0) + 1.0);
+    let far = (a - 1.0) + 2.0 / (value(exp_scaled(2.0 * at_most(a, 40.0), 0.0)) + 1.0);
     return with_sign(select(far, series, a < 1.1), x);
 }
 fn tanhshrink_grad(x: f32) -> f32 {
@@ -353,9 +355,9 @@ fn thresholded_relu_grad(x: f32, alpha: f32) -> f32 {
     return indicator(x > alpha);
 }
 
-// The binary exponent of a finite m >= 0, at least -126.
+// The binary exponent of m >= 0, as far as `scale` follows its double.
 fn exponent(m: f32) -> i32 {
-    return max(i32((bitcast<u32>(m) >> 23u) & 0xffu) - 127, -126);
+    return clamp(i32((bitcast<u32>(m) >> 23u) & 0xffu) - 127, -126, 125);
 }
 // sqrt(u^2 + b) as the device's root and the rest that one step of Newton finds.
 fn hypotenuse(u: f32, b: f32) -> vec2<f32> {
@@ -469,7 +471,8 @@ fn snake_phase(x: f32, alpha: f32) -> u32 {
 }
 fn snake(x: f32, alpha: f32) -> f32 {
     let wave = sin_squared_turns(snake_phase(x, alpha));
-    return select(x + wave / alpha, x, is_inf(x));
+    let rise = quotient_parts(wave.x, wave.y, alpha, 0.0);
+    return select((x + rise.x) + rise.y, x, is_inf(x));
 }
 fn snake_grad(x: f32, alpha: f32) -> f32 {
     return select(1.0 + sin_turns(2u * snake_phase(x, alpha)), 1.0, is_inf(x));

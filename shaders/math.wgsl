@@ -50,10 +50,10 @@ fn pow2(n: i32) -> f32 {
     return bitcast<f32>(u32(n + 127) << 23u);
 }
 
-// x * 2^n for n in [-378, 381]: every step is exact but where the result itself leaves f32.
+// x * 2^n for n in [-252, 254]: both steps are exact but where the result itself leaves f32.
 fn scale(x: f32, n: i32) -> f32 {
-    let third = n / 3;
-    return x * pow2(third) * pow2(third) * pow2(n - 2 * third);
+    let first = clamp(n, -126, 127);
+    return x * pow2(first) * pow2(n - first);
 }
 
 // Zero with the sign of x.
@@ -81,14 +81,23 @@ fn sum(a: f32, b: f32) -> vec2<f32> {
     return vec2<f32>(hi, settled(select(b, a, larger) - hi) + select(a, b, larger));
 }
 
-// (a + a_lo) / (b + b_lo) with one residual step, for where the device's quotient (2.5 ULP
+// (a + a_lo) / (b + b_lo) and its rounding error, found by one residual step, for where the device's quotient (2.5 ULP
 // allowed) or a rounded part would take more of a bound than it has. The residual is exact,
 // fused or not; where it would underflow or overflow the device's quotient stands.
-fn quotient_sums(a: f32, a_lo: f32, b: f32, b_lo: f32) -> f32 {
-    let q = (a + a_lo) / (b + b_lo);
+fn quotient_parts(a: f32, a_lo: f32, b: f32, b_lo: f32) -> vec2<f32> {
+    let reciprocal = 1.0 / (b + b_lo);
+    let near = (a + a_lo) * reciprocal;
+    let inside = abs(a) > 1e-30 && abs(a) < 3e38;
+    // Where the product of the parts could leave f32 the device's own quotient stands.
+    let q = select((a + a_lo) / (b + b_lo), near, inside);
     let p = product(q, b);
     let rest = (settled(settled(a - p.x) + a_lo) - p.y) - q * b_lo;
-    return q + select(0.0, rest / b, abs(a) > 1e-30 && abs(a) < 3e38);
+    return vec2<f32>(q, select(0.0, rest * reciprocal, inside));
+}
+
+fn quotient_sums(a: f32, a_lo: f32, b: f32, b_lo: f32) -> f32 {
+    let q = quotient_parts(a, a_lo, b, b_lo);
+    return q.x + q.y;
 }
 
 fn quotient(a: f32, b: f32) -> f32 {
@@ -100,9 +109,9 @@ struct Scaled {
     n: i32,
 }
 
-// e^(hi + lo) for |lo| far below |hi| or below 1; hi is clamped to where f32 ends.
+// e^(hi + lo) for |lo| far below |hi| or below 1; hi is clamped to what `scale` can follow.
 fn exp_scaled(hi: f32, lo: f32) -> Scaled {
-    let x = at_least(at_most(hi, 100.0), -180.0);
+    let x = at_least(at_most(hi, 100.0), -173.9);
     let n = floor(x * LOG2_E + 0.5);
     let r = (settled(x - n * LN2_HI) + lo) - n * LN2_LO;
     return Scaled(expm1_reduced(r), i32(n));
@@ -113,6 +122,12 @@ fn expm1_reduced(r: f32) -> f32 {
     let p = 0.5 + r * (0.166666672 + r * (0.0416664891 + r * (0.00833320711
         + r * (0.00139326649 + r * 0.000199451097))));
     return r + r * r * p;
+}
+
+// The value of an e whose power of two is normal, or so small that it may be 2^-126.
+fn value(e: Scaled) -> f32 {
+    let s = pow2(clamp(e.n, -126, 127));
+    return s + s * e.q;
 }
 
 fn exp_sum(hi: f32, lo: f32) -> f32 {
@@ -168,8 +183,11 @@ fn log_positive(s: f32) -> f32 {
 // log(1 + e^(hi + lo)) for hi <= 0, as (x + y) * 2^z so that a tail outlives e^hi.
 fn log1p_exp_scaled(hi: f32, lo: f32) -> vec3<f32> {
     let e = exp_scaled(hi, lo);
-    let z = pow2(clamp(e.n, -126, 0)) * (1.0 + e.q);
-    return select(vec3<f32>(log1p_unit(z), 0.0), vec3<f32>(1.0, e.q, f32(e.n)), e.n < -26);
+    let s = pow2(clamp(e.n, -126, 127));
+    let z = s + s * e.q;
+    // What z has lost, times a rough 1 / (1 + z).
+    let lost = (s * e.q - settled(settled(z) - s)) * (1.0 - 0.5 * z);
+    return select(vec3<f32>(log1p_unit(z) + vec2<f32>(0.0, lost), 0.0), vec3<f32>(1.0, e.q, f32(e.n)), e.n < -26);
 }
 
 fn log1p_exp(hi: f32, lo: f32) -> f32 {
@@ -180,7 +198,7 @@ fn log1p_exp(hi: f32, lo: f32) -> f32 {
 // e / (1 + e)^2 with e = e^-a, a >= 0: the logistic density.
 fn logistic_slope(hi: f32, lo: f32) -> f32 {
     let e = exp_scaled(-hi, -lo);
-    let above = 1.0 + scale(1.0 + e.q, e.n);
+    let above = 1.0 + value(e);
     let share = 1.0 / (above * above);
     return scale(share + share * e.q, e.n);
 }
@@ -191,33 +209,36 @@ fn sigmoid_sum(hi: f32, lo: f32) -> f32 {
 
 // 1 + e^x for n <= 0 as hi, lo: the two of 1 + 2^n and 2^n q, of which the first is exact.
 fn one_plus_exp(e: Scaled) -> vec2<f32> {
-    let s = scale(1.0, e.n);
+    let s = pow2(max(e.n, -126));
     return sum(1.0 + s, s * e.q);
 }
 
 // x / (1 + e^-(hi + lo)); for a negative hi as x e^z / (1 + e^z), scaled last so that the
-// product outlives e^z. Below -177 no f32 times e^z is normal.
+// product outlives e^z. Below -173 the result is 0.
 fn gated_sum(x: f32, hi: f32, lo: f32) -> f32 {
     let negative = hi < 0.0;
     let e = exp_scaled(-abs(hi), select(-lo, lo, negative));
     let above = one_plus_exp(e);
     let share = quotient_sums(x, select(0.0, x * e.q, negative), above.x, above.y);
     let y = scale(share, select(0, e.n, negative));
-    return select(y, signed_zero(x), hi < -177.0);
+    return select(y, signed_zero(x), hi < -173.0);
 }
 
-// d/dx of x sigmoid(z) with z = beta x: sigmoid(z) (1 + z sigmoid(-z)).
-fn gated_slope(hi: f32, lo: f32) -> f32 {
+// (1 + e)^2 of the two parts of 1 + e.
+fn squared_sum(above: vec2<f32>) -> f32 {
+    return above.x * above.x + above.y * (2.0 * above.x + above.y);
+}
+
+// d/dx of x sigmoid(z) where x dz/dx is `rise`: e (1 + e + rise) / (1 + e)^2 for z < 0, else
+// (1 + e + rise e) / (1 + e)^2, with e = e^-|z|.
+fn gated_slope(hi: f32, lo: f32, rise: f32) -> f32 {
     let negative = hi < 0.0;
     let e = exp_scaled(-abs(hi), select(-lo, lo, negative));
-    let z = at_least(at_most(hi + lo, 180.0), -180.0);
-    let small = scale(1.0 + e.q, e.n);
-    let above = 1.0 + small;
-    let denominator = above * above;
-    // z < 0: e (1 + e + z) / (1 + e)^2; else (1 + e + z e) / (1 + e)^2.
-    let share = (above + z) / denominator;
-    let below_zero = scale(share + share * e.q, e.n);
-    return select((above + z * small) / denominator, below_zero, negative);
+    let above = one_plus_exp(e);
+    let denominator = squared_sum(above);
+    let total = above.x + (above.y + select(rise * value(e), rise, negative));
+    let share = total / denominator;
+    return select(share, scale(share + share * e.q, e.n), negative);
 }
 
 // tanh, odd series below 0.6 (0.05), else 1 - 2 / (e^2a + 1).
@@ -226,7 +247,7 @@ fn tanh_f32(x: f32) -> f32 {
     let s = a * a;
     let p = -0.333332986 + s * (0.133319408 + s * (-0.053785298
         + s * (0.0208009779 + s * -0.00590098649)));
-    let far = 1.0 - 2.0 / (exp_sum(2.0 * a, 0.0) + 1.0);
+    let far = 1.0 - 2.0 / (value(exp_scaled(2.0 * a, 0.0)) + 1.0);
     let y = select(far, a + a * s * p, a < 0.6);
     return with_sign(y, x);
 }
@@ -270,7 +291,7 @@ fn erf_f32(x: f32) -> f32 {
         + a * (0.0250913538 + a * (-0.00416045915 + a * (0.000432286994 + a * -2.0908079e-5))))));
     let ah = leading(a);
     let near = 1.1279296875 * ah + (1.1279296875 * (a - ah) + a * p);
-    let y = select(1.0 - exp_sum(l, 0.0), near, a < 0.9);
+    let y = select(1.0 - value(exp_scaled(l, 0.0)), near, a < 0.9);
     return with_sign(y, x);
 }
 
@@ -320,9 +341,9 @@ fn sin_turns(phase: u32) -> f32 {
         + s * (56.2300911 + s * -105.333023)))));
 }
 
-// The squared sine of a fixed-point fraction of a turn; its error is relative to the smaller of
-// sin^2 and cos^2 (0.1).
-fn sin_squared_turns(phase: u32) -> f32 {
+// The squared sine of a fixed-point fraction of a turn as hi, lo; its error is relative to the
+// smaller of sin^2 and cos^2 (0.1).
+fn sin_squared_turns(phase: u32) -> vec2<f32> {
     // sin^2 has the period of half a turn, and is 1 - sin^2 a quarter further on.
     let half = phase << 1u;
     let signed = bitcast<i32>(half) >> 1u;
@@ -338,5 +359,5 @@ fn sin_squared_turns(phase: u32) -> f32 {
     let p = 0.00966757629 + t * (-519.515076 + t * (2734.57593 + t * (-7703.34277
         + t * 12924.4297)));
     let y = 39.46875 * sh + (39.46875 * ((s - sh) + s_lo) + t * p);
-    return select(y, 1.0 - y, outer);
+    return select(vec2<f32>(y, 0.0), vec2<f32>(1.0, -y), outer);
 }

@@ -49,7 +49,7 @@ impl Traits {
 
     /// The invocations of an element-wise workgroup.
     pub(crate) fn elementwise_workgroup(&self) -> u32 {
-        64.min(self.max_invocations)
+        128.min(self.max_invocations)
     }
 }
 
