@@ -131,8 +131,11 @@ pub enum Error {
         /// What it must be a multiple of.
         alignment: u64,
     },
-    /// One step along the axis is more than the adapter binds at once.
-    #[error("one step along the axis takes {bytes} bytes, and this adapter binds {limit}; call the backend with host memory, which works in tiles")]
+    /// A block of rows is more than the adapter binds at once, and its steps are too large or too
+    /// many to cut it along the axis.
+    #[error(
+        "the axis' rows, in steps of {bytes} bytes, cannot be cut to what this adapter binds ({limit} bytes); call the backend with host memory, which works in tiles"
+    )]
     AxisStepTooLarge {
         /// Bytes from one element of a row to the next.
         bytes: u64,

@@ -37,7 +37,7 @@ pub struct Kernels {
 struct Inner {
     device: wgpu::Device,
     traits: Traits,
-    modules: Mutex<HashMap<ModuleKey, wgpu::ShaderModule>>,
+    modules: Mutex<HashMap<(ModuleKey, bool), wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
     /// Constant buffers by their contents: they never change, so that recorded work may share
     /// them in any order, and a repeated operation allocates none.
@@ -59,6 +59,8 @@ struct PipelineKey {
     pass: Pass,
     entry_point: &'static str,
     workgroup: u32,
+    /// Whether an input is a range of the result's buffer.
+    one_buffer: bool,
 }
 
 /// A pipeline and the bindings of its one group, in order.
@@ -85,6 +87,16 @@ impl Slot {
             Self::X | Self::Dy => wgpu::BufferBindingType::Storage { read_only: true },
             Self::Out | Self::Partials => wgpu::BufferBindingType::Storage { read_only: false },
             Self::Uniforms => wgpu::BufferBindingType::Uniform,
+        }
+    }
+
+    /// The type beside a writable binding of the same buffer.
+    fn binding_type_in_one_buffer(self) -> wgpu::BufferBindingType {
+        match self.binding_type() {
+            wgpu::BufferBindingType::Storage { .. } => {
+                wgpu::BufferBindingType::Storage { read_only: false }
+            }
+            uniform @ wgpu::BufferBindingType::Uniform => uniform,
         }
     }
 }
@@ -477,6 +489,7 @@ impl Kernels {
                     pass: kind,
                     entry_point: kind.entry_point(),
                     workgroup: traits.elementwise_workgroup(),
+                    one_buffer: in_one_buffer([x, dy], &out),
                 });
                 let [x, dy, out] = [x, dy, Some(out)]
                     .map(|operand| operand.map(|o| o.window(chunk.start, chunk.len, traits).0));
@@ -581,16 +594,19 @@ impl Kernels {
         }
     }
 
-    fn module(&self, key: ModuleKey) -> wgpu::ShaderModule {
+    fn module(&self, key: ModuleKey, one_buffer: bool) -> wgpu::ShaderModule {
         let mut modules = lock(&self.inner.modules);
         let device = &self.inner.device;
         modules
-            .entry(key)
+            .entry((key, one_buffer))
             .or_insert_with(|| {
-                let text = match key {
+                let mut text = match key {
                     ModuleKey::Elementwise(activation, lanes) => shader::elementwise(activation, lanes),
                     ModuleKey::Axis(function, pass) => shader::softmax(function, pass),
                 };
+                if one_buffer {
+                    text = shader::in_one_buffer(&text);
+                }
                 device.create_shader_module(wgpu::ShaderModuleDescriptor {
                     label: Some("activations"),
                     source: wgpu::ShaderSource::Wgsl(Cow::Owned(text)),
@@ -623,7 +639,11 @@ impl Kernels {
                 binding: slot as u32,
                 visibility: wgpu::ShaderStages::COMPUTE,
                 ty: wgpu::BindingType::Buffer {
-                    ty: slot.binding_type(),
+                    ty: if key.one_buffer {
+                        slot.binding_type_in_one_buffer()
+                    } else {
+                        slot.binding_type()
+                    },
                     has_dynamic_offset: false,
                     min_binding_size: None,
                 },
@@ -642,7 +662,7 @@ impl Kernels {
         let pipeline = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(key.entry_point),
             layout: Some(&pipeline_layout),
-            module: &self.module(key.module),
+            module: &self.module(key.module, key.one_buffer),
             entry_point: Some(key.entry_point),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &[("workgroup_size", f64::from(key.workgroup))],
@@ -791,6 +811,7 @@ impl AxisRecorder<'_> {
             pass: self.kind,
             entry_point,
             workgroup: self.plan.workgroup,
+            one_buffer: in_one_buffer([self.x, self.dy], &self.out),
         });
         let resources = [
             x,
@@ -853,6 +874,11 @@ fn separate(a: &Operand<'_>, b: &Operand<'_>) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// Whether an input is a range of the result's buffer.
+fn in_one_buffer(inputs: [Option<Operand<'_>>; 2], out: &Operand<'_>) -> bool {
+    inputs.iter().flatten().any(|input| input.buffer == out.buffer)
 }
 
 fn constant_buffer(device: &wgpu::Device, bytes: &[u8]) -> wgpu::Buffer {

@@ -110,6 +110,12 @@ pub(crate) fn elementwise(activation: Activation, lanes: Lanes) -> String {
     )
 }
 
+/// A module of this crate with its inputs declared writable, as their bindings must be where they
+/// are ranges of the buffer that the result goes to: a buffer has one usage in a dispatch.
+pub(crate) fn in_one_buffer(text: &str) -> String {
+    text.replace("var<storage, read> ", "var<storage, read_write> ")
+}
+
 /// Which pass of a function a module computes, and which of its buffers are one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Pass {
@@ -233,18 +239,22 @@ mod tests {
         try_validate(text).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// Every module of the crate by a name, with the passes that its entry points serve.
+    /// Every module of the crate, by a name.
     fn modules() -> Vec<(String, String)> {
         let mut modules = Vec::new();
         for &activation in Activation::ALL {
             for lanes in [Lanes::One, Lanes::Four] {
                 let name = format!("{activation}, {lanes:?}");
-                modules.push((name, elementwise(activation, lanes)));
+                let text = elementwise(activation, lanes);
+                modules.push((format!("{name}, one buffer"), in_one_buffer(&text)));
+                modules.push((name, text));
             }
         }
         for &function in AxisFunction::ALL {
             for pass in PASSES {
-                modules.push((format!("{function}, {pass:?}"), softmax(function, pass)));
+                let text = softmax(function, pass);
+                modules.push((format!("{function}, {pass:?}, one buffer"), in_one_buffer(&text)));
+                modules.push((format!("{function}, {pass:?}"), text));
             }
         }
         modules
@@ -439,7 +449,7 @@ mod tests {
             }
         }
         let all = Activation::ALL.len() * 2 * 4 + AxisFunction::ALL.len() * PASSES.len() * 5;
-        assert_eq!(translated, all);
+        assert_eq!(translated, 2 * all);
         // Each tests for NaN; and half of the element-wise functions, and the family, add in order.
         assert!(kept > 2 * translated + translated / 2, "{kept} of {translated}");
     }
@@ -550,6 +560,20 @@ mod tests {
         // Another pass' bindings are seen to be others.
         let forward = bound(&elementwise_slots(Pass::Forward));
         assert_ne!(forward, bound(&elementwise_slots(Pass::Backward)));
+    }
+
+    #[test]
+    fn inputs_in_the_results_buffer_are_writable() {
+        let texts = [
+            elementwise(Activation::Elu, Lanes::One),
+            softmax(AxisFunction::Softmax, Pass::Backward),
+        ];
+        for (text, entry) in texts.iter().zip(["backward", "row_per_invocation"]) {
+            let (module, info) = validate(&in_one_buffer(text));
+            let used = used(&module, &info, entry);
+            let writable = used.iter().filter(|(_, _, writable)| *writable);
+            assert_eq!((used.len(), writable.count()), (4, 3));
+        }
     }
 
     /// The members of a struct of a module with their offsets, and its span.

@@ -38,7 +38,8 @@ struct Inner {
     info: wgpu::AdapterInfo,
     why: String,
     pool: Pool,
-    faults: Arc<Faults>,
+    /// `None` where the device's handlers are the caller's.
+    faults: Option<Arc<Faults>>,
 }
 
 /// What the device reported of itself, asynchronously.
@@ -99,7 +100,7 @@ impl Gpu {
             };
             lock(&reports.lost).get_or_insert(text);
         });
-        Ok(Self::assemble(device, queue, info, why, faults))
+        Ok(Self::assemble(device, queue, info, why, Some(faults)))
     }
 
     /// Adopts the caller's device and queue. The device's error handlers stay the caller's: an
@@ -107,7 +108,7 @@ impl Gpu {
     pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Self {
         let info = device.adapter_info();
         let why = "the caller's device".to_owned();
-        Self::assemble(device, queue, info, why, Arc::default())
+        Self::assemble(device, queue, info, why, None)
     }
 
     fn assemble(
@@ -115,7 +116,7 @@ impl Gpu {
         queue: wgpu::Queue,
         info: wgpu::AdapterInfo,
         why: String,
-        faults: Arc<Faults>,
+        faults: Option<Arc<Faults>>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -162,7 +163,7 @@ impl Gpu {
     /// [`Error::ShapeTooLarge`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn empty(&self, shape: &[usize]) -> Result<Tensor> {
         self.inner.healthy()?;
-        Tensor::new(self, shape)
+        Tensor::new(self, shape, true)
     }
 
     /// A tensor with the values of `x`, in row-major order.
@@ -208,10 +209,13 @@ impl Gpu {
 impl Inner {
     /// An error where the device is lost, or has reported one since it was last asked.
     fn healthy(&self) -> Result<()> {
-        if let Some(reason) = lock(&self.faults.lost).clone() {
+        let Some(faults) = &self.faults else {
+            return self.answers();
+        };
+        if let Some(reason) = lock(&faults.lost).clone() {
             return Err(Error::DeviceLost { reason });
         }
-        let errors = std::mem::take(&mut *lock(&self.faults.errors));
+        let errors = std::mem::take(&mut *lock(&faults.errors));
         if errors.is_empty() {
             Ok(())
         } else {
@@ -219,6 +223,24 @@ impl Inner {
                 message: errors.join("; "),
             })
         }
+    }
+
+    /// An error where a device is lost whose handlers tell the caller, not us: it maps nothing.
+    fn answers(&self) -> Result<()> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let probe = self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some("activations probe"),
+            size: 4,
+            usage: wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: true,
+        });
+        let full = now(memory.pop()).flatten().is_some();
+        if full || probe.slice(..).get_mapped_range_mut().is_ok() {
+            return Ok(());
+        }
+        Err(Error::DeviceLost {
+            reason: "it answers no more".to_owned(),
+        })
     }
 
     /// Runs `work` and returns what the device had against it.

@@ -6,7 +6,7 @@ use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::catalogue::Elementwise;
 use crate::error::{Error, Result};
 use crate::kernels::lock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// A row-major f32 array in a buffer of a [`Gpu`].
@@ -22,8 +22,59 @@ struct Array {
     gpu: Arc<Inner>,
     buffer: wgpu::Buffer,
     shape: Vec<usize>,
-    /// Whether the batch that wrote it last has been submitted.
-    written: Mutex<Arc<AtomicBool>>,
+    writers: Mutex<Writers>,
+}
+
+/// The batches that write a tensor, as far as what became of them matters.
+#[derive(Debug)]
+struct Writers {
+    /// Whether there is something to read without them.
+    before: bool,
+    batches: Vec<Arc<Fate>>,
+}
+
+impl Writers {
+    /// Forgets what is settled.
+    fn settle(&mut self) {
+        self.batches.retain(|fate| !fate.dropped());
+        if let Some(last) = self.batches.iter().rposition(|fate| fate.submitted()) {
+            self.before = true;
+            self.batches.drain(..=last);
+        }
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+struct Fate(AtomicU8);
+
+impl Fate {
+    const SUBMITTED: u8 = 1;
+    const DROPPED: u8 = 2;
+
+    fn submitted(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::SUBMITTED
+    }
+
+    fn dropped(&self) -> bool {
+        self.0.load(Ordering::Acquire) == Self::DROPPED
+    }
+}
+
+/// An open batch's hold on its fate: to let go of it is to drop the batch.
+#[derive(Debug, Default)]
+struct Undecided(Arc<Fate>);
+
+impl Undecided {
+    fn submitted(self) {
+        self.0.0.store(Fate::SUBMITTED, Ordering::Release);
+    }
+}
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        let _ = self.0.0.compare_exchange(0, Fate::DROPPED, Ordering::AcqRel, Ordering::Acquire);
+    }
 }
 
 impl Drop for Array {
@@ -33,7 +84,8 @@ impl Drop for Array {
 }
 
 impl Tensor {
-    pub(super) fn new(gpu: &Gpu, shape: &[usize]) -> Result<Self> {
+    /// A tensor with any contents; `readable` where those are as good as any.
+    pub(super) fn new(gpu: &Gpu, shape: &[usize], readable: bool) -> Result<Self> {
         let bytes = element_count(shape)? as u64 * 4;
         let buffer = gpu.inner.pool.take(&gpu.inner, Purpose::Storage, bytes)?;
         Ok(Self {
@@ -41,7 +93,10 @@ impl Tensor {
                 gpu: Arc::clone(&gpu.inner),
                 buffer,
                 shape: shape.to_vec(),
-                written: Mutex::new(Arc::new(AtomicBool::new(true))),
+                writers: Mutex::new(Writers {
+                    before: readable,
+                    batches: Vec::new(),
+                }),
             }),
         })
     }
@@ -84,8 +139,12 @@ impl Tensor {
     }
 
     async fn read_by(&self, wait: Wait) -> Result<Vec<f32>> {
-        if !lock(&self.inner.written).load(Ordering::Acquire) {
-            return Err(Error::NotSubmitted);
+        {
+            let mut writers = lock(&self.inner.writers);
+            writers.settle();
+            if !writers.before || !writers.batches.is_empty() {
+                return Err(Error::NotSubmitted);
+            }
         }
         let mut out = vec![0.0; self.len()];
         stream::download(&self.inner.gpu, self.buffer(), &mut out, wait).await?;
@@ -113,7 +172,7 @@ pub struct Batch {
     /// All tensors that the work refers to: their buffers must not go to anyone else before it
     /// is submitted.
     kept: Vec<Tensor>,
-    submitted: Arc<AtomicBool>,
+    fate: Undecided,
 }
 
 impl Batch {
@@ -127,7 +186,7 @@ impl Batch {
             encoder: gpu.inner.device.create_command_encoder(&descriptor),
             pass: None,
             kept: Vec::new(),
-            submitted: Arc::new(AtomicBool::new(false)),
+            fate: Undecided::default(),
         }
     }
 
@@ -136,7 +195,7 @@ impl Batch {
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::ForeignTensor`], [`Error::DeviceLost`].
     pub fn apply(&mut self, f: impl Into<Elementwise>, x: &Tensor) -> Result<Tensor> {
-        let y = self.handle.empty(x.shape())?;
+        let y = self.output(x.shape())?;
         self.apply_into(f, x, &y)?;
         Ok(y)
     }
@@ -167,7 +226,7 @@ impl Batch {
     /// # Errors
     /// As [`Batch::apply`] and [`Batch::apply_into`].
     pub fn grad(&mut self, f: impl Into<Elementwise>, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        let dx = self.handle.empty(x.shape())?;
+        let dx = self.output(x.shape())?;
         self.grad_into(f, x, dy, &dx)?;
         Ok(dx)
     }
@@ -209,7 +268,7 @@ impl Batch {
     /// # Errors
     /// As [`Batch::apply`]; [`Error::AxisOutOfRange`], [`Error::AxisStepTooLarge`].
     pub fn apply_axis(&mut self, function: AxisFunction, x: &Tensor, axis: isize) -> Result<Tensor> {
-        let y = self.handle.empty(&output_shape(function, x.shape(), axis)?)?;
+        let y = self.output(&output_shape(function, x.shape(), axis)?)?;
         self.apply_axis_into(function, x, axis, &y)?;
         Ok(y)
     }
@@ -262,7 +321,7 @@ impl Batch {
         dy: &Tensor,
         axis: isize,
     ) -> Result<Tensor> {
-        let dx = self.handle.empty(x.shape())?;
+        let dx = self.output(x.shape())?;
         self.grad_axis_into(function, x, dy, axis, &dx)?;
         Ok(dx)
     }
@@ -305,7 +364,7 @@ impl Batch {
     ) -> Result<Tensor> {
         let shape = AxisShape::new(y.shape(), axis)?;
         same_shape("the upstream gradient", y.shape(), dy.shape())?;
-        let dx = self.handle.empty(y.shape())?;
+        let dx = self.output(y.shape())?;
         let tensors = [("output", y), ("upstream gradient", dy), ("gradient", &dx)];
         self.record(tensors, &dx, |kernels, pass, [y, dy, dx]| {
             kernels.grad_axis_from_output(pass, function, &shape, y, dy, dx)
@@ -323,15 +382,21 @@ impl Batch {
             encoder,
             pass,
             kept,
-            submitted,
+            fate,
             ..
         } = self;
         // The pass ends before its encoder.
         drop(pass);
         gpu.submit(|| Some(encoder.finish()))?;
-        submitted.store(true, Ordering::Release);
+        fate.submitted();
         drop(kept);
         Ok(())
+    }
+
+    /// A tensor that this batch writes, of which there is nothing to read before.
+    fn output(&self, shape: &[usize]) -> Result<Tensor> {
+        self.gpu.healthy()?;
+        Tensor::new(&self.handle, shape, false)
     }
 
     /// Records one operation on tensors of this batch's device; an empty one is nothing to do.
@@ -363,7 +428,11 @@ impl Batch {
         });
         work(&self.gpu.kernels, pass, slices)?;
         self.kept.extend(tensors.map(|(_, tensor)| tensor.clone()));
-        *lock(&written.inner.written) = Arc::clone(&self.submitted);
+        let mut writers = lock(&written.inner.writers);
+        writers.settle();
+        if !writers.batches.iter().any(|fate| Arc::ptr_eq(fate, &self.fate.0)) {
+            writers.batches.push(Arc::clone(&self.fate.0));
+        }
         Ok(())
     }
 }
