@@ -1,4 +1,52 @@
-//! Neural-network activation functions and the softmax family on any GPU that wgpu reaches.
+//! Neural-network activation functions and the softmax family, forward and backward, on any GPU
+//! that wgpu reaches, and on the CPU to the same accuracy where there is none.
+//!
+//! # Which type to start with
+//!
+//! | You have | Take |
+//! |---|---|
+//! | arrays in host memory | [`Backend`]: one call, on a GPU or the CPU, whatever the size |
+//! | several operations in a row | [`Gpu`]: [`Tensor`]s stay on the device, a [`Batch`] is one submission |
+//! | a wgpu program of your own | [`Kernels`]: records into your compute pass, on your buffers |
+//! | a shader of your own | [`shader::fused`]: WGSL text of an activation, to call in it |
+//!
+//! ```
+//! use wgpu_activations::{Activation, AxisFunction, Backend};
+//!
+//! let backend = Backend::auto()?;
+//! eprintln!("backend: {}", backend.description());
+//!
+//! let y = backend.apply(Activation::Gelu, &[-2.0, 0.0, 2.0])?;
+//! assert!((y[2] - 1.9544997).abs() < 1e-6);
+//!
+//! // Two rows of three, along the last axis.
+//! let p = backend.apply_axis(AxisFunction::Softmax, &[1.0, 2.0, 3.0, 5.0, 5.0, 5.0], &[2, 3], -1)?;
+//! assert!((p[3] - 1.0 / 3.0).abs() < 1e-6);
+//! # Ok::<(), wgpu_activations::Error>(())
+//! ```
+//!
+//! # What is computed
+//!
+//! [`Activation`] is the catalogue; [`Activation::info`] has each one's formula, derivative,
+//! parameters and error bounds, and [`Activation::with`] sets parameters by name. Names are
+//! PyTorch's, and so are defaults and the derivatives at kinks; other frameworks' names parse as
+//! aliases. [`AxisFunction`] is the softmax family.
+//!
+//! Arrays are row-major f32 of any size, also of none. NaN comes out exactly where NaN went in, and
+//! every function takes its mathematical limit at the infinities. How far a result may be from the
+//! correctly rounded one is [`Bounds`]; [`check`] measures it against the f64 [`mod@reference`].
+//!
+//! # Waiting, errors
+//!
+//! Every blocking call of [`Backend`], [`Gpu`] and [`Tensor`] has an `_async` twin, which does not
+//! block its thread. Wrong shapes, parameters, axes and buffers, a lost device and what wgpu reports
+//! asynchronously all arrive as an [`Error`], and never as a panic.
+//!
+//! # Environment
+//!
+//! `WGPU_BACKEND` limits the graphics interfaces that are asked (`vulkan`, `metal`, `dx12`, `gl`),
+//! and `WGPU_ADAPTER_NAME` asks [`Backend::auto`] and [`Backend::gpu`] for an adapter by a part of
+//! its name.
 
 mod axis;
 mod backend;
@@ -20,3 +68,8 @@ pub use error::{Error, Result};
 pub use gpu::{AdapterChoice, AdapterReport, Batch, Gpu, Tensor, adapters, adapters_async};
 pub use kernels::Kernels;
 pub use wgpu;
+
+/// The README's code, compiled and run as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

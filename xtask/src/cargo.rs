@@ -83,7 +83,7 @@ fn example_names(directory: &Path) -> Result<Vec<String>, String> {
 
 /// Where this binary lies is where cargo puts everything, whatever its configuration says:
 /// TARGET/PROFILE/xtask.
-fn target_directory() -> Result<PathBuf, String> {
+pub fn target_directory() -> Result<PathBuf, String> {
     let this = env::current_exe().map_err(|error| format!("where this program lies: {error}"))?;
     let target = this.ancestors().nth(2);
     Ok(target
@@ -91,7 +91,8 @@ fn target_directory() -> Result<PathBuf, String> {
         .to_owned())
 }
 
-fn root() -> &'static Path {
+/// The workspace root.
+pub fn root() -> &'static Path {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     package.parent().unwrap_or(package)
 }

@@ -1,8 +1,9 @@
-//! The project's chores: `cargo xtask test` and `cargo xtask ci`.
+//! The project's chores: `cargo xtask test`, `cargo xtask ci` and `cargo xtask docs`.
 
 mod adapter;
 mod cargo;
 mod counts;
+mod docs;
 
 use std::process::ExitCode;
 
@@ -11,7 +12,9 @@ usage: cargo xtask COMMAND
 
   test   install the software adapter where it is missing and may be installed,
          then run every test, documentation test and example
-  ci     check the format, the lints and the documentation with warnings denied, then test";
+  ci     check the format, the lints and the documentation with warnings denied, then test
+  docs   write anew what the documentation takes from the code: the README's table of
+         functions, the plots, and the measured accuracy (which needs an adapter)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -19,6 +22,7 @@ fn main() -> ExitCode {
     let outcome = match arguments[..] {
         ["test"] => test(),
         ["ci"] => ci(),
+        ["docs"] => docs::write(),
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
