@@ -76,41 +76,30 @@ fn celu_grad(x: f32, alpha: f32) -> f32 {
     return select(exp_sum(z.x, z.y), 1.0, x > 0.0);
 }
 
-// t Phi(-t) for t >= 0.65. Every factor of t (0.4375 + v) / (t + 0.75) (1 + q) is carried with
-// its rounding error, which is what a bound of 2 ULP asks.
+// t Phi(-t) = t (0.46875 + v) / (t + 1) (1 + q) 2^n, every factor carried with its rounding
+// error, which is what a bound of 2 ULP asks.
 fn gelu_tail(x: f32) -> f32 {
     let t = at_most(abs(x), 16.0);
     let e = gaussian_scaled(t, 0.5);
-    let v = normal_tail_numerator(t);
-    let a = 0.4375 + v;
-    let a_lo = v - (settled(a) - 0.4375);
-    let d = t + 0.75;
-    let d_lo = settled(t - d) + 0.75;
-    let reciprocal = 1.0 / d;
-    let w = t * reciprocal;
-    let wd = product(w, d);
-    let w_lo = ((settled(t - wd.x) - wd.y) - w * d_lo) * reciprocal;
-    let wa = product(w, a);
-    let lo = (wa.y + (w_lo * a + w * a_lo)) + (wa.x + wa.y) * e.q;
-    return scale(wa.x + lo, e.n);
+    let d = sum(t, 1.0);
+    let r = quotient_parts(0.46875, normal_tail_numerator(t), d.x, d.y);
+    let p = product(t, r.x);
+    let lo = (p.y + t * r.y) + (t * r.x) * e.q;
+    return scale(p.x + lo, e.n);
 }
+// x Phi(x) is -t Phi(-t) below zero and x - x Phi(-x) above; near zero it is x / 2.
 fn gelu(x: f32) -> f32 {
-    let square = product(x, x);
-    let rise = NORMAL_CENTRE_HI * square.x
-        + (NORMAL_CENTRE_HI * square.y + (square.x + square.y) * normal_centre_lo(x));
     let tail = gelu_tail(x);
-    return select(select(x - tail, -tail, x < 0.0), 0.5 * x + rise, abs(x) < 0.65);
+    return select(select(x - tail, -tail, x < 0.0), 0.5 * x, abs(x) < 1e-20);
 }
 fn gelu_grad(x: f32) -> f32 {
     let t = at_most(abs(x), 16.0);
     let e = gaussian_scaled(t, 0.5);
-    let slope = NORMAL_CENTRE_HI + normal_centre_lo(x);
-    let centre = 0.5 + x * (slope + FRAC_1_SQRT_2PI * value(e));
-    let mills = (0.4375 + normal_tail_numerator(t)) / (t + 0.75);
-    // f'(-t); f'(x) + f'(-x) = 1.
+    let mills = (0.46875 + normal_tail_numerator(t)) / (t + 1.0);
     let share = mills - FRAC_1_SQRT_2PI * t;
+    // f'(-t); f'(x) + f'(-x) = 1.
     let below = scale(share + share * e.q, e.n);
-    return select(select(1.0 - below, below, x < 0.0), centre, abs(x) < 0.65);
+    return select(1.0 - below, below, x < 0.0);
 }
 
 // 2 sqrt(2/pi) (x + 0.044715 x^3) as hi, lo; the sum loses nothing, since both terms have the
@@ -179,15 +168,15 @@ fn mish(x: f32) -> f32 {
     let e = exp_scaled(near, 0.0);
     let d = one_plus_exp(e);
     // d.x has 12 bits, so that its square is exact.
-    let square = d.x * d.x + 1.0;
-    let square_lo = d.y * (2.0 * d.x + d.y);
-    let above = x * (1.0 - 2.0 / (square + square_lo));
+    let square = sum(d.x * d.x, 1.0);
+    let square_lo = square.y + d.y * (2.0 * d.x + d.y);
+    let above = x * (1.0 - 2.0 / (square.x + square_lo));
     // x (e + 2) (1 + q).
     let head = d.x + 1.0;
     let nh = leading(near);
     let top = nh * head;
     let top_lo = ((near - nh) * head + near * d.y) + (near * (head + d.y)) * e.q;
-    let below = scale(quotient_sums(top, top_lo, square, square_lo), e.n);
+    let below = scale(quotient_sums(top, top_lo, square.x, square_lo), e.n);
     return select(above, below, x < 0.0);
 }
 fn mish_grad(x: f32) -> f32 {
@@ -197,7 +186,8 @@ fn mish_grad(x: f32) -> f32 {
     let above = squared_sum(one_plus_exp(e)) + 1.0;
     let denominator = above * above;
     let swing = 4.0 * near * (1.0 + y);
-    let share = ((y + 2.0) * above + swing) / denominator;
+    // (e + 2) ((e + 1)^2 + 1) is 4 + y (6 + y (4 + y)), whose rounding is that of one sum.
+    let share = (4.0 + (y * (6.0 + y * (4.0 + y)) + swing)) / denominator;
     let below = scale(share + share * e.q, e.n);
     return select((1.0 - 2.0 / above) + swing * y / denominator, below, x < 0.0);
 }
@@ -282,7 +272,8 @@ fn softplus(x: f32, beta: f32, threshold_: f32) -> f32 {
     let above = select(vec2<f32>(l.x, z.x + (z.y + l.y)), vec2<f32>(z.x, rest), leads);
     let positive = z.x > 0.0;
     let top = select(l.xy, above, positive);
-    let share = quotient_sums(top.x, top.y, beta, 0.0);
+    let bh = leading(beta);
+    let share = quotient_sums(top.x, top.y, bh, beta - bh);
     let whole = select(scale(share, n), share, positive);
     let y = select(whole, signed_zero(beta), z.x < -173.0);
     return select(y, x, z.x > 90.0 || beta * x > threshold_);
@@ -385,8 +376,10 @@ fn squareplus_grad(x: f32, b: f32) -> f32 {
     let k = exponent(max(abs(near), sqrt(b)));
     let u = scale(near, -k);
     let root = hypotenuse(u, scale(b, -2 * k));
-    let below = scale(0.5 * b / (root.x * (root.x - u)), -2 * k);
-    let slope = select(0.5 * (1.0 + u / root.x), below, x < 0.0);
+    let total = sum(root.x, abs(u));
+    let over = total.x + (total.y + root.y);
+    let below = scale(quotient(0.5 * b, over) / root.x, -2 * k);
+    let slope = select(0.5 * (over / root.x), below, x < 0.0);
     return select(slope, 0.5, x == 0.0 && b == 0.0);
 }
 
@@ -471,7 +464,8 @@ fn snake_phase(x: f32, alpha: f32) -> u32 {
 }
 fn snake(x: f32, alpha: f32) -> f32 {
     let wave = sin_squared_turns(snake_phase(x, alpha));
-    let rise = quotient_parts(wave.x, wave.y, alpha, 0.0);
+    let ah = leading(alpha);
+    let rise = quotient_parts(wave.x, wave.y, ah, alpha - ah);
     return select((x + rise.x) + rise.y, x, is_inf(x));
 }
 fn snake_grad(x: f32, alpha: f32) -> f32 {

@@ -81,18 +81,21 @@ fn sum(a: f32, b: f32) -> vec2<f32> {
     return vec2<f32>(hi, settled(select(b, a, larger) - hi) + select(a, b, larger));
 }
 
-// (a + a_lo) / (b + b_lo) and its rounding error, found by one residual step, for where the device's quotient (2.5 ULP
-// allowed) or a rounded part would take more of a bound than it has. The residual is exact,
-// fused or not; where it would underflow or overflow the device's quotient stands.
+// Whether products with x's parts stay in f32: 2^-96 <= |x| < 2^96.
+fn is_moderate(x: f32) -> bool {
+    return ((bitcast<u32>(x) & 0x7fffffffu) - 0x0f800000u) < 0x60000000u;
+}
+
+// (a + a_lo) / (b + b_lo) and its rounding error, found by one residual step, for where the
+// device's quotient (2.5 ULP allowed) or a rounded part would take more of a bound than it has.
+// b must have 12 bits, as the hi of `sum` has; then the residual is exact, fused or not. Where
+// it could leave f32 the device's quotient stands.
 fn quotient_parts(a: f32, a_lo: f32, b: f32, b_lo: f32) -> vec2<f32> {
-    let reciprocal = 1.0 / (b + b_lo);
-    let near = (a + a_lo) * reciprocal;
-    let inside = abs(a) > 1e-30 && abs(a) < 3e38;
-    // Where the product of the parts could leave f32 the device's own quotient stands.
-    let q = select((a + a_lo) / (b + b_lo), near, inside);
-    let p = product(q, b);
-    let rest = (settled(settled(a - p.x) + a_lo) - p.y) - q * b_lo;
-    return vec2<f32>(q, select(0.0, rest * reciprocal, inside));
+    let whole = b + b_lo;
+    let q = (a + a_lo) / whole;
+    let qh = leading(q);
+    let rest = (settled(settled(a - qh * b) + a_lo) - (q - qh) * b) - q * b_lo;
+    return vec2<f32>(q, select(0.0, rest / whole, is_moderate(a)));
 }
 
 fn quotient_sums(a: f32, a_lo: f32, b: f32, b_lo: f32) -> f32 {
@@ -100,8 +103,10 @@ fn quotient_sums(a: f32, a_lo: f32, b: f32, b_lo: f32) -> f32 {
     return q.x + q.y;
 }
 
+// a / b, within an ULP whatever the device's quotient is.
 fn quotient(a: f32, b: f32) -> f32 {
-    return quotient_sums(a, 0.0, b, 0.0);
+    let bh = leading(b);
+    return quotient_sums(a, 0.0, bh, b - bh);
 }
 
 struct Scaled {
@@ -111,7 +116,7 @@ struct Scaled {
 
 // e^(hi + lo) for |lo| far below |hi| or below 1; hi is clamped to what `scale` can follow.
 fn exp_scaled(hi: f32, lo: f32) -> Scaled {
-    let x = at_least(at_most(hi, 100.0), -173.9);
+    let x = at_least(at_most(hi, 173.9), -173.9);
     let n = floor(x * LOG2_E + 0.5);
     let r = (settled(x - n * LN2_HI) + lo) - n * LN2_LO;
     return Scaled(expm1_reduced(r), i32(n));
@@ -153,17 +158,18 @@ fn expm1_sum(hi: f32, lo: f32) -> f32 {
     return e.x + e.y;
 }
 
-// log(1 + f) - f on [-0.2929, 0.4143] (0.10).
+// log(1 + f) - f on [-0.2929, 0.5] (0.04).
 fn log1p_rest(f: f32) -> f32 {
-    let p = 0.333333164 + f * (-0.250008076 + f * (0.200022995 + f * (-0.166246444
-        + f * (0.141810209 + f * (-0.131278321 + f * (0.12882261 + f * -0.078625001))))));
+    let p = 0.333333135 + f * (-0.250002474 + f * (0.200021669 + f * (-0.166554347
+        + f * (0.142096639 + f * (-0.126095772 + f * (0.121484078 + f * (-0.106207438
+        + f * 0.0496284291)))))));
     let square = f * f;
     return f * square * p - 0.5 * square;
 }
 
 // log(1 + z) for z in [0, 1] as the sum of two.
 fn log1p_unit(z: f32) -> vec2<f32> {
-    let high = z > 0.41421;
+    let high = z > 0.5;
     // (1 + z) / 2 - 1; exact.
     let f = select(z, 0.5 * (z - 1.0), high);
     let rest = log1p_rest(f);
@@ -207,21 +213,28 @@ fn sigmoid_sum(hi: f32, lo: f32) -> f32 {
     return gated_sum(1.0, hi, lo);
 }
 
-// 1 + e^x for n <= 0 as hi, lo: the two of 1 + 2^n and 2^n q, of which the first is exact.
+// 1 + e^x for n <= 0 as hi, lo: the two of 1 + 2^n and 2^n q, of which the first is exact and
+// the larger.
 fn one_plus_exp(e: Scaled) -> vec2<f32> {
     let s = pow2(max(e.n, -126));
-    return sum(1.0 + s, s * e.q);
+    let rest = s * e.q;
+    let whole = settled(1.0 + s);
+    let hi = leading(whole + rest);
+    return vec2<f32>(hi, settled(whole - hi) + rest);
 }
 
-// x / (1 + e^-(hi + lo)); for a negative hi as x e^z / (1 + e^z), scaled last so that the
-// product outlives e^z. Below -173 the result is 0.
+// x / (1 + e^-(hi + lo)). With E = e^-z the denominator is taken out 2^m, m = max(n, 0), which
+// comes back last, so that x e^z outlives e^z. Below -173 the result is 0.
 fn gated_sum(x: f32, hi: f32, lo: f32) -> f32 {
-    let negative = hi < 0.0;
-    let e = exp_scaled(-abs(hi), select(-lo, lo, negative));
-    let above = one_plus_exp(e);
-    let share = quotient_sums(x, select(0.0, x * e.q, negative), above.x, above.y);
-    let y = scale(share, select(0, e.n, negative));
-    return select(y, signed_zero(x), hi < -173.0);
+    let e = exp_scaled(-hi, -lo);
+    let m = max(e.n, 0);
+    let one = pow2(max(-m, -126));
+    let power = pow2(max(e.n - m, -126));
+    let rest = power * e.q;
+    let total = settled(one + power);
+    let above = leading(total + rest);
+    let y = quotient_sums(x, 0.0, above, settled(total - above) + rest);
+    return select(scale(y, -m), signed_zero(x), hi < -173.0);
 }
 
 // (1 + e)^2 of the two parts of 1 + e.
@@ -264,21 +277,13 @@ fn gaussian_scaled(x: f32, k: f32) -> Scaled {
     return exp_scaled(-k * (ah * ah), -k * ((a - ah) * (a + ah)));
 }
 
-// The numerator of Mills' ratio less 0.4375 at u = (t - 4) / (t + 4): the normal distribution's
-// tail is Phi(-t) = e^(-t^2/2) (0.4375 + this) / (t + 0.75), t in [0.5, 14.6] (0.13).
+// The tail of the normal distribution is Phi(-t) = e^(-t^2/2) (0.46875 + v) / (t + 1); this is v
+// for t in [0, 14.6], a polynomial of (t - 4) / (t + 4) (0.04).
 fn normal_tail_numerator(t: f32) -> f32 {
     let u = (t - 4.0) / (t + 4.0);
-    return 0.0109505458 + u * (-0.0541040003 + u * (-0.0170951635 + u * (0.0465253964
-        + u * (-0.039914757 + u * (0.0200781766 + u * (-0.00511830067
-        + u * (-0.000520897913 + u * (0.000685040955 + u * 2.44245421e-5))))))));
-}
-
-// (Phi(x) - 1/2) / x as hi (constant), lo on |x| <= 0.65 (0.01).
-const NORMAL_CENTRE_HI: f32 = 0.39892578125;
-fn normal_centre_lo(x: f32) -> f32 {
-    let s = x * x;
-    return 1.64989233e-5 + s * (-0.0664903522 + s * (0.00997302681
-        + s * (-0.00118380971 + s * 0.000105843159)));
+    return 0.00330320699 + u * (-0.0967034698 + u * (0.0139995916 + u * (0.0286000241
+        + u * (-0.0321972035 + u * (0.0179400221 + u * (-0.00500471704 + u * (-0.000303612207
+        + u * (0.000693381531 + u * (-6.03124608e-5 + u * -7.16087816e-5)))))))));
 }
 
 // erf: x times an even polynomial below 0.9 (0.01), else 1 - e^(fit of log erfc) (0.01).

@@ -1,11 +1,12 @@
 // The softmax family along one axis of an array seen as (outer, len, inner), forward and
-// backward, by two passes over a row: its maximum m, then the sum of e^(x - m). Three ways to
-// divide the work, planned by the host:
+// backward, by two passes over a row: one for its maximum m and the sum of e^(x - m), one for
+// the results. Three ways to divide the work, planned by the host:
 //   row_per_invocation, row_per_workgroup;
 //   split_partial, split_combine, split_finish: `lanes` invocations a row.
 // The composer writes, for what is computed and for which buffers are one, `KIND`, `BACKWARD`,
-// `FROM_OUTPUT` (softmax's gradient with its own output as x), `load_x(i)`, `load_dy(i)`, `dot_term(i, row, e)` and `store_row(row, r)`, so that an entry
-// point refers to just the bindings that it has.
+// `FROM_OUTPUT` (softmax's gradient with its own output as x), `load_x(i)`, `load_dy(i)`,
+// `dot_term(i, row, e)` and `store_row(row, r)`, so that an entry point refers to just the
+// bindings that it has.
 
 struct Uniforms {
     // Length of a row in this binding, and the stride of its elements.
@@ -23,6 +24,8 @@ struct Uniforms {
     partial_first: u32,
     // split: the first row's place among the partial results' rows.
     row_first: u32,
+    // split: contiguous elements a lane, or 0 where lanes take turns.
+    segment: u32,
     // -1 for softmin, else 1.
     sign: f32,
     // 0, which no compiler knows: infinities and NaN are made with it.
@@ -54,13 +57,11 @@ struct Row {
     dot: f32,
 }
 
-// A sum with the part that its rounding lost (Kahan 1965), added to by blocks.
+// A sum with the part that its rounding lost (Kahan 1965), added to by pairwise sums of a few.
 struct Sum {
     value: f32,
     lost: f32,
 }
-
-const BLOCK: u32 = 32u;
 
 fn add(s: Sum, term: f32) -> Sum {
     let y = term - s.lost;
@@ -68,7 +69,7 @@ fn add(s: Sum, term: f32) -> Sum {
     return Sum(t, settled(settled(t) - s.value) - y);
 }
 
-// e^(x - m) for x <= m with the difference's rounding error carried along; 0 for x = -infinity,
+// e^(x - m) for x <= m + 88 with the difference's rounding error carried along; 0 for x = -infinity,
 // NaN for x = +infinity and for NaN.
 fn exp_below(x: f32, m: f32) -> f32 {
     let d = sum(x, -m);
@@ -99,36 +100,113 @@ fn row_start(row: u32) -> u32 {
     return (row / uniforms.inner) * uniforms.len * uniforms.inner + row % uniforms.inner;
 }
 
-// A row's elements first, first + step, ...: maximum, then sums.
-fn reduce(row: u32, start: u32, first: u32, step: u32) -> Row {
-    let inner = uniforms.inner;
-    // A row of no elements stays at -infinity.
-    var m = select(nothing().max, 0.0, FROM_OUTPUT);
-    var nan = 0.0;
-    if !FROM_OUTPUT && first < uniforms.len {
-        m = element(start + first * inner);
-    }
-    for (var i = first; i < uniforms.len && !FROM_OUTPUT; i += step) {
-        let v = element(start + i * inner);
-        m = select(m, v, v > m);
-        nan = select(nan, 1.0, is_nan(v));
-    }
-    var total = Sum(0.0, 0.0);
-    var dots = Sum(0.0, 0.0);
-    for (var i = first; i < uniforms.len;) {
-        var block = 0.0;
-        var dot_block = 0.0;
-        for (var k = 0u; k < BLOCK && i < uniforms.len; k++) {
-            let at = start + i * inner;
-            let e = weight(element(at), m);
-            block += e;
-            dot_block += dot_term(at, row, e);
-            i += step;
+// The elements of a row that an invocation has: first, first + step, ... below end.
+struct Share {
+    first: u32,
+    end: u32,
+    step: u32,
+}
+
+// A share while it is read: the sums are of e^(x - reference), and the reference follows the
+// maximum only where that runs away, because every move rounds the sums.
+struct Running {
+    reference: f32,
+    max: f32,
+    nan: f32,
+    total: Sum,
+    dots: Sum,
+}
+
+// How far an element may lie above the reference: e^16 times 2^32 elements stay far inside f32.
+const HEADROOM: f32 = 16.0;
+// Elements that are read at a time.
+const UNROLL: u32 = 8u;
+
+// The running share after elements whose maximum is `high`, before their terms are added.
+fn follow(running: Running, high: f32) -> Running {
+    var r = running;
+    r.max = select(r.max, high, high > r.max);
+    if high > r.reference + HEADROOM {
+        let w = exp_below(r.reference, high);
+        r.total = Sum(r.total.value * w, r.total.lost * w);
+        if KIND != LOG_SOFTMAX {
+            r.dots = Sum(r.dots.value * w, r.dots.lost * w);
         }
-        total = add(total, block);
-        dots = add(dots, dot_block);
+        r.reference = high;
     }
-    return Row(m, nan, total.value, dots.value);
+    return r;
+}
+
+// A share's maximum and sums, each element read once.
+fn reduce(row: u32, start: u32, share: Share) -> Row {
+    let inner = uniforms.inner;
+    // A share of no elements stays at -infinity.
+    var seed = select(nothing().max, 0.0, FROM_OUTPUT);
+    if !FROM_OUTPUT && share.first < share.end {
+        seed = element(start + share.first * inner);
+    }
+    let stride = share.step * inner;
+    var i = share.first;
+    if KIND != SOFTMAX && !BACKWARD {
+        // A logarithm near 0 needs the largest term to be 1 and nothing else: a pass for it.
+        for (; i + (UNROLL - 1u) * share.step < share.end; i += UNROLL * share.step) {
+            let at = start + i * inner;
+            seed = higher(seed, higher(
+                higher(higher(element(at), element(at + stride)), higher(element(at + 2u * stride), element(at + 3u * stride))),
+                higher(higher(element(at + 4u * stride), element(at + 5u * stride)), higher(element(at + 6u * stride), element(at + 7u * stride)))));
+        }
+        for (; i < share.end; i += share.step) {
+            seed = higher(seed, element(start + i * inner));
+        }
+    }
+    var r = Running(seed, seed, 0.0, Sum(0.0, 0.0), Sum(0.0, 0.0));
+    i = share.first;
+    for (; i + (UNROLL - 1u) * share.step < share.end; i += UNROLL * share.step) {
+        let at = start + i * inner;
+        let v = array<f32, 8>(
+            element(at), element(at + stride), element(at + 2u * stride), element(at + 3u * stride),
+            element(at + 4u * stride), element(at + 5u * stride), element(at + 6u * stride), element(at + 7u * stride));
+        if !FROM_OUTPUT {
+            let high = higher(higher(higher(v[0], v[1]), higher(v[2], v[3])),
+                higher(higher(v[4], v[5]), higher(v[6], v[7])));
+            r = follow(r, high);
+            let nan = (is_nan(v[0]) || is_nan(v[1])) || (is_nan(v[2]) || is_nan(v[3]))
+                || (is_nan(v[4]) || is_nan(v[5])) || (is_nan(v[6]) || is_nan(v[7]));
+            r.nan = select(r.nan, 1.0, nan);
+        }
+        let m = r.reference;
+        let e = array<f32, 8>(
+            weight(v[0], m), weight(v[1], m), weight(v[2], m), weight(v[3], m),
+            weight(v[4], m), weight(v[5], m), weight(v[6], m), weight(v[7], m));
+        r.total = add(r.total, ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7])));
+        if BACKWARD {
+            let low = (dot_term(at, row, e[0]) + dot_term(at + stride, row, e[1]))
+                + (dot_term(at + 2u * stride, row, e[2]) + dot_term(at + 3u * stride, row, e[3]));
+            let up = (dot_term(at + 4u * stride, row, e[4]) + dot_term(at + 5u * stride, row, e[5]))
+                + (dot_term(at + 6u * stride, row, e[6]) + dot_term(at + 7u * stride, row, e[7]));
+            r.dots = add(r.dots, low + up);
+        }
+    }
+    for (; i < share.end; i += share.step) {
+        let at = start + i * inner;
+        let v = element(at);
+        if !FROM_OUTPUT {
+            r = follow(r, v);
+            r.nan = select(r.nan, 1.0, is_nan(v));
+        }
+        let e = weight(v, r.reference);
+        r.total = add(r.total, e);
+        r.dots = add(r.dots, dot_term(at, row, e));
+    }
+    // From here on the maximum itself is the reference, so that logarithms do not cancel.
+    let w = select(exp_below(r.reference, r.max), 1.0, r.reference == r.max);
+    let dot = select(r.dots.value * w, r.dots.value, KIND == LOG_SOFTMAX);
+    return Row(r.max, r.nan, r.total.value * w, dot);
+}
+
+// The larger of two; a NaN only where a is one.
+fn higher(a: f32, b: f32) -> f32 {
+    return select(a, b, b > a || is_nan(a));
 }
 
 // Two parts of a row as one. A part of nothing but -infinity, or of nothing, has a sum of 0.
@@ -156,6 +234,14 @@ fn log_softmax_of(v: f32, r: Row, log_sum: f32) -> f32 {
     let d = sum(v, -r.max);
     let plain = v - r.max;
     return select(plain - log_sum, d.x - (log_sum - d.y), plain > -1e30);
+}
+
+// The results of a share of a row that was reduced to r.
+fn finish_share(row: u32, start: u32, share: Share, r: Row) {
+    let log_sum = row_log_sum(r);
+    for (var i = share.first; i < share.end; i += share.step) {
+        finish(start + i * uniforms.inner, row, r, log_sum);
+    }
 }
 
 // The result at element i of a row that was reduced to r.
@@ -195,15 +281,13 @@ fn row_per_invocation(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num
         return;
     }
     let start = row_start(row);
-    let r = reduce(row, start, 0u, 1u);
+    let share = Share(0u, uniforms.len, 1u);
+    let r = reduce(row, start, share);
     if REDUCES {
         store_row(row, r);
         return;
     }
-    let log_sum = row_log_sum(r);
-    for (var i = 0u; i < uniforms.len; i++) {
-        finish(start + i * uniforms.inner, row, r, log_sum);
-    }
+    finish_share(row, start, share, r);
 }
 
 var<workgroup> shared_rows: array<Row, workgroup_size>;
@@ -235,10 +319,8 @@ fn row_per_workgroup(
     let row = min(group.y * groups.x + group.x, uniforms.rows - 1u);
     let surplus = group.y * groups.x + group.x >= uniforms.rows;
     let start = row_start(row);
-    var part = nothing();
-    if local < uniforms.len {
-        part = reduce(row, start, local, workgroup_size);
-    }
+    let share = Share(local, uniforms.len, workgroup_size);
+    let part = reduce(row, start, share);
     let r = merge_workgroup(part, local);
     if surplus {
         return;
@@ -249,16 +331,14 @@ fn row_per_workgroup(
         }
         return;
     }
-    let log_sum = row_log_sum(r);
-    for (var i = local; i < uniforms.len; i += workgroup_size) {
-        finish(start + i * uniforms.inner, row, r, log_sum);
-    }
+    finish_share(row, start, share, r);
 }
 
 // An invocation of a split row: the lane is fastest where rows are contiguous, else the row.
 struct Part {
     row: u32,
     lane: u32,
+    share: Share,
     inside: bool,
 }
 
@@ -267,7 +347,18 @@ fn part_of(index: u32) -> Part {
     let column = index % inner;
     let rest = index / inner;
     let row = (rest / uniforms.lanes) * inner + column;
-    return Part(row, rest % uniforms.lanes, row < uniforms.rows);
+    let lane = rest % uniforms.lanes;
+    var share = Share(lane, uniforms.len, uniforms.lanes);
+    if uniforms.segment > 0u {
+        let first = min(lane * uniforms.segment, uniforms.len);
+        share = Share(first, min(first + uniforms.segment, uniforms.len), 1u);
+    }
+    return Part(row, lane, share, row < uniforms.rows);
+}
+
+// Where a row's partial results begin; the last is the combined one.
+fn partials_of(row: u32) -> u32 {
+    return row * (uniforms.partials + 1u);
 }
 
 @compute @workgroup_size(workgroup_size)
@@ -277,14 +368,11 @@ fn split_partial(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_work
     if !part.inside {
         return;
     }
-    var r = nothing();
-    if part.lane < uniforms.len {
-        r = reduce(part.row, row_start(part.row), part.lane, uniforms.lanes);
-    }
-    partials[(uniforms.row_first + part.row) * uniforms.partials + uniforms.partial_first + part.lane] = r;
+    let r = reduce(part.row, row_start(part.row), part.share);
+    partials[partials_of(uniforms.row_first + part.row) + uniforms.partial_first + part.lane] = r;
 }
 
-// One workgroup a row: all partial results into the row's first.
+// One workgroup a row: all partial results into one.
 @compute @workgroup_size(workgroup_size)
 fn split_combine(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -294,14 +382,14 @@ fn split_combine(
     opaque_zero = uniforms.zero;
     let row = min(group.y * groups.x + group.x, uniforms.rows - 1u);
     let surplus = group.y * groups.x + group.x >= uniforms.rows;
-    let first = row * uniforms.partials;
+    let first = partials_of(row);
     var part = nothing();
     for (var i = local; i < uniforms.partials; i += workgroup_size) {
         part = merge(part, partials[first + i]);
     }
     let r = merge_workgroup(part, local);
     if local == 0u && !surplus {
-        partials[first] = r;
+        partials[first + uniforms.partials] = r;
         store_row(row, r);
     }
 }
@@ -313,10 +401,6 @@ fn split_finish(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workg
     if !part.inside {
         return;
     }
-    let r = partials[(uniforms.row_first + part.row) * uniforms.partials];
-    let log_sum = row_log_sum(r);
-    let start = row_start(part.row);
-    for (var i = part.lane; i < uniforms.len; i += uniforms.lanes) {
-        finish(start + i * uniforms.inner, part.row, r, log_sum);
-    }
+    let first = partials_of(uniforms.row_first + part.row);
+    finish_share(part.row, row_start(part.row), part.share, partials[first + uniforms.partials]);
 }

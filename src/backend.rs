@@ -38,7 +38,9 @@ impl FromStr for BackendKind {
             "auto" => Ok(Self::Auto),
             "gpu" => Ok(Self::Gpu),
             "cpu" => Ok(Self::Cpu),
-            _ => Err(format!("no backend is called '{text}'; use auto, gpu or cpu")),
+            _ => Err(format!(
+                "no backend is called '{text}'; use auto, gpu or cpu"
+            )),
         }
     }
 }
@@ -206,12 +208,19 @@ impl Backend {
     /// As [`Backend::apply`].
     pub fn apply_in_place(&self, f: impl Into<Elementwise>, x: &mut [f32]) -> Result<()> {
         match self {
-            Self::Gpu(gpu) => pollster::block_on(gpu.apply_host_in_place(f.into(), x, HostWait::BLOCK)),
+            Self::Gpu(gpu) => {
+                pollster::block_on(gpu.apply_host_in_place(f.into(), x, HostWait::BLOCK))
+            }
             Self::Cpu(cpu, _) => cpu.apply_in_place(f, x),
         }
     }
 
-    async fn apply_core(&self, f: impl Into<Elementwise>, x: &[f32], wait: HostWait) -> Result<Vec<f32>> {
+    async fn apply_core(
+        &self,
+        f: impl Into<Elementwise>,
+        x: &[f32],
+        wait: HostWait,
+    ) -> Result<Vec<f32>> {
         let mut y = vec![0.0; x.len()];
         self.apply_into_core(f, x, &mut y, wait).await?;
         Ok(y)
@@ -266,7 +275,8 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let elements = output_shape(function, shape, axis)?.iter().product();
         let mut y = vec![0.0; elements];
-        self.apply_axis_into_core(function, x, shape, axis, &mut y, wait).await?;
+        self.apply_axis_into_core(function, x, shape, axis, &mut y, wait)
+            .await?;
         Ok(y)
     }
 
@@ -282,7 +292,8 @@ impl Backend {
         match self {
             Self::Gpu(gpu) => {
                 let operation = AxisOperation::Forward { function, x };
-                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, y, wait).await
+                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, y, wait)
+                    .await
             }
             Self::Cpu(cpu, _) => cpu.apply_axis_into(function, x, shape, axis, y),
         }
@@ -298,11 +309,15 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         let mut dx = vec![0.0; x.len()];
-        self.grad_axis_into_core(function, x, dy, shape, axis, &mut dx, wait).await?;
+        self.grad_axis_into_core(function, x, dy, shape, axis, &mut dx, wait)
+            .await?;
         Ok(dx)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the operation's own, and how to wait")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the operation's own, and how to wait"
+    )]
     async fn grad_axis_into_core(
         &self,
         function: AxisFunction,
@@ -316,7 +331,8 @@ impl Backend {
         match self {
             Self::Gpu(gpu) => {
                 let operation = AxisOperation::Backward { function, x, dy };
-                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, dx, wait).await
+                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, dx, wait)
+                    .await
             }
             Self::Cpu(cpu, _) => cpu.grad_axis_into(function, x, dy, shape, axis, dx),
         }
@@ -335,9 +351,12 @@ impl Backend {
         match self {
             Self::Gpu(gpu) => {
                 let operation = AxisOperation::FromOutput { function, y, dy };
-                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, &mut dx, wait).await?;
+                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, &mut dx, wait)
+                    .await?;
             }
-            Self::Cpu(cpu, _) => cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)?,
+            Self::Cpu(cpu, _) => {
+                cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)?
+            }
         }
         Ok(dx)
     }

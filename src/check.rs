@@ -95,7 +95,11 @@ pub fn parameter_sets(activation: Activation) -> Vec<Elementwise> {
             Range::NotBelowPrevious => &[-1.0, 0.0, 6.0],
         };
         // A pair that contradicts the other parameter's default is no set.
-        sets.extend(values.iter().filter_map(|&v| activation.with([(parameter.name, v)]).ok()));
+        sets.extend(
+            values
+                .iter()
+                .filter_map(|&v| activation.with([(parameter.name, v)]).ok()),
+        );
     }
     sets
 }
@@ -121,8 +125,31 @@ pub fn inputs(f: &Elementwise) -> Vec<f32> {
     ]);
     // Where exponentials and the normal distribution end, and roots of derivatives.
     let ends = [
-        -103.98, -103.0, -91.9, -88.8, -88.73, -88.0, -87.34, -87.0, -16.6, -14.2, -13.3, -9.1, -5.6,
-        -1.278_464_5, -1.192_4, -0.751_791_6, 0.65, 0.6, 0.9, 1.1, 9.02, 20.0, 88.0, 88.73, 104.0,
+        -103.98,
+        -103.0,
+        -91.9,
+        -88.8,
+        -88.73,
+        -88.0,
+        -87.34,
+        -87.0,
+        -16.6,
+        -14.2,
+        -13.3,
+        -9.1,
+        -5.6,
+        -1.278_464_5,
+        -1.192_4,
+        -0.751_791_6,
+        0.65,
+        0.6,
+        0.9,
+        1.1,
+        9.02,
+        20.0,
+        88.0,
+        88.73,
+        104.0,
     ];
     let kinks = reference::kinks(f).into_iter().map(|k| k as f32);
     for point in kinks.chain(ends).chain(ends.map(|e| -e)) {
@@ -142,7 +169,12 @@ pub fn elementwise(backend: &Backend, f: Elementwise) -> Result<Vec<Report>> {
     let mut forward = Report::new(f.to_string(), Pass::Forward, bounds.forward.into());
     for (&x, got) in x.iter().zip(backend.apply(f, &x)?) {
         let want = reference::forward(&f, x.into());
-        forward.add(x, got, want, flushed(x, |x| ulp_error(got, reference::forward(&f, x), 0.0)));
+        forward.add(
+            x,
+            got,
+            want,
+            flushed(x, |x| ulp_error(got, reference::forward(&f, x), 0.0)),
+        );
     }
     let mut backward = Report::new(f.to_string(), Pass::Backward, bounds.backward.into());
     for (&x, got) in x.iter().zip(backend.grad(f, &x, &vec![1.0; x.len()])?) {
@@ -196,9 +228,15 @@ pub fn axis(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> {
         let around = AxisShape::new(shape, axis)?;
         // Each pairwise level rounds once.
         let levels = (around.len as f64).log2().ceil() * 2f64.powi(-24);
-        for (k, &(scale, offset)) in [(1.0, 0.0), (30.0, 0.0), (4.0, 1e4), (1e-30, 0.0), (1e30, 0.0)]
-            .iter()
-            .enumerate()
+        for (k, &(scale, offset)) in [
+            (1.0, 0.0),
+            (30.0, 0.0),
+            (4.0, 1e4),
+            (1e-30, 0.0),
+            (1e30, 0.0),
+        ]
+        .iter()
+        .enumerate()
         {
             let mut noise = Noise(0x9e37_79b9_7f4a_7c15 ^ (i * 8 + k) as u64);
             let mut x: Vec<f32> = (0..around.elements())
@@ -207,7 +245,9 @@ pub fn axis(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> {
             if k == 0 {
                 special_rows(&mut x, &around);
             }
-            let dy: Vec<f32> = (0..around.output_elements(function)).map(|_| noise.next()).collect();
+            let dy: Vec<f32> = (0..around.output_elements(function))
+                .map(|_| noise.next())
+                .collect();
             let got = backend.apply_axis(function, &x, shape, axis)?;
             let want = reference::axis_forward(function, &x, &around);
             for (j, (&got, &want)) in got.iter().zip(&want).enumerate() {

@@ -143,7 +143,9 @@ pub enum Error {
         limit: u64,
     },
     /// A gradient was asked for from an output that does not determine it to full accuracy.
-    #[error("the gradient of {function} is not accurate from its output; ask for it from the input")]
+    #[error(
+        "the gradient of {function} is not accurate from its output; ask for it from the input"
+    )]
     NotFromOutput {
         /// The function.
         function: &'static str,

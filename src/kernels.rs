@@ -124,11 +124,12 @@ pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) 
             slots.extend([Slot::Uniforms, Slot::Partials]);
         }
         "split_partial" => {
-            // The first pass writes partial results alone, but reads in place from `out`, and
-            // the gradient of logsumexp is not needed yet.
-            let reads_out = pass == Pass::ForwardInPlace || (pass == Pass::BackwardInPlace && !function.reduces());
+            // The first pass writes partial results alone, but reads in place from `out`; the
+            // gradient of logsumexp is not needed yet.
+            let uses_out = pass == Pass::ForwardInPlace
+                || (pass == Pass::BackwardInPlace && !function.reduces());
             slots.retain(|slot| match slot {
-                Slot::Out => reads_out,
+                Slot::Out => uses_out,
                 Slot::Dy => !function.reduces(),
                 _ => true,
             });
@@ -141,7 +142,7 @@ pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) 
 }
 
 /// The longest uniform struct of the shader files, in words.
-const UNIFORM_WORDS: usize = 12;
+const UNIFORM_WORDS: usize = 16;
 type UniformWords = [u32; UNIFORM_WORDS];
 
 /// `Uniforms` of elementwise.wgsl.
@@ -169,8 +170,10 @@ pub(crate) struct AxisUniforms {
     pub partials: u32,
     pub partial_first: u32,
     pub row_first: u32,
+    pub segment: u32,
     pub sign: f32,
     pub zero: u32,
+    pub padding: [u32; 3],
 }
 
 /// A range of a buffer, checked.
@@ -198,7 +201,10 @@ impl<'a> Operand<'a> {
             size: wgpu::BufferSize::new(begin - aligned + len * 4),
         };
         // Less than one alignment, which is a u32.
-        (wgpu::BindingResource::Buffer(binding), ((begin - aligned) / 4) as u32)
+        (
+            wgpu::BindingResource::Buffer(binding),
+            ((begin - aligned) / 4) as u32,
+        )
     }
 }
 
@@ -377,7 +383,15 @@ impl Kernels {
         }
         separate(&y, &dx)?;
         separate(&dy, &dx)?;
-        self.axis(pass, function, shape, Pass::FromOutput, Some(y), Some(dy), dx)
+        self.axis(
+            pass,
+            function,
+            shape,
+            Pass::FromOutput,
+            Some(y),
+            Some(dy),
+            dx,
+        )
     }
 
     /// Records dy = the gradient of `function` by x; not for a function that reduces.
@@ -398,7 +412,15 @@ impl Kernels {
         holds(&dy, shape.elements())?;
         in_place_length(function, shape)?;
         separate(&x, &dy)?;
-        self.axis(pass, function, shape, Pass::BackwardInPlace, Some(x), None, dy)
+        self.axis(
+            pass,
+            function,
+            shape,
+            Pass::BackwardInPlace,
+            Some(x),
+            None,
+            dy,
+        )
     }
 
     /// The strategy that is planned for `shape`, in words: for benchmarks and bug reports.
@@ -475,7 +497,8 @@ impl Kernels {
                 if count == 0 {
                     continue;
                 }
-                let groups = count.div_ceil(lanes.count() * u64::from(traits.elementwise_workgroup()));
+                let groups =
+                    count.div_ceil(lanes.count() * u64::from(traits.elementwise_workgroup()));
                 // A chunk is a binding, whose elements a u32 counts.
                 let uniforms = self.uniforms(&ElementwiseUniforms {
                     count: (count / lanes.count()) as u32,
@@ -499,7 +522,10 @@ impl Kernels {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one place behind six public calls")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place behind six public calls"
+    )]
     fn axis(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
@@ -510,7 +536,8 @@ impl Kernels {
         dy: Option<Operand<'_>>,
         out: Operand<'_>,
     ) -> Result<()> {
-        if shape.elements() == 0 && !(function.reduces() && !kind.is_backward() && shape.rows() > 0) {
+        if shape.elements() == 0 && !(function.reduces() && !kind.is_backward() && shape.rows() > 0)
+        {
             return Ok(());
         }
         let plan = plan::axis(shape, &self.inner.traits).ok_or(Error::AxisStepTooLarge {
@@ -550,11 +577,14 @@ impl Kernels {
                 })
             })
             .collect();
-        let group = self.inner.device.create_bind_group(&wgpu::BindGroupDescriptor {
-            label: Some("activations"),
-            layout: &pipeline.layout,
-            entries: &entries,
-        });
+        let group = self
+            .inner
+            .device
+            .create_bind_group(&wgpu::BindGroupDescriptor {
+                label: Some("activations"),
+                layout: &pipeline.layout,
+                entries: &entries,
+            });
         let [columns, rows] = self.inner.traits.fold(groups);
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &group, &[]);
@@ -601,7 +631,9 @@ impl Kernels {
             .entry((key, one_buffer))
             .or_insert_with(|| {
                 let mut text = match key {
-                    ModuleKey::Elementwise(activation, lanes) => shader::elementwise(activation, lanes),
+                    ModuleKey::Elementwise(activation, lanes) => {
+                        shader::elementwise(activation, lanes)
+                    }
                     ModuleKey::Axis(function, pass) => shader::softmax(function, pass),
                 };
                 if one_buffer {
@@ -698,15 +730,15 @@ impl AxisRecorder<'_> {
             Strategy::RowPerWorkgroup => {
                 self.rows(pass, "row_per_workgroup", u64::from(self.plan.workgroup));
             }
-            Strategy::Split { lanes } => {
+            Strategy::Split { lanes, segment } => {
                 // Rows that are cut share one set of partial results, a block of rows at a time.
                 if self.plan.chunks_per_row > 1 {
                     for block in self.plan.chunks.chunks(self.plan.chunks_per_row as usize) {
-                        self.split(pass, block, u64::from(lanes), block[0].first_outer, 1);
+                        self.split(pass, block, (lanes, segment), block[0].first_outer, 1);
                     }
                 } else {
                     let outer = self.shape.outer as u64;
-                    self.split(pass, &self.plan.chunks, u64::from(lanes), 0, outer);
+                    self.split(pass, &self.plan.chunks, (lanes, segment), 0, outer);
                 }
             }
         }
@@ -716,7 +748,14 @@ impl AxisRecorder<'_> {
         for chunk in &self.plan.chunks {
             let rows = chunk.outer * self.shape.inner as u64;
             let groups = (rows * per_row).div_ceil(u64::from(self.plan.workgroup));
-            self.dispatch(pass, entry_point, chunk, AxisUniforms::default(), None, groups);
+            self.dispatch(
+                pass,
+                entry_point,
+                chunk,
+                AxisUniforms::default(),
+                None,
+                groups,
+            );
         }
     }
 
@@ -726,14 +765,15 @@ impl AxisRecorder<'_> {
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         chunks: &[AxisChunk],
-        lanes: u64,
+        (lanes, segment): (u32, u32),
         first_outer: u64,
         outer: u64,
     ) {
+        let lanes = u64::from(lanes);
         let inner = self.shape.inner as u64;
         let rows = outer * inner;
         let partials = lanes * self.plan.chunks_per_row;
-        let scratch = self.kernels.scratch(rows * partials * PARTIAL_BYTES);
+        let scratch = self.kernels.scratch(rows * (partials + 1) * PARTIAL_BYTES);
         let workgroup = u64::from(self.plan.workgroup);
         // The plan bounds rows and partial results by what a binding holds.
         let of = |i: usize, chunk: &AxisChunk| AxisUniforms {
@@ -741,12 +781,20 @@ impl AxisRecorder<'_> {
             partials: partials as u32,
             partial_first: (i as u64 % self.plan.chunks_per_row * lanes) as u32,
             row_first: ((chunk.first_outer - first_outer) * inner) as u32,
+            segment,
             ..AxisUniforms::default()
         };
         let per_lane = |chunk: &AxisChunk| (chunk.outer * inner * lanes).div_ceil(workgroup);
         for (i, chunk) in chunks.iter().enumerate() {
             let groups = per_lane(chunk);
-            self.dispatch(pass, "split_partial", chunk, of(i, chunk), Some(&scratch), groups);
+            self.dispatch(
+                pass,
+                "split_partial",
+                chunk,
+                of(i, chunk),
+                Some(&scratch),
+                groups,
+            );
         }
         let all = AxisChunk {
             first_outer,
@@ -754,13 +802,27 @@ impl AxisRecorder<'_> {
             first_step: 0,
             steps: self.shape.len as u64,
         };
-        self.dispatch(pass, "split_combine", &all, of(0, &all), Some(&scratch), rows);
+        self.dispatch(
+            pass,
+            "split_combine",
+            &all,
+            of(0, &all),
+            Some(&scratch),
+            rows,
+        );
         if self.function.reduces() && !self.kind.is_backward() {
             return;
         }
         for (i, chunk) in chunks.iter().enumerate() {
             let groups = per_lane(chunk);
-            self.dispatch(pass, "split_finish", chunk, of(i, chunk), Some(&scratch), groups);
+            self.dispatch(
+                pass,
+                "split_finish",
+                chunk,
+                of(i, chunk),
+                Some(&scratch),
+                groups,
+            );
         }
     }
 
@@ -804,7 +866,11 @@ impl AxisRecorder<'_> {
         uniforms.x_first = x_first.unwrap_or(out_first);
         uniforms.dy_first = dy_first.unwrap_or(out_first);
         uniforms.out_first = out_first;
-        uniforms.sign = if self.function == AxisFunction::Softmin { -1.0 } else { 1.0 };
+        uniforms.sign = if self.function == AxisFunction::Softmin {
+            -1.0
+        } else {
+            1.0
+        };
         let uniforms = self.kernels.uniforms(&uniforms);
         let pipeline = self.kernels.pipeline(PipelineKey {
             module: ModuleKey::Axis(kernel_of(self.function), self.kind),
@@ -878,7 +944,10 @@ fn separate(a: &Operand<'_>, b: &Operand<'_>) -> Result<()> {
 
 /// Whether an input is a range of the result's buffer.
 fn in_one_buffer(inputs: [Option<Operand<'_>>; 2], out: &Operand<'_>) -> bool {
-    inputs.iter().flatten().any(|input| input.buffer == out.buffer)
+    inputs
+        .iter()
+        .flatten()
+        .any(|input| input.buffer == out.buffer)
 }
 
 fn constant_buffer(device: &wgpu::Device, bytes: &[u8]) -> wgpu::Buffer {

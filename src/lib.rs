@@ -51,12 +51,12 @@
 mod axis;
 mod backend;
 mod catalogue;
+pub mod check;
 mod cpu;
 mod error;
 mod gpu;
 mod kernels;
 mod plan;
-pub mod check;
 pub mod reference;
 pub mod shader;
 

@@ -23,7 +23,10 @@ impl Traits {
         let limits = device.limits();
         Self {
             // A binding is also a whole number of elements, and its size is a u32 in shaders.
-            max_binding: limits.max_storage_buffer_binding_size.min(u64::from(u32::MAX)) & !3,
+            max_binding: limits
+                .max_storage_buffer_binding_size
+                .min(u64::from(u32::MAX))
+                & !3,
             alignment: u64::from(limits.min_storage_buffer_offset_alignment),
             max_groups: limits.max_compute_workgroups_per_dimension,
             max_invocations: limits
@@ -85,6 +88,8 @@ pub(crate) enum Strategy {
     Split {
         /// Invocations of one row and one chunk of the axis.
         lanes: u32,
+        /// Contiguous elements of a lane, or 0 where lanes take turns.
+        segment: u32,
     },
 }
 
@@ -117,7 +122,14 @@ pub(crate) const PARTIAL_BYTES: u64 = 16;
 
 /// Partial results that a split keeps at most: a bounded scratch, in one binding.
 fn most_partials(traits: &Traits) -> u64 {
-    (1 << 20).min(traits.max_binding / PARTIAL_BYTES)
+    // Half of it, for the combined results beside them.
+    (1 << 20).min(traits.max_binding / PARTIAL_BYTES) / 2
+}
+
+/// Elements that one invocation walks at most. llvmpipe ends a shader whose loops together make
+/// more than 65,535 turns, without a word; an element takes three, and a block of 32 one more.
+fn most_steps(traits: &Traits) -> u64 {
+    if traits.software { 16_384 } else { u64::MAX }
 }
 
 /// Plans `shape`'s rows. `None` where no binding holds one step along the axis, which the caller
@@ -133,11 +145,16 @@ pub(crate) fn axis(shape: &AxisShape, traits: &Traits) -> Option<AxisPlan> {
     if block > bindable {
         return split_blocks(shape, bindable, traits);
     }
+    if let Strategy::Split { lanes, .. } = strategy
+        && (rows * u64::from(lanes) > most_partials(traits) || rows > traits.most_groups())
+    {
+        return None;
+    }
     let workgroup = workgroup(strategy, rows, traits);
     let per_row = match strategy {
         Strategy::RowPerInvocation => 1,
         Strategy::RowPerWorkgroup => u64::from(workgroup),
-        Strategy::Split { lanes } => u64::from(lanes),
+        Strategy::Split { lanes, .. } => u64::from(lanes),
     };
     let most_rows = traits.most_groups().saturating_mul(u64::from(workgroup)) / per_row;
     let most_outer = (bindable / block.max(1)).min(most_rows / inner.max(1));
@@ -171,13 +188,18 @@ fn strategy(rows: u64, len: u64, inner: u64, traits: &Traits) -> Strategy {
         .min(len / 16)
         .min(most_partials(traits) / rows.max(1));
     // The combination of a split has a workgroup for each row.
-    let lanes = if rows > traits.most_groups() { 0 } else { lanes };
+    let lanes = if rows > traits.most_groups() {
+        0
+    } else {
+        lanes
+    };
     if traits.software {
-        if rows >= 64 && (inner > 1 || len <= 4096) || lanes < 2 {
+        let least = len.div_ceil(most_steps(traits));
+        let lanes = lanes.max(least);
+        if least < 2 && (rows >= 64 && (inner > 1 || len <= 4096) || lanes < 2) {
             return Strategy::RowPerInvocation;
         }
-        // The arithmetic above keeps lanes below 2^20.
-        return Strategy::Split { lanes: lanes as u32 };
+        return split(lanes, len, traits);
     }
     // Contiguous short rows, and columns, are read side by side by neighbouring invocations.
     if len <= 32 || (inner >= 32 && rows >= enough / 4) {
@@ -187,7 +209,25 @@ fn strategy(rows: u64, len: u64, inner: u64, traits: &Traits) -> Strategy {
     } else if lanes < 2 {
         Strategy::RowPerInvocation
     } else {
-        Strategy::Split { lanes: lanes as u32 }
+        split(lanes, len, traits)
+    }
+}
+
+/// A split into about `lanes`, which are below 2^20, of rows of `len`.
+fn split(lanes: u64, len: u64, traits: &Traits) -> Strategy {
+    if !traits.software {
+        // Neighbouring invocations read neighbouring elements.
+        return Strategy::Split {
+            lanes: lanes as u32,
+            segment: 0,
+        };
+    }
+    // Each lane of a CPU streams; an odd number of cache lines keeps lanes from each other's
+    // cache sets.
+    let segment = (len.div_ceil(lanes).div_ceil(16) | 1) * 16;
+    Strategy::Split {
+        lanes: len.div_ceil(segment) as u32,
+        segment: segment as u32,
     }
 }
 
@@ -215,8 +255,9 @@ fn split_blocks(shape: &AxisShape, bindable: u64, traits: &Traits) -> Option<Axi
         .min(steps / 16)
         .min(most_partials(traits) / (rows * chunks_per_row))
         .min(traits.most_groups() / rows)
-        .max(1);
-    if rows * chunks_per_row > most_partials(traits) || rows > traits.most_groups() {
+        .max(steps.div_ceil(most_steps(traits)));
+    if rows * lanes * chunks_per_row > most_partials(traits) || rows * lanes > traits.most_groups()
+    {
         return None;
     }
     let mut chunks = Vec::new();
@@ -230,7 +271,7 @@ fn split_blocks(shape: &AxisShape, bindable: u64, traits: &Traits) -> Option<Axi
             });
         }
     }
-    let strategy = Strategy::Split { lanes: lanes as u32 };
+    let strategy = split(lanes, steps, traits);
     Some(AxisPlan {
         strategy,
         workgroup: workgroup(strategy, rows, traits),

@@ -193,7 +193,7 @@ impl Cpu {
     /// output has.
     ///
     /// # Errors
-    /// [`Error::UnknownFunction`] for another function; [`Error::AxisOutOfRange`],
+    /// [`Error::NotFromOutput`] for another function; [`Error::AxisOutOfRange`],
     /// [`Error::LengthMismatch`].
     pub fn grad_axis_from_output_into(
         &self,
@@ -205,9 +205,8 @@ impl Cpu {
         dx: &mut [f32],
     ) -> Result<()> {
         if !matches!(function, AxisFunction::Softmax | AxisFunction::Softmin) {
-            return Err(Error::UnknownFunction {
-                name: format!("the gradient of {function} from its output"),
-                similar: vec![AxisFunction::Softmax.name(), AxisFunction::Softmin.name()],
+            return Err(Error::NotFromOutput {
+                function: function.name(),
             });
         }
         let shape = AxisShape::new(shape, axis)?;

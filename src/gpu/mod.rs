@@ -212,6 +212,8 @@ impl Inner {
         let Some(faults) = &self.faults else {
             return self.answers();
         };
+        // A loss is reported where the device is polled. A poll that fails is of a lost device.
+        let _ = self.device.poll(wgpu::PollType::Poll);
         if let Some(reason) = lock(&faults.lost).clone() {
             return Err(Error::DeviceLost { reason });
         }
@@ -276,7 +278,11 @@ impl Inner {
     }
 
     /// Waits for a submission.
-    async fn finished(self: &Arc<Self>, submission: wgpu::SubmissionIndex, wait: Wait) -> Result<()> {
+    async fn finished(
+        self: &Arc<Self>,
+        submission: wgpu::SubmissionIndex,
+        wait: Wait,
+    ) -> Result<()> {
         let poll = wgpu::PollType::Wait {
             submission_index: Some(submission),
             timeout: None,
@@ -309,7 +315,10 @@ async fn poll_elsewhere(
     match spawned {
         Ok(_) => receiver.receive().await.unwrap_or(Ok(())),
         // No thread to be had: waiting here is late, not wrong.
-        Err(_) => inner.device.poll(wgpu::PollType::wait_indefinitely()).map(|_| ()),
+        Err(_) => inner
+            .device
+            .poll(wgpu::PollType::wait_indefinitely())
+            .map(|_| ()),
     }
 }
 

@@ -42,10 +42,19 @@ pub(super) fn rounded(bytes: u64) -> u64 {
 
 impl Pool {
     /// A buffer of at least `bytes`, with any contents.
-    pub(super) fn take(&self, super_: &super::Inner, purpose: Purpose, bytes: u64) -> Result<wgpu::Buffer> {
+    pub(super) fn take(
+        &self,
+        super_: &super::Inner,
+        purpose: Purpose,
+        bytes: u64,
+    ) -> Result<wgpu::Buffer> {
         let limit = super_.device.limits().max_buffer_size;
         // Rounding up must not be what passes the limit.
-        let size = if rounded(bytes) <= limit { rounded(bytes) } else { bytes };
+        let size = if rounded(bytes) <= limit {
+            rounded(bytes)
+        } else {
+            bytes
+        };
         if size > limit {
             return Err(Error::OutOfMemory {
                 bytes,
@@ -81,7 +90,10 @@ impl Pool {
         let mut free = lock(&self.free);
         if free.bytes + buffer.size() <= KEPT {
             free.bytes += buffer.size();
-            free.buffers.entry((purpose, buffer.size())).or_default().push(buffer);
+            free.buffers
+                .entry((purpose, buffer.size()))
+                .or_default()
+                .push(buffer);
         }
     }
 }

@@ -20,12 +20,18 @@ const PIECE: usize = 4 << 20;
 const DEPTH: usize = 2;
 
 /// Writes `x` to the start of `buffer`.
-pub(super) async fn upload(gpu: &Arc<Inner>, x: &[f32], buffer: &wgpu::Buffer, wait: Wait) -> Result<()> {
+pub(super) async fn upload(
+    gpu: &Arc<Inner>,
+    x: &[f32],
+    buffer: &wgpu::Buffer,
+    wait: Wait,
+) -> Result<()> {
     let mut under_way = VecDeque::new();
     for (i, piece) in x.chunks(PIECE).enumerate() {
         let offset = (i * PIECE) as u64 * 4;
         gpu.watched(0, || {
-            gpu.queue.write_buffer(buffer, offset, bytemuck::cast_slice(piece));
+            gpu.queue
+                .write_buffer(buffer, offset, bytemuck::cast_slice(piece));
         })?;
         // What fits one piece goes with the next submission; more is sent off piece by piece,
         // because wgpu stages what it has not sent.
@@ -68,9 +74,10 @@ pub(super) async fn download(
 }
 
 fn encoder(gpu: &Inner) -> wgpu::CommandEncoder {
-    gpu.device.create_command_encoder(&wgpu::CommandEncoderDescriptor {
-        label: Some("activations"),
-    })
+    gpu.device
+        .create_command_encoder(&wgpu::CommandEncoderDescriptor {
+            label: Some("activations"),
+        })
 }
 
 /// A piece of results on its way to the host.
@@ -84,7 +91,9 @@ enum State {
     Recorded,
     Submitted(
         wgpu::SubmissionIndex,
-        futures_intrusive::channel::shared::OneshotReceiver<std::result::Result<(), wgpu::BufferAsyncError>>,
+        futures_intrusive::channel::shared::OneshotReceiver<
+            std::result::Result<(), wgpu::BufferAsyncError>,
+        >,
     ),
 }
 
@@ -175,7 +184,12 @@ async fn run(
     output: &mut [f32],
     separate: bool,
     wait: Wait,
-    mut record: impl FnMut(&Kernels, &mut wgpu::ComputePass<'_>, &[wgpu::BufferSlice<'_>], &Piece) -> Result<()>,
+    mut record: impl FnMut(
+        &Kernels,
+        &mut wgpu::ComputePass<'_>,
+        &[wgpu::BufferSlice<'_>],
+        &Piece,
+    ) -> Result<()>,
 ) -> Result<()> {
     gpu.healthy()?;
     let mut under_way: VecDeque<(Readback, Range<usize>, Slots<'_>)> = VecDeque::new();
@@ -189,7 +203,9 @@ async fn run(
             buffers: Vec::with_capacity(lengths.len()),
         };
         for &length in &lengths {
-            slots.buffers.push(gpu.pool.take(gpu, Purpose::Storage, length as u64 * 4)?);
+            slots
+                .buffers
+                .push(gpu.pool.take(gpu, Purpose::Storage, length as u64 * 4)?);
         }
         for ((input, range), buffer) in inputs.iter().zip(&piece.inputs).zip(&slots.buffers) {
             let bytes = bytemuck::cast_slice(&input[range.clone()]);
@@ -243,9 +259,15 @@ impl Gpu {
             inputs: vec![range.clone()],
             output: range,
         });
-        run(&self.inner, pieces, &[x], y, false, wait.0, |kernels, pass, slices, _| {
-            kernels.apply_in_place(pass, f, slices[0])
-        })
+        run(
+            &self.inner,
+            pieces,
+            &[x],
+            y,
+            false,
+            wait.0,
+            |kernels, pass, slices, _| kernels.apply_in_place(pass, f, slices[0]),
+        )
         .await
     }
 
@@ -280,9 +302,15 @@ impl Gpu {
             inputs: vec![range.clone(), range.clone()],
             output: range,
         });
-        run(&self.inner, pieces, &[x, dy], dx, false, wait.0, |kernels, pass, slices, _| {
-            kernels.grad_in_place(pass, f, slices[0], slices[1])
-        })
+        run(
+            &self.inner,
+            pieces,
+            &[x, dy],
+            dx,
+            false,
+            wait.0,
+            |kernels, pass, slices, _| kernels.grad_in_place(pass, f, slices[0], slices[1]),
+        )
         .await
     }
 
@@ -323,29 +351,37 @@ impl Gpu {
             }
         });
         let separate = function.reduces() || matches!(operation, AxisOperation::FromOutput { .. });
-        run(&self.inner, pieces, &inputs, output, separate, wait.0, |kernels, pass, slices, piece| {
-            let shape = AxisShape {
-                outer: piece.inputs[0].len() / block,
-                ..*shape
-            };
-            match operation {
-                AxisOperation::Forward { .. } if separate => {
-                    kernels.apply_axis(pass, function, &shape, slices[0], slices[1])
+        run(
+            &self.inner,
+            pieces,
+            &inputs,
+            output,
+            separate,
+            wait.0,
+            |kernels, pass, slices, piece| {
+                let shape = AxisShape {
+                    outer: piece.inputs[0].len() / block,
+                    ..*shape
+                };
+                match operation {
+                    AxisOperation::Forward { .. } if separate => {
+                        kernels.apply_axis(pass, function, &shape, slices[0], slices[1])
+                    }
+                    AxisOperation::Forward { .. } => {
+                        kernels.apply_axis_in_place(pass, function, &shape, slices[0])
+                    }
+                    AxisOperation::Backward { .. } if separate => {
+                        kernels.grad_axis(pass, function, &shape, slices[0], slices[1], slices[2])
+                    }
+                    AxisOperation::Backward { .. } => {
+                        kernels.grad_axis_in_place(pass, function, &shape, slices[0], slices[1])
+                    }
+                    AxisOperation::FromOutput { .. } => kernels.grad_axis_from_output(
+                        pass, function, &shape, slices[0], slices[1], slices[2],
+                    ),
                 }
-                AxisOperation::Forward { .. } => {
-                    kernels.apply_axis_in_place(pass, function, &shape, slices[0])
-                }
-                AxisOperation::Backward { .. } if separate => {
-                    kernels.grad_axis(pass, function, &shape, slices[0], slices[1], slices[2])
-                }
-                AxisOperation::Backward { .. } => {
-                    kernels.grad_axis_in_place(pass, function, &shape, slices[0], slices[1])
-                }
-                AxisOperation::FromOutput { .. } => {
-                    kernels.grad_axis_from_output(pass, function, &shape, slices[0], slices[1], slices[2])
-                }
-            }
-        })
+            },
+        )
         .await
     }
 
@@ -378,7 +414,9 @@ impl Gpu {
                     .enumerate()
                     .map(|(k, input)| {
                         let steps = if k == 1 && reduces { 1 } else { shape.len };
-                        (0..steps).flat_map(|i| input[at(steps, i)].iter().copied()).collect()
+                        (0..steps)
+                            .flat_map(|i| input[at(steps, i)].iter().copied())
+                            .collect()
                     })
                     .collect();
                 let steps = if forward && reduces { 1 } else { shape.len };

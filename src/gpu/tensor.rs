@@ -73,7 +73,10 @@ impl Undecided {
 
 impl Drop for Undecided {
     fn drop(&mut self) {
-        let _ = self.0.0.compare_exchange(0, Fate::DROPPED, Ordering::AcqRel, Ordering::Acquire);
+        let _ = self
+            .0
+            .0
+            .compare_exchange(0, Fate::DROPPED, Ordering::AcqRel, Ordering::Acquire);
     }
 }
 
@@ -86,7 +89,8 @@ impl Drop for Array {
 impl Tensor {
     /// A tensor with any contents; `readable` where those are as good as any.
     pub(super) fn new(gpu: &Gpu, shape: &[usize], readable: bool) -> Result<Self> {
-        let bytes = element_count(shape)? as u64 * 4;
+        let elements = element_count(shape)?;
+        let bytes = elements as u64 * 4;
         let buffer = gpu.inner.pool.take(&gpu.inner, Purpose::Storage, bytes)?;
         Ok(Self {
             inner: Arc::new(Array {
@@ -94,7 +98,8 @@ impl Tensor {
                 buffer,
                 shape: shape.to_vec(),
                 writers: Mutex::new(Writers {
-                    before: readable,
+                    // Of nothing, all is there.
+                    before: readable || elements == 0,
                     batches: Vec::new(),
                 }),
             }),
@@ -254,7 +259,12 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::apply_into`].
-    pub fn grad_in_place(&mut self, f: impl Into<Elementwise>, x: &Tensor, dy: &Tensor) -> Result<()> {
+    pub fn grad_in_place(
+        &mut self,
+        f: impl Into<Elementwise>,
+        x: &Tensor,
+        dy: &Tensor,
+    ) -> Result<()> {
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
         let tensors = [("input", x), ("upstream gradient", dy)];
         self.record(tensors, dy, |kernels, pass, [x, dy]| {
@@ -267,7 +277,12 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::apply`]; [`Error::AxisOutOfRange`], [`Error::AxisStepTooLarge`].
-    pub fn apply_axis(&mut self, function: AxisFunction, x: &Tensor, axis: isize) -> Result<Tensor> {
+    pub fn apply_axis(
+        &mut self,
+        function: AxisFunction,
+        x: &Tensor,
+        axis: isize,
+    ) -> Result<Tensor> {
         let y = self.output(&output_shape(function, x.shape(), axis)?)?;
         self.apply_axis_into(function, x, axis, &y)?;
         Ok(y)
@@ -285,7 +300,11 @@ impl Batch {
         y: &Tensor,
     ) -> Result<()> {
         let shape = AxisShape::new(x.shape(), axis)?;
-        same_shape("the output", &output_shape(function, x.shape(), axis)?, y.shape())?;
+        same_shape(
+            "the output",
+            &output_shape(function, x.shape(), axis)?,
+            y.shape(),
+        )?;
         // Rows of no elements have a logsumexp, but an empty array cannot be bound.
         let stand_in = if x.is_empty() && !y.is_empty() {
             Some(self.handle.empty(&[1])?)
@@ -302,7 +321,12 @@ impl Batch {
     ///
     /// # Errors
     /// As [`Batch::apply_axis_into`].
-    pub fn apply_axis_in_place(&mut self, function: AxisFunction, x: &Tensor, axis: isize) -> Result<()> {
+    pub fn apply_axis_in_place(
+        &mut self,
+        function: AxisFunction,
+        x: &Tensor,
+        axis: isize,
+    ) -> Result<()> {
         let shape = AxisShape::new(x.shape(), axis)?;
         self.record([("input", x)], x, |kernels, pass, [x]| {
             kernels.apply_axis_in_place(pass, function, &shape, x)
@@ -430,7 +454,11 @@ impl Batch {
         self.kept.extend(tensors.map(|(_, tensor)| tensor.clone()));
         let mut writers = lock(&written.inner.writers);
         writers.settle();
-        if !writers.batches.iter().any(|fate| Arc::ptr_eq(fate, &self.fate.0)) {
+        if !writers
+            .batches
+            .iter()
+            .any(|fate| Arc::ptr_eq(fate, &self.fate.0))
+        {
             writers.batches.push(Arc::clone(&self.fate.0));
         }
         Ok(())
@@ -438,12 +466,20 @@ impl Batch {
 }
 
 /// The shape of `function`'s output: the input's, or without the axis where it reduces.
-pub(crate) fn output_shape(function: AxisFunction, shape: &[usize], axis: isize) -> Result<Vec<usize>> {
+pub(crate) fn output_shape(
+    function: AxisFunction,
+    shape: &[usize],
+    axis: isize,
+) -> Result<Vec<usize>> {
     AxisShape::new(shape, axis)?;
     let mut output = shape.to_vec();
     if function.reduces() {
         // `axis` is in range, or the line above had returned.
-        let index = if axis < 0 { axis + shape.len() as isize } else { axis };
+        let index = if axis < 0 {
+            axis + shape.len() as isize
+        } else {
+            axis
+        };
         output.remove(index as usize);
     }
     Ok(output)

@@ -124,7 +124,7 @@ fn check_axis(shape: &AxisShape, traits: &Traits, plan: &AxisPlan) -> Result<(),
         let invocations = match plan.strategy {
             Strategy::RowPerInvocation => rows,
             Strategy::RowPerWorkgroup => rows * workgroup,
-            Strategy::Split { lanes } => rows * u64::from(lanes),
+            Strategy::Split { lanes, .. } => rows * u64::from(lanes),
         };
         check_fold(invocations.div_ceil(workgroup), traits)?;
     }
@@ -134,13 +134,14 @@ fn check_axis(shape: &AxisShape, traits: &Traits, plan: &AxisPlan) -> Result<(),
     if plan.chunks.len() as u64 % plan.chunks_per_row != 0 {
         return Err("the last row lacks a part".to_owned());
     }
-    if let Strategy::Split { lanes } = plan.strategy {
+    if let Strategy::Split { lanes, .. } = plan.strategy {
         let rows = if plan.chunks_per_row > 1 {
             inner
         } else {
             outer * inner
         };
-        let partials = rows * u64::from(lanes) * plan.chunks_per_row;
+        // And the combined result.
+        let partials = rows * (u64::from(lanes) * plan.chunks_per_row + 1);
         let bytes = partials * PARTIAL_BYTES;
         if lanes == 0 || bytes > traits.max_binding || bytes > 16 << 20 {
             return Err(format!("{bytes} bytes of partial results"));
@@ -152,6 +153,27 @@ fn check_axis(shape: &AxisShape, traits: &Traits, plan: &AxisPlan) -> Result<(),
         }
     } else if plan.chunks_per_row != 1 {
         return Err("cut rows that are not split".to_owned());
+    }
+    let longest = plan
+        .chunks
+        .iter()
+        .map(|chunk| chunk.steps)
+        .max()
+        .unwrap_or(0);
+    let steps = match plan.strategy {
+        Strategy::RowPerInvocation => longest,
+        Strategy::RowPerWorkgroup => longest.div_ceil(workgroup),
+        Strategy::Split { lanes, segment: 0 } => longest.div_ceil(u64::from(lanes)),
+        Strategy::Split { lanes, segment } => {
+            if u64::from(lanes) * u64::from(segment) < longest {
+                return Err(format!("{lanes} segments of {segment} for {longest} steps"));
+            }
+            segment.into()
+        }
+    };
+    // Three loops over an element, a turn more for each block, and llvmpipe's end of all loops.
+    if traits.software && steps * 3 + steps / 16 > 65_535 {
+        return Err(format!("{steps} steps an invocation"));
     }
     Ok(())
 }
@@ -218,10 +240,12 @@ proptest! {
     #[test]
     fn bindable_blocks_are_planned(
         outer in 1usize..100_000,
-        len in 1usize..100_000,
-        inner in 1usize..300,
+        len in prop_oneof![1usize..100, 1usize..100_000],
+        inner in prop_oneof![Just(1usize), 1usize..300],
         traits in prop::sample::select(vec![HARDWARE, SOFTWARE, DOWNLEVEL]),
     ) {
+        // No more blocks than a buffer of 4 GiB holds.
+        let outer = outer.min((1 << 30) / (len * inner));
         let shape = shape(outer, len, inner);
         prop_assume!(len * inner * 4 + 256 <= 128 << 20);
         planned(shape, &traits);
@@ -252,6 +276,8 @@ fn extreme_shapes_have_plans() {
             (2, 10 * MILLION, 5),
             (1, MILLION, 64),
             (1, 40 * MILLION, 2),
+            (100, 100_000, 64),
+            (1, 100_000, 100),
             // No elements, but a value for each row of a function that reduces.
             (5, 0, 3),
             (100 * MILLION, 0, 1),
@@ -275,7 +301,7 @@ fn blocks_larger_than_a_binding_are_cut_or_refused() {
         assert!(cut.chunks_per_row > 1, "{cut:?}");
         assert_eq!(cut.chunks.len() as u64, outer as u64 * cut.chunks_per_row);
         assert!(
-            matches!(cut.strategy, Strategy::Split { lanes } if lanes > 1),
+            matches!(cut.strategy, Strategy::Split { lanes, .. } if lanes > 1),
             "{cut:?}"
         );
     }
@@ -332,10 +358,26 @@ fn wrong_plans_are_seen() {
         ("no workgroup", |plan| plan.workgroup = 0),
         ("a large workgroup", |plan| plan.workgroup = 2048),
         ("much scratch", |plan| {
-            plan.strategy = Strategy::Split { lanes: 1 << 20 }
+            plan.strategy = Strategy::Split {
+                lanes: 1 << 20,
+                segment: 0,
+            }
+        }),
+        ("a long walk", |plan| {
+            plan.strategy = Strategy::RowPerInvocation;
+            plan.chunks[0].steps = 100_000;
+        }),
+        ("short segments", |plan| {
+            plan.strategy = Strategy::Split {
+                lanes: 4,
+                segment: 16,
+            }
         }),
         ("no lanes", |plan| {
-            plan.strategy = Strategy::Split { lanes: 0 }
+            plan.strategy = Strategy::Split {
+                lanes: 0,
+                segment: 0,
+            }
         }),
     ] {
         assert!(wrong(change).is_err(), "{what} passes");
