@@ -3,7 +3,9 @@
 //! must come back as a value whose message names the thing.
 
 use wgpu::{BufferUsages, Limits};
-use wgpu_activations::{Activation, AxisFunction, AxisShape, Error, Gpu, Kernels, Result, wgpu};
+use wgpu_activations::{
+    Activation, AxisFunction, AxisShape, Backend, Error, Gpu, Kernels, Result, wgpu,
+};
 
 /// A device of the noop backend with these limits.
 fn device(limits: Limits, software: bool) -> (wgpu::Device, wgpu::Queue) {
@@ -247,6 +249,32 @@ fn work_along_an_axis_is_valid() {
         assert_eq!(record_axis_calls(tiny(), software, cut_too_often), 16);
         assert_eq!(record_axis_calls(tiny(), software, &[[1, 2, 2048]]), 16);
     }
+}
+
+/// Host memory is worked in tiles where no binding holds a step; what no tile helps is an error.
+#[test]
+fn host_memory_is_tiled_to_any_binding() {
+    let backend = Backend::Gpu(gpu(tiny()));
+    let x = vec![1.0; 2 * 4099];
+    for (shape, axis) in [
+        (&[2, 4099][..], 0),
+        (&[1, 2, 4099], 1),
+        (&[2, 4099], 1),
+        (&[4099, 2], 0),
+    ] {
+        for &function in AxisFunction::ALL {
+            let y = backend.apply_axis(function, &x, shape, axis).unwrap();
+            let dx = backend.grad_axis(function, &x, &y, shape, axis).unwrap();
+            assert_eq!(dx.len(), x.len());
+        }
+    }
+    assert_eq!(backend.apply(Activation::Gelu, &x).unwrap().len(), x.len());
+    let long = vec![1.0; 70_000];
+    let error = backend
+        .apply_axis(AxisFunction::Softmax, &long, &[70_000], 0)
+        .unwrap_err();
+    assert!(matches!(error, Error::AxisStepTooLarge { .. }), "{error}");
+    assert!(error.to_string().contains("1024"), "{error}");
 }
 
 /// Rows of no elements have a logsumexp, and nothing else.

@@ -394,7 +394,17 @@ impl Gpu {
         output: &mut [f32],
         wait: HostWait,
     ) -> Result<()> {
-        let width = (PIECE / shape.len).max(1);
+        let traits = Traits::of(&self.inner.device);
+        // Less than a piece, and than a binding from an aligned offset.
+        let bindable = (traits.max_binding.saturating_sub(traits.alignment) / 4) as usize;
+        let width = (PIECE.min(bindable) / shape.len).max(1);
+        if shape.outer == 1 && width >= shape.inner {
+            // A tile that is no smaller would be cut for ever.
+            return Err(Error::AxisStepTooLarge {
+                bytes: shape.inner as u64 * 4,
+                limit: traits.max_binding,
+            });
+        }
         let reduces = operation.function().reduces();
         let forward = matches!(operation, AxisOperation::Forward { .. });
         for outer in 0..shape.outer {

@@ -1,0 +1,233 @@
+//! What goes wrong on a device comes back as an error, and what comes after it works.
+
+use crate::{common, gpu};
+use wgpu_activations::{
+    Activation, AdapterChoice, AxisFunction, Backend, BackendKind, Error, Gpu, wgpu,
+};
+
+#[test]
+fn a_lost_device_says_so_and_a_new_one_works() {
+    let Some(gpu) = gpu() else { return };
+    let x = gpu.upload(&[1.0; 100], &[100]).unwrap();
+    let mut begun = gpu.batch();
+    let y = begun.apply(Activation::Gelu, &x).unwrap();
+    gpu.device().destroy();
+    let backend = Backend::Gpu(gpu.clone());
+    let softmax = AxisFunction::Softmax;
+    let recorded_late = begun.apply_in_place(Activation::Gelu, &y);
+    let errors = [
+        gpu.empty(&[4]).map(drop).unwrap_err(),
+        gpu.upload(&[1.0; 4], &[4]).map(drop).unwrap_err(),
+        x.read().map(drop).unwrap_err(),
+        begun.submit().unwrap_err(),
+        gpu.batch().submit().unwrap_err(),
+        gpu.batch()
+            .apply(Activation::Relu, &x)
+            .map(drop)
+            .unwrap_err(),
+        gpu.wait().unwrap_err(),
+        backend
+            .apply(Activation::Relu, &[1.0])
+            .map(drop)
+            .unwrap_err(),
+        backend
+            .apply(Activation::Relu, &[1.0; 100_000])
+            .map(drop)
+            .unwrap_err(),
+        backend
+            .grad(Activation::Relu, &[1.0], &[1.0])
+            .map(drop)
+            .unwrap_err(),
+        backend
+            .apply_axis(softmax, &[1.0; 6], &[2, 3], 0)
+            .map(drop)
+            .unwrap_err(),
+        pollster::block_on(backend.apply_async(Activation::Relu, &[1.0]))
+            .map(drop)
+            .unwrap_err(),
+    ];
+    for (i, error) in errors.iter().enumerate() {
+        assert!(matches!(error, Error::DeviceLost { .. }), "{i}: {error}");
+        assert!(error.to_string().contains("open a new one"), "{error}");
+    }
+    // Recording needs no device that answers; what was recorded never runs.
+    assert!(recorded_late.is_ok() || matches!(recorded_late, Err(Error::DeviceLost { .. })));
+    assert!(matches!(y.read(), Err(Error::NotSubmitted)));
+
+    let again = Gpu::new().unwrap();
+    assert_eq!(
+        Backend::Gpu(again)
+            .apply(Activation::Relu, &[-1.0, 2.0])
+            .unwrap(),
+        [0.0, 2.0]
+    );
+}
+
+/// A device that is lost under an adopted handle is seen, too.
+#[test]
+fn a_lost_adopted_device_says_so() {
+    let Some(own) = gpu() else { return };
+    let adopted = Gpu::from_device(own.device().clone(), own.queue().clone());
+    let x = adopted.upload(&[1.0; 100], &[100]).unwrap();
+    own.device().destroy();
+    for error in [
+        x.read().map(drop).unwrap_err(),
+        adopted.empty(&[1]).map(drop).unwrap_err(),
+        Backend::Gpu(adopted)
+            .apply(Activation::Relu, &[1.0])
+            .map(drop)
+            .unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+    }
+}
+
+/// An error that wgpu reports of its own accord is the next call's; the one after is well.
+#[test]
+fn errors_of_the_device_are_the_next_calls() {
+    let Some(gpu) = gpu() else { return };
+    let x = gpu.upload(&[-1.0, 2.0], &[2]).unwrap();
+    let provoke = || {
+        // No buffer may be both.
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
+        gpu.device().create_buffer(&wgpu::BufferDescriptor {
+            label: Some("provoked"),
+            size: 16,
+            usage,
+            mapped_at_creation: false,
+        })
+    };
+    let backend = Backend::Gpu(gpu.clone());
+    type Call<'a> = (&'static str, Box<dyn Fn() -> Result<(), Error> + 'a>);
+    let calls: [Call; 5] = [
+        ("empty", Box::new(|| gpu.empty(&[1]).map(drop))),
+        ("read", Box::new(|| x.read().map(drop))),
+        ("wait", Box::new(|| gpu.wait())),
+        ("submit", Box::new(|| gpu.batch().submit())),
+        (
+            "apply",
+            Box::new(|| backend.apply(Activation::Relu, &[1.0]).map(drop)),
+        ),
+    ];
+    for (name, call) in &calls {
+        provoke();
+        let error = call().unwrap_err();
+        assert!(matches!(error, Error::Device { .. }), "{name}: {error}");
+        assert!(error.to_string().contains("provoked"), "{name}: {error}");
+        assert!(call().is_ok(), "{name}");
+    }
+    assert_eq!(
+        backend.apply(Activation::Relu, &[-1.0, 2.0]).unwrap(),
+        [0.0, 2.0]
+    );
+}
+
+/// More than any device has is an error before anything is touched.
+#[test]
+fn more_memory_than_there_is() {
+    let Some(gpu) = gpu() else { return };
+    let limit = gpu.device().limits().max_buffer_size;
+    if let Ok(elements) = usize::try_from(limit / 4 + 1)
+        && elements < isize::MAX as usize / 4
+    {
+        let error = gpu.empty(&[elements]).unwrap_err();
+        assert!(matches!(error, Error::OutOfMemory { .. }), "{error}");
+        assert!(
+            error
+                .to_string()
+                .contains(&(elements as u64 * 4).to_string()),
+            "{error}"
+        );
+    }
+    assert!(gpu.empty(&[4]).is_ok());
+}
+
+#[test]
+fn an_unknown_adapter_lists_those_there_are() {
+    let known = wgpu_activations::adapters();
+    assert_eq!(known.iter().any(|a| a.chosen), gpu().is_some());
+    for choice in [
+        AdapterChoice::Name("no such adapter".to_owned()),
+        AdapterChoice::Index(usize::MAX),
+    ] {
+        for kind in [BackendKind::Gpu, BackendKind::Auto] {
+            let error = Backend::open(kind, &choice).map(drop).unwrap_err();
+            let Error::UnknownAdapter { wanted, available } = &error else {
+                panic!("{error}");
+            };
+            assert_eq!(*wanted, choice.to_string());
+            assert_eq!(available.len(), known.len());
+            for adapter in &known {
+                assert!(error.to_string().contains(&adapter.name), "{error}");
+            }
+        }
+    }
+    // A known one opens by index and by a part of its name in another case.
+    if let Some(best) = known.iter().find(|a| a.chosen) {
+        let half = best
+            .name
+            .chars()
+            .take(best.name.chars().count() / 2 + 1)
+            .collect::<String>();
+        for choice in [
+            AdapterChoice::Index(best.index),
+            AdapterChoice::Name(half.to_uppercase()),
+        ] {
+            assert_eq!(Gpu::open(&choice).unwrap().info().name, best.name);
+        }
+    }
+}
+
+/// Wrong calls are the same errors on every backend.
+#[test]
+fn wrong_shapes_are_errors_on_every_backend() {
+    for backend in common::backends() {
+        let what = backend.description();
+        let f = Activation::Gelu;
+        let softmax = AxisFunction::Softmax;
+        for error in [
+            backend.apply_into(f, &[1.0; 3], &mut [0.0; 2]).unwrap_err(),
+            backend.grad(f, &[1.0; 3], &[1.0; 2]).map(drop).unwrap_err(),
+            backend
+                .grad_into(f, &[1.0; 3], &[1.0; 3], &mut [0.0; 4])
+                .unwrap_err(),
+            backend
+                .apply_axis(softmax, &[1.0; 5], &[2, 3], 0)
+                .map(drop)
+                .unwrap_err(),
+            backend
+                .grad_axis(softmax, &[1.0; 6], &[1.0; 5], &[2, 3], 0)
+                .map(drop)
+                .unwrap_err(),
+        ] {
+            assert!(
+                matches!(error, Error::LengthMismatch { .. }),
+                "{what}: {error}"
+            );
+        }
+        for axis in [2, -3, isize::MAX, isize::MIN] {
+            let error = backend
+                .apply_axis(softmax, &[1.0; 6], &[2, 3], axis)
+                .unwrap_err();
+            assert!(
+                matches!(error, Error::AxisOutOfRange { .. }),
+                "{what}: {error}"
+            );
+        }
+        let error = backend
+            .apply_axis(softmax, &[], &[usize::MAX, usize::MAX], 0)
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::ShapeTooLarge { .. }),
+            "{what}: {error}"
+        );
+        let log = AxisFunction::LogSoftmax;
+        let error = backend
+            .grad_axis_from_output(log, &[1.0], &[1.0], &[1], 0)
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::NotFromOutput { .. }),
+            "{what}: {error}"
+        );
+    }
+}
