@@ -212,10 +212,14 @@ impl Kernels {
     /// Kernels for `device`. Compiles nothing yet: a pipeline is made when it is first needed
     /// and kept.
     pub fn new(device: &wgpu::Device) -> Self {
+        Self::with_traits(device, Traits::of(device))
+    }
+
+    fn with_traits(device: &wgpu::Device, traits: Traits) -> Self {
         Self {
             inner: Arc::new(Inner {
                 device: device.clone(),
-                traits: Traits::of(device),
+                traits,
                 modules: Mutex::default(),
                 pipelines: Mutex::default(),
                 uniforms: Mutex::default(),
@@ -969,3 +973,6 @@ fn constant_buffer(device: &wgpu::Device, bytes: &[u8]) -> wgpu::Buffer {
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

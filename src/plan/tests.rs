@@ -61,7 +61,7 @@ fn check_chunks(elements: u64, traits: &Traits, chunks: &[Chunk]) -> Result<(), 
         if start != next || len == 0 {
             return Err(format!("{chunk:?} where {next} comes next"));
         }
-        if start * 4 % traits.alignment != 0 {
+        if !(start * 4).is_multiple_of(traits.alignment) {
             return Err(format!("{chunk:?} is misaligned"));
         }
         if len * 4 > traits.max_binding {
@@ -131,7 +131,7 @@ fn check_axis(shape: &AxisShape, traits: &Traits, plan: &AxisPlan) -> Result<(),
     if (block, step) != (outer, 0) {
         return Err(format!("covered to block {block}, step {step}"));
     }
-    if plan.chunks.len() as u64 % plan.chunks_per_row != 0 {
+    if !(plan.chunks.len() as u64).is_multiple_of(plan.chunks_per_row) {
         return Err("the last row lacks a part".to_owned());
     }
     if let Strategy::Split { lanes, .. } = plan.strategy {
