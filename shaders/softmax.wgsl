@@ -273,6 +273,51 @@ fn row_log_sum(r: Row) -> f32 {
     return select(log_positive(r.sum), r.sum, is_nan(r.sum));
 }
 
+// Element k of a short row, or what changes no maximum and no sum.
+fn short_element(start: u32, k: u32) -> f32 {
+    let v = element(start + min(k, uniforms.len - 1u) * uniforms.inner);
+    return select(nothing().max, v, k < uniforms.len);
+}
+
+fn store_short(start: u32, k: u32, v: f32, e: f32, r: Row, log_sum: f32) {
+    if k < uniforms.len {
+        let y = select(log_softmax_of(v, r, log_sum), e / r.sum, KIND == SOFTMAX);
+        out[uniforms.out_first + start + k * uniforms.inner] = y;
+    }
+}
+
+// A row of at most eight elements, which an invocation holds: one read, one exponential and one
+// write an element.
+fn short_row(start: u32) {
+    let a = short_element(start, 0u);
+    let b = short_element(start, 1u);
+    let c = short_element(start, 2u);
+    let d = short_element(start, 3u);
+    let e = short_element(start, 4u);
+    let f = short_element(start, 5u);
+    let g = short_element(start, 6u);
+    let h = short_element(start, 7u);
+    let m = higher(higher(higher(a, b), higher(c, d)), higher(higher(e, f), higher(g, h)));
+    let ea = exp_below(a, m);
+    let eb = exp_below(b, m);
+    let ec = exp_below(c, m);
+    let ed = exp_below(d, m);
+    let ee = exp_below(e, m);
+    let ef = exp_below(f, m);
+    let eg = exp_below(g, m);
+    let eh = exp_below(h, m);
+    let r = Row(m, 0.0, ((ea + eb) + (ec + ed)) + ((ee + ef) + (eg + eh)), 0.0);
+    let log_sum = row_log_sum(r);
+    store_short(start, 0u, a, ea, r, log_sum);
+    store_short(start, 1u, b, eb, r, log_sum);
+    store_short(start, 2u, c, ec, r, log_sum);
+    store_short(start, 3u, d, ed, r, log_sum);
+    store_short(start, 4u, e, ee, r, log_sum);
+    store_short(start, 5u, f, ef, r, log_sum);
+    store_short(start, 6u, g, eg, r, log_sum);
+    store_short(start, 7u, h, eh, r, log_sum);
+}
+
 @compute @workgroup_size(workgroup_size)
 fn row_per_invocation(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     opaque_zero = uniforms.zero;
@@ -281,6 +326,10 @@ fn row_per_invocation(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num
         return;
     }
     let start = row_start(row);
+    if !BACKWARD && !REDUCES && uniforms.len <= UNROLL {
+        short_row(start);
+        return;
+    }
     let share = Share(0u, uniforms.len, 1u);
     let r = reduce(row, start, share);
     if REDUCES {
