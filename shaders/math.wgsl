@@ -300,11 +300,25 @@ fn erf_f32(x: f32) -> f32 {
     return with_sign(y, x);
 }
 
-// 1/(2 pi) as a binary fraction behind 160 zero bits, for exponents down to those of f32.
-const TURNS: array<u32, 18> = array<u32, 18>(
-    0u, 0u, 0u, 0u, 0u,
-    0x28be60dbu, 0x9391054au, 0x7f09d5f4u, 0x7d4d3770u, 0x36d8a566u, 0x4f10e410u, 0x7f9458eau,
-    0xf7aef158u, 0x6dc91b8eu, 0x909374b8u, 0x01924bbau, 0x82746487u, 0x3f877ac7u);
+// Word k of 1/(2 pi) as a binary fraction behind 160 zero bits. By comparisons: an array that is
+// indexed by data is copied into every invocation's memory by some drivers.
+fn turns_word(k: u32) -> u32 {
+    var word = 0u;
+    word = select(word, 0x28be60dbu, k == 5u);
+    word = select(word, 0x9391054au, k == 6u);
+    word = select(word, 0x7f09d5f4u, k == 7u);
+    word = select(word, 0x7d4d3770u, k == 8u);
+    word = select(word, 0x36d8a566u, k == 9u);
+    word = select(word, 0x4f10e410u, k == 10u);
+    word = select(word, 0x7f9458eau, k == 11u);
+    word = select(word, 0xf7aef158u, k == 12u);
+    word = select(word, 0x6dc91b8eu, k == 13u);
+    word = select(word, 0x909374b8u, k == 14u);
+    word = select(word, 0x01924bbau, k == 15u);
+    word = select(word, 0x82746487u, k == 16u);
+    word = select(word, 0x3f877ac7u, k == 17u);
+    return word;
+}
 
 // The upper 32 bits of a * b.
 fn multiply_high(a: u32, b: u32) -> u32 {
@@ -325,9 +339,9 @@ fn turns(x: f32, shift: u32) -> u32 {
     let start = min(exponent + 10u + shift, 480u);
     let word = start >> 5u;
     let offset = start & 31u;
-    let t0 = TURNS[word];
-    let t1 = TURNS[word + 1u];
-    let t2 = TURNS[word + 2u];
+    let t0 = turns_word(word);
+    let t1 = turns_word(word + 1u);
+    let t2 = turns_word(word + 2u);
     // A shift by 32 is undefined, so that the carry is shifted twice.
     let w0 = (t0 << offset) | ((t1 >> 1u) >> (31u - offset));
     let w1 = (t1 << offset) | ((t2 >> 1u) >> (31u - offset));
