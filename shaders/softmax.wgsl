@@ -121,6 +121,8 @@ struct Running {
 const HEADROOM: f32 = 16.0;
 // Elements that are read at a time.
 const UNROLL: u32 = 8u;
+// The longest row that an invocation holds.
+const SHORT: u32 = 16u;
 
 // The running share after elements whose maximum is `high`, before their terms are added.
 fn follow(running: Running, high: f32) -> Running {
@@ -286,36 +288,42 @@ fn store_short(start: u32, k: u32, v: f32, e: f32, r: Row, log_sum: f32) {
     }
 }
 
-// A row of at most eight elements, which an invocation holds: one read, one exponential and one
-// write an element.
+// A row of at most sixteen elements, which an invocation holds: one read, one exponential and
+// one write an element.
 fn short_row(start: u32) {
-    let a = short_element(start, 0u);
-    let b = short_element(start, 1u);
-    let c = short_element(start, 2u);
-    let d = short_element(start, 3u);
-    let e = short_element(start, 4u);
-    let f = short_element(start, 5u);
-    let g = short_element(start, 6u);
-    let h = short_element(start, 7u);
-    let m = higher(higher(higher(a, b), higher(c, d)), higher(higher(e, f), higher(g, h)));
-    let ea = exp_below(a, m);
-    let eb = exp_below(b, m);
-    let ec = exp_below(c, m);
-    let ed = exp_below(d, m);
-    let ee = exp_below(e, m);
-    let ef = exp_below(f, m);
-    let eg = exp_below(g, m);
-    let eh = exp_below(h, m);
-    let r = Row(m, 0.0, ((ea + eb) + (ec + ed)) + ((ee + ef) + (eg + eh)), 0.0);
+    let v = array<f32, 16>(
+        short_element(start, 0u), short_element(start, 1u), short_element(start, 2u), short_element(start, 3u),
+        short_element(start, 4u), short_element(start, 5u), short_element(start, 6u), short_element(start, 7u),
+        short_element(start, 8u), short_element(start, 9u), short_element(start, 10u), short_element(start, 11u),
+        short_element(start, 12u), short_element(start, 13u), short_element(start, 14u), short_element(start, 15u));
+    let low = higher(higher(higher(v[0], v[1]), higher(v[2], v[3])), higher(higher(v[4], v[5]), higher(v[6], v[7])));
+    let up = higher(higher(higher(v[8], v[9]), higher(v[10], v[11])), higher(higher(v[12], v[13]), higher(v[14], v[15])));
+    let m = higher(low, up);
+    let e = array<f32, 16>(
+        exp_below(v[0], m), exp_below(v[1], m), exp_below(v[2], m), exp_below(v[3], m),
+        exp_below(v[4], m), exp_below(v[5], m), exp_below(v[6], m), exp_below(v[7], m),
+        exp_below(v[8], m), exp_below(v[9], m), exp_below(v[10], m), exp_below(v[11], m),
+        exp_below(v[12], m), exp_below(v[13], m), exp_below(v[14], m), exp_below(v[15], m));
+    let first = ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7]));
+    let second = ((e[8] + e[9]) + (e[10] + e[11])) + ((e[12] + e[13]) + (e[14] + e[15]));
+    let r = Row(m, 0.0, first + second, 0.0);
     let log_sum = row_log_sum(r);
-    store_short(start, 0u, a, ea, r, log_sum);
-    store_short(start, 1u, b, eb, r, log_sum);
-    store_short(start, 2u, c, ec, r, log_sum);
-    store_short(start, 3u, d, ed, r, log_sum);
-    store_short(start, 4u, e, ee, r, log_sum);
-    store_short(start, 5u, f, ef, r, log_sum);
-    store_short(start, 6u, g, eg, r, log_sum);
-    store_short(start, 7u, h, eh, r, log_sum);
+    store_short(start, 0u, v[0], e[0], r, log_sum);
+    store_short(start, 1u, v[1], e[1], r, log_sum);
+    store_short(start, 2u, v[2], e[2], r, log_sum);
+    store_short(start, 3u, v[3], e[3], r, log_sum);
+    store_short(start, 4u, v[4], e[4], r, log_sum);
+    store_short(start, 5u, v[5], e[5], r, log_sum);
+    store_short(start, 6u, v[6], e[6], r, log_sum);
+    store_short(start, 7u, v[7], e[7], r, log_sum);
+    store_short(start, 8u, v[8], e[8], r, log_sum);
+    store_short(start, 9u, v[9], e[9], r, log_sum);
+    store_short(start, 10u, v[10], e[10], r, log_sum);
+    store_short(start, 11u, v[11], e[11], r, log_sum);
+    store_short(start, 12u, v[12], e[12], r, log_sum);
+    store_short(start, 13u, v[13], e[13], r, log_sum);
+    store_short(start, 14u, v[14], e[14], r, log_sum);
+    store_short(start, 15u, v[15], e[15], r, log_sum);
 }
 
 @compute @workgroup_size(workgroup_size)
@@ -326,7 +334,7 @@ fn row_per_invocation(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num
         return;
     }
     let start = row_start(row);
-    if !BACKWARD && !REDUCES && uniforms.len <= UNROLL {
+    if !BACKWARD && !REDUCES && uniforms.len <= SHORT {
         short_row(start);
         return;
     }
