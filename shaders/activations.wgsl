@@ -265,7 +265,7 @@ fn hardswish_grad(x: f32) -> f32 {
 fn softplus(x: f32, beta: f32, threshold_: f32) -> f32 {
     let z = swish_argument(x, beta);
     let l = log1p_exp_scaled(-abs(z.x), select(z.y, -z.y, z.x > 0.0));
-    let n = i32(l.z);
+    let n = small_integer(l.z);
     // The larger part of z + log(1 + e^-z) leads the sum.
     let leads = z.x > l.x || n < 0;
     let rest = z.y + select(l.x + l.y, scale(l.x + l.y, n), n < 0);
@@ -284,7 +284,9 @@ fn softplus_grad(x: f32, beta: f32, threshold_: f32) -> f32 {
 }
 
 fn softsign(x: f32) -> f32 {
-    return select(quotient(x, 1.0 + abs(x)), with_sign(1.0, x), is_inf(x));
+    // Past 2^25 the quotient is 1.
+    let a = at_most(abs(x), 1e9);
+    return with_sign(quotient(a, 1.0 + a), x);
 }
 fn softsign_grad(x: f32) -> f32 {
     let above = 1.0 + abs(x);

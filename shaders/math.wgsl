@@ -89,13 +89,13 @@ fn is_moderate(x: f32) -> bool {
 // (a + a_lo) / (b + b_lo) and its rounding error, found by one residual step, for where the
 // device's quotient (2.5 ULP allowed) or a rounded part would take more of a bound than it has.
 // b must have 12 bits, as the hi of `sum` has; then the residual is exact, fused or not. Where
-// it could leave f32 the device's quotient stands.
+// it could leave f32 the product with the reciprocal stands. |b| must be below 2^126.
 fn quotient_parts(a: f32, a_lo: f32, b: f32, b_lo: f32) -> vec2<f32> {
-    let whole = b + b_lo;
-    let q = (a + a_lo) / whole;
+    let reciprocal = 1.0 / (b + b_lo);
+    let q = (a + a_lo) * reciprocal;
     let qh = leading(q);
     let rest = (settled(settled(a - qh * b) + a_lo) - (q - qh) * b) - q * b_lo;
-    return vec2<f32>(q, select(0.0, rest / whole, is_moderate(a)));
+    return vec2<f32>(q, select(0.0, rest * reciprocal, is_moderate(a)));
 }
 
 fn quotient_sums(a: f32, a_lo: f32, b: f32, b_lo: f32) -> f32 {
@@ -109,6 +109,12 @@ fn quotient(a: f32, b: f32) -> f32 {
     return quotient_sums(a, 0.0, bh, b - bh);
 }
 
+// The integer that a float below 2^22 is, from the bits of an exact sum: a conversion would be
+// wrapped in range checks.
+fn small_integer(n: f32) -> i32 {
+    return bitcast<i32>(n + 12582912.0) - 0x4b400000;
+}
+
 struct Scaled {
     q: f32,
     n: i32,
@@ -119,7 +125,7 @@ fn exp_scaled(hi: f32, lo: f32) -> Scaled {
     let x = at_least(at_most(hi, 173.9), -173.9);
     let n = floor(x * LOG2_E + 0.5);
     let r = (settled(x - n * LN2_HI) + lo) - n * LN2_LO;
-    return Scaled(expm1_reduced(r), i32(n));
+    return Scaled(expm1_reduced(r), small_integer(n));
 }
 
 // e^r - 1 on |r| <= 0.35 (0.01).
@@ -198,7 +204,7 @@ fn log1p_exp_scaled(hi: f32, lo: f32) -> vec3<f32> {
 
 fn log1p_exp(hi: f32, lo: f32) -> f32 {
     let v = log1p_exp_scaled(hi, lo);
-    return scale(v.x + v.y, i32(v.z));
+    return scale(v.x + v.y, small_integer(v.z));
 }
 
 // e / (1 + e)^2 with e = e^-a, a >= 0: the logistic density.
