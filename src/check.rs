@@ -98,7 +98,8 @@ pub fn parameter_sets(activation: Activation) -> Vec<Elementwise> {
         sets.extend(
             values
                 .iter()
-                .filter_map(|&v| activation.with([(parameter.name, v)]).ok()),
+                .filter_map(|&v| activation.with([(parameter.name, v)]).ok())
+                .filter(|set| *set != Elementwise::from(activation)),
         );
     }
     sets

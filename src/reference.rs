@@ -172,15 +172,14 @@ fn row_forward(function: AxisFunction, x: &[f64]) -> Vec<f64> {
     let unsorted = terms.clone();
     terms.sort_by(f64::total_cmp);
     let sum: f64 = terms.iter().sum();
+    // The largest term is 1: the others alone hold what a logarithm near 0 is made of.
+    let log_sum = libm::log1p(terms.iter().rev().skip(1).rev().sum());
     match function {
         AxisFunction::LogSumExp if nan => vec![f64::NAN],
         AxisFunction::LogSumExp if max.is_infinite() => vec![max],
-        AxisFunction::LogSumExp => vec![max + libm::log(sum)],
+        AxisFunction::LogSumExp => vec![max + log_sum],
         _ if nan || max.is_infinite() => vec![f64::NAN; x.len()],
-        AxisFunction::LogSoftmax => {
-            let log_sum = libm::log(sum);
-            x.iter().map(|x| (x - max) - log_sum).collect()
-        }
+        AxisFunction::LogSoftmax => x.iter().map(|x| (x - max) - log_sum).collect(),
         _ => unsorted.iter().map(|term| term / sum).collect(),
     }
 }
