@@ -49,7 +49,8 @@ override workgroup_size: u32 = 64u;
 
 // What a row's elements are reduced to.
 struct Row {
-    // The maximum, and whether an element was NaN (1) or not (0).
+    // The maximum, or for softmax and for gradients what is close below it; and whether an
+    // element was NaN (1) or not (0).
     max: f32,
     nan: f32,
     // Sum of e^(x - max); backward also of g e^(x - max), or of g for log_softmax.
@@ -111,7 +112,6 @@ struct Share {
 // maximum only where that runs away, because every move rounds the sums.
 struct Running {
     reference: f32,
-    max: f32,
     nan: f32,
     total: Sum,
     dots: Sum,
@@ -127,7 +127,6 @@ const SHORT: u32 = 16u;
 // The running share after elements whose maximum is `high`, before their terms are added.
 fn follow(running: Running, high: f32) -> Running {
     var r = running;
-    r.max = select(r.max, high, high > r.max);
     if high > r.reference + HEADROOM {
         let w = exp_below(r.reference, high);
         r.total = Sum(r.total.value * w, r.total.lost * w);
@@ -161,7 +160,7 @@ fn reduce(row: u32, start: u32, share: Share) -> Row {
             seed = higher(seed, element(start + i * inner));
         }
     }
-    var r = Running(seed, seed, 0.0, Sum(0.0, 0.0), Sum(0.0, 0.0));
+    var r = Running(seed, 0.0, Sum(0.0, 0.0), Sum(0.0, 0.0));
     i = share.first;
     for (; i + (UNROLL - 1u) * share.step < share.end; i += UNROLL * share.step) {
         let at = start + i * inner;
@@ -200,10 +199,7 @@ fn reduce(row: u32, start: u32, share: Share) -> Row {
         r.total = add(r.total, e);
         r.dots = add(r.dots, dot_term(at, row, e));
     }
-    // From here on the maximum itself is the reference, so that logarithms do not cancel.
-    let w = select(exp_below(r.reference, r.max), 1.0, r.reference == r.max);
-    let dot = select(r.dots.value * w, r.dots.value, KIND == LOG_SOFTMAX);
-    return Row(r.max, r.nan, r.total.value * w, dot);
+    return Row(r.reference, r.nan, r.total.value, r.dots.value);
 }
 
 // The larger of two; a NaN only where a is one.
@@ -241,7 +237,16 @@ fn log_softmax_of(v: f32, r: Row, log_sum: f32) -> f32 {
 // The results of a share of a row that was reduced to r.
 fn finish_share(row: u32, start: u32, share: Share, r: Row) {
     let log_sum = row_log_sum(r);
-    for (var i = share.first; i < share.end; i += share.step) {
+    let stride = share.step * uniforms.inner;
+    var i = share.first;
+    for (; i + 3u * share.step < share.end; i += 4u * share.step) {
+        let at = start + i * uniforms.inner;
+        finish(at, row, r, log_sum);
+        finish(at + stride, row, r, log_sum);
+        finish(at + 2u * stride, row, r, log_sum);
+        finish(at + 3u * stride, row, r, log_sum);
+    }
+    for (; i < share.end; i += share.step) {
         finish(start + i * uniforms.inner, row, r, log_sum);
     }
 }
