@@ -127,7 +127,7 @@ fn most_partials(traits: &Traits) -> u64 {
 }
 
 /// Elements that one invocation walks at most. llvmpipe ends a shader whose loops together make
-/// more than 65,535 turns, without a word; an element takes three, and a block of 32 one more.
+/// more than 65,535 turns, without a word; an element takes three at most, one in each loop.
 fn most_steps(traits: &Traits) -> u64 {
     if traits.software { 16_384 } else { u64::MAX }
 }
