@@ -138,7 +138,7 @@ fn follow(running: Running, high: f32) -> Running {
     return r;
 }
 
-// A share's maximum and sums, each element read once.
+// A share's maximum and sums; each element is read once, or twice where a logarithm follows.
 fn reduce(row: u32, start: u32, share: Share) -> Row {
     let inner = uniforms.inner;
     // A share of no elements stays at -infinity.
@@ -377,7 +377,7 @@ fn row_per_workgroup(
     @builtin(local_invocation_index) local: u32,
 ) {
     opaque_zero = uniforms.zero;
-    // Surplus workgroups of the fold compute the last row again and write what it has.
+    // Surplus workgroups of the fold go along to the barriers on the last row, and write nothing.
     let row = min(group.y * groups.x + group.x, uniforms.rows - 1u);
     let surplus = group.y * groups.x + group.x >= uniforms.rows;
     let start = row_start(row);
