@@ -1,10 +1,20 @@
 //! The encoder level: records operations into the caller's compute pass on the caller's device
 //! and buffers. It owns pipelines and small constant buffers; it never submits and never blocks.
 
-use crate::axis::{AxisFunction, AxisShape};
-use crate::catalogue::{Activation, Elementwise};
+mod axis;
+mod elementwise;
+
+pub(crate) use axis::from_output;
+#[cfg(test)]
+pub(crate) use axis::{AxisUniforms, axis_slots};
+#[cfg(test)]
+pub(crate) use elementwise::ElementwiseUniforms;
+pub(crate) use elementwise::elementwise_slots;
+
+use crate::axis::AxisFunction;
+use crate::catalogue::Activation;
 use crate::error::{Error, Result};
-use crate::plan::{self, AxisChunk, AxisPlan, PARTIAL_BYTES, Strategy, Traits};
+use crate::plan::Traits;
 use crate::shader::{self, Lanes, Pass};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -47,28 +57,50 @@ struct Inner {
     scratch: Mutex<Option<wgpu::Buffer>>,
 }
 
+/// A shader module of this crate; what its text depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum ModuleKey {
     Elementwise(Activation, Lanes),
     Axis(AxisFunction, Pass),
 }
 
+impl ModuleKey {
+    fn text(self) -> String {
+        match self {
+            Self::Elementwise(activation, lanes) => shader::elementwise(activation, lanes),
+            Self::Axis(function, pass) => shader::softmax(function, pass),
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct PipelineKey {
     module: ModuleKey,
-    pass: Pass,
     entry_point: &'static str,
     workgroup: u32,
     /// Whether an input is a range of the result's buffer.
     one_buffer: bool,
 }
 
-/// A pipeline and the bindings of its one group, in order.
+/// A pipeline and the layout of its one group.
 #[derive(Clone, Debug)]
 struct Pipeline {
     pipeline: wgpu::ComputePipeline,
     layout: wgpu::BindGroupLayout,
-    slots: Arc<[Slot]>,
+}
+
+/// One dispatch of an entry point.
+struct Work<'a> {
+    module: ModuleKey,
+    entry_point: &'static str,
+    /// Invocations of a workgroup; the entry point's `workgroup_size`.
+    workgroup: u32,
+    /// What the entry point refers to beside the uniforms, no more and no less.
+    bindings: &'a [(Slot, wgpu::BufferBinding<'a>)],
+    /// The words of the entry point's uniform struct.
+    uniforms: &'a [u32],
+    /// Workgroups, folded into two dimensions where they are many.
+    groups: u64,
 }
 
 /// A binding of the shader files; the number is that of its `@binding`.
@@ -90,6 +122,11 @@ impl Slot {
         }
     }
 
+    /// Whether kernels write it.
+    fn is_written(self) -> bool {
+        self.binding_type() == (wgpu::BufferBindingType::Storage { read_only: false })
+    }
+
     /// The type beside a writable binding of the same buffer.
     fn binding_type_in_one_buffer(self) -> wgpu::BufferBindingType {
         match self.binding_type() {
@@ -101,80 +138,10 @@ impl Slot {
     }
 }
 
-/// The bindings of an element-wise entry point.
-pub(crate) fn elementwise_slots(pass: Pass) -> Vec<Slot> {
-    let mut slots = Vec::with_capacity(4);
-    if pass.binds_x() {
-        slots.push(Slot::X);
-    }
-    if pass.binds_dy() {
-        slots.push(Slot::Dy);
-    }
-    slots.extend([Slot::Out, Slot::Uniforms]);
-    slots
-}
-
-/// The bindings of a softmax entry point.
-pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) -> Vec<Slot> {
-    let mut slots = elementwise_slots(pass);
-    let reduced = function.reduces() && !pass.is_backward();
-    match entry_point {
-        "split_combine" => {
-            slots = if reduced { vec![Slot::Out] } else { Vec::new() };
-            slots.extend([Slot::Uniforms, Slot::Partials]);
-        }
-        "split_partial" => {
-            // The first pass writes partial results alone, but reads in place from `out`; the
-            // gradient of logsumexp is not needed yet.
-            let uses_out = pass == Pass::ForwardInPlace
-                || (pass == Pass::BackwardInPlace && !function.reduces());
-            slots.retain(|slot| match slot {
-                Slot::Out => uses_out,
-                Slot::Dy => !function.reduces(),
-                _ => true,
-            });
-            slots.push(Slot::Partials);
-        }
-        "split_finish" => slots.push(Slot::Partials),
-        _ => {}
-    }
-    slots
-}
-
 /// The longest uniform struct of the shader files, in words.
 const UNIFORM_WORDS: usize = 16;
+/// A struct's words, and zeros behind them.
 type UniformWords = [u32; UNIFORM_WORDS];
-
-/// `Uniforms` of elementwise.wgsl.
-#[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub(crate) struct ElementwiseUniforms {
-    pub count: u32,
-    pub first: u32,
-    pub parameters: [f32; crate::catalogue::MAX_PARAMETERS],
-    pub zero: u32,
-    pub padding: [u32; 3],
-}
-
-/// `Uniforms` of softmax.wgsl.
-#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub(crate) struct AxisUniforms {
-    pub len: u32,
-    pub inner: u32,
-    pub rows: u32,
-    pub x_first: u32,
-    pub dy_first: u32,
-    pub out_first: u32,
-    pub lanes: u32,
-    pub partials: u32,
-    pub partial_first: u32,
-    pub row_first: u32,
-    pub segment: u32,
-    pub sign: f32,
-    pub zero: u32,
-    pub padding: [u32; 3],
-}
 
 /// A range of a buffer, checked.
 #[derive(Clone, Copy)]
@@ -192,7 +159,7 @@ impl<'a> Operand<'a> {
 
     /// Elements [start, start + len) bound from an offset that the device takes, and how many
     /// elements lie in the binding before them.
-    fn window(&self, start: u64, len: u64, traits: &Traits) -> (wgpu::BindingResource<'a>, u32) {
+    fn window(&self, start: u64, len: u64, traits: &Traits) -> (wgpu::BufferBinding<'a>, u32) {
         let begin = self.offset + start * 4;
         let aligned = begin / traits.alignment * traits.alignment;
         let binding = wgpu::BufferBinding {
@@ -201,10 +168,7 @@ impl<'a> Operand<'a> {
             size: wgpu::BufferSize::new(begin - aligned + len * 4),
         };
         // Less than one alignment, which is a u32.
-        (
-            wgpu::BindingResource::Buffer(binding),
-            ((begin - aligned) / 4) as u32,
-        )
+        (binding, ((begin - aligned) / 4) as u32)
     }
 }
 
@@ -225,218 +189,6 @@ impl Kernels {
                 uniforms: Mutex::default(),
                 scratch: Mutex::default(),
             }),
-        }
-    }
-
-    /// Records y = f(x).
-    ///
-    /// # Errors
-    /// A buffer without `STORAGE`, a misaligned or overlapping range, ranges of unequal length.
-    pub fn apply(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        f: impl Into<Elementwise>,
-        x: wgpu::BufferSlice<'_>,
-        y: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let (x, y) = (self.operand(x, "input")?, self.operand(y, "output")?);
-        self.same_size(&x, &y)?;
-        separate(&x, &y)?;
-        self.elementwise(pass, f.into(), Pass::Forward, Some(x), None, y);
-        Ok(())
-    }
-
-    /// Records x = f(x).
-    ///
-    /// # Errors
-    /// As [`Kernels::apply`].
-    pub fn apply_in_place(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        f: impl Into<Elementwise>,
-        x: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let x = self.operand(x, "input")?;
-        self.elementwise(pass, f.into(), Pass::ForwardInPlace, None, None, x);
-        Ok(())
-    }
-
-    /// Records dx = dy · f'(x), from the input x.
-    ///
-    /// # Errors
-    /// As [`Kernels::apply`].
-    pub fn grad(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        f: impl Into<Elementwise>,
-        x: wgpu::BufferSlice<'_>,
-        dy: wgpu::BufferSlice<'_>,
-        dx: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let x = self.operand(x, "input")?;
-        let dy = self.operand(dy, "upstream gradient")?;
-        let dx = self.operand(dx, "gradient")?;
-        self.same_size(&x, &dy)?;
-        self.same_size(&x, &dx)?;
-        separate(&x, &dx)?;
-        separate(&dy, &dx)?;
-        self.elementwise(pass, f.into(), Pass::Backward, Some(x), Some(dy), dx);
-        Ok(())
-    }
-
-    /// Records dy = dy · f'(x).
-    ///
-    /// # Errors
-    /// As [`Kernels::apply`].
-    pub fn grad_in_place(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        f: impl Into<Elementwise>,
-        x: wgpu::BufferSlice<'_>,
-        dy: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let x = self.operand(x, "input")?;
-        let dy = self.operand(dy, "upstream gradient")?;
-        self.same_size(&x, &dy)?;
-        separate(&x, &dy)?;
-        self.elementwise(pass, f.into(), Pass::BackwardInPlace, Some(x), None, dy);
-        Ok(())
-    }
-
-    /// Records y = `function` of every row of x, which is seen as `shape`.
-    ///
-    /// # Errors
-    /// As [`Kernels::apply`]; [`Error::AxisStepTooLarge`].
-    pub fn apply_axis(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        function: AxisFunction,
-        shape: &AxisShape,
-        x: wgpu::BufferSlice<'_>,
-        y: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let (x, y) = (self.operand(x, "input")?, self.operand(y, "output")?);
-        holds(&x, shape.elements())?;
-        holds(&y, shape.output_elements(function))?;
-        separate(&x, &y)?;
-        self.axis(pass, function, shape, Pass::Forward, Some(x), None, y)
-    }
-
-    /// Records x = `function` of every row of x; not for a function that reduces.
-    ///
-    /// # Errors
-    /// As [`Kernels::apply_axis`]; [`Error::LengthMismatch`] where the function reduces.
-    pub fn apply_axis_in_place(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        function: AxisFunction,
-        shape: &AxisShape,
-        x: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let x = self.operand(x, "input")?;
-        holds(&x, shape.elements())?;
-        in_place_length(function, shape)?;
-        self.axis(pass, function, shape, Pass::ForwardInPlace, None, None, x)
-    }
-
-    /// Records dx = the gradient of `function` by x, from the input x; dy has the shape of the
-    /// function's output.
-    ///
-    /// # Errors
-    /// As [`Kernels::apply_axis`].
-    pub fn grad_axis(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        function: AxisFunction,
-        shape: &AxisShape,
-        x: wgpu::BufferSlice<'_>,
-        dy: wgpu::BufferSlice<'_>,
-        dx: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let x = self.operand(x, "input")?;
-        let dy = self.operand(dy, "upstream gradient")?;
-        let dx = self.operand(dx, "gradient")?;
-        holds(&x, shape.elements())?;
-        holds(&dy, shape.output_elements(function))?;
-        holds(&dx, shape.elements())?;
-        separate(&x, &dx)?;
-        separate(&dy, &dx)?;
-        self.axis(pass, function, shape, Pass::Backward, Some(x), Some(dy), dx)
-    }
-
-    /// Records dx = the gradient of softmax or softmin by its input, from its output y.
-    ///
-    /// # Errors
-    /// As [`Kernels::apply_axis`]; [`Error::NotFromOutput`] for the logarithmic functions, whose
-    /// rounded output does not hold the softmax to full accuracy.
-    pub fn grad_axis_from_output(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        function: AxisFunction,
-        shape: &AxisShape,
-        y: wgpu::BufferSlice<'_>,
-        dy: wgpu::BufferSlice<'_>,
-        dx: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        from_output(function)?;
-        let y = self.operand(y, "output")?;
-        let dy = self.operand(dy, "upstream gradient")?;
-        let dx = self.operand(dx, "gradient")?;
-        for operand in [&y, &dy, &dx] {
-            holds(operand, shape.elements())?;
-        }
-        separate(&y, &dx)?;
-        separate(&dy, &dx)?;
-        self.axis(
-            pass,
-            function,
-            shape,
-            Pass::FromOutput,
-            Some(y),
-            Some(dy),
-            dx,
-        )
-    }
-
-    /// Records dy = the gradient of `function` by x; not for a function that reduces.
-    ///
-    /// # Errors
-    /// As [`Kernels::apply_axis_in_place`].
-    pub fn grad_axis_in_place(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        function: AxisFunction,
-        shape: &AxisShape,
-        x: wgpu::BufferSlice<'_>,
-        dy: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let x = self.operand(x, "input")?;
-        let dy = self.operand(dy, "upstream gradient")?;
-        holds(&x, shape.elements())?;
-        holds(&dy, shape.elements())?;
-        in_place_length(function, shape)?;
-        separate(&x, &dy)?;
-        self.axis(
-            pass,
-            function,
-            shape,
-            Pass::BackwardInPlace,
-            Some(x),
-            None,
-            dy,
-        )
-    }
-
-    /// The strategy that is planned for `shape`, in words: for benchmarks and bug reports.
-    pub fn describe_axis(&self, shape: &AxisShape) -> String {
-        match plan::axis(shape, &self.inner.traits) {
-            Some(plan) => format!(
-                "{:?}, workgroups of {}, {} chunks",
-                plan.strategy,
-                plan.workgroup,
-                plan.chunks.len()
-            ),
-            None => "host tiles".to_owned(),
         }
     }
 
@@ -482,103 +234,35 @@ impl Kernels {
         crate::cpu::same_length(b.what, lengths[0], lengths[1])
     }
 
-    fn elementwise(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        f: Elementwise,
-        kind: Pass,
-        x: Option<Operand<'_>>,
-        dy: Option<Operand<'_>>,
-        out: Operand<'_>,
-    ) {
-        let traits = &self.inner.traits;
-        for chunk in plan::chunks(out.elements(), traits) {
-            let tail = chunk.len % 4;
-            for (lanes, first, count) in [
-                (Lanes::Four, 0, chunk.len - tail),
-                (Lanes::One, chunk.len - tail, tail),
-            ] {
-                if count == 0 {
-                    continue;
-                }
-                let groups =
-                    count.div_ceil(lanes.count() * u64::from(traits.elementwise_workgroup()));
-                // A chunk is a binding, whose elements a u32 counts.
-                let uniforms = self.uniforms(&ElementwiseUniforms {
-                    count: (count / lanes.count()) as u32,
-                    first: (first / lanes.count()) as u32,
-                    parameters: f.packed(),
-                    zero: 0,
-                    padding: [0; 3],
-                });
-                let pipeline = self.pipeline(PipelineKey {
-                    module: ModuleKey::Elementwise(f.activation(), lanes),
-                    pass: kind,
-                    entry_point: kind.entry_point(),
-                    workgroup: traits.elementwise_workgroup(),
-                    one_buffer: in_one_buffer([x, dy], &out),
-                });
-                let [x, dy, out] = [x, dy, Some(out)]
-                    .map(|operand| operand.map(|o| o.window(chunk.start, chunk.len, traits).0));
-                let resources = [x, dy, out, Some(uniforms.as_entire_binding()), None];
-                self.dispatch(pass, &pipeline, resources, groups);
-            }
-        }
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one place behind six public calls"
-    )]
-    fn axis(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        function: AxisFunction,
-        shape: &AxisShape,
-        kind: Pass,
-        x: Option<Operand<'_>>,
-        dy: Option<Operand<'_>>,
-        out: Operand<'_>,
-    ) -> Result<()> {
-        if shape.elements() == 0 && !(function.reduces() && !kind.is_backward() && shape.rows() > 0)
-        {
-            return Ok(());
-        }
-        let plan = plan::axis(shape, &self.inner.traits).ok_or(Error::AxisStepTooLarge {
-            bytes: shape.inner as u64 * 4,
-            limit: self.inner.traits.max_binding,
-        })?;
-        let recorder = AxisRecorder {
-            kernels: self,
-            function,
-            shape,
-            kind,
-            plan: &plan,
-            x,
-            dy,
-            out,
+    /// Records one dispatch.
+    fn dispatch(&self, pass: &mut wgpu::ComputePass<'_>, work: &Work<'_>) {
+        // A buffer has one usage in a dispatch: inputs beside a result are bound as it is.
+        let one_buffer = work.bindings.iter().any(|(slot, binding)| {
+            slot.is_written()
+                && work
+                    .bindings
+                    .iter()
+                    .any(|(other, input)| !other.is_written() && input.buffer == binding.buffer)
+        });
+        let key = PipelineKey {
+            module: work.module,
+            entry_point: work.entry_point,
+            workgroup: work.workgroup,
+            one_buffer,
         };
-        recorder.record(pass);
-        Ok(())
-    }
-
-    fn dispatch(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        pipeline: &Pipeline,
-        resources: [Option<wgpu::BindingResource<'_>>; 5],
-        groups: u64,
-    ) {
-        let entries: Vec<wgpu::BindGroupEntry<'_>> = resources
-            .into_iter()
-            .enumerate()
-            .filter(|(binding, _)| pipeline.slots.iter().any(|&slot| slot as usize == *binding))
-            .filter_map(|(binding, resource)| {
-                Some(wgpu::BindGroupEntry {
-                    // One of five.
-                    binding: binding as u32,
-                    resource: resource?,
-                })
+        let pipeline = self.pipeline(key, || {
+            let slots = work.bindings.iter().map(|(slot, _)| *slot);
+            slots.chain([Slot::Uniforms]).collect()
+        });
+        let uniforms = self.uniforms(work.uniforms);
+        let entries: Vec<wgpu::BindGroupEntry<'_>> = work
+            .bindings
+            .iter()
+            .map(|(slot, binding)| (*slot, wgpu::BindingResource::Buffer(binding.clone())))
+            .chain([(Slot::Uniforms, uniforms.as_entire_binding())])
+            .map(|(slot, resource)| wgpu::BindGroupEntry {
+                binding: slot as u32,
+                resource,
             })
             .collect();
         let group = self
@@ -589,16 +273,16 @@ impl Kernels {
                 layout: &pipeline.layout,
                 entries: &entries,
             });
-        let [columns, rows] = self.inner.traits.fold(groups);
+        let [columns, rows] = self.inner.traits.fold(work.groups);
         pass.set_pipeline(&pipeline.pipeline);
         pass.set_bind_group(0, &group, &[]);
         pass.dispatch_workgroups(columns, rows, 1);
     }
 
-    fn uniforms<T: bytemuck::Pod>(&self, value: &T) -> wgpu::Buffer {
-        let bytes = bytemuck::bytes_of(value);
-        let mut words: UniformWords = [0; UNIFORM_WORDS];
-        bytemuck::bytes_of_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
+    /// A buffer that holds `words`, as many as a struct of the shader files has.
+    fn uniforms(&self, words: &[u32]) -> wgpu::Buffer {
+        let mut key: UniformWords = [0; UNIFORM_WORDS];
+        key[..words.len()].copy_from_slice(words);
         let mut cache = lock(&self.inner.uniforms);
         // A bound, not a working set: recorded work keeps its own references.
         if cache.len() >= 4096 {
@@ -606,8 +290,8 @@ impl Kernels {
         }
         let device = &self.inner.device;
         cache
-            .entry(words)
-            .or_insert_with(|| constant_buffer(device, bytemuck::bytes_of(&words)))
+            .entry(key)
+            .or_insert_with(|| constant_buffer(device, bytemuck::bytes_of(&key)))
             .clone()
     }
 
@@ -634,12 +318,7 @@ impl Kernels {
         modules
             .entry((key, one_buffer))
             .or_insert_with(|| {
-                let mut text = match key {
-                    ModuleKey::Elementwise(activation, lanes) => {
-                        shader::elementwise(activation, lanes)
-                    }
-                    ModuleKey::Axis(function, pass) => shader::softmax(function, pass),
-                };
+                let mut text = key.text();
                 if one_buffer {
                     text = shader::in_one_buffer(&text);
                 }
@@ -651,24 +330,21 @@ impl Kernels {
             .clone()
     }
 
-    fn pipeline(&self, key: PipelineKey) -> Pipeline {
+    /// The pipeline of `key`; `slots` says what its entry point refers to.
+    fn pipeline(&self, key: PipelineKey, slots: impl FnOnce() -> Vec<Slot>) -> Pipeline {
         if let Some(pipeline) = lock(&self.inner.pipelines).get(&key) {
             return pipeline.clone();
         }
         // Compiled outside the lock: others may record meanwhile.
-        let pipeline = self.compile(key);
+        let pipeline = self.compile(key, &slots());
         lock(&self.inner.pipelines)
             .entry(key)
             .or_insert(pipeline)
             .clone()
     }
 
-    fn compile(&self, key: PipelineKey) -> Pipeline {
+    fn compile(&self, key: PipelineKey, slots: &[Slot]) -> Pipeline {
         let device = &self.inner.device;
-        let slots = match key.module {
-            ModuleKey::Elementwise(..) => elementwise_slots(key.pass),
-            ModuleKey::Axis(function, _) => axis_slots(function, key.pass, key.entry_point),
-        };
         let entries: Vec<wgpu::BindGroupLayoutEntry> = slots
             .iter()
             .map(|&slot| wgpu::BindGroupLayoutEntry {
@@ -707,208 +383,7 @@ impl Kernels {
             },
             cache: None,
         });
-        Pipeline {
-            pipeline,
-            layout,
-            slots: slots.into(),
-        }
-    }
-}
-
-/// One axis operation while it is recorded.
-struct AxisRecorder<'a> {
-    kernels: &'a Kernels,
-    function: AxisFunction,
-    shape: &'a AxisShape,
-    kind: Pass,
-    plan: &'a AxisPlan,
-    x: Option<Operand<'a>>,
-    dy: Option<Operand<'a>>,
-    out: Operand<'a>,
-}
-
-impl AxisRecorder<'_> {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
-        match self.plan.strategy {
-            Strategy::RowPerInvocation => self.rows(pass, "row_per_invocation", 1),
-            Strategy::RowPerWorkgroup => {
-                self.rows(pass, "row_per_workgroup", u64::from(self.plan.workgroup));
-            }
-            Strategy::Split { lanes, segment } => {
-                // Rows that are cut share one set of partial results, a block of rows at a time.
-                if self.plan.chunks_per_row > 1 {
-                    for block in self.plan.chunks.chunks(self.plan.chunks_per_row as usize) {
-                        self.split(pass, block, (lanes, segment), block[0].first_outer, 1);
-                    }
-                } else {
-                    let outer = self.shape.outer as u64;
-                    self.split(pass, &self.plan.chunks, (lanes, segment), 0, outer);
-                }
-            }
-        }
-    }
-
-    fn rows(&self, pass: &mut wgpu::ComputePass<'_>, entry_point: &'static str, per_row: u64) {
-        for chunk in &self.plan.chunks {
-            let rows = chunk.outer * self.shape.inner as u64;
-            let groups = (rows * per_row).div_ceil(u64::from(self.plan.workgroup));
-            self.dispatch(
-                pass,
-                entry_point,
-                chunk,
-                AxisUniforms::default(),
-                None,
-                groups,
-            );
-        }
-    }
-
-    /// Partial results of all chunks, their combination, and the results of all chunks; the
-    /// rows are those of `outer` blocks from `first_outer` on.
-    fn split(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        chunks: &[AxisChunk],
-        (lanes, segment): (u32, u32),
-        first_outer: u64,
-        outer: u64,
-    ) {
-        let lanes = u64::from(lanes);
-        let inner = self.shape.inner as u64;
-        let rows = outer * inner;
-        let partials = lanes * self.plan.chunks_per_row;
-        let scratch = self.kernels.scratch(rows * (partials + 1) * PARTIAL_BYTES);
-        let workgroup = u64::from(self.plan.workgroup);
-        // The plan bounds rows and partial results by what a binding holds.
-        let of = |i: usize, chunk: &AxisChunk| AxisUniforms {
-            lanes: lanes as u32,
-            partials: partials as u32,
-            partial_first: (i as u64 % self.plan.chunks_per_row * lanes) as u32,
-            row_first: ((chunk.first_outer - first_outer) * inner) as u32,
-            segment,
-            ..AxisUniforms::default()
-        };
-        let per_lane = |chunk: &AxisChunk| (chunk.outer * inner * lanes).div_ceil(workgroup);
-        for (i, chunk) in chunks.iter().enumerate() {
-            let groups = per_lane(chunk);
-            self.dispatch(
-                pass,
-                "split_partial",
-                chunk,
-                of(i, chunk),
-                Some(&scratch),
-                groups,
-            );
-        }
-        let all = AxisChunk {
-            first_outer,
-            outer,
-            first_step: 0,
-            steps: self.shape.len as u64,
-        };
-        self.dispatch(
-            pass,
-            "split_combine",
-            &all,
-            of(0, &all),
-            Some(&scratch),
-            rows,
-        );
-        if self.function.reduces() && !self.kind.is_backward() {
-            return;
-        }
-        for (i, chunk) in chunks.iter().enumerate() {
-            let groups = per_lane(chunk);
-            self.dispatch(
-                pass,
-                "split_finish",
-                chunk,
-                of(i, chunk),
-                Some(&scratch),
-                groups,
-            );
-        }
-    }
-
-    fn dispatch(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        entry_point: &'static str,
-        chunk: &AxisChunk,
-        mut uniforms: AxisUniforms,
-        scratch: Option<&wgpu::Buffer>,
-        groups: u64,
-    ) {
-        let traits = &self.kernels.inner.traits;
-        let (len, inner) = (self.shape.len as u64, self.shape.inner as u64);
-        let elements = chunk.outer * chunk.steps * inner;
-        let start = (chunk.first_outer * len + chunk.first_step) * inner;
-        let (row_start, rows) = (chunk.first_outer * inner, chunk.outer * inner);
-        let reduced = self.function.reduces();
-        // The combination reads no array, and writes one value a row where the function reduces.
-        let (out_range, dy_range) = match (reduced, self.kind.is_backward()) {
-            (true, false) => ((row_start, rows), (0, 0)),
-            (true, true) => ((start, elements), (row_start, rows)),
-            (false, _) => ((start, elements), (start, elements)),
-        };
-        let slots = axis_slots(self.function, self.kind, entry_point);
-        let [(x, x_first), (dy, dy_first), (out, out_first)] = [
-            // Rows of no elements read none, but a binding cannot be empty.
-            (Slot::X, self.x, (start, elements.max(1))),
-            (Slot::Dy, self.dy, dy_range),
-            (Slot::Out, Some(self.out), out_range),
-        ]
-        .map(|(slot, operand, (start, len))| {
-            let bound = operand.filter(|_| slots.contains(&slot));
-            bound.map(|o| o.window(start, len, traits)).unzip()
-        });
-        // In place, what is read lies where the result goes.
-        let out_first = out_first.unwrap_or(0);
-        uniforms.len = chunk.steps as u32;
-        uniforms.inner = inner as u32;
-        uniforms.rows = rows as u32;
-        uniforms.x_first = x_first.unwrap_or(out_first);
-        uniforms.dy_first = dy_first.unwrap_or(out_first);
-        uniforms.out_first = out_first;
-        uniforms.sign = if self.function == AxisFunction::Softmin {
-            -1.0
-        } else {
-            1.0
-        };
-        let uniforms = self.kernels.uniforms(&uniforms);
-        let pipeline = self.kernels.pipeline(PipelineKey {
-            module: ModuleKey::Axis(kernel_of(self.function), self.kind),
-            pass: self.kind,
-            entry_point,
-            workgroup: self.plan.workgroup,
-            one_buffer: in_one_buffer([self.x, self.dy], &self.out),
-        });
-        let resources = [
-            x,
-            dy,
-            out,
-            Some(uniforms.as_entire_binding()),
-            scratch.map(wgpu::Buffer::as_entire_binding),
-        ];
-        self.kernels.dispatch(pass, &pipeline, resources, groups);
-    }
-}
-
-/// Softmin is softmax's kernel with a sign.
-fn kernel_of(function: AxisFunction) -> AxisFunction {
-    match function {
-        AxisFunction::Softmin => AxisFunction::Softmax,
-        other => other,
-    }
-}
-
-/// An error where `function`'s gradient is not exact from its output.
-pub(crate) fn from_output(function: AxisFunction) -> Result<()> {
-    match function {
-        AxisFunction::Softmax | AxisFunction::Softmin => Ok(()),
-        AxisFunction::LogSoftmax | AxisFunction::LogSumExp => Err(Error::NotFromOutput {
-            function: function.name(),
-        }),
+        Pipeline { pipeline, layout }
     }
 }
 
@@ -924,17 +399,6 @@ fn holds(operand: &Operand<'_>, elements: usize) -> Result<()> {
     Ok(())
 }
 
-fn in_place_length(function: AxisFunction, shape: &AxisShape) -> Result<()> {
-    if function.reduces() {
-        return Err(Error::LengthMismatch {
-            what: "the in-place output",
-            expected: shape.output_elements(function),
-            got: shape.elements(),
-        });
-    }
-    Ok(())
-}
-
 fn separate(a: &Operand<'_>, b: &Operand<'_>) -> Result<()> {
     let apart = a.offset + a.bytes <= b.offset || b.offset + b.bytes <= a.offset;
     if a.buffer == b.buffer && !apart {
@@ -944,14 +408,6 @@ fn separate(a: &Operand<'_>, b: &Operand<'_>) -> Result<()> {
         });
     }
     Ok(())
-}
-
-/// Whether an input is a range of the result's buffer.
-fn in_one_buffer(inputs: [Option<Operand<'_>>; 2], out: &Operand<'_>) -> bool {
-    inputs
-        .iter()
-        .flatten()
-        .any(|input| input.buffer == out.buffer)
 }
 
 fn constant_buffer(device: &wgpu::Device, bytes: &[u8]) -> wgpu::Buffer {

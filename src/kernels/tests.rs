@@ -2,6 +2,8 @@
 //! all kinds of devices, and is cut as devices of all sizes would be.
 
 use super::*;
+use crate::axis::AxisShape;
+use crate::plan;
 use crate::{Backend, Gpu, Tensor, reference};
 use std::io::Write;
 

@@ -1,0 +1,440 @@
+//! The softmax family along an axis, on ranges of the caller's buffers: one dispatch, or the three
+//! of a split, for each chunk of a plan.
+
+use super::{Kernels, ModuleKey, Operand, Slot, Work, elementwise_slots, holds, separate};
+use crate::axis::{AxisFunction, AxisShape};
+use crate::error::{Error, Result};
+use crate::plan::{self, AxisChunk, AxisPlan, PARTIAL_BYTES, Strategy};
+use crate::shader::Pass;
+
+/// The bindings of a softmax entry point.
+pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) -> Vec<Slot> {
+    let mut slots = elementwise_slots(pass);
+    let reduced = function.reduces() && !pass.is_backward();
+    match entry_point {
+        "split_combine" => {
+            slots = if reduced { vec![Slot::Out] } else { Vec::new() };
+            slots.extend([Slot::Uniforms, Slot::Partials]);
+        }
+        "split_partial" => {
+            // The first pass writes partial results alone, but reads in place from `out`; the
+            // gradient of logsumexp is not needed yet.
+            let uses_out = pass == Pass::ForwardInPlace
+                || (pass == Pass::BackwardInPlace && !function.reduces());
+            slots.retain(|slot| match slot {
+                Slot::Out => uses_out,
+                Slot::Dy => !function.reduces(),
+                _ => true,
+            });
+            slots.push(Slot::Partials);
+        }
+        "split_finish" => slots.push(Slot::Partials),
+        _ => {}
+    }
+    slots
+}
+
+/// `Uniforms` of softmax.wgsl.
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct AxisUniforms {
+    pub len: u32,
+    pub inner: u32,
+    pub rows: u32,
+    pub x_first: u32,
+    pub dy_first: u32,
+    pub out_first: u32,
+    pub lanes: u32,
+    pub partials: u32,
+    pub partial_first: u32,
+    pub row_first: u32,
+    pub segment: u32,
+    pub sign: f32,
+    pub zero: u32,
+    pub padding: [u32; 3],
+}
+
+impl Kernels {
+    /// Records y = `function` of every row of x, which is seen as `shape`.
+    ///
+    /// # Errors
+    /// As [`Kernels::apply`]; [`Error::AxisStepTooLarge`].
+    pub fn apply_axis(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shape: &AxisShape,
+        x: wgpu::BufferSlice<'_>,
+        y: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let (x, y) = (self.operand(x, "input")?, self.operand(y, "output")?);
+        holds(&x, shape.elements())?;
+        holds(&y, shape.output_elements(function))?;
+        separate(&x, &y)?;
+        self.axis(pass, function, shape, Pass::Forward, Some(x), None, y)
+    }
+
+    /// Records x = `function` of every row of x; not for a function that reduces.
+    ///
+    /// # Errors
+    /// As [`Kernels::apply_axis`]; [`Error::LengthMismatch`] where the function reduces.
+    pub fn apply_axis_in_place(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shape: &AxisShape,
+        x: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let x = self.operand(x, "input")?;
+        holds(&x, shape.elements())?;
+        in_place_length(function, shape)?;
+        self.axis(pass, function, shape, Pass::ForwardInPlace, None, None, x)
+    }
+
+    /// Records dx = the gradient of `function` by x, from the input x; dy has the shape of the
+    /// function's output.
+    ///
+    /// # Errors
+    /// As [`Kernels::apply_axis`].
+    pub fn grad_axis(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shape: &AxisShape,
+        x: wgpu::BufferSlice<'_>,
+        dy: wgpu::BufferSlice<'_>,
+        dx: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let x = self.operand(x, "input")?;
+        let dy = self.operand(dy, "upstream gradient")?;
+        let dx = self.operand(dx, "gradient")?;
+        holds(&x, shape.elements())?;
+        holds(&dy, shape.output_elements(function))?;
+        holds(&dx, shape.elements())?;
+        separate(&x, &dx)?;
+        separate(&dy, &dx)?;
+        self.axis(pass, function, shape, Pass::Backward, Some(x), Some(dy), dx)
+    }
+
+    /// Records dx = the gradient of softmax or softmin by its input, from its output y.
+    ///
+    /// # Errors
+    /// As [`Kernels::apply_axis`]; [`Error::NotFromOutput`] for the logarithmic functions, whose
+    /// rounded output does not hold the softmax to full accuracy.
+    pub fn grad_axis_from_output(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shape: &AxisShape,
+        y: wgpu::BufferSlice<'_>,
+        dy: wgpu::BufferSlice<'_>,
+        dx: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        from_output(function)?;
+        let y = self.operand(y, "output")?;
+        let dy = self.operand(dy, "upstream gradient")?;
+        let dx = self.operand(dx, "gradient")?;
+        for operand in [&y, &dy, &dx] {
+            holds(operand, shape.elements())?;
+        }
+        separate(&y, &dx)?;
+        separate(&dy, &dx)?;
+        self.axis(
+            pass,
+            function,
+            shape,
+            Pass::FromOutput,
+            Some(y),
+            Some(dy),
+            dx,
+        )
+    }
+
+    /// Records dy = the gradient of `function` by x; not for a function that reduces.
+    ///
+    /// # Errors
+    /// As [`Kernels::apply_axis_in_place`].
+    pub fn grad_axis_in_place(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shape: &AxisShape,
+        x: wgpu::BufferSlice<'_>,
+        dy: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let x = self.operand(x, "input")?;
+        let dy = self.operand(dy, "upstream gradient")?;
+        holds(&x, shape.elements())?;
+        holds(&dy, shape.elements())?;
+        in_place_length(function, shape)?;
+        separate(&x, &dy)?;
+        self.axis(
+            pass,
+            function,
+            shape,
+            Pass::BackwardInPlace,
+            Some(x),
+            None,
+            dy,
+        )
+    }
+
+    /// The strategy that is planned for `shape`, in words: for benchmarks and bug reports.
+    pub fn describe_axis(&self, shape: &AxisShape) -> String {
+        match plan::axis(shape, &self.inner.traits) {
+            Some(plan) => format!(
+                "{:?}, workgroups of {}, {} chunks",
+                plan.strategy,
+                plan.workgroup,
+                plan.chunks.len()
+            ),
+            None => "host tiles".to_owned(),
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place behind six public calls"
+    )]
+    fn axis(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shape: &AxisShape,
+        kind: Pass,
+        x: Option<Operand<'_>>,
+        dy: Option<Operand<'_>>,
+        out: Operand<'_>,
+    ) -> Result<()> {
+        if shape.elements() == 0 && !(function.reduces() && !kind.is_backward() && shape.rows() > 0)
+        {
+            return Ok(());
+        }
+        let plan = plan::axis(shape, &self.inner.traits).ok_or(Error::AxisStepTooLarge {
+            bytes: shape.inner as u64 * 4,
+            limit: self.inner.traits.max_binding,
+        })?;
+        let recorder = AxisRecorder {
+            kernels: self,
+            function,
+            shape,
+            kind,
+            plan: &plan,
+            x,
+            dy,
+            out,
+        };
+        recorder.record(pass);
+        Ok(())
+    }
+}
+
+/// One axis operation while it is recorded.
+struct AxisRecorder<'a> {
+    kernels: &'a Kernels,
+    function: AxisFunction,
+    shape: &'a AxisShape,
+    kind: Pass,
+    plan: &'a AxisPlan,
+    x: Option<Operand<'a>>,
+    dy: Option<Operand<'a>>,
+    out: Operand<'a>,
+}
+
+impl AxisRecorder<'_> {
+    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+        match self.plan.strategy {
+            Strategy::RowPerInvocation => self.rows(pass, "row_per_invocation", 1),
+            Strategy::RowPerWorkgroup => {
+                self.rows(pass, "row_per_workgroup", u64::from(self.plan.workgroup));
+            }
+            Strategy::Split { lanes, segment } => {
+                // Rows that are cut share one set of partial results, a block of rows at a time.
+                if self.plan.chunks_per_row > 1 {
+                    for block in self.plan.chunks.chunks(self.plan.chunks_per_row as usize) {
+                        self.split(pass, block, (lanes, segment), block[0].first_outer, 1);
+                    }
+                } else {
+                    let outer = self.shape.outer as u64;
+                    self.split(pass, &self.plan.chunks, (lanes, segment), 0, outer);
+                }
+            }
+        }
+    }
+
+    fn rows(&self, pass: &mut wgpu::ComputePass<'_>, entry_point: &'static str, per_row: u64) {
+        for chunk in &self.plan.chunks {
+            let rows = chunk.outer * self.shape.inner as u64;
+            let groups = (rows * per_row).div_ceil(u64::from(self.plan.workgroup));
+            self.dispatch(
+                pass,
+                entry_point,
+                chunk,
+                AxisUniforms::default(),
+                None,
+                groups,
+            );
+        }
+    }
+
+    /// Partial results of all chunks, their combination, and the results of all chunks; the
+    /// rows are those of `outer` blocks from `first_outer` on.
+    fn split(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        chunks: &[AxisChunk],
+        (lanes, segment): (u32, u32),
+        first_outer: u64,
+        outer: u64,
+    ) {
+        let lanes = u64::from(lanes);
+        let inner = self.shape.inner as u64;
+        let rows = outer * inner;
+        let partials = lanes * self.plan.chunks_per_row;
+        let scratch = self.kernels.scratch(rows * (partials + 1) * PARTIAL_BYTES);
+        let workgroup = u64::from(self.plan.workgroup);
+        // The plan bounds rows and partial results by what a binding holds.
+        let of = |i: usize, chunk: &AxisChunk| AxisUniforms {
+            lanes: lanes as u32,
+            partials: partials as u32,
+            partial_first: (i as u64 % self.plan.chunks_per_row * lanes) as u32,
+            row_first: ((chunk.first_outer - first_outer) * inner) as u32,
+            segment,
+            ..AxisUniforms::default()
+        };
+        let per_lane = |chunk: &AxisChunk| (chunk.outer * inner * lanes).div_ceil(workgroup);
+        for (i, chunk) in chunks.iter().enumerate() {
+            let groups = per_lane(chunk);
+            self.dispatch(
+                pass,
+                "split_partial",
+                chunk,
+                of(i, chunk),
+                Some(&scratch),
+                groups,
+            );
+        }
+        let all = AxisChunk {
+            first_outer,
+            outer,
+            first_step: 0,
+            steps: self.shape.len as u64,
+        };
+        self.dispatch(
+            pass,
+            "split_combine",
+            &all,
+            of(0, &all),
+            Some(&scratch),
+            rows,
+        );
+        if self.function.reduces() && !self.kind.is_backward() {
+            return;
+        }
+        for (i, chunk) in chunks.iter().enumerate() {
+            let groups = per_lane(chunk);
+            self.dispatch(
+                pass,
+                "split_finish",
+                chunk,
+                of(i, chunk),
+                Some(&scratch),
+                groups,
+            );
+        }
+    }
+
+    fn dispatch(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        entry_point: &'static str,
+        chunk: &AxisChunk,
+        mut uniforms: AxisUniforms,
+        scratch: Option<&wgpu::Buffer>,
+        groups: u64,
+    ) {
+        let traits = &self.kernels.inner.traits;
+        let (len, inner) = (self.shape.len as u64, self.shape.inner as u64);
+        let elements = chunk.outer * chunk.steps * inner;
+        let start = (chunk.first_outer * len + chunk.first_step) * inner;
+        let (row_start, rows) = (chunk.first_outer * inner, chunk.outer * inner);
+        let reduced = self.function.reduces();
+        // The combination reads no array, and writes one value a row where the function reduces.
+        let (out_range, dy_range) = match (reduced, self.kind.is_backward()) {
+            (true, false) => ((row_start, rows), (0, 0)),
+            (true, true) => ((start, elements), (row_start, rows)),
+            (false, _) => ((start, elements), (start, elements)),
+        };
+        let slots = axis_slots(self.function, self.kind, entry_point);
+        let [(x, x_first), (dy, dy_first), (out, out_first)] = [
+            // Rows of no elements read none, but a binding cannot be empty.
+            (Slot::X, self.x, (start, elements.max(1))),
+            (Slot::Dy, self.dy, dy_range),
+            (Slot::Out, Some(self.out), out_range),
+        ]
+        .map(|(slot, operand, (start, len))| {
+            let bound = operand.filter(|_| slots.contains(&slot));
+            bound.map(|o| o.window(start, len, traits)).unzip()
+        });
+        // In place, what is read lies where the result goes.
+        let out_first = out_first.unwrap_or(0);
+        uniforms.len = chunk.steps as u32;
+        uniforms.inner = inner as u32;
+        uniforms.rows = rows as u32;
+        uniforms.x_first = x_first.unwrap_or(out_first);
+        uniforms.dy_first = dy_first.unwrap_or(out_first);
+        uniforms.out_first = out_first;
+        uniforms.sign = if self.function == AxisFunction::Softmin {
+            -1.0
+        } else {
+            1.0
+        };
+        let arrays = [(Slot::X, x), (Slot::Dy, dy), (Slot::Out, out)];
+        let scratch = scratch.map(wgpu::Buffer::as_entire_buffer_binding);
+        let bindings: Vec<_> = arrays
+            .into_iter()
+            .chain([(Slot::Partials, scratch)])
+            .filter_map(|(slot, binding)| Some((slot, binding?)))
+            .collect();
+        self.kernels.dispatch(
+            pass,
+            &Work {
+                module: ModuleKey::Axis(kernel_of(self.function), self.kind),
+                entry_point,
+                workgroup: self.plan.workgroup,
+                bindings: &bindings,
+                uniforms: bytemuck::cast_slice(std::slice::from_ref(&uniforms)),
+                groups,
+            },
+        );
+    }
+}
+
+/// Softmin is softmax's kernel with a sign.
+fn kernel_of(function: AxisFunction) -> AxisFunction {
+    match function {
+        AxisFunction::Softmin => AxisFunction::Softmax,
+        other => other,
+    }
+}
+
+/// An error where `function`'s gradient is not exact from its output.
+pub(crate) fn from_output(function: AxisFunction) -> Result<()> {
+    match function {
+        AxisFunction::Softmax | AxisFunction::Softmin => Ok(()),
+        AxisFunction::LogSoftmax | AxisFunction::LogSumExp => Err(Error::NotFromOutput {
+            function: function.name(),
+        }),
+    }
+}
+
+fn in_place_length(function: AxisFunction, shape: &AxisShape) -> Result<()> {
+    if function.reduces() {
+        return Err(Error::LengthMismatch {
+            what: "the in-place output",
+            expected: shape.output_elements(function),
+            got: shape.elements(),
+        });
+    }
+    Ok(())
+}
