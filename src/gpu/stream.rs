@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// Elements that travel at a time: 16 MiB.
-const PIECE: usize = 4 << 20;
+pub(super) const PIECE: usize = 4 << 20;
 /// Pieces under way at a time.
 const DEPTH: usize = 2;
 
@@ -60,7 +60,8 @@ pub(super) async fn download(
         let mut encoder = encoder(gpu);
         let readback = Readback::record(gpu, &mut encoder, buffer, offset, piece.len())?;
         offset += piece.len() as u64 * 4;
-        under_way.push_back((readback.submit(gpu, encoder)?, piece));
+        let submission = gpu.submit(|| Some(encoder.finish()))?;
+        under_way.push_back((readback.submitted(submission), piece));
         if under_way.len() > DEPTH
             && let Some((readback, piece)) = under_way.pop_front()
         {
@@ -115,8 +116,8 @@ impl Readback {
         })
     }
 
-    fn submit(self, gpu: &Inner, encoder: wgpu::CommandEncoder) -> Result<Self> {
-        let index = gpu.submit(|| Some(encoder.finish()))?;
+    /// Asks for the results of a submission.
+    fn submitted(self, index: wgpu::SubmissionIndex) -> Self {
         let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
         self.staging
             .slice(..self.bytes)
@@ -124,10 +125,10 @@ impl Readback {
                 // The receiver may be gone: its future was dropped.
                 let _ = sender.send(mapped);
             });
-        Ok(Self {
+        Self {
             state: State::Submitted(index, receiver),
             ..self
-        })
+        }
     }
 
     async fn finish(self, gpu: &Arc<Inner>, out: &mut [f32], wait: Wait) -> Result<()> {
@@ -169,20 +170,37 @@ impl Drop for Slots<'_> {
     }
 }
 
-/// A piece of an operation on host memory: what is read of each input, and what is written.
-struct Piece {
-    inputs: Vec<Range<usize>>,
-    output: Range<usize>,
+/// A piece of an operation on host memory: what is read of each input, and what is written of
+/// each output, in elements of four bytes.
+pub(super) struct Piece {
+    pub inputs: Vec<Range<usize>>,
+    pub outputs: Vec<Range<usize>>,
 }
 
-/// Runs an operation piece by piece. `record` gets the device buffers of the inputs and, where
-/// `separate`, one for the result; else the result replaces the last input.
-async fn run(
+/// Where the results of a piece are on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Results {
+    /// In the buffer of the last input, as the only output.
+    InLastInput,
+    /// In buffers of their own.
+    InOwnBuffers,
+}
+
+/// An operation on host memory.
+pub(super) struct Operation<'a> {
+    /// Arrays of f32, or of any four bytes an element, as `bytemuck` casts them.
+    pub inputs: &'a [&'a [u32]],
+    pub outputs: &'a mut [&'a mut [f32]],
+    pub results: Results,
+}
+
+/// Runs an operation piece by piece, one of which is computed while its neighbours travel.
+/// `record` gets the device's ranges of the inputs and, in buffers of their own, of the outputs;
+/// a range of no elements is one of a single element that nobody reads.
+pub(super) async fn run(
     gpu: &Arc<Inner>,
+    operation: Operation<'_>,
     pieces: impl Iterator<Item = Piece>,
-    inputs: &[&[f32]],
-    output: &mut [f32],
-    separate: bool,
     wait: Wait,
     mut record: impl FnMut(
         &Kernels,
@@ -192,20 +210,27 @@ async fn run(
     ) -> Result<()>,
 ) -> Result<()> {
     gpu.healthy()?;
-    let mut under_way: VecDeque<(Readback, Range<usize>, Slots<'_>)> = VecDeque::new();
+    let Operation {
+        inputs,
+        outputs,
+        results,
+    } = operation;
+    let mut under_way: VecDeque<UnderWay<'_>> = VecDeque::new();
     for piece in pieces {
-        let mut lengths: Vec<usize> = piece.inputs.iter().map(Range::len).collect();
-        if separate {
-            lengths.push(piece.output.len());
-        }
+        let own = match results {
+            Results::InLastInput => &[][..],
+            Results::InOwnBuffers => &piece.outputs[..],
+        };
+        let ranges = piece.inputs.iter().chain(own);
+        let lengths: Vec<u64> = ranges.map(|r| r.len().max(1) as u64 * 4).collect();
         let mut slots = Slots {
             pool: &gpu.pool,
             buffers: Vec::with_capacity(lengths.len()),
         };
-        for &length in &lengths {
+        for &bytes in &lengths {
             slots
                 .buffers
-                .push(gpu.pool.take(gpu, Purpose::Storage, length as u64 * 4)?);
+                .push(gpu.pool.take(gpu, Purpose::Storage, bytes)?);
         }
         for ((input, range), buffer) in inputs.iter().zip(&piece.inputs).zip(&slots.buffers) {
             let bytes = bytemuck::cast_slice(&input[range.clone()]);
@@ -218,30 +243,65 @@ async fn run(
                 .buffers
                 .iter()
                 .zip(&lengths)
-                .map(|(buffer, &length)| buffer.slice(..length as u64 * 4))
+                .map(|(buffer, &bytes)| buffer.slice(..bytes))
                 .collect();
             record(&gpu.kernels, &mut pass, &slices, &piece)?;
         }
-        // The last buffer holds the result either way.
-        let result = &slots.buffers[slots.buffers.len() - 1];
-        let readback = Readback::record(gpu, &mut encoder, result, 0, piece.output.len())?;
-        under_way.push_back((readback.submit(gpu, encoder)?, piece.output, slots));
+        // The last buffers hold the results either way.
+        let first = slots.buffers.len() - piece.outputs.len();
+        let mut readbacks = Vec::with_capacity(piece.outputs.len());
+        for (range, buffer) in piece.outputs.iter().zip(&slots.buffers[first..]) {
+            if !range.is_empty() {
+                readbacks.push(Readback::record(gpu, &mut encoder, buffer, 0, range.len())?);
+            }
+        }
+        let submission = gpu.submit(|| Some(encoder.finish()))?;
+        under_way.push_back(UnderWay {
+            readbacks: readbacks
+                .into_iter()
+                .map(|readback| readback.submitted(submission.clone()))
+                .collect(),
+            outputs: piece.outputs,
+            slots,
+        });
         if under_way.len() >= DEPTH
-            && let Some((readback, range, slots)) = under_way.pop_front()
+            && let Some(oldest) = under_way.pop_front()
         {
-            readback.finish(gpu, &mut output[range], wait).await?;
-            drop(slots);
+            oldest.finish(gpu, outputs, wait).await?;
         }
     }
-    for (readback, range, slots) in under_way {
-        readback.finish(gpu, &mut output[range], wait).await?;
-        drop(slots);
+    for piece in under_way {
+        piece.finish(gpu, outputs, wait).await?;
     }
     Ok(())
 }
 
+/// A piece whose results travel.
+struct UnderWay<'a> {
+    readbacks: Vec<Readback>,
+    outputs: Vec<Range<usize>>,
+    slots: Slots<'a>,
+}
+
+impl UnderWay<'_> {
+    async fn finish(self, gpu: &Arc<Inner>, outputs: &mut [&mut [f32]], wait: Wait) -> Result<()> {
+        let filled = self.outputs.into_iter().zip(outputs);
+        let filled = filled.filter(|(range, _)| !range.is_empty());
+        for (readback, (range, output)) in self.readbacks.into_iter().zip(filled) {
+            readback.finish(gpu, &mut output[range], wait).await?;
+        }
+        drop(self.slots);
+        Ok(())
+    }
+}
+
+/// An array as an operation's input.
+pub(super) fn words(array: &[f32]) -> &[u32] {
+    bytemuck::cast_slice(array)
+}
+
 /// Ranges of `total` elements in steps of at most `step`.
-fn ranges(total: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn ranges(total: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
     (0..total.div_ceil(step)).map(move |i| i * step..total.min((i + 1) * step))
 }
 
@@ -257,14 +317,16 @@ impl Gpu {
         same_length("the output", x.len(), y.len())?;
         let pieces = ranges(x.len(), PIECE).map(|range| Piece {
             inputs: vec![range.clone()],
-            output: range,
+            outputs: vec![range],
         });
         run(
             &self.inner,
+            Operation {
+                inputs: &[words(x)],
+                outputs: &mut [y],
+                results: Results::InLastInput,
+            },
             pieces,
-            &[x],
-            y,
-            false,
             wait.0,
             |kernels, pass, slices, _| kernels.apply_in_place(pass, f, slices[0]),
         )
@@ -300,14 +362,16 @@ impl Gpu {
         same_length("the gradient", x.len(), dx.len())?;
         let pieces = ranges(x.len(), PIECE).map(|range| Piece {
             inputs: vec![range.clone(), range.clone()],
-            output: range,
+            outputs: vec![range],
         });
         run(
             &self.inner,
+            Operation {
+                inputs: &[words(x), words(dy)],
+                outputs: &mut [dx],
+                results: Results::InLastInput,
+            },
             pieces,
-            &[x, dy],
-            dx,
-            false,
             wait.0,
             |kernels, pass, slices, _| kernels.grad_in_place(pass, f, slices[0], slices[1]),
         )
@@ -337,7 +401,7 @@ impl Gpu {
         let block = shape.len * shape.inner;
         let outer = (PIECE / block).max(1);
         let function = operation.function();
-        let inputs = operation.inputs();
+        let inputs: Vec<&[u32]> = operation.inputs().into_iter().map(words).collect();
         let pieces = ranges(shape.outer, outer).map(|blocks| {
             let elements = blocks.start * block..blocks.end * block;
             let rows = blocks.start * shape.inner..blocks.end * shape.inner;
@@ -347,16 +411,22 @@ impl Gpu {
                 inputs: (0..inputs.len())
                     .map(|i| reduced(i == 1 && function.reduces()))
                     .collect(),
-                output: reduced(forward && function.reduces()),
+                outputs: vec![reduced(forward && function.reduces())],
             }
         });
         let separate = function.reduces() || matches!(operation, AxisOperation::FromOutput { .. });
         run(
             &self.inner,
+            Operation {
+                inputs: &inputs,
+                outputs: &mut [output],
+                results: if separate {
+                    Results::InOwnBuffers
+                } else {
+                    Results::InLastInput
+                },
+            },
             pieces,
-            &inputs,
-            output,
-            separate,
             wait.0,
             |kernels, pass, slices, piece| {
                 let shape = AxisShape {
@@ -444,7 +514,7 @@ impl Gpu {
 
 /// How a call on host memory waits.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct HostWait(Wait);
+pub(crate) struct HostWait(pub(super) Wait);
 
 impl HostWait {
     pub(crate) const BLOCK: Self = Self(Wait::Block);

@@ -211,9 +211,11 @@ impl Batch {
     /// [`Error::ShapeMismatch`], [`Error::BufferOverlap`] where y is x, [`Error::ForeignTensor`].
     pub fn apply_into(&mut self, f: impl Into<Elementwise>, x: &Tensor, y: &Tensor) -> Result<()> {
         same_shape("the output", x.shape(), y.shape())?;
-        self.record([("input", x), ("output", y)], y, |kernels, pass, [x, y]| {
-            kernels.apply(pass, f, x, y)
-        })
+        self.record(
+            [("input", x), ("output", y)],
+            &[y],
+            |kernels, pass, [x, y]| kernels.apply(pass, f, x, y),
+        )
     }
 
     /// x = f(x).
@@ -221,7 +223,7 @@ impl Batch {
     /// # Errors
     /// [`Error::ForeignTensor`].
     pub fn apply_in_place(&mut self, f: impl Into<Elementwise>, x: &Tensor) -> Result<()> {
-        self.record([("input", x)], x, |kernels, pass, [x]| {
+        self.record([("input", x)], &[x], |kernels, pass, [x]| {
             kernels.apply_in_place(pass, f, x)
         })
     }
@@ -250,7 +252,7 @@ impl Batch {
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
         same_shape("the gradient", x.shape(), dx.shape())?;
         let tensors = [("input", x), ("upstream gradient", dy), ("gradient", dx)];
-        self.record(tensors, dx, |kernels, pass, [x, dy, dx]| {
+        self.record(tensors, &[dx], |kernels, pass, [x, dy, dx]| {
             kernels.grad(pass, f, x, dy, dx)
         })
     }
@@ -267,7 +269,7 @@ impl Batch {
     ) -> Result<()> {
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
         let tensors = [("input", x), ("upstream gradient", dy)];
-        self.record(tensors, dy, |kernels, pass, [x, dy]| {
+        self.record(tensors, &[dy], |kernels, pass, [x, dy]| {
             kernels.grad_in_place(pass, f, x, dy)
         })
     }
@@ -312,9 +314,11 @@ impl Batch {
             None
         };
         let x = stand_in.as_ref().unwrap_or(x);
-        self.record([("input", x), ("output", y)], y, |kernels, pass, [x, y]| {
-            kernels.apply_axis(pass, function, &shape, x, y)
-        })
+        self.record(
+            [("input", x), ("output", y)],
+            &[y],
+            |kernels, pass, [x, y]| kernels.apply_axis(pass, function, &shape, x, y),
+        )
     }
 
     /// x = `function` of every row of x along `axis`; not for a function that reduces.
@@ -328,7 +332,7 @@ impl Batch {
         axis: isize,
     ) -> Result<()> {
         let shape = AxisShape::new(x.shape(), axis)?;
-        self.record([("input", x)], x, |kernels, pass, [x]| {
+        self.record([("input", x)], &[x], |kernels, pass, [x]| {
             kernels.apply_axis_in_place(pass, function, &shape, x)
         })
     }
@@ -370,7 +374,7 @@ impl Batch {
             return Ok(());
         }
         let tensors = [("input", x), ("upstream gradient", dy), ("gradient", dx)];
-        self.record(tensors, dx, |kernels, pass, [x, dy, dx]| {
+        self.record(tensors, &[dx], |kernels, pass, [x, dy, dx]| {
             kernels.grad_axis(pass, function, &shape, x, dy, dx)
         })
     }
@@ -390,7 +394,7 @@ impl Batch {
         same_shape("the upstream gradient", y.shape(), dy.shape())?;
         let dx = self.output(y.shape())?;
         let tensors = [("output", y), ("upstream gradient", dy), ("gradient", &dx)];
-        self.record(tensors, &dx, |kernels, pass, [y, dy, dx]| {
+        self.record(tensors, &[&dx], |kernels, pass, [y, dy, dx]| {
             kernels.grad_axis_from_output(pass, function, &shape, y, dy, dx)
         })?;
         Ok(dx)
@@ -418,16 +422,16 @@ impl Batch {
     }
 
     /// A tensor that this batch writes, of which there is nothing to read before.
-    fn output(&self, shape: &[usize]) -> Result<Tensor> {
+    pub(super) fn output(&self, shape: &[usize]) -> Result<Tensor> {
         self.gpu.healthy()?;
         Tensor::new(&self.handle, shape, false)
     }
 
     /// Records one operation on tensors of this batch's device; an empty one is nothing to do.
-    fn record<const N: usize>(
+    pub(super) fn record<const N: usize>(
         &mut self,
         tensors: [(&'static str, &Tensor); N],
-        written: &Tensor,
+        written: &[&Tensor],
         work: impl FnOnce(
             &crate::Kernels,
             &mut wgpu::ComputePass<'static>,
@@ -452,14 +456,13 @@ impl Batch {
         });
         work(&self.gpu.kernels, pass, slices)?;
         self.kept.extend(tensors.map(|(_, tensor)| tensor.clone()));
-        let mut writers = lock(&written.inner.writers);
-        writers.settle();
-        if !writers
-            .batches
-            .iter()
-            .any(|fate| Arc::ptr_eq(fate, &self.fate.0))
-        {
-            writers.batches.push(Arc::clone(&self.fate.0));
+        for tensor in written {
+            let mut writers = lock(&tensor.inner.writers);
+            writers.settle();
+            let mut batches = writers.batches.iter();
+            if !batches.any(|fate| Arc::ptr_eq(fate, &self.fate.0)) {
+                writers.batches.push(Arc::clone(&self.fate.0));
+            }
         }
         Ok(())
     }
@@ -485,7 +488,7 @@ pub(crate) fn output_shape(
     Ok(output)
 }
 
-fn same_shape(what: &'static str, expected: &[usize], got: &[usize]) -> Result<()> {
+pub(super) fn same_shape(what: &'static str, expected: &[usize], got: &[usize]) -> Result<()> {
     if expected == got {
         Ok(())
     } else {
