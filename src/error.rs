@@ -63,6 +63,19 @@ pub enum Error {
         /// The values that it may take.
         range: Range,
     },
+    /// A span of bit patterns in which there is none.
+    #[error(
+        "no bit pattern is between {first:#010x} and {last:#010x} with a stride of {stride}; give \
+         the smaller one first, and a stride of 1 or more"
+    )]
+    EmptySpan {
+        /// The first bit pattern.
+        first: u32,
+        /// The last one.
+        last: u32,
+        /// The distance between them.
+        stride: u32,
+    },
     /// Two things that must have the same number of elements do not.
     #[error("{what} has {got} elements where {expected} are expected")]
     LengthMismatch {

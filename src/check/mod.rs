@@ -1,4 +1,8 @@
-//! The accuracy check: a backend's results for stratified inputs against the f64 reference.
+//! The accuracy check: a backend's results for stratified inputs against the f64 reference;
+//! [`exhaustive`] holds those for every f32 there is against it.
+
+pub mod exhaustive;
+mod oracle;
 
 use crate::axis::{AxisFunction, AxisShape};
 use crate::backend::Backend;
@@ -169,32 +173,36 @@ pub fn elementwise(backend: &Backend, f: Elementwise) -> Result<Vec<Report>> {
     let bounds = f.activation().info().bounds;
     let mut forward = Report::new(f.to_string(), Pass::Forward, bounds.forward.into());
     for (&x, got) in x.iter().zip(backend.apply(f, &x)?) {
-        let want = reference::forward(&f, x.into());
-        forward.add(
-            x,
-            got,
-            want,
-            flushed(x, |x| ulp_error(got, reference::forward(&f, x), 0.0)),
-        );
+        let (want, ulp) = exact(&f, Pass::Forward, x, got);
+        forward.add(x, got, want, ulp);
     }
     let mut backward = Report::new(f.to_string(), Pass::Backward, bounds.backward.into());
     for (&x, got) in x.iter().zip(backend.grad(f, &x, &vec![1.0; x.len()])?) {
-        let error = |x: f64| {
-            let largest = reference::largest_term(&f, x);
-            ulp_error(got, reference::backward(&f, x), largest)
-        };
-        backward.add(x, got, reference::backward(&f, x.into()), flushed(x, error));
+        let (want, ulp) = exact(&f, Pass::Backward, x, got);
+        backward.add(x, got, want, ulp);
     }
     Ok(vec![forward, backward])
 }
 
-/// The error for an input; a subnormal one may also have been flushed to zero on its way.
-fn flushed(x: f32, error: impl Fn(f64) -> f64) -> f64 {
-    let own = error(x.into());
+/// The reference's value for x, and by how many ULP `got` is off; a subnormal input may also have
+/// been flushed to zero on its way.
+fn exact(f: &Elementwise, pass: Pass, x: f32, got: f32) -> (f64, f64) {
+    let error = |x: f64| match pass {
+        Pass::Forward => {
+            let want = reference::forward(f, x);
+            (want, ulp_error(got, want, 0.0))
+        }
+        Pass::Backward => {
+            let want = reference::backward(f, x);
+            (want, ulp_error(got, want, reference::largest_term(f, x)))
+        }
+    };
+    let (want, own) = error(x.into());
     if x.is_subnormal() {
-        own.min(error(0.0f64.copysign(x.into())))
+        let (_, by_zero) = error(0.0f64.copysign(x.into()));
+        (want, own.min(by_zero))
     } else {
-        own
+        (want, own)
     }
 }
 

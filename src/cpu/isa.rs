@@ -5,7 +5,7 @@
 ///
 /// `run` and all that it calls should be `#[inline(always)]`: only what is inlined into the
 /// entry points below is compiled with their instructions.
-pub(super) trait Kernel {
+pub(crate) trait Kernel {
     type Output;
     fn run<const FMA: bool>(self) -> Self::Output;
 }
@@ -13,7 +13,7 @@ pub(super) trait Kernel {
 /// A set of instructions that this machine was seen to have. The field is private and set in
 /// [`Isa::available`] only, which makes entering code that is compiled for it sound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Isa(Set);
+pub(crate) struct Isa(Set);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Set {
@@ -50,7 +50,7 @@ impl Isa {
     }
 
     /// The fastest set, found once for the process.
-    pub(super) fn best() -> Self {
+    pub(crate) fn best() -> Self {
         static BEST: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
         *BEST.get_or_init(|| Self::available()[0])
     }
@@ -69,7 +69,7 @@ impl Isa {
     }
 
     /// Runs `kernel` with these instructions.
-    pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
+    pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
             // SAFETY: a set other than the baseline is made in `available` only, after the
             // features that its entry point enables were detected on this machine.

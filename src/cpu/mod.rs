@@ -17,7 +17,7 @@ mod wide;
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::Elementwise;
 use crate::error::{Error, Result};
-use isa::Isa;
+pub(crate) use isa::{Isa, Kernel};
 use softmax::{Direction, Job};
 
 /// The CPU backend. Cheap to make and to clone; its threads are rayon's global pool.
