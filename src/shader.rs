@@ -1,7 +1,12 @@
 //! WGSL: the shader files, and the composer that joins them with a generated shim. Public, so
 //! that a caller's own shader can fuse an activation.
 
-use crate::axis::AxisFunction;
+mod softmax;
+
+#[cfg(test)]
+pub(crate) use softmax::ROW_ENTRY_POINTS;
+pub(crate) use softmax::softmax;
+
 use crate::catalogue::{Activation, Elementwise};
 use std::fmt::Write;
 
@@ -10,7 +15,6 @@ pub const MATH: &str = include_str!("../shaders/math.wgsl");
 /// Every activation and its derivative as pure functions over [`MATH`].
 pub const ACTIVATIONS: &str = include_str!("../shaders/activations.wgsl");
 const ELEMENTWISE: &str = include_str!("../shaders/elementwise.wgsl");
-const SOFTMAX: &str = include_str!("../shaders/softmax.wgsl");
 
 /// The name of an activation's WGSL function; its derivative's is that of [`derivative_name`].
 /// What WGSL has itself (`abs`, `clamp`, `exp`, `tanh`) ends in an underscore.
@@ -169,57 +173,10 @@ impl Pass {
     }
 }
 
-/// The entry points of a softmax module.
-#[cfg(test)]
-pub(crate) const SOFTMAX_ENTRY_POINTS: [&str; 5] = [
-    "row_per_invocation",
-    "row_per_workgroup",
-    "split_partial",
-    "split_combine",
-    "split_finish",
-];
-
-/// The module of one function of the softmax family and one pass.
-/// Softmin is softmax with a sign in the uniforms.
-pub(crate) fn softmax(function: AxisFunction, pass: Pass) -> String {
-    let kind = match function {
-        AxisFunction::Softmax | AxisFunction::Softmin => "SOFTMAX",
-        AxisFunction::LogSoftmax => "LOG_SOFTMAX",
-        AxisFunction::LogSumExp => "LOGSUMEXP",
-    };
-    let backward = pass.is_backward();
-    let from_output = pass == Pass::FromOutput;
-    let x = if pass.binds_x() { "x" } else { "out" };
-    // A pass refers to no binding that it has not.
-    let dy = match pass {
-        Pass::Forward | Pass::ForwardInPlace => "0.0",
-        Pass::Backward | Pass::FromOutput => "dy[i]",
-        Pass::BackwardInPlace => "out[i]",
-    };
-    let dot = match function {
-        _ if !backward => "0.0",
-        AxisFunction::Softmax | AxisFunction::Softmin => "upstream(i, row) * e",
-        AxisFunction::LogSoftmax => "upstream(i, row)",
-        AxisFunction::LogSumExp => "0.0",
-    };
-    let store = if function.reduces() && !backward {
-        "\n    out[uniforms.out_first + row] = logsumexp_of(r);"
-    } else {
-        ""
-    };
-    format!(
-        "{MATH}\nconst KIND: u32 = {kind};\nconst BACKWARD: bool = {backward};\n\
-         const FROM_OUTPUT: bool = {from_output};\n\
-         fn load_x(i: u32) -> f32 {{\n    return {x}[i];\n}}\n\
-         fn load_dy(i: u32) -> f32 {{\n    return {dy};\n}}\n\
-         fn dot_term(i: u32, row: u32, e: f32) -> f32 {{\n    return {dot};\n}}\n\
-         fn store_row(row: u32, r: Row) {{{store}\n}}\n{SOFTMAX}"
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::axis::AxisFunction;
     use crate::kernels::{AxisUniforms, ElementwiseUniforms, Slot, axis_slots, elementwise_slots};
     use crate::plan::PARTIAL_BYTES;
     use naga::back::{glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -312,7 +269,7 @@ mod tests {
                     .iter()
                     .map(|e| e.name.as_str())
                     .collect();
-                assert_eq!(names, SOFTMAX_ENTRY_POINTS);
+                assert_eq!(names, ROW_ENTRY_POINTS);
             }
         }
     }
@@ -486,7 +443,7 @@ mod tests {
     fn workgroups_of_any_size_translate() {
         let (module, info) = validate(&softmax(AxisFunction::Softmax, Pass::Forward));
         for workgroup in [1, 7, 100, 256, 1024] {
-            for entry in SOFTMAX_ENTRY_POINTS {
+            for entry in ROW_ENTRY_POINTS {
                 translate(&module, &info, entry, workgroup).unwrap();
             }
         }
@@ -579,7 +536,7 @@ mod tests {
                     continue;
                 }
                 let (module, info) = validate(&softmax(function, pass));
-                for entry in SOFTMAX_ENTRY_POINTS {
+                for entry in ROW_ENTRY_POINTS {
                     // A function that reduces is done after the combination.
                     if entry == "split_finish" && function.reduces() && !pass.is_backward() {
                         continue;
@@ -648,7 +605,7 @@ mod tests {
         let (members, span) = layout(&module, "Uniforms");
         let expected = offsets!(
             AxisUniforms: len, inner, rows, x_first, dy_first, out_first, lanes, partials,
-            partial_first, row_first, segment, sign, zero
+            partial_first, row_first, segment, sign, zero, row_offset, step_offset
         );
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<AxisUniforms>());

@@ -34,7 +34,7 @@ pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) 
     slots
 }
 
-/// `Uniforms` of softmax.wgsl.
+/// `Uniforms` of rows.wgsl.
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
 pub(crate) struct AxisUniforms {
@@ -51,7 +51,9 @@ pub(crate) struct AxisUniforms {
     pub segment: u32,
     pub sign: f32,
     pub zero: u32,
-    pub padding: [u32; 3],
+    pub row_offset: u32,
+    pub step_offset: u32,
+    pub padding: u32,
 }
 
 impl Kernels {
@@ -384,6 +386,8 @@ impl AxisRecorder<'_> {
         uniforms.x_first = x_first.unwrap_or(out_first);
         uniforms.dy_first = dy_first.unwrap_or(out_first);
         uniforms.out_first = out_first;
+        uniforms.row_offset = row_start as u32;
+        uniforms.step_offset = chunk.first_step as u32;
         uniforms.sign = if self.function == AxisFunction::Softmin {
             -1.0
         } else {
