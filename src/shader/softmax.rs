@@ -4,6 +4,7 @@ use super::{MATH, Pass};
 use crate::axis::AxisFunction;
 
 const ROWS: &str = include_str!("../../shaders/rows.wgsl");
+const SUMS: &str = include_str!("../../shaders/sums.wgsl");
 const PLAIN: &str = include_str!("../../shaders/plain.wgsl");
 const SOFTMAX: &str = include_str!("../../shaders/softmax.wgsl");
 
@@ -24,7 +25,7 @@ pub(crate) fn rows(kind: &str) -> String {
 
 /// Rows of elements as they are; `kind` supplies what they are reduced to and what comes out.
 pub(crate) fn plain_rows(kind: &str) -> String {
-    rows(&format!("{PLAIN}\n{kind}"))
+    rows(&format!("{SUMS}\n{PLAIN}\n{kind}"))
 }
 
 /// The module of one function of the softmax family and one pass.
