@@ -1,94 +1,119 @@
-//! The software adapter that the tests run on: Mesa's lavapipe, a Vulkan driver for any CPU.
+//! What the system must have for the tests: lavapipe, Mesa's Vulkan driver for any CPU, and the
+//! libraries through which drivers are reached.
 
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 
-/// Debian's names; the loader is a package of its own.
-const PACKAGES: [&str; 2] = ["mesa-vulkan-drivers", "libvulkan1"];
+/// Debian's names.
+const LAVAPIPE: &str = "mesa-vulkan-drivers";
+const LOADER: &str = "libvulkan1";
+const EGL: [&str; 2] = ["libegl1", "libgl1-mesa-dri"];
 
 /// Makes lavapipe be there where that is possible, and says whether a missing adapter is a
 /// failure. Another adapter may answer where lavapipe does not, so that is for the tests to see.
 pub fn provide() -> bool {
     let required = is_required(|name| env::var_os(name));
-    if !cfg!(target_os = "linux") {
-        // Metal and DX12 bring a driver of their own.
+    // Metal and DX12 bring a driver of their own.
+    if cfg!(target_os = "linux")
+        && let Err(why) = lavapipe(true)
+    {
+        println!("xtask: {why}; another GPU driver will do");
         return required;
     }
-    let before = Vulkan::look();
-    if before.complete() {
-        return true;
+    required || cfg!(target_os = "linux")
+}
+
+/// The manifest of the system's lavapipe, which is installed first where it is missing and
+/// `install` says so; or why there is none.
+pub fn lavapipe(install: bool) -> Result<PathBuf, String> {
+    let look = Vulkan::look;
+    let missing = look().missing();
+    installed(missing, &[LAVAPIPE, LOADER], || look().complete(), install)?;
+    look().lavapipe.ok_or_else(|| missing.to_owned())
+}
+
+/// The Vulkan loader, in the same way.
+pub fn loader(install: bool) -> Result<(), String> {
+    let missing = "the Vulkan loader is missing";
+    installed(missing, &[LOADER], || Vulkan::look().loader, install)
+}
+
+/// The library through which OpenGL is reached without a display, in the same way.
+pub fn egl(install: bool) -> Result<(), String> {
+    let missing = "the EGL library is missing";
+    installed(missing, &EGL, || has_library("libEGL.so.1"), install)
+}
+
+/// Nothing where `is_there` says so, at once or after the packages' installation; else why not.
+fn installed(
+    missing: &str,
+    packages: &[&str],
+    is_there: impl Fn() -> bool,
+    install: bool,
+) -> Result<(), String> {
+    if is_there() {
+        return Ok(());
     }
-    let [drivers, loader] = PACKAGES;
-    let installed = Installer::look(Path::new("/usr/bin/apt-get").exists(), runs)
-        .map_err(str::to_owned)
-        .and_then(|installer| {
-            println!(
-                "xtask: {}; installing {drivers} and {loader}",
-                before.missing()
-            );
-            installer.install()
-        });
-    let now = Vulkan::look();
-    if !now.complete() {
-        let why = installed
-            .err()
-            .unwrap_or_else(|| "the packages do not bring it".to_owned());
-        println!("xtask: {}, and {why}", now.missing());
-        println!("xtask: install {drivers} and {loader} (Debian's names), or another GPU driver");
+    let names = packages.join(" and ");
+    let outcome = if install {
+        Installer::look(Path::new("/usr/bin/apt-get").exists(), runs)
+            .map_err(str::to_owned)
+            .and_then(|installer| {
+                println!("xtask: {missing}; installing {names}");
+                installer.install(packages)
+            })
+    } else {
+        Err("nothing is to be installed".to_owned())
+    };
+    if is_there() {
+        return Ok(());
     }
-    required || now.complete()
+    let why = outcome
+        .err()
+        .unwrap_or_else(|| "the packages do not bring it".to_owned());
+    Err(format!(
+        "{missing}, and {why}; Debian's names for it are {names}"
+    ))
 }
 
 /// Whether the environment makes a missing adapter a failure; the tests decide by the same rule
 /// (`tests/common/mod.rs`).
-fn is_required<V: AsRef<OsStr>>(variable: impl Fn(&str) -> Option<V>) -> bool {
+pub fn is_required<V: AsRef<OsStr>>(variable: impl Fn(&str) -> Option<V>) -> bool {
     let is = |name, value| variable(name).is_some_and(|v| v.as_ref() == OsStr::new(value));
     is("CI", "true") || is("ACTIVATIONS_REQUIRE_GPU", "1")
 }
 
 /// What there is of a Vulkan that runs without a GPU.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Vulkan {
     loader: bool,
-    lavapipe: bool,
+    /// Its manifest.
+    lavapipe: Option<PathBuf>,
 }
 
 impl Vulkan {
     fn look() -> Self {
-        let cache = Command::new("ldconfig")
-            .arg("-p")
-            .stdin(Stdio::null())
-            .output();
-        let cached = cache.is_ok_and(|output| has_loader(&String::from_utf8_lossy(&output.stdout)));
-        let library_directories = [
-            "/usr/lib",
-            "/usr/lib64",
-            "/usr/local/lib",
-            "/usr/lib/x86_64-linux-gnu",
-            "/usr/lib/aarch64-linux-gnu",
-        ];
-        let beside = |directory| Path::new(directory).join("libvulkan.so.1").exists();
         let driver_directories = [
             "/usr/share/vulkan/icd.d",
             "/usr/local/share/vulkan/icd.d",
             "/etc/vulkan/icd.d",
         ];
         Self {
-            loader: cached || library_directories.into_iter().any(beside),
+            loader: has_library("libvulkan.so.1"),
             lavapipe: driver_directories
                 .into_iter()
-                .any(|d| names_lavapipe(Path::new(d))),
+                .find_map(|d| lavapipe_manifest(Path::new(d))),
         }
     }
 
-    fn complete(self) -> bool {
-        self.loader && self.lavapipe
+    fn complete(&self) -> bool {
+        self.loader && self.lavapipe.is_some()
     }
 
-    fn missing(self) -> &'static str {
+    fn missing(&self) -> &'static str {
         if self.loader {
             "the software adapter lavapipe is missing"
         } else {
@@ -97,18 +122,39 @@ impl Vulkan {
     }
 }
 
-/// Whether `ldconfig -p` lists the Vulkan loader.
-fn has_loader(cache: &str) -> bool {
-    let name = |line: &str| line.split_whitespace().next() == Some("libvulkan.so.1");
+/// Whether the system has a shared library of this name.
+fn has_library(name: &str) -> bool {
+    let cache = Command::new("ldconfig")
+        .arg("-p")
+        .stdin(Stdio::null())
+        .output();
+    let listed = |cache: Output| lists(&String::from_utf8_lossy(&cache.stdout), name);
+    let directories = [
+        "/usr/lib",
+        "/usr/lib64",
+        "/usr/local/lib",
+        "/usr/lib/x86_64-linux-gnu",
+        "/usr/lib/aarch64-linux-gnu",
+    ];
+    cache.is_ok_and(listed)
+        || directories
+            .into_iter()
+            .any(|directory| Path::new(directory).join(name).exists())
+}
+
+/// Whether `ldconfig -p` lists a library.
+fn lists(cache: &str, library: &str) -> bool {
+    let name = |line: &str| line.split_whitespace().next() == Some(library);
     cache.lines().any(name)
 }
 
-/// Whether a folder of Vulkan drivers' manifests has lavapipe's.
-fn names_lavapipe(directory: &Path) -> bool {
-    fs::read_dir(directory).is_ok_and(|mut entries| {
-        entries.any(|entry| {
-            entry.is_ok_and(|entry| is_lavapipe_manifest(&entry.file_name().to_string_lossy()))
-        })
+/// Lavapipe's manifest in a folder of Vulkan drivers' manifests.
+fn lavapipe_manifest(directory: &Path) -> Option<PathBuf> {
+    let entries = fs::read_dir(directory).ok()?;
+    let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    paths.find(|path| {
+        path.file_name()
+            .is_some_and(|name| is_lavapipe_manifest(&name.to_string_lossy()))
     })
 }
 
@@ -138,10 +184,10 @@ impl Installer {
         }
     }
 
-    fn install(self) -> Result<(), String> {
+    fn install(self, packages: &[&str]) -> Result<(), String> {
         self.apt_get(&["update"])?;
-        let packages = ["install", "-y", "--no-install-recommends"];
-        self.apt_get(&[&packages[..], &PACKAGES].concat())
+        let install = ["install", "-y", "--no-install-recommends"];
+        self.apt_get(&[&install[..], packages].concat())
     }
 
     fn apt_get(self, arguments: &[&str]) -> Result<(), String> {
@@ -190,11 +236,12 @@ mod tests {
     #[test]
     fn the_loader_is_read_from_ldconfig() {
         let line = "\tlibvulkan.so.1 (libc6,x86-64) => /lib/x86_64-linux-gnu/libvulkan.so.1";
-        assert!(has_loader(&format!("2 libs found\n{line}\n")));
-        assert!(!has_loader(
+        let found = |cache: &str| lists(cache, "libvulkan.so.1");
+        assert!(found(&format!("2 libs found\n{line}\n")));
+        assert!(!found(
             "\tlibvulkan_lvp.so (libc6,x86-64) => /lib/libvulkan_lvp.so\n"
         ));
-        assert!(!has_loader(""));
+        assert!(!found(""));
     }
 
     #[test]
@@ -203,7 +250,7 @@ mod tests {
         assert!(is_lavapipe_manifest("lvp_icd.json"));
         assert!(!is_lavapipe_manifest("radeon_icd.x86_64.json"));
         assert!(!is_lavapipe_manifest("lvp_icd.json.bak"));
-        assert!(!names_lavapipe(Path::new("no/such/folder")));
+        assert_eq!(lavapipe_manifest(Path::new("no/such/folder")), None);
     }
 
     #[test]
@@ -220,12 +267,23 @@ mod tests {
 
     #[test]
     fn both_halves_are_needed() {
-        let with = |loader, lavapipe| Vulkan { loader, lavapipe };
+        let with = |loader, lavapipe: bool| Vulkan {
+            loader,
+            lavapipe: lavapipe.then(|| PathBuf::from("lvp_icd.json")),
+        };
         assert!(with(true, true).complete());
         assert!(!with(true, false).complete());
         assert!(with(true, false).missing().contains("lavapipe"));
         assert!(!with(false, true).complete());
         assert!(with(false, true).missing().contains("loader"));
+    }
+
+    #[test]
+    fn what_is_there_is_not_installed_and_what_is_missing_is_named() {
+        assert_eq!(installed("it is missing", &["it"], || true, true), Ok(()));
+        let error = installed("it is missing", &["it", "that"], || false, false).unwrap_err();
+        assert!(error.starts_with("it is missing, and nothing is to be installed"));
+        assert!(error.ends_with("it and that"), "{error}");
     }
 
     #[test]

@@ -49,6 +49,11 @@ impl Counts {
         }
     }
 
+    /// Adds one that was left out.
+    pub fn skip(&mut self) {
+        self.skipped += 1;
+    }
+
     /// An error where a test failed or none ran.
     pub fn verdict(&self) -> crate::Outcome {
         match self {

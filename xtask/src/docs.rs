@@ -57,17 +57,17 @@ fn with_measured(page: &str, measured: &str) -> Option<String> {
 }
 
 /// One check of a summary.
-struct Check<'a> {
+pub struct Check<'a> {
     /// The function with its parameters.
-    function: &'a str,
-    pass: &'a str,
-    passed: bool,
-    ulp: f64,
-    entry: &'a Value,
+    pub function: &'a str,
+    pub pass: &'a str,
+    pub passed: bool,
+    pub ulp: f64,
+    pub entry: &'a Value,
 }
 
 impl<'a> Check<'a> {
-    fn new(entry: &'a Value) -> Option<Self> {
+    pub fn new(entry: &'a Value) -> Option<Self> {
         Some(Self {
             function: entry["function"].as_str()?,
             pass: entry["pass"].as_str()?,
@@ -78,13 +78,13 @@ impl<'a> Check<'a> {
     }
 
     /// The function alone.
-    fn name(&self) -> &'a str {
+    pub fn name(&self) -> &'a str {
         self.function.split('(').next().unwrap_or(self.function)
     }
 }
 
 /// A number, or one of those that JSON has as text.
-fn number(value: &Value) -> Option<f64> {
+pub fn number(value: &Value) -> Option<f64> {
     value.as_f64().or_else(|| value.as_str()?.parse().ok())
 }
 

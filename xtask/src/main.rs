@@ -1,20 +1,24 @@
-//! The project's chores: `cargo xtask test`, `cargo xtask ci` and `cargo xtask docs`.
+//! The project's chores: `cargo xtask test`, `ci`, `adapters` and `docs`.
 
 mod adapter;
+mod adapters;
 mod cargo;
 mod counts;
 mod docs;
+mod packages;
 
 use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
 
-  test   install the software adapter where it is missing and may be installed,
-         then run every test, documentation test and example
-  ci     check the format, the lints and the documentation with warnings denied, then test
-  docs   write anew what the documentation takes from the code: the README's table of
-         functions, the plots, and the measured accuracy (which needs an adapter)";
+  test      install the software adapter where it is missing and may be installed,
+            then run every test, documentation test and example
+  ci        check the format, the lints and the documentation with warnings denied, then test
+  adapters  hold every function against the f64 reference on each implementation of Vulkan and
+            OpenGL that is there or can be had; `cargo xtask adapters --help` has the options
+  docs      write anew what the documentation takes from the code: the README's table of
+            functions, the plots, and the measured accuracy (which needs an adapter)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -23,6 +27,11 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["ci"] => ci(),
         ["docs"] => docs::write(),
+        ["adapters", ..] => match adapters::run(&arguments[1..]) {
+            Err(None) => return ExitCode::from(2),
+            Err(Some(reason)) => Err(reason),
+            Ok(()) => Ok(()),
+        },
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())
