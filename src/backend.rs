@@ -88,6 +88,9 @@ macro_rules! twins {
     };
 }
 
+// Behind the macro, which they use.
+mod statistics;
+
 impl Backend {
     /// A GPU where an adapter is there, else the CPU; [`Backend::description`] says which, and
     /// why. The environment variable `WGPU_ADAPTER_NAME` asks for an adapter by name.

@@ -76,6 +76,16 @@ pub enum Error {
         /// The distance between them.
         stride: u32,
     },
+    /// An option of an operation has a value that it cannot take.
+    #[error("{option} = {value} must be {range}")]
+    OptionOutOfRange {
+        /// The option.
+        option: &'static str,
+        /// The value as given.
+        value: String,
+        /// The values that it may take.
+        range: &'static str,
+    },
     /// Two things that must have the same number of elements do not.
     #[error("{what} has {got} elements where {expected} are expected")]
     LengthMismatch {

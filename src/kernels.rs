@@ -3,6 +3,7 @@
 
 mod axis;
 mod elementwise;
+mod statistics;
 
 pub(crate) use axis::from_output;
 #[cfg(test)]
@@ -10,6 +11,9 @@ pub(crate) use axis::{AxisUniforms, axis_slots};
 #[cfg(test)]
 pub(crate) use elementwise::ElementwiseUniforms;
 pub(crate) use elementwise::elementwise_slots;
+#[cfg(test)]
+pub(crate) use statistics::StatisticsUniforms;
+pub(crate) use statistics::{Part, Stage};
 
 use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
@@ -62,6 +66,7 @@ struct Inner {
 enum ModuleKey {
     Elementwise(Activation, Lanes),
     Axis(AxisFunction, Pass),
+    Statistics(Activation),
 }
 
 impl ModuleKey {
@@ -69,6 +74,7 @@ impl ModuleKey {
         match self {
             Self::Elementwise(activation, lanes) => shader::elementwise(activation, lanes),
             Self::Axis(function, pass) => shader::softmax(function, pass),
+            Self::Statistics(activation) => shader::statistics(activation),
         }
     }
 }
@@ -111,13 +117,21 @@ pub(crate) enum Slot {
     Out = 2,
     Uniforms = 3,
     Partials = 4,
+    /// The edges of a histogram's bins.
+    Edges = 5,
+    /// Counters.
+    Counts = 6,
 }
 
 impl Slot {
     pub(crate) fn binding_type(self) -> wgpu::BufferBindingType {
         match self {
-            Self::X | Self::Dy => wgpu::BufferBindingType::Storage { read_only: true },
-            Self::Out | Self::Partials => wgpu::BufferBindingType::Storage { read_only: false },
+            Self::X | Self::Dy | Self::Edges => {
+                wgpu::BufferBindingType::Storage { read_only: true }
+            }
+            Self::Out | Self::Partials | Self::Counts => {
+                wgpu::BufferBindingType::Storage { read_only: false }
+            }
             Self::Uniforms => wgpu::BufferBindingType::Uniform,
         }
     }

@@ -59,6 +59,7 @@ mod kernels;
 mod plan;
 pub mod reference;
 pub mod shader;
+mod statistics;
 
 pub use axis::{AxisFunction, AxisShape};
 pub use backend::{Backend, BackendKind};
@@ -67,6 +68,7 @@ pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use gpu::{AdapterChoice, AdapterReport, Batch, Gpu, Tensor, adapters, adapters_async};
 pub use kernels::Kernels;
+pub use statistics::{Histogram, Inspect, Statistics};
 pub use wgpu;
 
 /// The README's code, compiled and run as tests.

@@ -2,10 +2,12 @@
 //! that a caller's own shader can fuse an activation.
 
 mod softmax;
+mod statistics;
 
 #[cfg(test)]
 pub(crate) use softmax::ROW_ENTRY_POINTS;
 pub(crate) use softmax::softmax;
+pub(crate) use statistics::statistics;
 
 use crate::catalogue::{Activation, Elementwise};
 use std::fmt::Write;
@@ -78,12 +80,17 @@ impl Lanes {
     }
 }
 
+/// An activation's parameters as further arguments of its WGSL functions: `, uniforms.p0` and on.
+fn uniform_arguments(activation: Activation) -> String {
+    (0..activation.info().parameters.len())
+        .map(|i| format!(", uniforms.p{i}"))
+        .collect()
+}
+
 /// The element-wise module of one activation: entry points `forward`, `forward_in_place`,
 /// `backward`, `backward_in_place`.
 pub(crate) fn elementwise(activation: Activation, lanes: Lanes) -> String {
-    let arguments: String = (0..activation.info().parameters.len())
-        .map(|i| format!(", uniforms.p{i}"))
-        .collect();
+    let arguments = uniform_arguments(activation);
     let forward = function_name(activation);
     let backward = derivative_name(activation);
     let (element, vector) = match lanes {
@@ -177,7 +184,7 @@ impl Pass {
 mod tests {
     use super::*;
     use crate::axis::AxisFunction;
-    use crate::kernels::{AxisUniforms, ElementwiseUniforms, Slot, axis_slots, elementwise_slots};
+    use crate::kernels::{AxisUniforms, ElementwiseUniforms, StatisticsUniforms, Slot, axis_slots, elementwise_slots};
     use crate::plan::PARTIAL_BYTES;
     use naga::back::{glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
     use naga::front::wgsl;
@@ -218,6 +225,10 @@ mod tests {
                 modules.push((name, text));
             }
         }
+        modules.extend(Activation::ALL.iter().map(|&activation| {
+            let text = statistics(activation);
+            (format!("statistics of {activation}"), text)
+        }));
         for &function in AxisFunction::ALL {
             for pass in PASSES {
                 let text = softmax(function, pass);
@@ -600,6 +611,15 @@ mod tests {
         assert_eq!(members, expected);
         // The buffer may be longer than the struct, never shorter.
         assert!(span as usize <= size_of::<ElementwiseUniforms>());
+
+        let (module, _) = validate(&statistics(Activation::Elu));
+        let (members, span) = layout(&module, "Uniforms");
+        let expected = offsets!(
+            StatisticsUniforms: count, first, lanes, units, inner, phase, lane_first, p0, p1,
+            saturation, mean, shrink, bins, bins_per_half, zero
+        );
+        assert_eq!(members, expected);
+        assert!(span as usize <= size_of::<StatisticsUniforms>());
 
         let (module, _) = validate(&softmax(AxisFunction::Softmax, Pass::Backward));
         let (members, span) = layout(&module, "Uniforms");

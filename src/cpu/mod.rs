@@ -11,12 +11,14 @@ mod isa;
 mod narrow;
 mod rows;
 mod softmax;
+mod statistics;
 mod tiles;
 mod wide;
 
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::catalogue::Elementwise;
 use crate::error::{Error, Result};
+use crate::statistics::{Inspect, Statistics};
 pub(crate) use isa::{Isa, Kernel};
 use softmax::{Direction, Job};
 
@@ -222,6 +224,18 @@ impl Cpu {
         };
         softmax::run(self.isa, &job, dx);
         Ok(())
+    }
+}
+
+impl Cpu {
+    /// Statistics of the activations of an array of pre-activations; see
+    /// [`Backend::inspect`](crate::Backend::inspect).
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`], [`Error::AxisOutOfRange`], [`Error::OptionOutOfRange`].
+    pub fn inspect(&self, what: &Inspect, x: &[f32], shape: &[usize]) -> Result<Statistics> {
+        same_length("the array", element_count(shape)?, x.len())?;
+        Ok(statistics::inspect(self.isa, what, x, &what.units(shape)?))
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod adapter;
 mod pool;
+mod statistics;
 mod stream;
 mod tensor;
 

@@ -143,14 +143,22 @@ impl Tensor {
         self.read_by(Wait::Async).await
     }
 
-    async fn read_by(&self, wait: Wait) -> Result<Vec<f32>> {
-        {
-            let mut writers = lock(&self.inner.writers);
-            writers.settle();
-            if !writers.before || !writers.batches.is_empty() {
-                return Err(Error::NotSubmitted);
-            }
+    /// An error where the tensor is another device's, or where a batch that computes it is not
+    /// submitted.
+    pub(super) fn readable_on(&self, gpu: &Arc<Inner>) -> Result<()> {
+        if !Arc::ptr_eq(&self.inner.gpu, gpu) {
+            return Err(Error::ForeignTensor { what: "input" });
         }
+        let mut writers = lock(&self.inner.writers);
+        writers.settle();
+        if !writers.before || !writers.batches.is_empty() {
+            return Err(Error::NotSubmitted);
+        }
+        Ok(())
+    }
+
+    async fn read_by(&self, wait: Wait) -> Result<Vec<f32>> {
+        self.readable_on(&self.inner.gpu)?;
         let mut out = vec![0.0; self.len()];
         stream::download(&self.inner.gpu, self.buffer(), &mut out, wait).await?;
         Ok(out)
