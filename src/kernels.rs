@@ -3,6 +3,7 @@
 
 mod axis;
 mod elementwise;
+mod random;
 mod statistics;
 
 pub(crate) use axis::from_output;
@@ -12,6 +13,8 @@ pub(crate) use axis::{AxisUniforms, axis_slots};
 pub(crate) use elementwise::ElementwiseUniforms;
 pub(crate) use elementwise::elementwise_slots;
 #[cfg(test)]
+pub(crate) use random::{RandomUniforms, draw_slots};
+#[cfg(test)]
 pub(crate) use statistics::StatisticsUniforms;
 pub(crate) use statistics::{Part, Stage};
 
@@ -19,7 +22,7 @@ use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::error::{Error, Result};
 use crate::plan::Traits;
-use crate::shader::{self, Lanes, Pass};
+use crate::shader::{self, Draw, Lanes, Pass};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -67,6 +70,7 @@ enum ModuleKey {
     Elementwise(Activation, Lanes),
     Axis(AxisFunction, Pass),
     Statistics(Activation),
+    Random(Draw),
 }
 
 impl ModuleKey {
@@ -75,6 +79,7 @@ impl ModuleKey {
             Self::Elementwise(activation, lanes) => shader::elementwise(activation, lanes),
             Self::Axis(function, pass) => shader::softmax(function, pass),
             Self::Statistics(activation) => shader::statistics(activation),
+            Self::Random(draw) => shader::random(draw),
         }
     }
 }

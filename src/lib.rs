@@ -57,7 +57,9 @@ mod error;
 mod gpu;
 mod kernels;
 mod plan;
+mod random;
 pub mod reference;
+mod rrelu;
 pub mod shader;
 mod statistics;
 
@@ -68,6 +70,8 @@ pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use gpu::{AdapterChoice, AdapterReport, Batch, Gpu, Tensor, adapters, adapters_async};
 pub use kernels::Kernels;
+pub use random::{Random, philox4x32};
+pub use rrelu::Rrelu;
 pub use statistics::{Histogram, Inspect, Statistics};
 pub use wgpu;
 

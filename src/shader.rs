@@ -1,9 +1,11 @@
 //! WGSL: the shader files, and the composer that joins them with a generated shim. Public, so
 //! that a caller's own shader can fuse an activation.
 
+mod random;
 mod softmax;
 mod statistics;
 
+pub(crate) use random::{Draw, random};
 #[cfg(test)]
 pub(crate) use softmax::ROW_ENTRY_POINTS;
 pub(crate) use softmax::softmax;
@@ -187,6 +189,7 @@ mod tests {
     use crate::kernels::{
         AxisUniforms, ElementwiseUniforms, Slot, StatisticsUniforms, axis_slots, elementwise_slots,
     };
+    use crate::kernels::{RandomUniforms, draw_slots};
     use crate::plan::PARTIAL_BYTES;
     use naga::back::{glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
     use naga::front::wgsl;
@@ -240,6 +243,11 @@ mod tests {
                 ));
                 modules.push((format!("{function}, {pass:?}"), text));
             }
+        }
+        for draw in Draw::ALL {
+            let text = random(draw);
+            modules.push((format!("{draw:?}, one buffer"), in_one_buffer(&text)));
+            modules.push((format!("{draw:?}"), text));
         }
         modules
     }
@@ -444,7 +452,8 @@ mod tests {
         }
         let all = Activation::ALL.len() * 2 * 4 + AxisFunction::ALL.len() * PASSES.len() * 5;
         let statistics = Activation::ALL.len() * 3;
-        assert_eq!(translated, 2 * all + statistics);
+        let draws = 2 * Draw::ALL.len();
+        assert_eq!(translated, 2 * all + statistics + draws);
         // Each tests for NaN; and half of the element-wise functions, and the family, add in order.
         assert!(
             kept > 2 * translated + translated / 2,
@@ -562,6 +571,12 @@ mod tests {
                 }
             }
         }
+        for draw in Draw::ALL {
+            let (module, info) = validate(&random(draw));
+            let used = used(&module, &info, "fill");
+            assert_eq!(used, bound(&draw_slots(draw)), "{draw:?}");
+            compared += used.len();
+        }
         assert!(compared > 1000, "{compared}");
         // Another pass' bindings are seen to be others.
         let forward = bound(&elementwise_slots(Pass::Forward));
@@ -632,6 +647,15 @@ mod tests {
         );
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<AxisUniforms>());
+
+        let (random, _) = validate(&random(Draw::Uniform));
+        let (members, span) = layout(&random, "Uniforms");
+        let expected = offsets!(
+            RandomUniforms: count, x_first, dy_first, out_first, block_low, block_high, skip,
+            stream_low, stream_high, seed_low, seed_high, lower, width, width_rest, zero
+        );
+        assert_eq!(members, expected);
+        assert!(span as usize <= size_of::<RandomUniforms>());
 
         let (_, span) = layout(&module, "Row");
         let strides = module.types.iter().filter_map(|(_, ty)| match ty.inner {

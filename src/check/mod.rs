@@ -3,6 +3,7 @@
 
 pub mod exhaustive;
 mod oracle;
+pub mod random;
 
 use crate::axis::{AxisFunction, AxisShape};
 use crate::backend::Backend;

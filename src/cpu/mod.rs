@@ -9,6 +9,7 @@
 mod elementwise;
 mod isa;
 mod narrow;
+mod random;
 mod rows;
 mod softmax;
 mod statistics;

@@ -3,6 +3,7 @@
 
 mod adapter;
 mod pool;
+mod random;
 mod statistics;
 mod stream;
 mod tensor;

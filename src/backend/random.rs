@@ -1,0 +1,81 @@
+//! Random numbers and the randomised leaky rectifier, in host memory.
+
+use super::Backend;
+use crate::error::Result;
+use crate::gpu::HostWait;
+use crate::random::Random;
+use crate::rrelu::Rrelu;
+
+impl Backend {
+    twins! {
+        /// The first `count` numbers between 0 and 1 of `random`: the same bits on every backend.
+        ///
+        /// # Errors
+        /// [`Error::OutOfMemory`](crate::Error::OutOfMemory),
+        /// [`Error::DeviceLost`](crate::Error::DeviceLost),
+        /// [`Error::Device`](crate::Error::Device).
+        fn uniform / uniform_async / uniform_core (random: Random, count: usize) -> Vec<f32>;
+        /// Gumbel noise -log(-log u) of the first `count` numbers u of `random`, within 2 ULP.
+        ///
+        /// # Errors
+        /// As [`Backend::uniform`].
+        fn gumbel_noise / gumbel_noise_async / gumbel_noise_core (random: Random, count: usize) -> Vec<f32>;
+        /// rrelu of every element of x; element i takes number i of its random numbers.
+        ///
+        /// # Errors
+        /// As [`Backend::apply`].
+        fn rrelu / rrelu_async / rrelu_core (rrelu: Rrelu, x: &[f32]) -> Vec<f32>;
+        /// The gradient of rrelu by x, with the slopes of the forward pass.
+        ///
+        /// # Errors
+        /// As [`Backend::grad`].
+        fn grad_rrelu / grad_rrelu_async / grad_rrelu_core (rrelu: Rrelu, x: &[f32], dy: &[f32]) -> Vec<f32>;
+    }
+
+    async fn uniform_core(&self, random: Random, count: usize, wait: HostWait) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; count];
+        match self {
+            Self::Gpu(gpu) => gpu.noise_host(random, false, &mut out, wait).await?,
+            Self::Cpu(cpu, _) => cpu.uniform_into(random, &mut out),
+        }
+        Ok(out)
+    }
+
+    async fn gumbel_noise_core(
+        &self,
+        random: Random,
+        count: usize,
+        wait: HostWait,
+    ) -> Result<Vec<f32>> {
+        let mut out = vec![0.0; count];
+        match self {
+            Self::Gpu(gpu) => gpu.noise_host(random, true, &mut out, wait).await?,
+            Self::Cpu(cpu, _) => cpu.gumbel_noise_into(random, &mut out),
+        }
+        Ok(out)
+    }
+
+    async fn rrelu_core(&self, rrelu: Rrelu, x: &[f32], wait: HostWait) -> Result<Vec<f32>> {
+        let mut y = vec![0.0; x.len()];
+        match self {
+            Self::Gpu(gpu) => gpu.rrelu_host(rrelu, x, &mut y, wait).await?,
+            Self::Cpu(cpu, _) => cpu.rrelu_into(rrelu, x, &mut y)?,
+        }
+        Ok(y)
+    }
+
+    async fn grad_rrelu_core(
+        &self,
+        rrelu: Rrelu,
+        x: &[f32],
+        dy: &[f32],
+        wait: HostWait,
+    ) -> Result<Vec<f32>> {
+        let mut dx = vec![0.0; x.len()];
+        match self {
+            Self::Gpu(gpu) => gpu.grad_rrelu_host(rrelu, x, dy, &mut dx, wait).await?,
+            Self::Cpu(cpu, _) => cpu.grad_rrelu_into(rrelu, x, dy, &mut dx)?,
+        }
+        Ok(dx)
+    }
+}
