@@ -120,6 +120,14 @@ pub enum Error {
         /// The number of axes.
         rank: usize,
     },
+    /// Axes to sum over that take turns with others more often than a kernel follows.
+    #[error(
+        "kept and summed axes of the shape {shape:?} take turns more than six times; move axes of one kind together"
+    )]
+    ScatteredAxes {
+        /// The shape.
+        shape: Vec<usize>,
+    },
     /// A buffer lacks a usage flag.
     #[error("the {what} buffer needs the usage {needed:?}, it has {got:?}")]
     BufferUsage {

@@ -5,6 +5,7 @@ mod axis;
 mod elementwise;
 mod random;
 mod statistics;
+mod sum;
 
 pub(crate) use axis::from_output;
 #[cfg(test)]
@@ -17,12 +18,14 @@ pub(crate) use random::{RandomUniforms, draw_slots};
 #[cfg(test)]
 pub(crate) use statistics::StatisticsUniforms;
 pub(crate) use statistics::{Part, Stage};
+#[cfg(test)]
+pub(crate) use sum::{SumUniforms, sum_slots};
 
 use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::error::{Error, Result};
 use crate::plan::Traits;
-use crate::shader::{self, Draw, Lanes, Pass};
+use crate::shader::{self, Draw, Lanes, Pass, Term};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -71,6 +74,7 @@ enum ModuleKey {
     Axis(AxisFunction, Pass),
     Statistics(Activation),
     Random(Draw),
+    Sum(Term),
 }
 
 impl ModuleKey {
@@ -80,6 +84,7 @@ impl ModuleKey {
             Self::Axis(function, pass) => shader::softmax(function, pass),
             Self::Statistics(activation) => shader::statistics(activation),
             Self::Random(draw) => shader::random(draw),
+            Self::Sum(term) => shader::reduce(term),
         }
     }
 }
@@ -158,7 +163,7 @@ impl Slot {
 }
 
 /// The longest uniform struct of the shader files, in words.
-const UNIFORM_WORDS: usize = 16;
+const UNIFORM_WORDS: usize = 24;
 /// A struct's words, and zeros behind them.
 type UniformWords = [u32; UNIFORM_WORDS];
 

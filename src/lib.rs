@@ -62,6 +62,7 @@ pub mod reference;
 mod rrelu;
 pub mod shader;
 mod statistics;
+mod sum;
 
 pub use axis::{AxisFunction, AxisShape};
 pub use backend::{Backend, BackendKind};
@@ -73,6 +74,7 @@ pub use kernels::Kernels;
 pub use random::{Random, philox4x32};
 pub use rrelu::Rrelu;
 pub use statistics::{Histogram, Inspect, Statistics};
+pub use sum::SumShape;
 pub use wgpu;
 
 /// The README's code, compiled and run as tests.

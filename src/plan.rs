@@ -1,6 +1,10 @@
 //! How an operation is cut into dispatches: pure arithmetic over shapes and limits, so that it
 //! is tested without a device.
 
+mod sum;
+
+pub(crate) use sum::{MERGED, PARTIAL_SUM_BYTES, SumPlan, sum};
+
 use crate::axis::AxisShape;
 
 /// What a plan needs to know of a device.

@@ -2,10 +2,12 @@
 //! that a caller's own shader can fuse an activation.
 
 mod random;
+mod reduce;
 mod softmax;
 mod statistics;
 
 pub(crate) use random::{Draw, random};
+pub(crate) use reduce::{Term, reduce};
 #[cfg(test)]
 pub(crate) use softmax::ROW_ENTRY_POINTS;
 pub(crate) use softmax::softmax;
@@ -190,6 +192,7 @@ mod tests {
         AxisUniforms, ElementwiseUniforms, Slot, StatisticsUniforms, axis_slots, elementwise_slots,
     };
     use crate::kernels::{RandomUniforms, draw_slots};
+    use crate::kernels::{SumUniforms, sum_slots};
     use crate::plan::PARTIAL_BYTES;
     use naga::back::{glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
     use naga::front::wgsl;
@@ -249,6 +252,7 @@ mod tests {
             modules.push((format!("{draw:?}, one buffer"), in_one_buffer(&text)));
             modules.push((format!("{draw:?}"), text));
         }
+        modules.extend(reduce::modules());
         modules
     }
 
@@ -453,7 +457,8 @@ mod tests {
         let all = Activation::ALL.len() * 2 * 4 + AxisFunction::ALL.len() * PASSES.len() * 5;
         let statistics = Activation::ALL.len() * 3;
         let draws = 2 * Draw::ALL.len();
-        assert_eq!(translated, 2 * all + statistics + draws);
+        let sums = reduce::modules().len() * reduce::ENTRY_POINTS.len();
+        assert_eq!(translated, 2 * all + statistics + draws + sums);
         // Each tests for NaN; and half of the element-wise functions, and the family, add in order.
         assert!(
             kept > 2 * translated + translated / 2,
@@ -666,6 +671,27 @@ mod tests {
         });
         for bytes in strides.chain([span]) {
             assert_eq!(u64::from(bytes), PARTIAL_BYTES);
+        }
+    }
+
+    #[test]
+    fn sums_bind_what_they_use() {
+        for term in reduce::TERMS {
+            let (module, info) = validate(&reduce(term));
+            for entry in reduce::ENTRY_POINTS {
+                let used = used(&module, &info, entry);
+                assert_eq!(used, bound(&sum_slots(term, entry)), "{term:?}, {entry}");
+            }
+            let (members, span) = layout(&module, "Uniforms");
+            let mut expected = offsets!(
+                SumUniforms: len, r1, k2, r2, k3, r3, rows, lanes, segment, columns, x_first,
+                dy_first, out_first, from_first, from_slots, to_first, to_slots
+            );
+            let at = offset_of!(SumUniforms, parameters) as u32;
+            expected.extend([("p0".to_owned(), at), ("p1".to_owned(), at + 4)]);
+            expected.extend(offsets!(SumUniforms: divisor, zero));
+            assert_eq!(members, expected);
+            assert!(span as usize <= size_of::<SumUniforms>());
         }
     }
 

@@ -13,6 +13,7 @@ mod random;
 mod rows;
 mod softmax;
 mod statistics;
+mod sum;
 mod tiles;
 mod wide;
 
@@ -20,6 +21,7 @@ use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::catalogue::Elementwise;
 use crate::error::{Error, Result};
 use crate::statistics::{Inspect, Statistics};
+use crate::sum::SumShape;
 pub(crate) use isa::{Isa, Kernel};
 use softmax::{Direction, Job};
 
@@ -96,6 +98,21 @@ impl Cpu {
     ) -> Result<()> {
         same_length("the upstream gradient", x.len(), dy_dx.len())?;
         elementwise::grad_in_place(self.isa, &f.into(), x, dy_dx);
+        Ok(())
+    }
+
+    /// The sums of x over some of its axes: added up in f64 in an order of their own, so that
+    /// they have the same bits on any number of threads.
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`].
+    pub fn sum_into(&self, shape: &SumShape, x: &[f32], sums: &mut [f32]) -> Result<()> {
+        same_length("the input", shape.elements(), x.len())?;
+        same_length("the output", shape.sums(), sums.len())?;
+        let exact = sum::sum(shape, |i| f64::from(x[i]));
+        for (out, sum) in sums.iter_mut().zip(exact) {
+            *out = sum as f32;
+        }
         Ok(())
     }
 
