@@ -186,6 +186,8 @@ impl Pass {
 
 #[cfg(test)]
 mod tests {
+    mod fast_math;
+
     use super::*;
     use crate::axis::AxisFunction;
     use crate::kernels::{
@@ -194,6 +196,7 @@ mod tests {
     use crate::kernels::{RandomUniforms, draw_slots};
     use crate::kernels::{SumUniforms, sum_slots};
     use crate::plan::PARTIAL_BYTES;
+    use fast_math::{Bits, Language};
     use naga::back::{glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
     use naga::front::wgsl;
     use naga::proc::BoundsCheckPolicies;
@@ -303,6 +306,17 @@ mod tests {
     struct Translated {
         msl: String,
         hlsl: String,
+        glsl: String,
+    }
+
+    impl Translated {
+        fn texts(&self) -> [(&str, Language); 3] {
+            [
+                (&self.msl, Language::Metal),
+                (&self.hlsl, Language::Hlsl),
+                (&self.glsl, Language::Glsl),
+            ]
+        }
     }
 
     /// Translates one entry point to every target with the options of wgpu's backends; the error
@@ -375,6 +389,7 @@ mod tests {
             entry_point: entry.to_owned(),
             multiview: None,
         };
+        let mut translated = String::new();
         for version in [
             glsl::Version::new_gles(310),
             glsl::Version::new_gles(320),
@@ -395,61 +410,29 @@ mod tests {
                 text.contains(&format!("local_size_x = {workgroup}")),
                 "{text}"
             );
+            translated = text;
         }
 
         Ok(Translated {
             msl,
             hlsl: texts.concat(),
+            glsl: translated,
         })
-    }
-
-    /// The body of the function `name` of a C-like text.
-    fn body<'a>(text: &'a str, name: &str) -> &'a str {
-        let at = text
-            .match_indices(&format!(" {name}("))
-            .map(|(at, _)| &text[at..])
-            .find(|rest| rest.find('{') < rest.find(';'));
-        let rest = at.unwrap_or_else(|| panic!("no function {name} in\n{text}"));
-        &rest[..rest.find("\n}").unwrap()]
-    }
-
-    /// What keeps a compiler from reassociating sums, and from assuming that there is no NaN, as
-    /// far as an entry point needs it: the number of such functions.
-    fn bit_operations(text: &str) -> Result<usize, String> {
-        let mut kept = 0;
-        // 0x7fffffff and 0x7f800000.
-        let wanted: [(&str, &[&str]); 2] = [
-            ("settled", &["= opaque_zero;", ") ^ _"]),
-            ("is_nan", &["& 2147483647u", "> 2139095040u"]),
-        ];
-        for (name, operations) in wanted {
-            if !text.contains(&format!(" {name}(")) {
-                continue;
-            }
-            let body = body(text, name);
-            if let Some(lost) = operations
-                .iter()
-                .find(|&&operation| !body.contains(operation))
-            {
-                return Err(format!("`{name}` lost its `{lost}`:\n{body}"));
-            }
-            kept += 1;
-        }
-        Ok(kept)
     }
 
     #[test]
     fn every_entry_point_translates_to_every_target() {
-        let (mut translated, mut kept) = (0, 0);
+        let (mut translated, mut found) = (0, Bits::default());
         for (name, text) in modules() {
             let (module, info) = validate(&text);
             for entry in &module.entry_points {
                 let entry = entry.name.as_str();
                 let result = translate(&module, &info, entry, 64);
                 let targets = result.unwrap_or_else(|error| panic!("{name}, {entry}: {error}"));
-                for text in [&targets.msl, &targets.hlsl] {
-                    let found = bit_operations(text);
-                    kept += found.unwrap_or_else(|error| panic!("{name}, {entry}: {error}"));
+                for (text, language) in targets.texts() {
+                    let kept = fast_math::kept(&module, &info, entry, text, language);
+                    let what = || format!("{name}, {entry}, {language:?}");
+                    found += kept.unwrap_or_else(|error| panic!("{}: {error}", what()));
                 }
                 translated += 1;
             }
@@ -459,11 +442,13 @@ mod tests {
         let draws = 2 * Draw::ALL.len();
         let sums = reduce::modules().len() * reduce::ENTRY_POINTS.len();
         assert_eq!(translated, 2 * all + statistics + draws + sums);
-        // Each tests for NaN; and half of the element-wise functions, and the family, add in order.
+        // In each of three languages, each tests for NaN; half of them add in order, and split.
+        let least = 3 * translated;
         assert!(
-            kept > 2 * translated + translated / 2,
-            "{kept} of {translated}"
+            found.casts > 4 * least && found.masks > 2 * least,
+            "{found:?}"
         );
+        assert!(found.calls > least / 2, "{found:?}");
     }
 
     /// Workgroups that no power of two divides, and the largest that limits allow.
@@ -479,19 +464,14 @@ mod tests {
         assert!(zero.is_err_and(|error| error.contains("workgroup_size")));
     }
 
-    /// The harness itself: broken text, a missing entry point and a missing bit test are seen.
+    /// The harness itself: broken text and a missing entry point are seen.
     #[test]
     fn broken_shaders_are_seen() {
         assert!(try_validate("fn f() -> f32 { return 1u; }").is_err());
         let text = elementwise(Activation::Gelu, Lanes::One);
         let (module, info) = validate(&text);
         assert!(translate(&module, &info, "no_such_entry_point", 64).is_err());
-        let plain = text.replace("bitcast<f32>(bitcast<u32>(x) ^ opaque_zero)", "x");
-        assert_ne!(plain, text);
-        let (module, info) = validate(&plain);
-        let targets = translate(&module, &info, "forward", 64).unwrap();
-        assert!(bit_operations(&targets.msl).is_err());
-        assert!(bit_operations(&targets.hlsl).is_err());
+        assert!(translate(&module, &info, "forward", 64).is_ok());
     }
 
     /// The bindings that an entry point refers to, as (number, is a uniform, is written).
