@@ -55,7 +55,13 @@ Examples:
     #[command(after_help = "\
 A result is checked in ULP, units in the last place of the correctly rounded f32.
 
-Example: activations check gelu softmax --backend cpu")]
+With --exhaustive, every f32 there is, 2^32 of them, on one backend or several at once: about a
+minute for each function and direction. The report is also what an interrupted run goes on from.
+
+Examples:
+  activations check gelu softmax --backend cpu
+  activations check --exhaustive gelu silu --on gpu --on cpu
+  activations check --exhaustive --on gpu:0 --on gpu:1 --on cpu --report all.json")]
     Check(CheckArgs),
     /// Measure the functions' rates, and their share of a plain copy's rate
     #[command(after_help = "\
@@ -144,9 +150,87 @@ pub struct CheckArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+    /// Check every f32 there is, with the default parameters; of the activations only
+    #[arg(long)]
+    pub exhaustive: bool,
+    /// What of it, where, and to which file.
+    #[command(flatten)]
+    pub run: ExhaustiveArgs,
     /// Where to compute.
     #[command(flatten)]
     pub backend: BackendArgs,
+}
+
+/// The arguments of `check --exhaustive`.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "With --exhaustive")]
+pub struct ExhaustiveArgs {
+    /// A place to compute, in the stead of --backend: cpu, gpu, or gpu:ADAPTER with an adapter's
+    /// index or a part of its name; may be given several times
+    #[arg(long, value_name = "PLACE", requires = "exhaustive", value_parser = place,
+          conflicts_with_all = ["backend", "adapter"])]
+    pub on: Vec<Place>,
+    /// One direction only
+    #[arg(long, value_enum, value_name = "PASS", requires = "exhaustive")]
+    pub pass: Option<PassName>,
+    /// The report, from which an interrupted run goes on; beside it a .md for people [default:
+    /// activations-check.json]
+    #[arg(long, value_name = "FILE.json", requires = "exhaustive")]
+    pub report: Option<PathBuf>,
+    /// Begin anew where the report exists
+    #[arg(long, requires = "exhaustive")]
+    pub fresh: bool,
+    /// Only the bit patterns from FIRST to LAST, such as 0x3f800000..0x3fffffff
+    #[arg(long, value_name = "FIRST..LAST", requires = "exhaustive", value_parser = bits)]
+    pub bits: Option<(u32, u32)>,
+    /// Only every N-th bit pattern; from 2 on, the reference is not interpolated
+    #[arg(long, value_name = "N", requires = "exhaustive",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub stride: Option<u32>,
+}
+
+/// One place to compute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The CPU.
+    Cpu,
+    /// A GPU adapter.
+    Gpu(AdapterChoice),
+}
+
+fn place(text: &str) -> Result<Place, String> {
+    match text.split_once(':') {
+        None if text == "cpu" => Ok(Place::Cpu),
+        None if text == "gpu" => Ok(Place::Gpu(AdapterChoice::from_env())),
+        Some(("gpu", adapter)) if !adapter.is_empty() => match adapter.parse() {
+            Ok(choice) => Ok(Place::Gpu(choice)),
+            Err(never) => match never {},
+        },
+        _ => Err("use cpu, gpu or gpu:ADAPTER, such as gpu:0".to_owned()),
+    }
+}
+
+/// The directions by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum PassName {
+    /// f(x)
+    Forward,
+    /// The gradient by x
+    Backward,
+}
+
+fn bits(text: &str) -> Result<(u32, u32), String> {
+    let hint = "write it as two bit patterns in hexadecimal, such as 0x3f800000..0x3fffffff";
+    let pattern = |text: &str| {
+        let digits = text.strip_prefix("0x").unwrap_or(text);
+        u32::from_str_radix(digits, 16).map_err(|_| hint)
+    };
+    let (first, last) = text.split_once("..").ok_or(hint)?;
+    let (first, last) = (pattern(first)?, pattern(last)?);
+    if first > last {
+        return Err("the first bit pattern is beyond the last".to_owned());
+    }
+    Ok((first, last))
 }
 
 /// The arguments of `bench`.

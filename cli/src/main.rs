@@ -6,6 +6,7 @@ mod error;
 mod function;
 mod npy;
 mod output;
+mod report;
 mod terminal;
 
 use clap::Parser;

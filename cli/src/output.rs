@@ -94,8 +94,8 @@ impl Target {
         }
     }
 
-    /// The array in a temporary file beside the target, on the disk.
-    fn stage(&self, shape: &[usize], data: &[f32]) -> io::Result<TempPath> {
+    /// The content in a temporary file beside the target, on the disk.
+    fn stage(&self, content: Content<'_>) -> io::Result<TempPath> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".activations-").suffix(".tmp");
         #[cfg(unix)]
@@ -110,7 +110,7 @@ impl Target {
             pending.push(file.path().to_owned());
             file
         };
-        let written = self.fill(&mut file, shape, data);
+        let written = self.fill(&mut file, content);
         let path = file.into_temp_path();
         match written {
             Ok(()) => Ok(path),
@@ -121,8 +121,11 @@ impl Target {
         }
     }
 
-    fn fill(&self, file: &mut NamedTempFile, shape: &[usize], data: &[f32]) -> io::Result<()> {
-        npy::write(file.as_file_mut(), shape, data)?;
+    fn fill(&self, file: &mut NamedTempFile, content: Content<'_>) -> io::Result<()> {
+        match content {
+            Content::Array(shape, data) => npy::write(file.as_file_mut(), shape, data)?,
+            Content::Text(text) => file.write_all(text.as_bytes())?,
+        }
         if let Ok(there) = fs::metadata(&self.path) {
             file.as_file().set_permissions(there.permissions())?;
         }
@@ -137,11 +140,20 @@ fn discard(path: TempPath) {
     drop(path);
 }
 
-/// Writes every array to its target; none appears before all are on the disk.
-pub fn write_all(outputs: &[(&Target, &[usize], &[f32])]) -> Result<(), CliError> {
+/// What a file is to hold.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// An .npy array: its shape and its elements.
+    Array(&'a [usize], &'a [f32]),
+    /// Text as it is.
+    Text(&'a str),
+}
+
+/// Writes every content to its target; none appears before all are on the disk.
+pub fn write_all(outputs: &[(&Target, Content<'_>)]) -> Result<(), CliError> {
     let mut staged = Vec::new();
-    for (target, shape, data) in outputs {
-        match target.stage(shape, data) {
+    for (target, content) in outputs {
+        match target.stage(*content) {
             Ok(path) => staged.push(path),
             Err(e) => {
                 staged.into_iter().for_each(discard);

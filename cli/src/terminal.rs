@@ -1,9 +1,9 @@
 //! Lines on stdout and stderr, and progress while something takes long.
 
 use crate::error::CliError;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::time::Duration;
 
@@ -59,6 +59,26 @@ impl Progress {
         Self(bar)
     }
 
+    /// For `inputs` results, of which `done` are there: with the rate and the time that is left.
+    pub fn inputs(inputs: u64, done: u64) -> Self {
+        let bar = ProgressBar::new(inputs).with_position(done);
+        // Invariant: the template is a valid one.
+        let style = ProgressStyle::with_template("{bar:30} {percent}% {msg}, {rate}, {eta} left");
+        let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+            // Where nobody reads it, that is no error.
+            let _ = write!(out, "{:.0} million/s", state.per_sec() / 1e6);
+        };
+        bar.set_style(style.expect("a valid template").with_key("rate", rate));
+        bar.reset_eta();
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    /// Says how much is done.
+    pub fn reached(&self, done: u64) {
+        self.0.set_position(done);
+    }
+
     /// Says what is being done now.
     pub fn doing(&self, what: impl Display) {
         self.0.set_message(what.to_string());
@@ -110,7 +130,7 @@ pub fn table(rows: &[Vec<String>], right: &[usize]) -> String {
 }
 
 /// A number that stays readable in JSON, which has no infinities and no NaN.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Number<T>(pub T);
 
 impl<T: Copy + Into<f64> + Display + Serialize> Serialize for Number<T> {

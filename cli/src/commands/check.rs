@@ -3,6 +3,7 @@
 use crate::args::CheckArgs;
 use crate::error::CliError;
 use crate::function::{Function, Operation};
+use crate::report::ulp;
 use crate::terminal::{self, Number, Progress};
 use serde::Serialize;
 use wgpu_activations::check::{self, Report};
@@ -101,14 +102,18 @@ fn verdict(entries: &[Entry]) -> Result<(), CliError> {
         .filter(|e| !e.passed)
         .map(|e| format!("{} {}", e.function, e.pass))
         .collect();
+    verdict_of(&broken, entries.len())
+}
+
+/// The same, from the names of what is outside its bounds.
+pub(super) fn verdict_of(broken: &[String], all: usize) -> Result<(), CliError> {
     if broken.is_empty() {
         return Ok(());
     }
     Err(CliError::CheckFailed(format!(
-        "{} of {} checks are outside their bounds: {}",
+        "{} of {all} checks are outside their bounds: {}",
         broken.len(),
-        entries.len(),
-        some_of(&broken)
+        some_of(broken)
     )))
 }
 
@@ -119,15 +124,6 @@ fn some_of(names: &[String]) -> String {
     match names.len().saturating_sub(SHOWN) {
         0 => shown,
         more => format!("{shown} and {more} more"),
-    }
-}
-
-/// An error in ULP; what is off by the whole scale in a readable width.
-fn ulp(ulp: f64) -> String {
-    if ulp.abs() < 1e6 || ulp.is_infinite() {
-        format!("{ulp:.2}")
-    } else {
-        format!("{ulp:.1e}")
     }
 }
 

@@ -3,6 +3,7 @@
 mod adapters;
 mod bench;
 mod check;
+mod exhaustive;
 mod list;
 mod run;
 
@@ -18,6 +19,7 @@ pub fn dispatch(command: &Command) -> Result<(), CliError> {
         Command::Adapters { json } => adapters::adapters(*json),
         Command::Run(args) => run::run(args),
         Command::Grad(args) => run::grad(args),
+        Command::Check(args) if args.exhaustive => exhaustive::exhaustive(args),
         Command::Check(args) => check::check(args),
         Command::Bench(args) => bench::bench(args),
     }

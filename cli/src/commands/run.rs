@@ -4,7 +4,7 @@ use crate::args::{GradArgs, RunArgs};
 use crate::error::CliError;
 use crate::function::{Function, Operation};
 use crate::npy::{self, Array};
-use crate::output::{self, Target};
+use crate::output::{self, Content, Target};
 use crate::terminal::Progress;
 use std::path::Path;
 use wgpu_activations::AxisShape;
@@ -110,7 +110,7 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
         }
     }
     progress.doing("writing");
-    output::write_all(&[(&plan.target, &output_shape, &data)])
+    output::write_all(&[(&plan.target, Content::Array(&output_shape, &data))])
 }
 
 /// Computes the gradient of a function by its input.
@@ -139,5 +139,5 @@ pub fn grad(args: &GradArgs) -> Result<(), CliError> {
         }
     }
     progress.doing("writing");
-    output::write_all(&[(&plan.target, &x.shape, &dx)])
+    output::write_all(&[(&plan.target, Content::Array(&x.shape, &dx))])
 }

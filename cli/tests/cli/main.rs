@@ -4,6 +4,7 @@
 mod backend;
 mod catalogue;
 mod compute;
+mod exhaustive;
 mod files;
 mod npy;
 mod streams;
