@@ -89,6 +89,7 @@ macro_rules! twins {
 }
 
 // Behind the macro, which they use.
+mod gate;
 mod random;
 mod statistics;
 

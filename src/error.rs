@@ -120,6 +120,20 @@ pub enum Error {
         /// The number of axes.
         rank: usize,
     },
+    /// An axis that a gate cannot halve.
+    #[error(
+        "{function} halves its axis into values and gates, and axis {axis} of the shape {shape:?} has {len} elements, an odd number"
+    )]
+    OddAxis {
+        /// The gate.
+        function: &'static str,
+        /// The axis as given.
+        axis: isize,
+        /// Its length.
+        len: usize,
+        /// The shape.
+        shape: Vec<usize>,
+    },
     /// Axes to sum over that take turns with others more often than a kernel follows.
     #[error(
         "kept and summed axes of the shape {shape:?} take turns more than six times; move axes of one kind together"
@@ -230,6 +244,7 @@ impl Error {
             .iter()
             .map(|a| a.info().name)
             .chain(softmaxes)
+            .chain(crate::gate::Gate::ALL.iter().map(|g| g.name()))
             .filter(|known| looks_like(known, &wanted))
             .collect();
         Self::UnknownFunction {

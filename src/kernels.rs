@@ -3,6 +3,7 @@
 
 mod axis;
 mod elementwise;
+mod gate;
 mod random;
 mod statistics;
 mod sum;
@@ -13,6 +14,8 @@ pub(crate) use axis::{AxisUniforms, axis_slots};
 #[cfg(test)]
 pub(crate) use elementwise::ElementwiseUniforms;
 pub(crate) use elementwise::elementwise_slots;
+#[cfg(test)]
+pub(crate) use gate::{GateUniforms, gate_slots};
 #[cfg(test)]
 pub(crate) use random::{RandomUniforms, draw_slots};
 #[cfg(test)]
@@ -75,6 +78,11 @@ enum ModuleKey {
     Statistics(Activation),
     Random(Draw),
     Sum(Term),
+    Gate {
+        activation: Activation,
+        clamped: bool,
+        lanes: Lanes,
+    },
 }
 
 impl ModuleKey {
@@ -85,6 +93,11 @@ impl ModuleKey {
             Self::Statistics(activation) => shader::statistics(activation),
             Self::Random(draw) => shader::random(draw),
             Self::Sum(term) => shader::reduce(term),
+            Self::Gate {
+                activation,
+                clamped,
+                lanes,
+            } => shader::gate(activation, clamped, lanes),
         }
     }
 }
@@ -131,15 +144,19 @@ pub(crate) enum Slot {
     Edges = 5,
     /// Counters.
     Counts = 6,
+    /// A second input.
+    Second = 7,
+    /// A second result.
+    OutSecond = 8,
 }
 
 impl Slot {
     pub(crate) fn binding_type(self) -> wgpu::BufferBindingType {
         match self {
-            Self::X | Self::Dy | Self::Edges => {
+            Self::X | Self::Dy | Self::Edges | Self::Second => {
                 wgpu::BufferBindingType::Storage { read_only: true }
             }
-            Self::Out | Self::Partials | Self::Counts => {
+            Self::Out | Self::Partials | Self::Counts | Self::OutSecond => {
                 wgpu::BufferBindingType::Storage { read_only: false }
             }
             Self::Uniforms => wgpu::BufferBindingType::Uniform,

@@ -3,6 +3,7 @@
 //! The formulas are the catalogue's, evaluated in f64 with `libm`, so an error of the reference
 //! is below 1e-9 of an f32 ULP wherever the formula does not cancel.
 
+pub mod gate;
 pub mod random;
 
 use crate::axis::{AxisFunction, AxisShape};

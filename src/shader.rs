@@ -1,11 +1,13 @@
 //! WGSL: the shader files, and the composer that joins them with a generated shim. Public, so
 //! that a caller's own shader can fuse an activation.
 
+mod gate;
 mod random;
 mod reduce;
 mod softmax;
 mod statistics;
 
+pub(crate) use gate::{gate, is_tight};
 pub(crate) use random::{Draw, random};
 pub(crate) use reduce::{Term, reduce};
 #[cfg(test)]
@@ -193,8 +195,8 @@ mod tests {
     use crate::kernels::{
         AxisUniforms, ElementwiseUniforms, Slot, StatisticsUniforms, axis_slots, elementwise_slots,
     };
+    use crate::kernels::{GateUniforms, SumUniforms, gate_slots, sum_slots};
     use crate::kernels::{RandomUniforms, draw_slots};
-    use crate::kernels::{SumUniforms, sum_slots};
     use crate::plan::PARTIAL_BYTES;
     use fast_math::{Bits, Language};
     use naga::back::{glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -256,6 +258,10 @@ mod tests {
             modules.push((format!("{draw:?}"), text));
         }
         modules.extend(reduce::modules());
+        for (name, _, text) in gate::modules() {
+            modules.push((format!("{name}, one buffer"), in_one_buffer(&text)));
+            modules.push((name, text));
+        }
         modules
     }
 
@@ -441,7 +447,12 @@ mod tests {
         let statistics = Activation::ALL.len() * 3;
         let draws = 2 * Draw::ALL.len();
         let sums = reduce::modules().len() * reduce::ENTRY_POINTS.len();
-        assert_eq!(translated, 2 * all + statistics + draws + sums);
+        let gates = gate::modules();
+        let gates = gates
+            .iter()
+            .map(|(_, lanes, _)| 2 * gate::entry_points(*lanes).len());
+        let gates: usize = gates.sum();
+        assert_eq!(translated, 2 * all + statistics + draws + sums + gates);
         // In each of three languages, each tests for NaN; half of them add in order, and split.
         let least = 3 * translated;
         assert!(
@@ -652,6 +663,28 @@ mod tests {
         for bytes in strides.chain([span]) {
             assert_eq!(u64::from(bytes), PARTIAL_BYTES);
         }
+    }
+
+    #[test]
+    fn gates_bind_what_they_use() {
+        for (name, lanes, text) in gate::modules() {
+            let (module, info) = validate(&text);
+            for &entry in gate::entry_points(lanes) {
+                let used = used(&module, &info, entry);
+                assert_eq!(used, bound(&gate_slots(entry)), "{name}, {entry}");
+            }
+        }
+        let text = gate(Activation::Swish, true, Lanes::One);
+        let (members, span) = layout(&validate(&text).0, "Uniforms");
+        let mut expected = offsets!(
+            GateUniforms: count, half, x_first, gate_first, dy_first, out_first, out_gate_first,
+            gate_leads
+        );
+        let at = offset_of!(GateUniforms, parameters) as u32;
+        expected.extend([("p0".to_owned(), at), ("p1".to_owned(), at + 4)]);
+        expected.extend(offsets!(GateUniforms: limit, offset, zero));
+        assert_eq!(members, expected);
+        assert!(span as usize <= size_of::<GateUniforms>());
     }
 
     #[test]

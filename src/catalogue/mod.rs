@@ -179,6 +179,11 @@ pub struct Elementwise {
 }
 
 impl Elementwise {
+    /// An activation with values that its row is known to take.
+    pub(crate) const fn constant(activation: Activation, values: [f32; MAX_PARAMETERS]) -> Self {
+        Self { activation, values }
+    }
+
     /// The activation.
     pub fn activation(&self) -> Activation {
         self.activation

@@ -121,8 +121,9 @@ macro_rules! catalogue {
 
 /// The largest finite f32: where a formula must not see an infinity, its limit is taken here.
 const HUGE: f64 = f32::MAX as f64;
-/// Past this magnitude e^-|x| is far below every f32, and still normal in f64.
-const FAR: f64 = 200.0;
+/// Past this magnitude e^-|x| is far below every f32, also times two others, and still normal in
+/// f64.
+const FAR: f64 = 700.0;
 
 #[inline(always)]
 fn c<R: Real>(value: f64) -> R {

@@ -2,6 +2,7 @@
 //! [`exhaustive`] holds those for every f32 there is against it.
 
 pub mod exhaustive;
+pub mod gate;
 mod oracle;
 pub mod random;
 

@@ -7,6 +7,7 @@
 //! the loops.
 
 mod elementwise;
+mod gate;
 mod isa;
 mod narrow;
 mod random;

@@ -1,0 +1,385 @@
+//! Gated linear units on every backend against the f64 reference.
+
+mod common;
+
+use common::backends;
+use wgpu_activations::reference::{self as activation, gate as reference, ulp_error};
+use wgpu_activations::{Activation, Backend, Bounds, Error, Gate, Gpu, Layout, Order, check};
+
+/// Marsaglia's xorshift64 (2003).
+struct Noise(u64);
+
+impl Noise {
+    fn bits(&mut self) -> u32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 32) as u32
+    }
+
+    /// Between -1 and 1.
+    fn unit(&mut self) -> f32 {
+        (self.bits() >> 8) as f32 / 8_388_608.0 - 1.0
+    }
+
+    /// Any normal number, of any exponent.
+    fn any(&mut self) -> f32 {
+        loop {
+            let x = f32::from_bits(self.bits());
+            if x.is_normal() {
+                return x;
+            }
+        }
+    }
+}
+
+/// Values, gates and upstream gradients that hurt: dense around zero, of all exponents in every
+/// combination, every special value with every other.
+fn hard() -> [Vec<f32>; 3] {
+    let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
+    let mut inputs = [const { Vec::new() }; 3];
+    let mut push = |value: f32, gate: f32, dy: f32| {
+        for (input, x) in inputs.iter_mut().zip([value, gate, dy]) {
+            input.push(x);
+        }
+    };
+    for _ in 0..15_000 {
+        push(noise.unit() * 4.0, noise.unit() * 6.0, noise.unit() * 2.0);
+        push(noise.unit() * 9.0, noise.unit() * 30.0, noise.unit());
+        push(noise.any(), noise.unit() * 100.0, noise.any());
+        push(noise.any(), noise.any(), noise.any());
+        // A gate that leaves f32, weighed by what brings the product back.
+        push(
+            noise.unit() * 3e38,
+            noise.unit() * 300.0,
+            noise.unit() * 3e38,
+        );
+        // Near the mantissas that make an ULP of a factor two of the product.
+        push(
+            1.99 + noise.unit() * 0.01,
+            noise.unit() * 8.0,
+            1.99 + noise.unit() * 0.01,
+        );
+    }
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let special = [
+        0.0,
+        -0.0,
+        inf,
+        -inf,
+        nan,
+        1.0,
+        -1.0,
+        7.0,
+        -7.0,
+        7.000_001,
+        f32::MAX,
+        f32::MIN,
+        f32::MIN_POSITIVE,
+        -2.5,
+    ];
+    for value in special {
+        for gate in special {
+            for dy in special {
+                push(value, gate, dy);
+            }
+        }
+    }
+    inputs
+}
+
+/// The worst errors of a result and both gradients, with where they are.
+fn worst(gate: &Gate, inputs: &[Vec<f32>; 3], got: [&[f32]; 3]) -> [(f64, String); 3] {
+    let mut worst = [(); 3].map(|()| (-1.0, String::new()));
+    for i in 0..inputs[0].len() {
+        let [v, g, dy] = [0, 1, 2].map(|k| f64::from(inputs[k][i]));
+        // Where f or f' has left f32, only factors that are kept in parts come back.
+        let f = gate.function();
+        let factors = [activation::forward(&f, g), activation::backward(&f, g)];
+        let gone = |f: &f64| *f != 0.0 && f.abs() < f32::MIN_POSITIVE.into();
+        if gate.bounds() != Bounds::CONTRACT && factors.iter().any(gone) {
+            continue;
+        }
+        let back = reference::backward(gate, v, g, dy);
+        let wants = [
+            (reference::forward(gate, v, g), 0.0),
+            (back.value, 0.0),
+            (back.gate, back.largest),
+        ];
+        for ((worst, got), (want, largest)) in worst.iter_mut().zip(got).zip(wants) {
+            // Terms may be larger than their sum, and than f32 is.
+            let max = f64::from(f32::MAX);
+            let error = ulp_error(got[i], want, largest) * (max / largest).min(1.0);
+            if error > worst.0 {
+                let at = format!("value {v:e}, gate {g:e}, dy {dy:e}");
+                *worst = (error, format!("{:e} instead of {want:e} at {at}", got[i]));
+            }
+        }
+    }
+    worst
+}
+
+#[test]
+fn every_gate_holds_its_bounds() {
+    let inputs = hard();
+    let [value, gates, dy] = &inputs;
+    let mut functions = Gate::ALL.to_vec();
+    functions.extend([
+        Gate::SWIGLU.with([("alpha", 1.3)]).unwrap(),
+        Gate::CLAMPED_SWIGLU
+            .with([("limit", 2.5), ("alpha", 0.7), ("offset", -0.4)])
+            .unwrap(),
+        Gate::new(Activation::QuickGelu),
+        Gate::new(Activation::Hardtanh),
+        Gate::new(Activation::Softshrink),
+        Gate::new(Activation::Tanh),
+        Gate::new(Activation::Elu),
+        Gate::new(
+            Activation::LeakyRelu
+                .with([("negative_slope", 0.3)])
+                .unwrap(),
+        ),
+    ]);
+    for backend in backends() {
+        let mut breaches = Vec::new();
+        for function in &functions {
+            let y = backend.gate_pair(function, value, gates).unwrap();
+            let (dvalue, dgate) = backend.grad_gate_pair(function, value, gates, dy).unwrap();
+            let bounds = function.bounds();
+            let limits = [bounds.forward, bounds.backward, bounds.backward];
+            let errors = worst(function, &inputs, [&y, &dvalue, &dgate]);
+            println!(
+                "{function}: {:.2} {:.2} {:.2}",
+                errors[0].0, errors[1].0, errors[2].0
+            );
+            for ((error, what), limit) in errors.into_iter().zip(limits) {
+                if error > limit.into() {
+                    breaches.push(format!("{function}: {error:.2} ULP, {what}"));
+                }
+            }
+        }
+        let name = backend.description();
+        assert!(breaches.is_empty(), "{name}\n{}", breaches.join("\n"));
+    }
+}
+
+#[test]
+fn the_check_passes() {
+    for backend in backends() {
+        for gate in [
+            Gate::GEGLU,
+            Gate::CLAMPED_SWIGLU,
+            Gate::new(Activation::Mish),
+        ] {
+            for report in check::gate::gate(&backend, &gate).unwrap() {
+                assert!(report.passed(), "{report:?}");
+                assert!(report.inputs > 60_000);
+            }
+        }
+    }
+}
+
+/// The measure objects to another gate, another order, and gradients in each other's place.
+#[test]
+fn wrong_gates_are_seen() {
+    let inputs = hard();
+    let [value, gates, dy] = &inputs;
+    let cpu = Backend::cpu();
+    let y = cpu.gate_pair(&Gate::GEGLU_TANH, value, gates).unwrap();
+    let (dvalue, dgate) = cpu.grad_gate_pair(&Gate::GEGLU, value, gates, dy).unwrap();
+    let errors = worst(&Gate::GEGLU, &inputs, [&y, &dgate, &dvalue]);
+    assert!(
+        errors.iter().all(|(error, _)| *error > 1000.0),
+        "{errors:?}"
+    );
+    let swapped = cpu.gate_pair(&Gate::REGLU, gates, value).unwrap();
+    assert!(worst(&Gate::REGLU, &inputs, [&swapped, &dvalue, &dgate])[0].0 > 1000.0);
+}
+
+/// The halves of a layout, found the plain way: the flat places of each value and its gate.
+fn places(gate: &Gate, shape: &[usize], axis: usize) -> Vec<[usize; 2]> {
+    let inner: usize = shape[axis + 1..].iter().product();
+    let len = shape[axis];
+    let outer: usize = shape[..axis].iter().product();
+    let mut places = Vec::new();
+    for o in 0..outer {
+        for i in 0..len / 2 {
+            for n in 0..inner {
+                let (a, b) = match gate.layout() {
+                    Layout::Split => (i, i + len / 2),
+                    Layout::Interleaved => (2 * i, 2 * i + 1),
+                };
+                let [a, b] = [a, b].map(|i| (o * len + i) * inner + n);
+                places.push(match gate.order() {
+                    Order::ValueFirst => [a, b],
+                    Order::GateFirst => [b, a],
+                });
+            }
+        }
+    }
+    places
+}
+
+#[test]
+fn every_layout_is_that_of_separate_arrays() {
+    let shapes: [(&[usize], isize); 13] = [
+        (&[2], 0),
+        (&[6], -1),
+        (&[8], 0),
+        (&[5, 2], 1),
+        (&[3, 10], -1),
+        (&[3, 16], -1),
+        (&[2, 6, 5], 1),
+        (&[2, 6, 8], 1),
+        (&[4, 3, 7], 0),
+        (&[0, 4], 1),
+        (&[4, 0], 0),
+        (&[300, 1030], -1),
+        (&[40_002, 3], 0),
+    ];
+    for backend in backends() {
+        for (shape, axis) in shapes {
+            let mut noise = Noise(7 + shape.len() as u64);
+            let n: usize = shape.iter().product();
+            let x: Vec<f32> = (0..n).map(|_| noise.unit() * 3.0).collect();
+            let dy: Vec<f32> = (0..n / 2).map(|_| noise.unit()).collect();
+            for layout in [Layout::Split, Layout::Interleaved] {
+                for order in [Order::ValueFirst, Order::GateFirst] {
+                    let gate = Gate::SWIGLU.with_layout(layout).with_order(order);
+                    let index = axis.rem_euclid(shape.len() as isize) as usize;
+                    let places = places(&gate, shape, index);
+                    let [value, gates] = [0, 1].map(|k| {
+                        let of = places.iter().map(|place| x[place[k]]);
+                        of.collect::<Vec<f32>>()
+                    });
+                    let y = backend.gate(&gate, &x, shape, axis).unwrap();
+                    let what = format!("{} {shape:?} {axis} {layout:?} {order:?}", backend.kind());
+                    assert_eq!(
+                        y,
+                        backend.gate_pair(&gate, &value, &gates).unwrap(),
+                        "{what}"
+                    );
+                    let dx = backend.grad_gate(&gate, &x, &dy, shape, axis).unwrap();
+                    let (dvalue, dgate) =
+                        backend.grad_gate_pair(&gate, &value, &gates, &dy).unwrap();
+                    let mut want = vec![0.0; n];
+                    for (i, [v, g]) in places.into_iter().enumerate() {
+                        (want[v], want[g]) = (dvalue[i], dgate[i]);
+                    }
+                    assert_eq!(dx, want, "{what}'");
+                }
+            }
+        }
+    }
+}
+
+/// Lengths around fours, workgroups and the pieces that travel.
+#[test]
+fn lengths() {
+    for backend in backends() {
+        for n in [
+            0,
+            1,
+            3,
+            4,
+            5,
+            511,
+            512,
+            513,
+            32_767,
+            65_537,
+            (2 << 20) - 1,
+            (4 << 20) + 6,
+        ] {
+            let mut noise = Noise(11);
+            let [value, gates, dy] = [(); 3].map(|()| {
+                let numbers = (0..n).map(|_| noise.unit());
+                numbers.collect::<Vec<f32>>()
+            });
+            let y = backend.gate_pair(&Gate::REGLU, &value, &gates).unwrap();
+            let product = |(&v, &g): (&f32, &f32)| if g > 0.0 { v * g } else { 0.0 };
+            assert!(
+                y.iter().copied().eq(value.iter().zip(&gates).map(product)),
+                "{n}"
+            );
+            let x = [&value[..], &gates].concat();
+            let dx = backend
+                .grad_gate(&Gate::REGLU, &x, &dy, &[2 * n], 0)
+                .unwrap();
+            let want = |i: usize| {
+                let open = gates[i % n] > 0.0;
+                let factor = if i < n { gates[i] } else { value[i - n] };
+                if open { dy[i % n] * factor } else { 0.0 }
+            };
+            assert!((0..2 * n).all(|i| dx[i] == want(i)), "{n}");
+        }
+    }
+}
+
+#[test]
+fn wrong_arguments_are_errors() {
+    for backend in backends() {
+        let x = [1.0; 12];
+        let odd = backend.gate(&Gate::GLU, &x, &[4, 3], -1).unwrap_err();
+        assert!(matches!(odd, Error::OddAxis { len: 3, .. }), "{odd}");
+        assert!(odd.to_string().contains("glu"), "{odd}");
+        assert!(backend.gate(&Gate::GLU, &x, &[4, 3], 2).is_err());
+        assert!(backend.gate(&Gate::GLU, &x, &[4, 4], 0).is_err());
+        assert!(
+            backend
+                .grad_gate(&Gate::GLU, &x, &[1.0; 5], &[4, 3], 0)
+                .is_err()
+        );
+        assert!(backend.gate_pair(&Gate::GLU, &x, &x[1..]).is_err());
+        assert!(backend.grad_gate_pair(&Gate::GLU, &x, &x, &x[1..]).is_err());
+        let mut y = [0.0; 7];
+        assert!(
+            backend
+                .gate_into(&Gate::GLU, &x, &[4, 3], 0, &mut y)
+                .is_err()
+        );
+    }
+}
+
+/// The device level and the encoder level compute what the host level does.
+#[test]
+fn tensors() {
+    let Some(Backend::Gpu(gpu)) = backends()
+        .into_iter()
+        .find(|b| matches!(b, Backend::Gpu(_)))
+    else {
+        return;
+    };
+    let backend = Backend::Gpu(Gpu::clone(&gpu));
+    let mut noise = Noise(3);
+    let x: Vec<f32> = (0..6 * 10).map(|_| noise.unit()).collect();
+    let dy: Vec<f32> = (0..6 * 5).map(|_| noise.unit()).collect();
+    let gate = Gate::GEGLU;
+    let [tx, tdy] = [(&x, [6, 10]), (&dy, [6, 5])].map(|(x, s)| gpu.upload(x, &s).unwrap());
+    let mut batch = gpu.batch();
+    let y = batch.gate(&gate, &tx, -1).unwrap();
+    let dx = batch.grad_gate(&gate, &tx, &tdy, -1).unwrap();
+    let pair = batch.gate_pair(&gate, &tdy, &y).unwrap();
+    let (dvalue, dgate) = batch.grad_gate_pair(&gate, &tdy, &y, &pair).unwrap();
+    assert!(batch.gate(&gate, &tx, 2).is_err());
+    assert!(batch.grad_gate(&gate, &tx, &tx, -1).is_err());
+    assert!(batch.gate_pair(&gate, &tx, &y).is_err());
+    assert!(batch.grad_gate_pair(&gate, &y, &y, &tx).is_err());
+    batch.submit().unwrap();
+    assert_eq!(y.shape(), [6, 5]);
+    assert_eq!(dx.shape(), [6, 10]);
+    let read = |t: &wgpu_activations::Tensor| t.read().unwrap();
+    assert_eq!(read(&y), backend.gate(&gate, &x, &[6, 10], 1).unwrap());
+    assert_eq!(
+        read(&dx),
+        backend.grad_gate(&gate, &x, &dy, &[6, 10], 1).unwrap()
+    );
+    assert_eq!(
+        read(&pair),
+        backend.gate_pair(&gate, &dy, &read(&y)).unwrap()
+    );
+    let want = backend
+        .grad_gate_pair(&gate, &dy, &read(&y), &read(&pair))
+        .unwrap();
+    assert_eq!((read(&dvalue), read(&dgate)), want);
+}
