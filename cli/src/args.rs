@@ -51,6 +51,12 @@ Examples:
   activations grad gelu x.npy --upstream dy.npy -o dx.npy
   activations grad softmax scores.npy --upstream dy.npy -o dscores.npy --axis=-1")]
     Grad(GradArgs),
+    /// Look at activations: dead units, saturation, slopes, a histogram, and what they mean
+    #[command(after_help = "\
+Examples:
+  activations inspect preactivations.npy --function relu
+  activations inspect activations.npy --json")]
+    Inspect(InspectArgs),
     /// Hold every function, forward and backward, against an f64 reference
     #[command(after_help = "\
 A result is checked in ULP, units in the last place of the correctly rounded f32.
@@ -118,13 +124,32 @@ pub struct RunArgs {
     pub outputs: Vec<PathBuf>,
     /// A parameter of the function; may be given several times
     #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
-    pub parameters: Vec<(String, f32)>,
-    /// The axis of a function of the softmax family, negative from the end [default: -1]
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub axis: Option<isize>,
-    /// Keep the axis that logsumexp reduces, with length 1
+    pub parameters: Vec<(String, String)>,
+    /// The axis of a function along one, negative from the end; several for logsumexp, as 0,2
+    /// [default: -1]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = axes)]
+    pub axis: Option<Axes>,
+    /// Keep the axes that logsumexp reduces, with length 1
     #[arg(long)]
     pub keepdims: bool,
+    /// Softmax family: which elements take part, not 0 or true; broadcast to the input
+    #[arg(long, value_name = "M.npy")]
+    pub mask: Option<PathBuf>,
+    /// Softmax family: what is added to the scores; broadcast to the input
+    #[arg(long, value_name = "B.npy")]
+    pub bias: Option<PathBuf>,
+    /// Softmax family: how many elements of each row take part
+    #[arg(long, value_name = "L.npy")]
+    pub lengths: Option<PathBuf>,
+    /// Softmax family: a query sees no key behind it
+    #[arg(long)]
+    pub causal: bool,
+    /// Losses: a weight for each class
+    #[arg(long, value_name = "W.npy")]
+    pub weight: Option<PathBuf>,
+    /// binary_cross_entropy_with_logits: a weight of the positive targets for each class
+    #[arg(long, value_name = "P.npy")]
+    pub pos_weight: Option<PathBuf>,
     /// Where to compute.
     #[command(flatten)]
     pub backend: BackendArgs,
@@ -133,12 +158,46 @@ pub struct RunArgs {
 /// The arguments of `grad`.
 #[derive(Debug, Args)]
 pub struct GradArgs {
-    /// Function, inputs and outputs; one output for each input.
+    /// Function, inputs and outputs.
     #[command(flatten)]
     pub run: RunArgs,
-    /// The gradient by the function's output, of the output's shape
+    /// The gradient by the function's output, of the output's shape [default: all 1]
     #[arg(long, value_name = "DY.npy")]
-    pub upstream: PathBuf,
+    pub upstream: Option<PathBuf>,
+}
+
+/// The arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// The array: of activations, or of a function's inputs
+    #[arg(value_name = "X.npy")]
+    pub input: PathBuf,
+    /// The activation that the array is the input of
+    #[arg(long, short, value_name = "NAME")]
+    pub function: Option<String>,
+    /// A parameter of the function; may be given several times
+    #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
+    pub parameters: Vec<(String, String)>,
+    /// The axis along which units lie, negative from the end: 1 for channels first
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "-1",
+        allow_negative_numbers = true
+    )]
+    pub axis: isize,
+    /// The slope, in magnitude, below which an element counts as saturated
+    #[arg(long, value_name = "SLOPE", default_value = "0.01")]
+    pub saturation: f32,
+    /// The bins of the histogram
+    #[arg(long, value_name = "N", default_value = "20")]
+    pub bins: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+    /// Where to compute.
+    #[command(flatten)]
+    pub backend: BackendArgs,
 }
 
 /// The arguments of `check`.
@@ -268,25 +327,30 @@ fn shape(text: &str) -> Result<Shape, String> {
     }
 }
 
-fn parameter(text: &str) -> Result<(String, f32), String> {
-    let hint = "write it as name=number, such as alpha=0.5";
+/// Axes of an array.
+#[derive(Clone, Debug)]
+pub struct Axes(pub Vec<isize>);
+
+fn axes(text: &str) -> Result<Axes, String> {
+    let axes: Result<Vec<isize>, _> = text.split(',').map(|axis| axis.trim().parse()).collect();
+    let hint = "write it as a number such as -1, or as several such as 0,2";
+    axes.map(Axes).map_err(|_| hint.to_owned())
+}
+
+fn parameter(text: &str) -> Result<(String, String), String> {
+    let hint = "write it as name=value, such as alpha=0.5";
     let (name, value) = text.split_once('=').ok_or(hint)?;
     let (name, value) = (name.trim(), value.trim());
-    let number: f32 = value.parse().map_err(|_| hint)?;
-    if name.is_empty() {
+    if name.is_empty() || value.is_empty() {
         return Err(hint.to_owned());
     }
-    // Infinities are welcome by name only.
-    if number.is_infinite() && value.bytes().any(|b| b.is_ascii_digit()) {
-        return Err("the number is too large for an f32".to_owned());
-    }
-    Ok((name.to_owned(), number))
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 /// A refusal of the arguments in one line: clap's words without its drawing.
 pub fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "no subcommand is given; use list, adapters, run, grad, check or bench, \
+        return "no subcommand is given; use list, adapters, run, grad, inspect, check or bench, \
                 see --help"
             .to_owned();
     }

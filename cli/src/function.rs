@@ -41,24 +41,6 @@ impl Function {
             Self::Axis(g) => g.name(),
         }
     }
-
-    /// This function with its parameters set.
-    pub fn with(self, parameters: &[(String, f32)]) -> Result<Operation> {
-        match self {
-            Self::Elementwise(a) => {
-                let parameters = parameters.iter().map(|(name, value)| (&**name, *value));
-                a.with(parameters).map(Operation::Elementwise)
-            }
-            Self::Axis(g) => match parameters.first() {
-                None => Ok(Operation::Axis(g)),
-                Some((name, _)) => Err(Error::UnknownParameter {
-                    function: g.name(),
-                    name: name.clone(),
-                    known: Vec::new(),
-                }),
-            },
-        }
-    }
 }
 
 impl FromStr for Function {

@@ -1,5 +1,5 @@
 //! `.npy` arrays in and out: any numeric dtype, byte order and memory order becomes row-major
-//! f32, and f32 is written. A header is checked against the file's size before anything of the
+//! f32, integers also i64 and booleans, and f32 is written. A header is checked against the file's size before anything of the
 //! size that it claims is allocated.
 
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
@@ -18,13 +18,13 @@ const MAX_NESTING: usize = 6;
 /// Elements that are read or written at once.
 const CHUNK: usize = 1 << 16;
 
-/// An array as it was read: row-major f32.
+/// An array as it was read: row-major.
 #[derive(Debug)]
-pub struct Array {
+pub struct Array<T = f32> {
     /// The dimensions, the slowest first; empty for a scalar.
     pub shape: Vec<usize>,
     /// The elements, the last axis fastest.
-    pub data: Vec<f32>,
+    pub data: Vec<T>,
     /// What the user should know of the conversion.
     pub notes: Vec<String>,
 }
@@ -62,6 +62,9 @@ pub enum NpyError {
         "the dtype {0} is not supported; save it as float32, for example with a.astype('float32')"
     )]
     Dtype(String),
+    /// Real numbers where whole ones are needed.
+    #[error("its dtype is {0} where integers are needed; save it with a.astype('int64')")]
+    NotIntegers(&'static str),
     /// The shape claims more than the file has.
     #[error(
         "the header claims shape {shape:?} of {dtype}, {claimed} bytes, but the file has {there} bytes of data; it is truncated or mislabelled, save it again"
@@ -84,8 +87,15 @@ pub enum NpyError {
     Memory(usize),
 }
 
-/// Reads the array in the file at `path`.
-pub fn read(path: &Path) -> Result<Array, NpyError> {
+/// Whether the array in the file at `path` has whole numbers or booleans.
+pub fn has_integers(path: &Path) -> Result<bool, NpyError> {
+    let (header, ..) = open(path)?;
+    let (kind, _) = element_kind(&header.dtype())?;
+    Ok(!matches!(kind, Kind::F16 | Kind::F32 | Kind::F64))
+}
+
+/// The header of the file at `path`, its length and the file's, and the rest of the file.
+fn open(path: &Path) -> Result<(NpyHeader, u64, u64, BufReader<File>), NpyError> {
     // Before the opening, which would block on a pipe that nobody writes to.
     if !fs::metadata(path)?.is_file() {
         return Err(NpyError::NotAFile);
@@ -94,6 +104,13 @@ pub fn read(path: &Path) -> Result<Array, NpyError> {
     let size = file.metadata()?.len();
     let mut reader = BufReader::with_capacity(1 << 18, file);
     let (header, header_size) = read_header(&mut reader, size)?;
+    Ok((header, header_size, size, reader))
+}
+
+/// Reads the array in the file at `path`: as f32, from any numbers; as i64 or as u8 that are 0
+/// or 1, from integers and booleans.
+pub fn read<T: Value>(path: &Path) -> Result<Array<T>, NpyError> {
+    let (header, header_size, size, reader) = open(path)?;
 
     let (kind, item) = element_kind(&header.dtype())?;
     let there = size - header_size;
@@ -120,24 +137,24 @@ pub fn read(path: &Path) -> Result<Array, NpyError> {
     let mut sink = Sink::new(&shape, elements, header.order())?;
     let plain = header.dtype() == little_f32() && header.order() == Order::C;
     let file = NpyFile::with_header(header, reader);
-    let losses = match kind {
-        Kind::F32 if plain => copy(file.into_inner(), elements, &mut sink.data),
-        Kind::F16 => convert::<npyz::half::f16>(file, &mut sink),
-        Kind::F32 => convert::<f32>(file, &mut sink),
-        Kind::F64 => convert::<f64>(file, &mut sink),
-        Kind::I8 => convert::<i8>(file, &mut sink),
-        Kind::I16 => convert::<i16>(file, &mut sink),
-        Kind::I32 => convert::<i32>(file, &mut sink),
-        Kind::I64 => convert::<i64>(file, &mut sink),
-        Kind::U8 => convert::<u8>(file, &mut sink),
-        Kind::U16 => convert::<u16>(file, &mut sink),
-        Kind::U32 => convert::<u32>(file, &mut sink),
-        Kind::U64 => convert::<u64>(file, &mut sink),
-        Kind::Bool => convert::<bool>(file, &mut sink),
+    let losses = match (kind, T::as_floats(&mut sink.data)) {
+        (Kind::F32, Some(data)) if plain => copy(file.into_inner(), elements, data),
+        (Kind::F16, _) => convert::<npyz::half::f16, T>(file, &mut sink),
+        (Kind::F32, _) => convert::<f32, T>(file, &mut sink),
+        (Kind::F64, _) => convert::<f64, T>(file, &mut sink),
+        (Kind::I8, _) => convert::<i8, T>(file, &mut sink),
+        (Kind::I16, _) => convert::<i16, T>(file, &mut sink),
+        (Kind::I32, _) => convert::<i32, T>(file, &mut sink),
+        (Kind::I64, _) => convert::<i64, T>(file, &mut sink),
+        (Kind::U8, _) => convert::<u8, T>(file, &mut sink),
+        (Kind::U16, _) => convert::<u16, T>(file, &mut sink),
+        (Kind::U32, _) => convert::<u32, T>(file, &mut sink),
+        (Kind::U64, _) => convert::<u64, T>(file, &mut sink),
+        (Kind::Bool, _) => convert::<bool, T>(file, &mut sink),
     }?;
 
     let mut notes = Vec::new();
-    if kind != Kind::F32 {
+    if T::CONVERTS && kind != Kind::F32 {
         notes.push(losses.describe(kind, elements));
     }
     if there > claimed {
@@ -351,9 +368,12 @@ fn element_kind(dtype: &DType) -> Result<(Kind, u64), NpyError> {
 
 /// How much an element lost on its way to f32.
 #[derive(PartialEq, Eq)]
-enum Loss {
+pub enum Loss {
+    /// It is exact.
     Nothing,
+    /// It is the nearest f32.
     Rounded,
+    /// It is an infinity.
     Overflowed,
 }
 
@@ -381,8 +401,51 @@ impl Losses {
 }
 
 /// An element type with its way to f32.
-trait Element: npyz::Deserialize + Copy {
+pub trait Element: npyz::Deserialize + Copy {
+    /// Its value, rounded where need be.
     fn to_f32(self) -> (f32, Loss);
+    /// Its value where it is an integer that i64 holds.
+    fn to_i64(self) -> Result<i64, NpyError>;
+}
+
+/// What elements are read as.
+pub trait Value: Copy + Default {
+    /// Whether something can get lost.
+    const CONVERTS: bool;
+    /// The value of an element.
+    fn of<E: Element>(element: E) -> Result<(Self, Loss), NpyError>;
+    /// The values as f32 where they are.
+    fn as_floats(values: &mut Vec<Self>) -> Option<&mut Vec<f32>>;
+}
+
+impl Value for f32 {
+    const CONVERTS: bool = true;
+    fn of<E: Element>(element: E) -> Result<(Self, Loss), NpyError> {
+        Ok(element.to_f32())
+    }
+    fn as_floats(values: &mut Vec<Self>) -> Option<&mut Vec<f32>> {
+        Some(values)
+    }
+}
+
+impl Value for i64 {
+    const CONVERTS: bool = false;
+    fn of<E: Element>(element: E) -> Result<(Self, Loss), NpyError> {
+        Ok((element.to_i64()?, Loss::Nothing))
+    }
+    fn as_floats(_: &mut Vec<Self>) -> Option<&mut Vec<f32>> {
+        None
+    }
+}
+
+impl Value for u8 {
+    const CONVERTS: bool = false;
+    fn of<E: Element>(element: E) -> Result<(Self, Loss), NpyError> {
+        Ok((u8::from(element.to_i64()? != 0), Loss::Nothing))
+    }
+    fn as_floats(_: &mut Vec<Self>) -> Option<&mut Vec<f32>> {
+        None
+    }
 }
 
 fn rounded_if(inexact: bool) -> Loss {
@@ -401,6 +464,11 @@ macro_rules! integers {
                 // i128 holds every integer here and every f32 that one rounds to.
                 (y, rounded_if(y as i128 != self as i128))
             }
+            fn to_i64(self) -> Result<i64, NpyError> {
+                i64::try_from(self).map_err(|_| {
+                    NpyError::Data(format!("the integer {self} does not fit int64"))
+                })
+            }
         }
     )*};
 }
@@ -411,17 +479,26 @@ impl Element for bool {
     fn to_f32(self) -> (f32, Loss) {
         (f32::from(u8::from(self)), Loss::Nothing)
     }
+    fn to_i64(self) -> Result<i64, NpyError> {
+        Ok(self.into())
+    }
 }
 
 impl Element for npyz::half::f16 {
     fn to_f32(self) -> (f32, Loss) {
         (self.into(), Loss::Nothing)
     }
+    fn to_i64(self) -> Result<i64, NpyError> {
+        Err(NpyError::NotIntegers(Kind::F16.name()))
+    }
 }
 
 impl Element for f32 {
     fn to_f32(self) -> (f32, Loss) {
         (self, Loss::Nothing)
+    }
+    fn to_i64(self) -> Result<i64, NpyError> {
+        Err(NpyError::NotIntegers(Kind::F32.name()))
     }
 }
 
@@ -435,21 +512,26 @@ impl Element for f64 {
         };
         (y, loss)
     }
+    fn to_i64(self) -> Result<i64, NpyError> {
+        Err(NpyError::NotIntegers(Kind::F64.name()))
+    }
 }
 
 /// Reads every element of `file` into `sink`.
-fn convert<T: Element>(file: NpyFile<impl Read>, sink: &mut Sink) -> Result<Losses, NpyError> {
+fn convert<E: Element, T: Value>(
+    file: NpyFile<impl Read>,
+    sink: &mut Sink<T>,
+) -> Result<Losses, NpyError> {
     let mut losses = Losses::default();
     let elements = file
-        .data::<T>()
+        .data::<E>()
         .map_err(|e| NpyError::Header(e.to_string()))?;
     for element in elements {
-        let (value, loss) = element
-            .map_err(|e| match e.kind() {
-                io::ErrorKind::InvalidData => NpyError::Data(e.to_string()),
-                _ => NpyError::Io(e),
-            })?
-            .to_f32();
+        let element = element.map_err(|e| match e.kind() {
+            io::ErrorKind::InvalidData => NpyError::Data(e.to_string()),
+            _ => NpyError::Io(e),
+        })?;
+        let (value, loss) = T::of(element)?;
         match loss {
             Loss::Nothing => {}
             Loss::Rounded => losses.rounded += 1,
@@ -476,8 +558,8 @@ fn copy(mut reader: impl Read, elements: usize, data: &mut Vec<f32>) -> Result<L
 }
 
 /// Where elements in the file's order go in a row-major array.
-struct Sink {
-    data: Vec<f32>,
+struct Sink<T> {
+    data: Vec<T>,
     /// Set where the two orders differ.
     scatter: Option<Scatter>,
 }
@@ -490,14 +572,14 @@ struct Scatter {
     offset: usize,
 }
 
-impl Sink {
+impl<T: Value> Sink<T> {
     fn new(shape: &[usize], elements: usize, order: Order) -> Result<Self, NpyError> {
         let mut data = Vec::new();
         data.try_reserve_exact(elements)
             .map_err(|_| NpyError::Memory(elements))?;
         let long_axes = shape.iter().filter(|&&d| d != 1).count();
         let scatter = (order == Order::Fortran && long_axes > 1 && elements > 0).then(|| {
-            data.resize(elements, 0.0);
+            data.resize(elements, T::default());
             let mut strides = vec![1; shape.len()];
             for axis in (1..shape.len()).rev() {
                 strides[axis - 1] = strides[axis] * shape[axis];
@@ -512,7 +594,7 @@ impl Sink {
         Ok(Self { data, scatter })
     }
 
-    fn put(&mut self, value: f32) {
+    fn put(&mut self, value: T) {
         match &mut self.scatter {
             None => self.data.push(value),
             Some(scatter) => {

@@ -99,7 +99,7 @@ impl Rig {
             },
             backend => Memory::Cpu {
                 backend,
-                y: super::zeros(elements)?,
+                y: crate::memory::zeros(elements)?,
                 x,
                 dy,
             },
@@ -247,7 +247,7 @@ fn noise(len: usize, scale: f32, seed: u64) -> Result<Vec<f32>, CliError> {
         // 24 bits are exact in f32.
         ((z >> 40) as f32 / (1 << 23) as f32 - 1.0) * scale
     };
-    let mut values = super::room(len)?;
+    let mut values = crate::memory::room(len)?;
     values.extend(std::iter::repeat_with(next).take(len));
     Ok(values)
 }

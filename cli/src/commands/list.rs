@@ -1,73 +1,12 @@
 //! `activations list`: the catalogue.
 
 use crate::error::CliError;
-use crate::function::Function;
-use crate::terminal::{self, Number};
-use serde::Serialize;
-
-/// A function as the list shows it.
-#[derive(Serialize)]
-struct Entry {
-    name: &'static str,
-    kind: &'static str,
-    aliases: &'static [&'static str],
-    parameters: Vec<ParameterEntry>,
-    summary: &'static str,
-    formula: &'static str,
-    gradient: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct ParameterEntry {
-    name: &'static str,
-    default: Number<f32>,
-    range: String,
-}
-
-impl Entry {
-    fn new(function: Function) -> Self {
-        match function {
-            Function::Elementwise(a) => {
-                let info = a.info();
-                let parameters = info.parameters.iter().map(|p| ParameterEntry {
-                    name: p.name,
-                    default: Number(p.default),
-                    range: p.range.to_string(),
-                });
-                Self {
-                    name: info.name,
-                    kind: "elementwise",
-                    aliases: info.aliases,
-                    parameters: parameters.collect(),
-                    summary: info.summary.trim(),
-                    formula: info.formula,
-                    gradient: info.derivative,
-                    source: Some(info.source),
-                }
-            }
-            Function::Axis(g) => Self {
-                name: g.name(),
-                kind: "axis",
-                aliases: g.aliases(),
-                parameters: Vec::new(),
-                summary: if g.reduces() {
-                    "Along an axis, which it reduces."
-                } else {
-                    "Along an axis."
-                },
-                formula: g.formula(),
-                gradient: g.gradient(),
-                source: None,
-            },
-        }
-    }
-}
+use crate::operations::{self, Entry};
+use crate::terminal;
 
 /// Prints the catalogue.
 pub fn list(json: bool) -> Result<(), CliError> {
-    let entries: Vec<Entry> = Function::all().map(Entry::new).collect();
+    let entries: Vec<Entry> = operations::all().iter().map(|o| o.entry()).collect();
     if json {
         return terminal::print_json(&entries);
     }
@@ -79,7 +18,7 @@ pub fn list(json: bool) -> Result<(), CliError> {
             row("", format!("  also called {}", entry.aliases.join(", ")));
         }
         for p in &entry.parameters {
-            let (name, default, range) = (p.name, p.default.0, &p.range);
+            let (name, default, range) = (p.name, &p.default, &p.range);
             row("", format!("  -p {name}={default}, {range}"));
         }
     }

@@ -4,6 +4,7 @@ mod adapters;
 mod bench;
 mod check;
 mod exhaustive;
+mod inspect;
 mod list;
 mod run;
 
@@ -20,6 +21,7 @@ pub fn dispatch(command: &Command) -> Result<(), CliError> {
         Command::Run(args) => run::run(args),
         Command::Grad(args) => run::grad(args),
         Command::Check(args) if args.exhaustive => exhaustive::exhaustive(args),
+        Command::Inspect(args) => inspect::inspect(args),
         Command::Check(args) => check::check(args),
         Command::Bench(args) => bench::bench(args),
     }
@@ -38,22 +40,4 @@ fn open(args: &BackendArgs, progress: &Progress) -> Result<Backend, CliError> {
     let backend = Backend::open(args.backend.into(), &adapter)?;
     progress.line("backend", backend.description());
     Ok(backend)
-}
-
-/// Room for `len` values, or an error where there is no memory for them.
-fn room(len: usize) -> Result<Vec<f32>, CliError> {
-    let mut values = Vec::new();
-    values.try_reserve_exact(len).map_err(|_| {
-        CliError::Usage(format!(
-            "an array of {len} elements needs more memory than there is; use a smaller one"
-        ))
-    })?;
-    Ok(values)
-}
-
-/// Zeros, or an error where there is no memory for them.
-fn zeros(len: usize) -> Result<Vec<f32>, CliError> {
-    let mut zeros = room(len)?;
-    zeros.resize(len, 0.0);
-    Ok(zeros)
 }

@@ -1,143 +1,124 @@
-//! `activations run` and `activations grad`: a function or its gradient on files.
+//! `activations run` and `activations grad`: a function or its gradients on files.
 
 use crate::args::{GradArgs, RunArgs};
 use crate::error::CliError;
-use crate::function::{Function, Operation};
-use crate::npy::{self, Array};
+use crate::memory;
+use crate::npy;
+use crate::operations::{self, Call, Input, Options, Output, read};
 use crate::output::{self, Content, Target};
 use crate::terminal::Progress;
-use std::path::Path;
-use wgpu_activations::AxisShape;
 
 /// Arguments that fit together.
-struct Plan<'a> {
-    operation: Operation,
-    input: &'a Path,
-    target: Target,
-    axis: isize,
-    keepdims: bool,
+struct Plan {
+    name: &'static str,
+    call: Box<dyn Call>,
+    targets: Vec<Target>,
 }
 
-impl<'a> Plan<'a> {
-    fn new(args: &'a RunArgs) -> Result<Self, CliError> {
-        let function: Function = args.function.parse()?;
-        let name = function.name();
+impl Plan {
+    /// `gradients` says whether the outputs are those of `grad`.
+    fn new(args: &RunArgs, gradients: bool) -> Result<Self, CliError> {
+        let operation = operations::find(&args.function)?;
+        let name = operation.entry().name;
         let usage = |text: String| Err(CliError::Usage(text));
-        for (i, (parameter, _)) in args.parameters.iter().enumerate() {
-            if args.parameters[..i].iter().any(|(p, _)| p == parameter) {
-                return usage(format!("the parameter {parameter} is given twice"));
-            }
+        let mut options = Options::new(name, args)?;
+        let call = operation.prepare(&mut options, args.inputs.len())?;
+        options.finish()?;
+        let wanted = call.inputs();
+        if wanted.len() != args.inputs.len() {
+            let (plural, given) = (if wanted.len() == 1 { "" } else { "s" }, args.inputs.len());
+            return usage(format!(
+                "{name} has {} input{plural} ({}), {given} files are given",
+                wanted.len(),
+                wanted.join(", "),
+            ));
         }
-        let operation = function.with(&args.parameters)?;
-        let [input] = &args.inputs[..] else {
-            let given = args.inputs.len();
-            return usage(format!("{name} has 1 input, {given} files are given"));
-        };
-        let [target] = &args.outputs[..] else {
-            let given = args.outputs.len();
-            return usage(format!("{name} needs one -o, {given} are given"));
-        };
-        let reduces = match operation {
-            Operation::Elementwise(_) if args.axis.is_some() => {
-                return usage(format!(
-                    "{name} works element by element and has no axis; leave --axis out"
-                ));
-            }
-            Operation::Elementwise(_) => false,
-            Operation::Axis(g) => g.reduces(),
-        };
-        if args.keepdims && !reduces {
-            return usage(format!("{name} reduces no axis; leave --keepdims out"));
+        let most = if gradients { call.gradients() } else { &[""] };
+        let given = args.outputs.len();
+        if given == 0 || given > most.len() {
+            return usage(if most.len() == 1 {
+                format!("{name} needs one -o, {given} are given")
+            } else {
+                format!(
+                    "{name} has gradients of {}, in this order; {given} -o are given",
+                    most.join(", ")
+                )
+            });
         }
+        let targets = args.outputs.iter().map(|path| Target::new(path));
         Ok(Self {
-            operation,
-            input,
-            target: Target::new(target)?,
-            axis: args.axis.unwrap_or(-1),
-            keepdims: args.keepdims,
+            name,
+            call,
+            targets: targets.collect::<Result<_, _>>()?,
         })
     }
 
-    /// The shape of the function's output.
-    fn output_shape(&self, input: &[usize]) -> Result<Vec<usize>, CliError> {
-        let Operation::Axis(g) = self.operation else {
-            return Ok(input.to_vec());
-        };
-        AxisShape::new(input, self.axis)?;
-        let mut shape = input.to_vec();
-        if g.reduces() {
-            // Invariant: the axis is in range, `AxisShape` has seen to it.
-            let axis = self.axis.rem_euclid(input.len() as isize) as usize;
-            if self.keepdims {
-                shape[axis] = 1;
-            } else {
-                shape.remove(axis);
-            }
-        }
-        Ok(shape)
+    fn read(&self, args: &RunArgs, progress: &Progress) -> Result<Vec<Input>, CliError> {
+        let files = args.inputs.iter().enumerate();
+        files
+            .map(|(i, path)| {
+                let integers = self.call.takes_integers(i)
+                    && npy::has_integers(path).map_err(|source| CliError::Input {
+                        path: path.clone(),
+                        source,
+                    })?;
+                Ok(if integers {
+                    Input::Integers(read(path, progress)?)
+                } else {
+                    Input::Floats(read(path, progress)?)
+                })
+            })
+            .collect()
     }
 }
 
-fn read(path: &Path, progress: &Progress) -> Result<Array, CliError> {
-    progress.doing(format_args!("reading {}", path.display()));
-    let array = npy::read(path).map_err(|source| CliError::Input {
-        path: path.to_owned(),
-        source,
-    })?;
-    for note in &array.notes {
-        progress.line("note", format_args!("{}: {note}", path.display()));
-    }
-    Ok(array)
+fn write(targets: &[Target], outputs: &[Output]) -> Result<(), CliError> {
+    let outputs: Vec<_> = targets
+        .iter()
+        .zip(outputs)
+        .map(|(target, output)| (target, Content::Array(&output.shape, &output.data)))
+        .collect();
+    output::write_all(&outputs)
 }
 
-/// Computes a function of an array.
+/// Computes a function of arrays.
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
-    let plan = Plan::new(args)?;
+    let plan = Plan::new(args, false)?;
     let progress = Progress::spinner();
-    let Array {
-        shape, mut data, ..
-    } = read(plan.input, &progress)?;
-    let output_shape = plan.output_shape(&shape)?;
-
+    let inputs = plan.read(args, &progress)?;
+    plan.call.output_shape(&inputs)?;
     let backend = super::open(&args.backend, &progress)?;
     progress.doing("computing");
-    match plan.operation {
-        Operation::Elementwise(f) => backend.apply_in_place(f, &mut data)?,
-        Operation::Axis(g) => {
-            let mut y = super::zeros(output_shape.iter().product())?;
-            backend.apply_axis_into(g, &data, &shape, plan.axis, &mut y)?;
-            data = y;
-        }
-    }
+    let output = plan.call.run(&backend, inputs)?;
     progress.doing("writing");
-    output::write_all(&[(&plan.target, Content::Array(&output_shape, &data))])
+    write(&plan.targets, &[output])
 }
 
-/// Computes the gradient of a function by its input.
+/// Computes the gradients of a function by its inputs.
 pub fn grad(args: &GradArgs) -> Result<(), CliError> {
-    let plan = Plan::new(&args.run)?;
+    let plan = Plan::new(&args.run, true)?;
     let progress = Progress::spinner();
-    let x = read(plan.input, &progress)?;
-    let output_shape = plan.output_shape(&x.shape)?;
-    let dy = read(&args.upstream, &progress)?;
-    if dy.shape != output_shape {
-        return Err(CliError::Usage(format!(
-            "{}: the upstream gradient has shape {:?} where the function's output has {:?}",
-            args.upstream.display(),
-            dy.shape,
-            output_shape,
-        )));
-    }
+    let inputs = plan.read(&args.run, &progress)?;
+    let shape = plan.call.output_shape(&inputs)?;
+    let upstream = match &args.upstream {
+        None => memory::filled(shape.iter().product(), 1.0)?,
+        Some(path) => {
+            let dy = read(path, &progress)?;
+            if dy.shape != shape {
+                return Err(CliError::Usage(format!(
+                    "{}: the upstream gradient has shape {:?} where the output of {} has {shape:?}",
+                    path.display(),
+                    dy.shape,
+                    plan.name,
+                )));
+            }
+            dy.data
+        }
+    };
 
     let backend = super::open(&args.run.backend, &progress)?;
     progress.doing("computing");
-    let mut dx = super::zeros(x.data.len())?;
-    match plan.operation {
-        Operation::Elementwise(f) => backend.grad_into(f, &x.data, &dy.data, &mut dx)?,
-        Operation::Axis(g) => {
-            backend.grad_axis_into(g, &x.data, &dy.data, &x.shape, plan.axis, &mut dx)?;
-        }
-    }
+    let outputs = plan.call.grad(&backend, inputs, &upstream)?;
     progress.doing("writing");
-    output::write_all(&[(&plan.target, Content::Array(&x.shape, &dx))])
+    write(&plan.targets, &outputs)
 }

@@ -206,3 +206,90 @@ fn empty_arrays() {
     .ok();
     assert_eq!(read(&scratch.path("y.npy")), (vec![0], vec![]));
 }
+
+/// Several axes are one sum, in whatever order they are named, kept or not.
+#[test]
+fn logsumexp_reduces_several_axes() {
+    let x = map(|x| x);
+    let whole = x.iter().map(|x| x.exp()).sum::<f64>().ln();
+    let (shape, y) = run("run logsumexp --axis 0,1,2");
+    assert_eq!(shape, [0usize; 0]);
+    assert_close(&y, &[whole], ULP);
+    // The first and the last: the one between them stays.
+    let between: Vec<f64> = (0..3)
+        .map(|j| {
+            let of = |i: usize, k: usize| x[12 * i + 4 * j + k].exp();
+            let terms = (0..2).flat_map(|i| (0..4).map(move |k| (i, k)));
+            terms.map(|(i, k)| of(i, k)).sum::<f64>().ln()
+        })
+        .collect();
+    for (axes, kept) in [
+        ("0,-1", &[3][..]),
+        ("2,0", &[3]),
+        ("0,2 --keepdims", &[1, 3, 1]),
+    ] {
+        let (shape, y) = run(&format!("run logsumexp --axis {axes}"));
+        assert_eq!(shape, kept);
+        assert_close(&y, &between, ULP);
+    }
+    let (shape, dx) = run("grad logsumexp --axis 0,2");
+    assert_eq!(shape, [2, 3, 4]);
+    let want: Vec<f64> = (0..24)
+        .map(|i| x[i].exp() / between[i / 4 % 3].exp())
+        .collect();
+    assert_close(&dx, &want, ULP);
+}
+
+/// A gradient without an upstream one is that of the sum of all outputs.
+#[test]
+fn the_upstream_gradient_is_one_where_none_is_given() {
+    let (shape, dx) = run("grad square");
+    assert_eq!(shape, [2, 3, 4]);
+    assert_close(&dx, &map(|x| 2.0 * x), ULP);
+}
+
+/// The slopes are those of the seed, forward and backward; without a seed, their mean.
+#[test]
+fn rrelu_draws_its_slopes_from_the_seed() {
+    let mean = (1.0 / 8.0 + 1.0 / 3.0) / 2.0;
+    let (_, y) = run("run rrelu");
+    assert_close(&y, &map(|x| if x > 0.0 { x } else { mean * x }), ULP);
+    let (_, y) = run("run rrelu -p seed=7 -p lower=0.5 -p upper=0.75");
+    let (_, slopes) = run("grad rrelu -p seed=7 -p lower=0.5 -p upper=0.75");
+    let x = inputs();
+    let negative: Vec<usize> = (0..24).filter(|&i| x[i] < 0.0).collect();
+    assert!(negative.iter().all(|&i| (0.5..=0.75).contains(&slopes[i])));
+    assert!(negative.iter().any(|&i| slopes[i] != slopes[negative[0]]));
+    let want: Vec<f64> = (0..24)
+        .map(|i| f64::from(x[i]) * f64::from(slopes[i]))
+        .collect();
+    assert_close(&y, &want, ULP);
+    let (_, other) = run("grad rrelu -p seed=8 -p lower=0.5 -p upper=0.75");
+    assert_ne!(slopes, other);
+}
+
+/// Numbers, their meaning, and JSON that has both.
+#[test]
+fn inspect_counts_and_explains() {
+    let scratch = Scratch::new();
+    // Two samples of three units, of which relu lets nothing of the last one through.
+    scratch.array("x.npy", &[2, 3], &[1.0, -2.0, -3.0, 2.0, 3.0, -1.0]);
+    let line = "inspect {x.npy} --function relu --backend cpu --bins 3";
+    let text = words(&scratch, line).ok().stdout;
+    for part in ["dead units", "1 (33.3 %) of 3", "dying ReLU", "0.500000"] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    let json = words(&scratch, &format!("{line} --json")).ok().stdout;
+    let found: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(found["dead_units"], 1);
+    assert_eq!(found["zeros"], 3);
+    assert_eq!(found["histogram"]["counts"], serde_json::json!([3, 1, 2]));
+    scratch.array("nan.npy", &[2], &[f32::NAN, f32::INFINITY]);
+    let text = words(&scratch, "inspect {nan.npy} --backend cpu")
+        .ok()
+        .stdout;
+    assert!(
+        text.contains("NaN: 1 of") && text.contains("infinities"),
+        "{text}"
+    );
+}

@@ -14,7 +14,10 @@ fn wrong_arguments_are_refused_in_one_line() {
         ("run gelu", &["<IN.npy>", "--output"]),
         ("run gelu {x.npy}", &["--output <OUT.npy>"]),
         ("run gelu {x.npy} -o", &["value is required", "--output"]),
-        ("grad gelu {x.npy} -o {y.npy}", &["--upstream <DY.npy>"]),
+        (
+            "grad gelu {x.npy} -o {y.npy} -o {z.npy}",
+            &["one -o, 2 are given"],
+        ),
         ("run gelu {x.npy} --outpu {y.npy}", &["--outpu", "--output"]),
         (
             "run gelo {x.npy} -o {y.npy}",
@@ -25,16 +28,22 @@ fn wrong_arguments_are_refused_in_one_line() {
         ("bench gelo", &["'gelo'", "did you mean", "gelu"]),
         (
             "run gelu {x.npy} {x.npy} -o {y.npy}",
-            &["gelu has 1 input, 2 files"],
+            &["gelu has 1 input (x), 2 files"],
         ),
         (
             "run gelu {x.npy} -o {y.npy} -o {z.npy}",
             &["one -o, 2 are given"],
         ),
-        ("run elu {x.npy} -o {y.npy} -p alpha", &["name=number"]),
-        ("run elu {x.npy} -o {y.npy} -p =1", &["name=number"]),
-        ("run elu {x.npy} -o {y.npy} -p alpha=two", &["name=number"]),
-        ("run elu {x.npy} -o {y.npy} -p alpha=1e39", &["too large"]),
+        ("run elu {x.npy} -o {y.npy} -p alpha", &["name=value"]),
+        ("run elu {x.npy} -o {y.npy} -p =1", &["name=value"]),
+        (
+            "run elu {x.npy} -o {y.npy} -p alpha=two",
+            &["alpha = two must be a number"],
+        ),
+        (
+            "run elu {x.npy} -o {y.npy} -p alpha=1e39",
+            &["alpha = 1e39", "that an f32 holds"],
+        ),
         (
             "run elu {x.npy} -o {y.npy} -p alpha=nan",
             &["alpha", "finite"],
@@ -54,7 +63,7 @@ fn wrong_arguments_are_refused_in_one_line() {
         ),
         (
             "run gelu {x.npy} -o {y.npy} --axis 0",
-            &["gelu", "no axis", "--axis"],
+            &["gelu", "takes no --axis"],
         ),
         (
             "run softmax {x.npy} -o {y.npy} --axis=2",
@@ -72,6 +81,30 @@ fn wrong_arguments_are_refused_in_one_line() {
             "run softmax {x.npy} -o {y.npy} --keepdims",
             &["softmax", "--keepdims"],
         ),
+        (
+            "run softmax {x.npy} -o {y.npy} --axis 0,1",
+            &["softmax", "one axis"],
+        ),
+        (
+            "run logsumexp {x.npy} -o {y.npy} --axis 0,-2",
+            &["axis 0 twice"],
+        ),
+        (
+            "run gelu {x.npy} -o {y.npy} --weight {x.npy}",
+            &["gelu takes no --weight"],
+        ),
+        (
+            "run rrelu {x.npy} -o {y.npy} -p seed=-1",
+            &["seed = -1", "whole number"],
+        ),
+        (
+            "run rrelu {x.npy} -o {y.npy} -p lower=2 -p upper=1",
+            &["rrelu", "upper"],
+        ),
+        ("inspect {x.npy} --function gelo", &["did you mean", "gelu"]),
+        ("inspect {x.npy} -p alpha=1", &["--function"]),
+        ("inspect {x.npy} --bins 0", &["bins = 0", "1 to 4096"]),
+        ("inspect {x.npy} --axis 2", &["axis 2", "use -2 to 1"]),
         (
             "run gelu {x.npy} -o {y.npy} --backend tpu",
             &["'tpu'", "auto, gpu, cpu"],

@@ -1,0 +1,69 @@
+//! A call that is made of closures: for operations whose backend call is one line.
+
+use super::{Call, Input, Output};
+use crate::error::CliError;
+use wgpu_activations::Backend;
+
+type Shape = Box<dyn Fn(&[Input]) -> Result<Vec<usize>, CliError>>;
+type Run = Box<dyn Fn(&Backend, &[Input]) -> Result<Vec<f32>, CliError>>;
+type Grad = Box<dyn Fn(&Backend, &[Input], &[f32]) -> Result<Vec<Output>, CliError>>;
+
+/// What a call does.
+pub struct Closures {
+    /// What the inputs are, in words.
+    pub inputs: &'static [&'static str],
+    /// Which input may have integers.
+    pub integers: Option<usize>,
+    /// What the gradients are of, in words.
+    pub gradients: &'static [&'static str],
+    /// The shape of the output.
+    pub shape: Shape,
+    /// The output.
+    pub run: Run,
+    /// The gradients.
+    pub grad: Grad,
+}
+
+impl Call for Closures {
+    fn inputs(&self) -> &[&'static str] {
+        self.inputs
+    }
+
+    fn takes_integers(&self, i: usize) -> bool {
+        self.integers == Some(i)
+    }
+
+    fn gradients(&self) -> &[&'static str] {
+        self.gradients
+    }
+
+    fn output_shape(&self, inputs: &[Input]) -> Result<Vec<usize>, CliError> {
+        (self.shape)(inputs)
+    }
+
+    fn run(self: Box<Self>, backend: &Backend, inputs: Vec<Input>) -> Result<Output, CliError> {
+        let shape = (self.shape)(&inputs)?;
+        let data = (self.run)(backend, &inputs)?;
+        Ok(Output { shape, data })
+    }
+
+    fn grad(
+        self: Box<Self>,
+        backend: &Backend,
+        inputs: Vec<Input>,
+        upstream: &[f32],
+    ) -> Result<Vec<Output>, CliError> {
+        (self.grad)(backend, &inputs, upstream)
+    }
+}
+
+/// The shape of the first input.
+pub fn same_shape(inputs: &[Input]) -> Result<Vec<usize>, CliError> {
+    Ok(inputs[0].shape().to_vec())
+}
+
+/// A gradient by an input, of its shape.
+pub fn gradient(by: &Input, data: Vec<f32>) -> Output {
+    let shape = by.shape().to_vec();
+    Output { shape, data }
+}

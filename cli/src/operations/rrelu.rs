@@ -1,0 +1,65 @@
+//! The randomised leaky rectifier.
+
+use super::closures::{Closures, gradient, same_shape};
+use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
+use crate::error::CliError;
+use crate::terminal::Number;
+use wgpu_activations::{Random, Rrelu};
+
+/// `rrelu`.
+pub struct Randomised;
+
+impl Operation for Randomised {
+    fn entry(&self) -> Entry {
+        let parameter = |name, default, range: &str| ParameterEntry {
+            name,
+            default,
+            range: range.to_owned(),
+        };
+        let default = Rrelu::default();
+        let number = |value| Default::Number(Number(value));
+        Entry {
+            name: "rrelu",
+            kind: "randomised",
+            aliases: &[],
+            parameters: vec![
+                parameter("lower", number(default.lower()), "a finite number"),
+                parameter(
+                    "upper",
+                    number(default.upper()),
+                    "a finite number that is not below lower",
+                ),
+                parameter(
+                    "seed",
+                    Default::Word("none"),
+                    "a whole number; with one, training",
+                ),
+            ],
+            summary: "leaky_relu with a random slope in training and their mean in evaluation.",
+            formula: "x if x > 0 else a x, a in [lower, upper]",
+            gradient: "1 if x > 0 else a",
+            source: Some("Xu et al. 2015"),
+        }
+    }
+
+    fn prepare(&self, options: &mut Options, _: usize) -> Result<Box<dyn Call>, CliError> {
+        let default = Rrelu::default();
+        let lower = options.number("lower")?.unwrap_or(default.lower());
+        let upper = options.number("upper")?.unwrap_or(default.upper());
+        let mut rrelu = Rrelu::new(lower, upper)?;
+        if let Some(seed) = options.seed()? {
+            rrelu = rrelu.training(Random::new(seed));
+        }
+        Ok(Box::new(Closures {
+            inputs: &["x"],
+            integers: None,
+            gradients: &["the input"],
+            shape: Box::new(same_shape),
+            run: Box::new(move |backend, inputs| Ok(backend.rrelu(rrelu, inputs[0].floats())?)),
+            grad: Box::new(move |backend, inputs, dy| {
+                let dx = backend.grad_rrelu(rrelu, inputs[0].floats(), dy)?;
+                Ok(vec![gradient(&inputs[0], dx)])
+            }),
+        }))
+    }
+}
