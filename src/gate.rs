@@ -254,7 +254,7 @@ impl Gate {
             Name::Swiglu => "value * gate * sigmoid(alpha * gate)",
             Name::Bilinear => "value * gate",
             Name::ClampedSwiglu => {
-                "(min(max(value, -limit), limit) + offset) * g * sigmoid(alpha * g), g = min(gate, limit)"
+                "(clamp(value, -limit, limit) + offset) * g * sigmoid(alpha * g), g = min(gate, limit)"
             }
             Name::Other => "value * f(gate)",
         }

@@ -119,8 +119,12 @@ fn pair(gate: Gate, first: Order) -> Box<dyn Call> {
         }),
         grad: Box::new(move |backend, inputs, dy| {
             let (value, other) = of(inputs);
-            let (dvalue, dgate) =
-                backend.grad_gate_pair(&gate, inputs[value].floats(), inputs[other].floats(), dy)?;
+            let (dvalue, dgate) = backend.grad_gate_pair(
+                &gate,
+                inputs[value].floats(),
+                inputs[other].floats(),
+                dy,
+            )?;
             let mut outputs: Vec<Output> = vec![
                 gradient(&inputs[value], dvalue),
                 gradient(&inputs[other], dgate),

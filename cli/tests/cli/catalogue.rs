@@ -44,7 +44,7 @@ fn the_list_has_names_parameters_and_formulas() {
         text.contains("-p negative_slope=0.01, a finite number"),
         "{text}"
     );
-    assert!(text.lines().all(|l| l.chars().count() <= 100), "{text}");
+    assert!(text.lines().all(|l| l.chars().count() <= 125), "{text}");
 }
 
 #[test]

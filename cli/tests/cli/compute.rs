@@ -293,3 +293,61 @@ fn inspect_counts_and_explains() {
         "{text}"
     );
 }
+
+/// One array in two layouts and orders, and two arrays, are the same gate.
+#[test]
+fn gates_take_one_array_or_two() {
+    let scratch = Scratch::new();
+    let (value, gate) = ([1.0f32, -2.0, 0.5, 3.0], [0.5f32, 2.0, -1.0, 0.0]);
+    let silu = |g: f32| f64::from(g) / (1.0 + (-f64::from(g)).exp());
+    let want: Vec<f64> = (0..4)
+        .map(|i| f64::from(value[i]) * silu(gate[i]))
+        .collect();
+    let pairs: Vec<f32> = (0..4).flat_map(|i| [gate[i], value[i]]).collect();
+    let mut halves = value.to_vec();
+    halves.extend(gate);
+    scratch.array("value.npy", &[1, 4], &value);
+    scratch.array("gate.npy", &[1, 4], &gate);
+    scratch.array("pairs.npy", &[1, 8], &pairs);
+    scratch.array("halves.npy", &[1, 8], &halves);
+    scratch.array("dy.npy", &[1, 4], &[2.0; 4]);
+    for inputs in [
+        "{gate.npy} {value.npy}",
+        "{value.npy} {gate.npy} -p order=value_first",
+        "{halves.npy}",
+        "{pairs.npy} -p layout=interleaved -p order=gate-first",
+    ] {
+        let line = format!("run swiglu {inputs} -o {{y.npy}} --backend cpu");
+        words(&scratch, &line).ok();
+        let (shape, y) = read(&scratch.path("y.npy"));
+        assert_eq!(shape, [1, 4], "{inputs}");
+        assert_close(&y, &want, ULP);
+    }
+    let line = "grad swiglu {gate.npy} {value.npy} --upstream {dy.npy} -o {dg.npy} -o {dv.npy} --backend cpu";
+    words(&scratch, line).ok();
+    let twice: Vec<f64> = gate.iter().map(|&g| 2.0 * silu(g)).collect();
+    assert_close(&read(&scratch.path("dv.npy")).1, &twice, ULP);
+    let slope = |g: f64| {
+        let s = 1.0 / (1.0 + (-g).exp());
+        s * (1.0 + g * (1.0 - s))
+    };
+    let dgate: Vec<f64> = (0..4)
+        .map(|i| 2.0 * f64::from(value[i]) * slope(gate[i].into()))
+        .collect();
+    assert_close(&read(&scratch.path("dg.npy")).1, &dgate, ULP);
+    for (line, parts) in [
+        ("run glu {x3.npy} -o {z.npy}", &["3"][..]),
+        (
+            "run glu {value.npy} {halves.npy} -o {z.npy}",
+            &["one shape"],
+        ),
+        (
+            "run glu {halves.npy} -o {z.npy} -p order=last",
+            &["value_first or gate_first"],
+        ),
+        ("run glu {halves.npy} -o {z.npy} -p limit=3", &["'limit'"]),
+    ] {
+        scratch.array("x3.npy", &[1, 3], &[0.0; 3]);
+        words(&scratch, &format!("{line} --backend cpu")).refused(parts);
+    }
+}
