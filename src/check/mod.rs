@@ -5,6 +5,7 @@ pub mod exhaustive;
 pub mod gate;
 mod oracle;
 pub mod random;
+mod worst;
 
 use crate::axis::{AxisFunction, AxisShape};
 use crate::backend::Backend;
@@ -112,7 +113,7 @@ pub fn parameter_sets(activation: Activation) -> Vec<Elementwise> {
 }
 
 /// Inputs for `f`: every exponent with both signs, a dense range around zero, all special values,
-/// and the neighbours of every kink.
+/// the neighbours of every kink, and what was the worst of all f32 in an exhaustive run.
 pub fn inputs(f: &Elementwise) -> Vec<f32> {
     let mut inputs: Vec<f32> = (0..=u32::MAX).step_by(20_011).map(f32::from_bits).collect();
     inputs.extend((-50_000..=50_000).map(|i| i as f32 * 0.002_113));
@@ -163,6 +164,10 @@ pub fn inputs(f: &Elementwise) -> Vec<f32> {
         let bits = point.to_bits();
         inputs.extend((-8i32..=8).map(|i| f32::from_bits(bits.wrapping_add_signed(i))));
     }
+    let name = f.activation().info().name;
+    for (_, worst) in worst::WORST.iter().filter(|(row, _)| *row == name) {
+        inputs.extend(worst.iter().copied().map(f32::from_bits));
+    }
     inputs
 }
 
@@ -184,6 +189,38 @@ pub fn elementwise(backend: &Backend, f: Elementwise) -> Result<Vec<Report>> {
         backward.add(x, got, want, ulp);
     }
     Ok(vec![forward, backward])
+}
+
+/// Holds the gradient of `f` for upstream gradients between 2^-20 and 2^20 of both signs against
+/// the reference: dy · f'(x), of the same inputs, where f'(x) is far from the ends of the range.
+///
+/// The contract is on dy = 1. The product with any other is rounded once more, and an ULP of it may
+/// be half of one of the derivative; hence the bound, twice the backward one and 1.
+///
+/// # Errors
+/// The backend's own; a breach is in the report.
+pub fn upstream(backend: &Backend, f: Elementwise) -> Result<Report> {
+    let x = inputs(&f);
+    let mut noise = Noise(0x2545_f491_4f6c_dd1d);
+    let dy: Vec<f32> = (0..x.len())
+        .map(|_| noise.next() * (noise.next() * 20.0).exp2())
+        .collect();
+    let bound = 2.0 * f64::from(f.activation().info().bounds.backward) + 1.0;
+    let mut report = Report::new(f.to_string(), Pass::Backward, bound);
+    for ((&x, &dy), got) in x.iter().zip(&dy).zip(backend.grad(f, &x, &dy)?) {
+        let slope = reference::backward(&f, x.into());
+        // Slopes and products that may be flushed, or overflow, are not on trial here.
+        let near = (2f64.powi(-80)..2f64.powi(80)).contains(&slope.abs());
+        let ordinary = near || slope == 0.0 || slope.is_nan();
+        if x.is_subnormal() || dy.abs() < 1e-12 || !ordinary {
+            continue;
+        }
+        let wide = f64::from(dy);
+        let largest = reference::largest_term(&f, x.into()) * wide.abs();
+        let want = if slope == 0.0 { 0.0 } else { wide * slope };
+        report.add(x, got, want, ulp_error(got, want, largest));
+    }
+    Ok(report)
 }
 
 /// The reference's value for x, and by how many ULP `got` is off; a subnormal input may also have
@@ -346,5 +383,34 @@ impl Noise {
         self.0 ^= self.0 << 17;
         // 24 bits, which an f32 holds.
         (self.0 >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_inputs_are_of_functions_that_there_are_and_are_checked() {
+        for (name, worst) in worst::WORST {
+            let activation: Activation = name.parse().unwrap();
+            assert_eq!(activation.info().name, *name);
+            let bits: Vec<u32> = inputs(&activation.into())
+                .into_iter()
+                .map(f32::to_bits)
+                .collect();
+            assert!(worst.iter().all(|w| bits.contains(w)), "{name}");
+        }
+    }
+
+    /// Upstream gradients on the CPU; and a report is able to object.
+    #[test]
+    fn upstream_gradients_are_held_against_the_product() {
+        for f in [Activation::Gelu, Activation::Relu, Activation::Snake] {
+            let report = upstream(&Backend::cpu(), f.into()).unwrap();
+            assert!(report.passed() && report.inputs > 100_000, "{report:?}");
+            let rounds = f != Activation::Relu;
+            assert!(report.worst_ulp > 0.4 || !rounds, "{report:?}");
+        }
     }
 }

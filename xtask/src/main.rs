@@ -1,5 +1,6 @@
-//! The project's chores: `cargo xtask test`, `ci`, `adapters` and `docs`.
+//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `accuracy` and `docs`.
 
+mod accuracy;
 mod adapter;
 mod adapters;
 mod cargo;
@@ -17,6 +18,9 @@ usage: cargo xtask COMMAND
   ci        check the format, the lints and the documentation with warnings denied, then test
   adapters  hold every function against the f64 reference on each implementation of Vulkan and
             OpenGL that is there or can be had; `cargo xtask adapters --help` has the options
+  accuracy [REPORT.json...]
+            take over what reports of `activations check --exhaustive` found: into the table of
+            docs/accuracy.md, and the worst inputs into the inputs of `activations check`
   docs      write anew what the documentation takes from the code: the README's table of
             functions, the plots, and the measured accuracy (which needs an adapter)";
 
@@ -27,6 +31,7 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["ci"] => ci(),
         ["docs"] => docs::write(),
+        ["accuracy", ..] => accuracy::write(&arguments[1..]),
         ["adapters", ..] => match adapters::run(&arguments[1..]) {
             Err(None) => return ExitCode::from(2),
             Err(Some(reason)) => Err(reason),
