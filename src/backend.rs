@@ -90,6 +90,7 @@ macro_rules! twins {
 
 // Behind the macro, which they use.
 mod gate;
+mod loss;
 mod random;
 mod statistics;
 

@@ -195,6 +195,56 @@ pub enum Error {
         /// The function.
         function: &'static str,
     },
+    /// A target class that there is not.
+    #[error(
+        "the target of row {row} is {target}, which is no class: there are {classes}, from 0 on"
+    )]
+    TargetOutOfRange {
+        /// The row, counted over all axes but that of the classes.
+        row: usize,
+        /// The target as given.
+        target: i64,
+        /// How many classes there are.
+        classes: usize,
+    },
+    /// Target probabilities where the function takes class indices alone.
+    #[error("{function} takes class indices as targets, no probabilities")]
+    TargetsAreIndices {
+        /// The function.
+        function: &'static str,
+    },
+    /// A class to ignore where targets are probabilities of all classes.
+    #[error(
+        "ignore_index {ignore_index} is not for target probabilities; give class indices, or leave it out"
+    )]
+    IgnoreIndexOfProbabilities {
+        /// The class as given.
+        ignore_index: i64,
+    },
+    /// A NaN or an infinity where a finite number is needed.
+    #[error("{what} at index {index} is {value}; it must be a finite number")]
+    NotFinite {
+        /// The argument that is off.
+        what: &'static str,
+        /// The place of its first such value.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// An input that must be a probability is none.
+    #[error("the probability at index {index} is {value}; it must lie between 0 and 1")]
+    NotAProbability {
+        /// The place of the first such value.
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// A reduction that there is not.
+    #[error("no reduction is called '{name}'; use none, mean or sum")]
+    UnknownReduction {
+        /// The name as given.
+        name: String,
+    },
     /// Two ranges of one buffer overlap; the in-place calls are for that.
     #[error(
         "the {first} and {second} ranges overlap in one buffer; use the in-place call, or separate them"

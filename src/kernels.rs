@@ -2,8 +2,10 @@
 //! and buffers. It owns pipelines and small constant buffers; it never submits and never blocks.
 
 mod axis;
+mod binary;
 mod elementwise;
 mod gate;
+mod loss;
 mod random;
 mod statistics;
 mod sum;
@@ -11,11 +13,17 @@ mod sum;
 pub(crate) use axis::from_output;
 #[cfg(test)]
 pub(crate) use axis::{AxisUniforms, axis_slots};
+pub(crate) use binary::BinaryCall;
+#[cfg(test)]
+pub(crate) use binary::{BinaryUniforms, binary_slots};
 #[cfg(test)]
 pub(crate) use elementwise::ElementwiseUniforms;
 pub(crate) use elementwise::elementwise_slots;
 #[cfg(test)]
 pub(crate) use gate::{GateUniforms, gate_slots};
+pub use loss::{ClassBuffers, TargetBuffer, UpstreamBuffer};
+#[cfg(test)]
+pub(crate) use loss::{LossOptions, class_slots};
 #[cfg(test)]
 pub(crate) use random::{RandomUniforms, draw_slots};
 #[cfg(test)]
@@ -28,7 +36,7 @@ use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::error::{Error, Result};
 use crate::plan::Traits;
-use crate::shader::{self, Draw, Lanes, Pass, Term};
+use crate::shader::{self, BinaryModule, ClassModule, Draw, Lanes, Pass, Term};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -83,6 +91,8 @@ enum ModuleKey {
         clamped: bool,
         lanes: Lanes,
     },
+    ClassLoss(ClassModule),
+    BinaryLoss(BinaryModule),
 }
 
 impl ModuleKey {
@@ -98,6 +108,8 @@ impl ModuleKey {
                 clamped,
                 lanes,
             } => shader::gate(activation, clamped, lanes),
+            Self::ClassLoss(module) => shader::class_loss(module),
+            Self::BinaryLoss(module) => shader::binary_loss(module),
         }
     }
 }
@@ -148,18 +160,28 @@ pub(crate) enum Slot {
     Second = 7,
     /// A second result.
     OutSecond = 8,
+    /// Of losses over classes.
+    Targets = 14,
+    ClassWeight = 15,
+    LossOptions = 16,
+    Losses = 17,
+    PositiveWeight = 18,
 }
 
 impl Slot {
     pub(crate) fn binding_type(self) -> wgpu::BufferBindingType {
         match self {
-            Self::X | Self::Dy | Self::Edges | Self::Second => {
-                wgpu::BufferBindingType::Storage { read_only: true }
-            }
-            Self::Out | Self::Partials | Self::Counts | Self::OutSecond => {
+            Self::X
+            | Self::Dy
+            | Self::Edges
+            | Self::Second
+            | Self::Targets
+            | Self::ClassWeight
+            | Self::PositiveWeight => wgpu::BufferBindingType::Storage { read_only: true },
+            Self::Out | Self::Partials | Self::Counts | Self::OutSecond | Self::Losses => {
                 wgpu::BufferBindingType::Storage { read_only: false }
             }
-            Self::Uniforms => wgpu::BufferBindingType::Uniform,
+            Self::Uniforms | Self::LossOptions => wgpu::BufferBindingType::Uniform,
         }
     }
 

@@ -4,6 +4,7 @@
 //! is below 1e-9 of an f32 ULP wherever the formula does not cancel.
 
 pub mod gate;
+pub mod loss;
 pub mod random;
 
 use crate::axis::{AxisFunction, AxisShape};

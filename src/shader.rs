@@ -2,12 +2,14 @@
 //! that a caller's own shader can fuse an activation.
 
 mod gate;
+mod loss;
 mod random;
 mod reduce;
 mod softmax;
 mod statistics;
 
 pub(crate) use gate::{gate, is_tight};
+pub(crate) use loss::{BinaryModule, ClassModule, LossPass, binary_loss, class_loss};
 pub(crate) use random::{Draw, random};
 pub(crate) use reduce::{Term, reduce};
 #[cfg(test)]
@@ -193,10 +195,11 @@ mod tests {
     use super::*;
     use crate::axis::AxisFunction;
     use crate::kernels::{
-        AxisUniforms, ElementwiseUniforms, Slot, StatisticsUniforms, axis_slots, elementwise_slots,
+        AxisUniforms, ElementwiseUniforms, LossOptions, Slot, StatisticsUniforms, axis_slots,
+        class_slots, elementwise_slots,
     };
+    use crate::kernels::{BinaryUniforms, RandomUniforms, binary_slots, draw_slots};
     use crate::kernels::{GateUniforms, SumUniforms, gate_slots, sum_slots};
-    use crate::kernels::{RandomUniforms, draw_slots};
     use crate::plan::PARTIAL_BYTES;
     use fast_math::{Bits, Language};
     use naga::back::{glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -261,6 +264,12 @@ mod tests {
         for (name, _, text) in gate::modules() {
             modules.push((format!("{name}, one buffer"), in_one_buffer(&text)));
             modules.push((name, text));
+        }
+        for module in ClassModule::all() {
+            modules.push((format!("{module:?}"), class_loss(module)));
+        }
+        for module in BinaryModule::all() {
+            modules.push((format!("{module:?}"), binary_loss(module)));
         }
         modules
     }
@@ -452,7 +461,11 @@ mod tests {
             .iter()
             .map(|(_, lanes, _)| 2 * gate::entry_points(*lanes).len());
         let gates: usize = gates.sum();
-        assert_eq!(translated, 2 * all + statistics + draws + sums + gates);
+        let losses = ClassModule::all().len() * 5 + BinaryModule::all().len();
+        assert_eq!(
+            translated,
+            2 * all + statistics + draws + sums + gates + losses
+        );
         // In each of three languages, each tests for NaN; half of them add in order, and split.
         let least = 3 * translated;
         assert!(
@@ -573,6 +586,24 @@ mod tests {
             assert_eq!(used, bound(&draw_slots(draw)), "{draw:?}");
             compared += used.len();
         }
+        for module_of in ClassModule::all() {
+            let (module, info) = validate(&class_loss(module_of));
+            for entry in ROW_ENTRY_POINTS {
+                if entry == "split_finish" && module_of.pass == LossPass::Loss {
+                    continue;
+                }
+                let used = used(&module, &info, entry);
+                let slots = class_slots(module_of, entry);
+                assert_eq!(used, bound(&slots), "{module_of:?}, {entry}");
+                compared += used.len();
+            }
+        }
+        for module_of in BinaryModule::all() {
+            let (module, info) = validate(&binary_loss(module_of));
+            let used = used(&module, &info, "each");
+            assert_eq!(used, bound(&binary_slots(module_of)), "{module_of:?}");
+            compared += used.len();
+        }
         assert!(compared > 1000, "{compared}");
         // Another pass' bindings are seen to be others.
         let forward = bound(&elementwise_slots(Pass::Forward));
@@ -634,6 +665,29 @@ mod tests {
         );
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<StatisticsUniforms>());
+
+        for module in BinaryModule::all() {
+            let (module, _) = validate(&binary_loss(module));
+            let (members, span) = layout(&module, "Uniforms");
+            let expected = offsets!(
+                BinaryUniforms: count, x_first, target_first, weight_first, positive_first,
+                dy_first, out_first, weight_start, weight_stride, weight_count, positive_start,
+                positive_stride, positive_count, dy_each, scale, zero
+            );
+            assert_eq!(members, expected);
+            assert!(span as usize <= size_of::<BinaryUniforms>());
+        }
+        for module in ClassModule::all() {
+            let (module, _) = validate(&class_loss(module));
+            let (members, span) = layout(&module, "Options");
+            let expected = offsets!(
+                LossOptions: ignore, classes, target_first, weight_first, dy_first, loss_first,
+                dy_each, keep, spread, scale
+            );
+            assert_eq!(members, expected);
+            assert!(span as usize <= size_of::<LossOptions>());
+            assert_eq!(u64::from(layout(&module, "Row").1), PARTIAL_BYTES);
+        }
 
         let (module, _) = validate(&softmax(AxisFunction::Softmax, Pass::Backward));
         let (members, span) = layout(&module, "Uniforms");

@@ -4,27 +4,45 @@
 mod common;
 
 use wgpu_activations::reference::{self, ulp_error};
-use wgpu_activations::{Activation, AxisFunction, AxisShape, Elementwise};
+
+use wgpu_activations::{
+    Activation, AxisFunction, AxisShape, CrossEntropy, Elementwise, Reduction, Targets,
+};
 
 /// The f32 values and the shape of a little-endian .npy file in C order.
 fn load(name: &str) -> (Vec<f32>, Vec<usize>) {
-    let path = format!("{}/examples/data/{name}.npy", env!("CARGO_MANIFEST_DIR"));
-    let bytes = std::fs::read(&path).unwrap();
-    let header_end = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
-    let header = std::str::from_utf8(&bytes[10..header_end]).unwrap();
-    assert!(
-        header.contains("'<f4'") && header.contains("'fortran_order': False"),
-        "{header}"
-    );
-    let inside = header.split('(').nth(1).unwrap().split(')').next().unwrap();
-    let dims = inside.split(',').map(str::trim).filter(|d| !d.is_empty());
-    let shape: Vec<usize> = dims.map(|d| d.parse().unwrap()).collect();
-    let values = bytes[header_end..].chunks_exact(4);
+    let (bytes, shape) = read(name, "'<f4'");
+    let values = bytes.chunks_exact(4);
     let values: Vec<f32> = values
         .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
         .collect();
     assert_eq!(values.len(), shape.iter().product::<usize>());
     (values, shape)
+}
+
+/// The values of a file of i64.
+fn load_indices(name: &str) -> Vec<i64> {
+    let (bytes, _) = read(name, "'<i8'");
+    let values = bytes.chunks_exact(8);
+    values
+        .map(|b| i64::from_le_bytes(b.try_into().unwrap()))
+        .collect()
+}
+
+/// The data and the shape of a file whose type is `descr`.
+fn read(name: &str, descr: &str) -> (Vec<u8>, Vec<usize>) {
+    let path = format!("{}/examples/data/{name}.npy", env!("CARGO_MANIFEST_DIR"));
+    let bytes = std::fs::read(&path).unwrap();
+    let header_end = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let header = std::str::from_utf8(&bytes[10..header_end]).unwrap();
+    assert!(
+        header.contains(descr) && header.contains("'fortran_order': False"),
+        "{header}"
+    );
+    let inside = header.split('(').nth(1).unwrap().split(')').next().unwrap();
+    let dims = inside.split(',').map(str::trim).filter(|d| !d.is_empty());
+    let shape = dims.map(|d| d.parse().unwrap()).collect();
+    (bytes[header_end..].to_vec(), shape)
 }
 
 /// The largest error in ULP beyond an allowance, over results, wanted values, the magnitudes that
@@ -121,6 +139,50 @@ fn softmax_of_real_scores_and_logits() {
                     "{function}: {forward} {backward}"
                 );
             }
+        }
+    }
+}
+
+/// Cross entropy of the real targets, and gradient rows that sum to 0: what 4 ULP of each element
+/// and the rounding of a sum leave of it.
+#[test]
+fn cross_entropy_of_real_targets() {
+    let (x, shape) = load("vocab_logits");
+    let targets = load_indices("vocab_targets");
+    let targets = Targets::Indices(&targets);
+    let levels = (shape[1] as f64).log2().ceil() * 2f64.powi(-24);
+    let plain = CrossEntropy::new();
+    for backend in common::backends() {
+        for loss in [
+            plain.clone().reduction(Reduction::None),
+            plain.clone(),
+            plain.clone().label_smoothing(0.1),
+        ] {
+            let (value, dx) = backend
+                .cross_entropy_with_grad(&loss, &x, &shape, targets)
+                .unwrap();
+            let want = reference::loss::cross_entropy(&loss, &x, &shape, targets).unwrap();
+            let want = want.0.iter().map(|&w| (w, 0.0, 0.0));
+            let forward = worst(&value, want);
+            let dy = vec![1.0; value.len()];
+            let (want, largest) =
+                reference::loss::grad_cross_entropy(&loss, &x, &shape, targets, &dy).unwrap();
+            let want = want.iter().zip(&largest);
+            let want = want.map(|(&w, &l)| (w, l, 2.0 * w.abs().max(l) * levels));
+            let backward = worst(&dx, want);
+            let balance = dx.chunks(shape[1]).map(|row| {
+                let sum: f64 = row.iter().map(|&dx| f64::from(dx)).sum();
+                let size: f64 = row.iter().map(|&dx| f64::from(dx).abs()).sum();
+                sum.abs() / size
+            });
+            let balance = balance.fold(0.0, f64::max);
+            println!(
+                "cross entropy on {:?}: forward {forward:.2} ULP, backward {backward:.2}, \
+                 rows sum to {balance:.1e} of their size",
+                backend.kind()
+            );
+            assert!(forward <= 4.0 && backward <= 4.0, "{forward} {backward}");
+            assert!(balance <= 4.0 * 2f64.powi(-23) + levels, "{balance}");
         }
     }
 }

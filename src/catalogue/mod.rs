@@ -60,6 +60,8 @@ pub enum Range {
     NotNan,
     /// Anything but NaN that is not below the parameter before it.
     NotBelowPrevious,
+    /// A number from 0 to 1.
+    Share,
 }
 
 impl Range {
@@ -70,6 +72,7 @@ impl Range {
             Self::NonNegative => value.is_finite() && value >= 0.0,
             Self::NotNan => !value.is_nan(),
             Self::NotBelowPrevious => value >= previous,
+            Self::Share => (0.0..=1.0).contains(&value),
         }
     }
 }
@@ -82,6 +85,7 @@ impl fmt::Display for Range {
             Self::NonNegative => "a finite number, 0 or more",
             Self::NotNan => "a number or an infinity, not NaN",
             Self::NotBelowPrevious => "a number that is not below the parameter before it",
+            Self::Share => "a number from 0 to 1",
         })
     }
 }

@@ -100,6 +100,7 @@ pub fn parameter_sets(activation: Activation) -> Vec<Elementwise> {
             Range::NonNegative => &[0.0, 1e-3, 1.5, 100.0],
             Range::NotNan => &[-3.0, -0.25, 20.0, f32::INFINITY],
             Range::NotBelowPrevious => &[-1.0, 0.0, 6.0],
+            Range::Share => &[0.0, 0.25, 1.0],
         };
         // A pair that contradicts the other parameter's default is no set.
         sets.extend(

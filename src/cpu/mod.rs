@@ -6,9 +6,11 @@
 //! set when the backend is made, [`elementwise`] and [`softmax`] run
 //! the loops.
 
+mod binary;
 mod elementwise;
 mod gate;
 mod isa;
+mod loss;
 mod narrow;
 mod random;
 mod rows;

@@ -3,6 +3,7 @@
 
 mod adapter;
 mod gate;
+mod loss;
 mod pool;
 mod random;
 mod statistics;
@@ -10,6 +11,7 @@ mod stream;
 mod tensor;
 
 pub use adapter::{AdapterChoice, AdapterReport, adapters, adapters_async};
+pub(crate) use loss::ClassJob;
 pub(crate) use stream::{AxisOperation, HostWait};
 pub(crate) use tensor::output_shape;
 pub use tensor::{Batch, Tensor};

@@ -216,35 +216,72 @@ impl Kernels {
             bytes: shape.inner as u64 * 4,
             limit: self.inner.traits.max_binding,
         })?;
-        let recorder = AxisRecorder {
+        let recorder = RowsRecorder {
             kernels: self,
-            function,
+            module: ModuleKey::Axis(kernel_of(function), kind),
+            sign: sign_of(function),
             shape,
-            kind,
+            first_row: 0,
             plan: &plan,
+            slots: &|entry_point| axis_slots(function, kind, entry_point),
+            per_row: PerRow::of(function, kind),
             x,
             dy,
             out,
+            beside: None,
         };
         recorder.record(pass);
         Ok(())
     }
 }
 
-/// One axis operation while it is recorded.
-struct AxisRecorder<'a> {
-    kernels: &'a Kernels,
-    function: AxisFunction,
-    shape: &'a AxisShape,
-    kind: Pass,
-    plan: &'a AxisPlan,
-    x: Option<Operand<'a>>,
-    dy: Option<Operand<'a>>,
-    out: Operand<'a>,
+/// Which arrays of an operation over rows have one value for each row.
+#[derive(Clone, Copy)]
+pub(super) struct PerRow {
+    pub dy: bool,
+    /// There are no results then beside those of the reduction.
+    pub out: bool,
 }
 
-impl AxisRecorder<'_> {
-    fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
+impl PerRow {
+    pub(super) fn of(function: AxisFunction, kind: Pass) -> Self {
+        Self {
+            dy: function.reduces() && kind.is_backward(),
+            out: function.reduces() && !kind.is_backward(),
+        }
+    }
+}
+
+/// What an operation over rows binds beside its arrays and partial results.
+#[derive(Default)]
+pub(super) struct Beside<'a> {
+    pub bindings: Vec<(Slot, wgpu::BufferBinding<'a>)>,
+    /// The words of a uniform struct of the kind's own.
+    pub constants: Option<(Slot, Vec<u32>)>,
+}
+
+/// One operation over rows while it is recorded.
+pub(super) struct RowsRecorder<'a> {
+    pub kernels: &'a Kernels,
+    pub module: ModuleKey,
+    /// -1 where the function is of -x.
+    pub sign: f32,
+    pub shape: &'a AxisShape,
+    /// The first row's number in the whole array, of which this may be a part.
+    pub first_row: u64,
+    pub plan: &'a AxisPlan,
+    /// The bindings of an entry point, but those beside the arrays.
+    pub slots: &'a dyn Fn(&str) -> Vec<Slot>,
+    pub per_row: PerRow,
+    pub x: Option<Operand<'a>>,
+    pub dy: Option<Operand<'a>>,
+    pub out: Operand<'a>,
+    /// What an entry point binds beside, for a part of the array.
+    pub beside: Option<&'a dyn Fn(&str, &AxisChunk) -> Beside<'a>>,
+}
+
+impl RowsRecorder<'_> {
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         match self.plan.strategy {
             Strategy::RowPerInvocation => self.rows(pass, "row_per_invocation", 1),
             Strategy::RowPerWorkgroup => {
@@ -330,7 +367,7 @@ impl AxisRecorder<'_> {
             Some(&scratch),
             rows,
         );
-        if self.function.reduces() && !self.kind.is_backward() {
+        if self.per_row.out {
             return;
         }
         for (i, chunk) in chunks.iter().enumerate() {
@@ -360,19 +397,20 @@ impl AxisRecorder<'_> {
         let elements = chunk.outer * chunk.steps * inner;
         let start = (chunk.first_outer * len + chunk.first_step) * inner;
         let (row_start, rows) = (chunk.first_outer * inner, chunk.outer * inner);
-        let reduced = self.function.reduces();
         // The combination reads no array, and writes one value a row where the function reduces.
-        let (out_range, dy_range) = match (reduced, self.kind.is_backward()) {
-            (true, false) => ((row_start, rows), (0, 0)),
-            (true, true) => ((start, elements), (row_start, rows)),
-            (false, _) => ((start, elements), (start, elements)),
+        let range_of = |per_row: bool| {
+            if per_row {
+                (row_start, rows)
+            } else {
+                (start, elements)
+            }
         };
-        let slots = axis_slots(self.function, self.kind, entry_point);
+        let slots = (self.slots)(entry_point);
         let [(x, x_first), (dy, dy_first), (out, out_first)] = [
             // Rows of no elements read none, but a binding cannot be empty.
             (Slot::X, self.x, (start, elements.max(1))),
-            (Slot::Dy, self.dy, dy_range),
-            (Slot::Out, Some(self.out), out_range),
+            (Slot::Dy, self.dy, range_of(self.per_row.dy)),
+            (Slot::Out, Some(self.out), range_of(self.per_row.out)),
         ]
         .map(|(slot, operand, (start, len))| {
             let bound = operand.filter(|_| slots.contains(&slot));
@@ -386,24 +424,30 @@ impl AxisRecorder<'_> {
         uniforms.x_first = x_first.unwrap_or(out_first);
         uniforms.dy_first = dy_first.unwrap_or(out_first);
         uniforms.out_first = out_first;
-        uniforms.row_offset = row_start as u32;
+        uniforms.row_offset = (self.first_row + row_start) as u32;
         uniforms.step_offset = chunk.first_step as u32;
-        uniforms.sign = if self.function == AxisFunction::Softmin {
-            -1.0
-        } else {
-            1.0
-        };
+        uniforms.sign = self.sign;
         let arrays = [(Slot::X, x), (Slot::Dy, dy), (Slot::Out, out)];
         let scratch = scratch.map(wgpu::Buffer::as_entire_buffer_binding);
+        let beside = self.beside.map(|beside| beside(entry_point, chunk));
+        let beside = beside.unwrap_or_default();
+        let constants = beside
+            .constants
+            .map(|(slot, words)| (slot, self.kernels.uniforms(&words)));
+        let constants = constants
+            .as_ref()
+            .map(|(slot, buffer)| (*slot, buffer.as_entire_buffer_binding()));
         let bindings: Vec<_> = arrays
             .into_iter()
             .chain([(Slot::Partials, scratch)])
             .filter_map(|(slot, binding)| Some((slot, binding?)))
+            .chain(beside.bindings)
+            .chain(constants)
             .collect();
         self.kernels.dispatch(
             pass,
             &Work {
-                module: ModuleKey::Axis(kernel_of(self.function), self.kind),
+                module: self.module,
                 entry_point,
                 workgroup: self.plan.workgroup,
                 bindings: &bindings,
@@ -414,8 +458,17 @@ impl AxisRecorder<'_> {
     }
 }
 
+/// -1 where the function is of -x.
+pub(super) fn sign_of(function: AxisFunction) -> f32 {
+    if function == AxisFunction::Softmin {
+        -1.0
+    } else {
+        1.0
+    }
+}
+
 /// Softmin is softmax's kernel with a sign.
-fn kernel_of(function: AxisFunction) -> AxisFunction {
+pub(super) fn kernel_of(function: AxisFunction) -> AxisFunction {
     match function {
         AxisFunction::Softmin => AxisFunction::Softmax,
         other => other,

@@ -1,0 +1,110 @@
+// Binary cross entropy of each element, of logits or of probabilities, forward and backward. The
+// composer writes `result_at(i, x, t)` by one of the functions here, and so that an entry point refers
+// to just the bindings that it has `load_weight(i)`, `load_positive(i)`, `load_dy(i)`.
+
+struct Uniforms {
+    // Elements of this dispatch.
+    count: u32,
+    // Where the arrays begin in their bindings.
+    x_first: u32,
+    target_first: u32,
+    weight_first: u32,
+    positive_first: u32,
+    dy_first: u32,
+    out_first: u32,
+    // Element i has the weight number ((weight_start + i) / weight_stride) % weight_count.
+    weight_start: u32,
+    weight_stride: u32,
+    weight_count: u32,
+    positive_start: u32,
+    positive_stride: u32,
+    positive_count: u32,
+    // 1 where each element has an upstream gradient of its own, 0 where all have the first.
+    dy_each: u32,
+    // A factor of the upstream gradient.
+    scale: f32,
+    // 0, for math.wgsl.
+    zero: u32,
+}
+
+override workgroup_size: u32 = 64u;
+
+@group(0) @binding(0) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var<storage, read> dy: array<f32>;
+@group(0) @binding(2) var<storage, read_write> out: array<f32>;
+@group(0) @binding(3) var<uniform> uniforms: Uniforms;
+@group(0) @binding(14) var<storage, read> targets: array<f32>;
+@group(0) @binding(15) var<storage, read> class_weight: array<f32>;
+@group(0) @binding(18) var<storage, read> positive_weight: array<f32>;
+
+// A product where 0 wins over infinity.
+fn reached(a: f32, b: f32) -> f32 {
+    let lost = (a == 0.0 && is_inf(b)) || (b == 0.0 && is_inf(a));
+    return select(a * b, 0.0, lost);
+}
+
+// w (p t log(1 + e^-x) + (1 - t) log(1 + e^x)).
+fn logit_loss(x: f32, t: f32, w: f32, p: f32) -> f32 {
+    let tail = log1p_exp(-abs(x), 0.0);
+    let up = at_least(x, 0.0) + tail;
+    let down = at_least(-x, 0.0) + tail;
+    return reached(w, reached(p * t, down) + reached(1.0 - t, up));
+}
+
+// w ((1 - t) / (1 + e^-x) - p t / (1 + e^x)).
+fn logit_slope(x: f32, t: f32, w: f32, p: f32) -> f32 {
+    return w * ((1.0 - t) * sigmoid_sum(x, 0.0) - p * t * sigmoid_sum(-x, 0.0));
+}
+
+// The least that a logarithm of a probability is taken for, and what the denominator of the
+// gradient is at least: PyTorch's.
+const LEAST_LOG: f32 = -100.0;
+const LEAST_DENOMINATOR: f32 = 1e-12;
+
+// log(p), at least -100, for p in [0, 1].
+fn clamped_log(p: f32) -> f32 {
+    // Below this the logarithm's argument could be subnormal: taken 2^64 up.
+    let small = p < 1e-30;
+    let log = log_positive(select(p, p * 18446744073709551616.0, small)) - select(0.0, 44.3614196, small);
+    return select(at_least(log, LEAST_LOG), LEAST_LOG, p < 1e-43);
+}
+
+// log(1 - p), at least -100, for p in [0, 1].
+fn clamped_log_rest(p: f32) -> f32 {
+    let rest = 1.0 - p;
+    let lost = settled(1.0 - rest) - p;
+    let far = log_positive(at_least(rest, 1e-30)) + lost / at_least(rest, 1e-30);
+    let f = at_least(-p, -0.28);
+    return select(select(far, f + log1p_rest(f), p < 0.28), LEAST_LOG, rest <= 0.0);
+}
+
+fn is_probability(p: f32) -> bool {
+    return p >= 0.0 && p <= 1.0;
+}
+
+// -w (t log(p) + (1 - t) log(1 - p)).
+fn probability_loss(p: f32, t: f32, w: f32) -> f32 {
+    let loss = -w * (t * clamped_log(p) + (1.0 - t) * clamped_log_rest(p));
+    return select(bitcast<f32>(0x7fc00000u + uniforms.zero), loss, is_probability(p));
+}
+
+// w (p - t) / (p (1 - p)).
+fn probability_slope(p: f32, t: f32, w: f32) -> f32 {
+    // The weight last: before, it could take a small p out of the normal numbers.
+    let slope = w * quotient(p - t, at_least(p * (1.0 - p), LEAST_DENOMINATOR));
+    return select(bitcast<f32>(0x7fc00000u + uniforms.zero), slope, is_probability(p));
+}
+
+@compute @workgroup_size(workgroup_size)
+fn each(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    opaque_zero = uniforms.zero;
+    let i = id.y * (groups.x * workgroup_size) + id.x;
+    if i >= uniforms.count {
+        return;
+    }
+    let v = x[uniforms.x_first + i];
+    let t = targets[uniforms.target_first + i];
+    let y = result_at(i, v, t);
+    let nan = is_nan(v) || is_nan(t);
+    out[uniforms.out_first + i] = select(y, select(v, t, is_nan(t)), nan);
+}

@@ -1,0 +1,737 @@
+//! The losses: which there are, their options, and what is checked before anything is computed.
+
+use crate::axis::{AxisShape, element_count};
+use crate::catalogue::Range;
+use crate::cpu::same_length;
+use crate::error::{Error, Result};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// What becomes of the losses of all rows, or of all elements.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Reduction {
+    /// One loss for each row, or for each element.
+    None,
+    /// Their mean; over classes it is weighted, see [`CrossEntropy`].
+    #[default]
+    Mean,
+    /// Their sum.
+    Sum,
+}
+
+impl Reduction {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::None, Self::Mean, Self::Sum];
+
+    /// The name, PyTorch's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Mean => "mean",
+            Self::Sum => "sum",
+        }
+    }
+
+    /// Elements of the result where `count` losses are reduced.
+    pub(crate) fn results(self, count: usize) -> usize {
+        match self {
+            Self::None => count,
+            Self::Mean | Self::Sum => 1,
+        }
+    }
+}
+
+impl fmt::Display for Reduction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Reduction {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|reduction| reduction.name() == text)
+            .ok_or_else(|| Error::UnknownReduction {
+                name: text.to_owned(),
+            })
+    }
+}
+
+/// What each row of logits should have been.
+///
+/// Slices, arrays and vectors of `i64`, `i32` and `f32` convert into it.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Targets<'a> {
+    /// The class of each row, from 0 on; the shape is the logits' without the class axis.
+    Indices(&'a [i64]),
+    /// The same in 32 bits.
+    Indices32(&'a [i32]),
+    /// A probability for each class of each row, in the logits' shape. They need not sum to 1.
+    Probabilities(&'a [f32]),
+}
+
+macro_rules! targets_from {
+    ($($type:ty => $variant:ident),*) => {$(
+        impl<'a> From<&'a [$type]> for Targets<'a> {
+            fn from(values: &'a [$type]) -> Self {
+                Self::$variant(values)
+            }
+        }
+        impl<'a> From<&'a Vec<$type>> for Targets<'a> {
+            fn from(values: &'a Vec<$type>) -> Self {
+                Self::$variant(values)
+            }
+        }
+        impl<'a, const N: usize> From<&'a [$type; N]> for Targets<'a> {
+            fn from(values: &'a [$type; N]) -> Self {
+                Self::$variant(values)
+            }
+        }
+    )*};
+}
+targets_from!(i64 => Indices, i32 => Indices32, f32 => Probabilities);
+
+/// The class index that PyTorch ignores by default.
+const IGNORE_INDEX: i64 = -100;
+
+/// A row's class where the row is ignored, among checked targets.
+pub(crate) const IGNORED: u32 = u32::MAX;
+
+/// Cross entropy of logits, PyTorch's `cross_entropy`: softmax and the negative logarithm of the
+/// target's probability in one, without the softmax in memory.
+///
+/// With p = softmax(x) of a row of C classes, class weights w (1 by default) and label smoothing
+/// s (0 by default), the loss of a row is
+///
+/// - for a target class t: -(1 - s) w_t log p_t - s/C sum_c w_c log p_c, or 0 where t is
+///   `ignore_index`;
+/// - for target probabilities q: -sum_c ((1 - s) q_c + s/C) w_c log p_c.
+///
+/// [`Reduction::Mean`], the default, divides the sum by the sum of w_t over the rows that are not
+/// ignored, or for target probabilities by the number of rows. Where all rows are ignored, or
+/// there is none, the mean is NaN and the sum 0.
+///
+/// The classes lie along `axis`: by default axis 1, or axis 0 of a one-dimensional array, as in
+/// PyTorch. A row with a NaN or a positive infinity, or of nothing but negative infinities, has a
+/// NaN loss. A weight or a probability of 0 takes its term out, also where log p is infinite,
+/// where PyTorch gives NaN. Label smoothing is that of Szegedy et al. (2016), "Rethinking the
+/// Inception Architecture".
+///
+/// ```
+/// use wgpu_activations::{Backend, CrossEntropy, Reduction, Targets};
+/// let loss = CrossEntropy::new().label_smoothing(0.1).reduction(Reduction::Sum);
+/// let logits = [2.0, 0.5, -1.0, /* row 1 */ 0.0, 3.0, 0.0];
+/// let targets = Targets::Indices(&[0, 1]);
+/// let value = Backend::cpu().cross_entropy(&loss, &logits, &[2, 3], targets)?;
+/// assert_eq!(value.len(), 1);
+/// # Ok::<(), wgpu_activations::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct CrossEntropy {
+    pub(crate) classes: ClassOptions,
+    pub(crate) label_smoothing: f32,
+}
+
+/// Negative log likelihood, PyTorch's `nll_loss`: -w_t x_t of a row of log-probabilities x with
+/// the target class t; weights, `ignore_index`, reductions and the axis as in [`CrossEntropy`].
+///
+/// A weight of 0 wins over an infinite log-probability.
+#[derive(Clone, Debug, Default)]
+pub struct NllLoss {
+    pub(crate) classes: ClassOptions,
+}
+
+/// What cross entropy and nll_loss have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct ClassOptions {
+    pub weight: Option<Arc<[f32]>>,
+    pub ignore_index: i64,
+    pub reduction: Reduction,
+    pub axis: Option<isize>,
+}
+
+impl Default for ClassOptions {
+    fn default() -> Self {
+        Self {
+            weight: None,
+            ignore_index: IGNORE_INDEX,
+            reduction: Reduction::Mean,
+            axis: None,
+        }
+    }
+}
+
+macro_rules! class_options {
+    ($type:ident) => {
+        impl $type {
+            /// The loss with PyTorch's defaults.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// A weight for each class; finite numbers.
+            pub fn weight(mut self, weight: &[f32]) -> Self {
+                self.classes.weight = Some(weight.into());
+                self
+            }
+
+            /// The class that marks rows to leave out: -100 by default.
+            pub fn ignore_index(mut self, class: i64) -> Self {
+                self.classes.ignore_index = class;
+                self
+            }
+
+            /// What becomes of the rows' losses: their mean by default.
+            pub fn reduction(mut self, reduction: Reduction) -> Self {
+                self.classes.reduction = reduction;
+                self
+            }
+
+            /// The axis of the classes, which counts from the end where it is negative.
+            pub fn axis(mut self, axis: isize) -> Self {
+                self.classes.axis = Some(axis);
+                self
+            }
+        }
+    };
+}
+class_options!(CrossEntropy);
+class_options!(NllLoss);
+
+impl CrossEntropy {
+    /// The share of the target, from 0 to 1, that is spread over all classes: 0 by default.
+    pub fn label_smoothing(mut self, share: f32) -> Self {
+        self.label_smoothing = share;
+        self
+    }
+
+    /// Checks everything that can be wrong, and puts targets into one form.
+    pub(crate) fn problem<'a>(
+        &'a self,
+        logits: usize,
+        shape: &[usize],
+        targets: Targets<'a>,
+    ) -> Result<ClassProblem<'a>> {
+        let around = self.around(shape)?;
+        same_length("the logits", around.elements(), logits)?;
+        self.classes.problem(around, targets, self.label_smoothing)
+    }
+
+    pub(crate) fn check_smoothing(&self) -> Result<()> {
+        let value = self.label_smoothing;
+        if (0.0..=1.0).contains(&value) {
+            return Ok(());
+        }
+        Err(Error::ParameterOutOfRange {
+            function: "cross_entropy",
+            parameter: "label_smoothing",
+            value,
+            range: Range::Share,
+        })
+    }
+
+    /// The logits seen around the class axis, with the options checked.
+    pub(crate) fn around(&self, shape: &[usize]) -> Result<AxisShape> {
+        self.check_smoothing()?;
+        self.classes.around(shape)
+    }
+}
+
+impl NllLoss {
+    /// Checks everything that can be wrong, and puts targets into one form.
+    pub(crate) fn problem<'a>(
+        &'a self,
+        log_probabilities: usize,
+        shape: &[usize],
+        targets: Targets<'a>,
+    ) -> Result<ClassProblem<'a>> {
+        if matches!(targets, Targets::Probabilities(_)) {
+            return Err(Error::TargetsAreIndices {
+                function: "nll_loss",
+            });
+        }
+        let around = self.classes.around(shape)?;
+        same_length(
+            "the log-probabilities",
+            around.elements(),
+            log_probabilities,
+        )?;
+        self.classes.problem(around, targets, 0.0)
+    }
+}
+
+impl ClassOptions {
+    /// The array seen around the class axis, with the weight checked.
+    pub(crate) fn around(&self, shape: &[usize]) -> Result<AxisShape> {
+        let axis = self.axis.unwrap_or(if shape.len() == 1 { 0 } else { 1 });
+        let around = AxisShape::new(shape, axis)?;
+        if let Some(weight) = &self.weight {
+            same_length("the class weight", around.len, weight.len())?;
+            finite("the class weight", weight)?;
+        }
+        Ok(around)
+    }
+
+    fn problem<'a>(
+        &'a self,
+        shape: AxisShape,
+        targets: Targets<'a>,
+        smoothing: f32,
+    ) -> Result<ClassProblem<'a>> {
+        let weight = self.weight.as_deref();
+        let (targets, total) = match targets {
+            Targets::Probabilities(q) => {
+                same_length("the target probabilities", shape.elements(), q.len())?;
+                if self.ignore_index >= 0 {
+                    return Err(Error::IgnoreIndexOfProbabilities {
+                        ignore_index: self.ignore_index,
+                    });
+                }
+                (ClassTargets::Probabilities(q), shape.rows() as f64)
+            }
+            Targets::Indices(t) => self.checked(shape, t.len(), t.iter().copied())?,
+            Targets::Indices32(t) => {
+                self.checked(shape, t.len(), t.iter().map(|&t| i64::from(t)))?
+            }
+        };
+        Ok(ClassProblem {
+            shape,
+            targets,
+            weight,
+            smoothing: smoothing.into(),
+            reduction: self.reduction,
+            total,
+        })
+    }
+
+    /// The class of every row, and the sum of the weights of those that are not ignored.
+    fn checked<'a>(
+        &self,
+        shape: AxisShape,
+        count: usize,
+        targets: impl Iterator<Item = i64>,
+    ) -> Result<(ClassTargets<'a>, f64)> {
+        same_length("the targets", shape.rows(), count)?;
+        let mut total = 0.0;
+        let mut classes = Vec::with_capacity(count);
+        for (row, target) in targets.enumerate() {
+            if target == self.ignore_index {
+                classes.push(IGNORED);
+                continue;
+            }
+            match usize::try_from(target) {
+                Ok(class) if class < shape.len && class < IGNORED as usize => {
+                    total += self.weight.as_ref().map_or(1.0, |w| f64::from(w[class]));
+                    // Below IGNORED, a u32.
+                    classes.push(class as u32);
+                }
+                _ => {
+                    return Err(Error::TargetOutOfRange {
+                        row,
+                        target,
+                        classes: shape.len,
+                    });
+                }
+            }
+        }
+        Ok((ClassTargets::Classes(classes), total))
+    }
+}
+
+/// A checked call of a loss over classes.
+#[derive(Clone, Debug)]
+pub(crate) struct ClassProblem<'a> {
+    pub shape: AxisShape,
+    pub targets: ClassTargets<'a>,
+    pub weight: Option<&'a [f32]>,
+    pub smoothing: f64,
+    pub reduction: Reduction,
+    /// What a mean divides by.
+    pub total: f64,
+}
+
+/// Checked targets.
+#[derive(Clone, Debug)]
+pub(crate) enum ClassTargets<'a> {
+    /// The class of each row, or [`IGNORED`].
+    Classes(Vec<u32>),
+    /// As many as logits.
+    Probabilities(&'a [f32]),
+}
+
+impl ClassProblem<'_> {
+    /// The upstream gradient of each row, from that of the loss.
+    pub(crate) fn upstream<'b>(&self, dy: &'b [f32]) -> Result<Upstream<'b>> {
+        upstream(self.reduction, dy, self.shape.rows(), self.total)
+    }
+
+    /// An upstream gradient of 1 for the loss.
+    pub(crate) fn ones(&self) -> Upstream<'static> {
+        Upstream::Same(match self.reduction {
+            Reduction::None | Reduction::Sum => 1.0,
+            Reduction::Mean => 1.0 / self.total,
+        })
+    }
+
+    /// The result from every row's loss.
+    pub(crate) fn reduce(&self, losses: &[f64]) -> Vec<f32> {
+        reduce(self.reduction, losses, self.total)
+    }
+}
+
+/// The upstream gradient of every row or element.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Upstream<'a> {
+    /// Each its own.
+    Each(&'a [f32]),
+    /// All the same.
+    Same(f64),
+}
+
+impl Upstream<'_> {
+    #[inline(always)]
+    pub(crate) fn at(&self, i: usize) -> f64 {
+        match self {
+            Self::Each(dy) => dy[i].into(),
+            Self::Same(dy) => *dy,
+        }
+    }
+}
+
+pub(crate) fn upstream(
+    reduction: Reduction,
+    dy: &[f32],
+    count: usize,
+    total: f64,
+) -> Result<Upstream<'_>> {
+    same_length("the upstream gradient", reduction.results(count), dy.len())?;
+    Ok(match reduction {
+        Reduction::None => Upstream::Each(dy),
+        Reduction::Sum => Upstream::Same(dy[0].into()),
+        Reduction::Mean => Upstream::Same(f64::from(dy[0]) / total),
+    })
+}
+
+/// The reduction of some losses; `total` is what a mean divides by.
+pub(crate) fn reduce(reduction: Reduction, losses: &[f64], total: f64) -> Vec<f32> {
+    match reduction {
+        Reduction::None => losses.iter().map(|&loss| loss as f32).collect(),
+        Reduction::Sum => vec![pairwise_sum(losses) as f32],
+        Reduction::Mean => vec![(pairwise_sum(losses) / total) as f32],
+    }
+}
+
+/// A sum by halves, which in f64 leaves nothing for an f32 to see.
+pub(crate) fn pairwise_sum(values: &[f64]) -> f64 {
+    if values.len() <= 32 {
+        // From +0: the sum of nothing is no -0.
+        return values.iter().fold(0.0, |a, b| a + b);
+    }
+    let (low, high) = values.split_at(values.len() / 2);
+    pairwise_sum(low) + pairwise_sum(high)
+}
+
+/// Binary cross entropy of logits, PyTorch's `binary_cross_entropy_with_logits`: the logistic
+/// function and [`BinaryCrossEntropy`] in one, which stays finite and exact where the logistic
+/// function rounds to 0 or 1.
+///
+/// With a logit x, its target t (a probability), a weight w and a weight of positives p (both 1
+/// by default) the loss of an element is
+/// w (p t softplus(-x) + (1 - t) softplus(x)), softplus(x) = log(1 + e^x).
+///
+/// A factor of 0 takes its term out, also where the other is infinite: the loss of the logit
+/// infinity with the target 1 is 0. [`Reduction::Mean`], the default, divides by the number of
+/// elements.
+#[derive(Clone, Debug, Default)]
+pub struct BceWithLogits {
+    pub(crate) options: BinaryOptions,
+    pub(crate) pos_weight: Option<Arc<[f32]>>,
+}
+
+/// Binary cross entropy of probabilities, PyTorch's `binary_cross_entropy`:
+/// -w (t log p + (1 - t) log(1 - p)), where a logarithm is -100 at least.
+///
+/// The gradient is PyTorch's, (p - t) / max(p (1 - p), 1e-12). It and the loss are NaN where p
+/// is NaN; a p outside [0, 1] is an error. [`BceWithLogits`] is more accurate, because the
+/// logistic function that usually comes before this has lost what is close to 1.
+#[derive(Clone, Debug, Default)]
+pub struct BinaryCrossEntropy {
+    pub(crate) options: BinaryOptions,
+}
+
+/// What both binary losses have.
+#[derive(Clone, Debug)]
+pub(crate) struct BinaryOptions {
+    pub weight: Option<Arc<[f32]>>,
+    pub reduction: Reduction,
+    pub axis: isize,
+}
+
+impl Default for BinaryOptions {
+    fn default() -> Self {
+        Self {
+            weight: None,
+            reduction: Reduction::Mean,
+            axis: -1,
+        }
+    }
+}
+
+macro_rules! binary_options {
+    ($type:ident) => {
+        impl $type {
+            /// The loss with PyTorch's defaults.
+            pub fn new() -> Self {
+                Self::default()
+            }
+
+            /// A weight for each element, or for each class along the axis, or one for all;
+            /// finite numbers.
+            pub fn weight(mut self, weight: &[f32]) -> Self {
+                self.options.weight = Some(weight.into());
+                self
+            }
+
+            /// What becomes of the elements' losses: their mean by default.
+            pub fn reduction(mut self, reduction: Reduction) -> Self {
+                self.options.reduction = reduction;
+                self
+            }
+
+            /// The axis along which class weights lie: the last by default.
+            pub fn axis(mut self, axis: isize) -> Self {
+                self.options.axis = axis;
+                self
+            }
+        }
+    };
+}
+binary_options!(BceWithLogits);
+binary_options!(BinaryCrossEntropy);
+
+impl BceWithLogits {
+    /// A weight of the positive part for each class along the axis, or for each element, or one
+    /// for all; finite numbers. Above 1 it raises recall, below 1 precision.
+    pub fn pos_weight(mut self, weight: &[f32]) -> Self {
+        self.pos_weight = Some(weight.into());
+        self
+    }
+
+    pub(crate) fn problem(
+        &self,
+        logits: usize,
+        shape: &[usize],
+        targets: usize,
+    ) -> Result<BinaryProblem<'_>> {
+        self.options
+            .problem(["the logits", "the targets"], logits, shape, targets)
+            .and_then(|problem| {
+                Ok(BinaryProblem {
+                    pos_weight: self.options.spread(
+                        "the weight of positives",
+                        self.pos_weight.as_deref(),
+                        shape,
+                    )?,
+                    ..problem
+                })
+            })
+    }
+}
+
+impl BinaryCrossEntropy {
+    pub(crate) fn problem(
+        &self,
+        probabilities: &[f32],
+        shape: &[usize],
+        targets: usize,
+    ) -> Result<BinaryProblem<'_>> {
+        let roles = ["the probabilities", "the targets"];
+        let problem = self
+            .options
+            .problem(roles, probabilities.len(), shape, targets)?;
+        let outside = |&p: &f32| !(p.is_nan() || (0.0..=1.0).contains(&p));
+        if let Some(index) = probabilities.iter().position(outside) {
+            return Err(Error::NotAProbability {
+                index,
+                value: probabilities[index],
+            });
+        }
+        Ok(BinaryProblem {
+            with_logits: false,
+            ..problem
+        })
+    }
+}
+
+impl BinaryOptions {
+    pub(crate) fn problem(
+        &self,
+        [what, of_targets]: [&'static str; 2],
+        inputs: usize,
+        shape: &[usize],
+        targets: usize,
+    ) -> Result<BinaryProblem<'_>> {
+        let count = element_count(shape)?;
+        same_length(what, count, inputs)?;
+        same_length(of_targets, count, targets)?;
+        Ok(BinaryProblem {
+            with_logits: true,
+            weight: self.spread("the weight", self.weight.as_deref(), shape)?,
+            pos_weight: None,
+            reduction: self.reduction,
+            count,
+        })
+    }
+
+    /// How a weight is spread over an array, with its values checked.
+    pub(crate) fn spread<'a>(
+        &self,
+        what: &'static str,
+        weight: Option<&'a [f32]>,
+        shape: &[usize],
+    ) -> Result<Option<Spread<'a>>> {
+        let Some(values) = weight else {
+            return Ok(None);
+        };
+        finite(what, values)?;
+        let count = element_count(shape)?;
+        let stride = if values.len() == count {
+            1
+        } else if values.len() == 1 {
+            // Any stride will do: there is one value.
+            1
+        } else {
+            let around = AxisShape::new(shape, self.axis)?;
+            same_length(what, around.len, values.len())?;
+            around.inner
+        };
+        Ok(Some(Spread { values, stride }))
+    }
+}
+
+/// Values over an array: element i has number (i / stride) modulo their count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread<'a> {
+    pub values: &'a [f32],
+    pub stride: usize,
+}
+
+impl Spread<'_> {
+    #[inline(always)]
+    pub(crate) fn at(&self, i: usize) -> f32 {
+        self.values[i / self.stride % self.values.len()]
+    }
+}
+
+/// A checked call of a binary loss.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BinaryProblem<'a> {
+    pub with_logits: bool,
+    pub weight: Option<Spread<'a>>,
+    pub pos_weight: Option<Spread<'a>>,
+    pub reduction: Reduction,
+    pub count: usize,
+}
+
+impl BinaryProblem<'_> {
+    /// What a mean divides by.
+    pub(crate) fn total(&self) -> f64 {
+        self.count as f64
+    }
+}
+
+/// An error where a value is NaN or infinite.
+fn finite(what: &'static str, values: &[f32]) -> Result<()> {
+    match values.iter().position(|value| !value.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(Error::NotFinite {
+            what,
+            index,
+            value: values[index],
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_are_named() {
+        let loss = CrossEntropy::new();
+        let message = |loss: &CrossEntropy, shape: &[usize], targets: Targets<'_>| {
+            let count = shape.iter().product();
+            loss.problem(count, shape, targets).unwrap_err().to_string()
+        };
+        let targets = [0i64, 7, -1];
+        let text = message(&loss, &[3, 4], (&targets).into());
+        assert_eq!(
+            text,
+            "the target of row 1 is 7, which is no class: there are 4, from 0 on"
+        );
+        let text = message(&loss, &[3, 8], (&targets).into());
+        assert!(text.contains("row 2 is -1"), "{text}");
+        let text = message(&loss, &[2, 4], (&targets).into());
+        assert!(text.contains("the targets has 3"), "{text}");
+        let weighted = CrossEntropy::new().weight(&[1.0, 2.0]);
+        let text = message(&weighted, &[3, 4], (&targets).into());
+        assert!(text.contains("the class weight has 2 elements"), "{text}");
+        let weighted = CrossEntropy::new().weight(&[1.0, f32::NAN]);
+        let text = message(&weighted, &[1, 2], (&[0i32]).into());
+        assert!(text.contains("class weight at index 1 is NaN"), "{text}");
+        let text = message(
+            &CrossEntropy::new().label_smoothing(1.5),
+            &[1, 2],
+            (&[0i32]).into(),
+        );
+        assert!(text.contains("label_smoothing = 1.5"), "{text}");
+        let text = message(
+            &CrossEntropy::new().ignore_index(1),
+            &[1, 2],
+            (&[0.5f32, 0.5]).into(),
+        );
+        assert!(text.contains("ignore_index"), "{text}");
+        assert!(matches!(
+            CrossEntropy::new()
+                .axis(2)
+                .problem(2, &[1, 2], (&[0i32]).into()),
+            Err(Error::AxisOutOfRange { .. })
+        ));
+        let nll = NllLoss::new();
+        let error = nll.problem(2, &[1, 2], (&[0.0f32, 1.0]).into());
+        assert!(matches!(error, Err(Error::TargetsAreIndices { .. })));
+        let bce = BinaryCrossEntropy::new();
+        let error = bce.problem(&[0.5, f32::NAN, 1.5], &[3], 3).unwrap_err();
+        assert!(error.to_string().contains("index 2 is 1.5"), "{error}");
+        let bce = BceWithLogits::new().pos_weight(&[1.0; 4]);
+        let error = bce.problem(6, &[2, 3], 6);
+        assert!(matches!(error, Err(Error::LengthMismatch { .. })));
+        assert!("average".parse::<Reduction>().is_err());
+        assert_eq!("sum".parse::<Reduction>().unwrap(), Reduction::Sum);
+    }
+
+    #[test]
+    fn the_class_axis_is_pytorchs() {
+        let loss = CrossEntropy::new();
+        let around = |shape: &[usize]| loss.around(shape).unwrap();
+        assert_eq!(around(&[5]).len, 5);
+        assert_eq!(around(&[2, 5]).len, 5);
+        let image = around(&[2, 5, 3, 4]);
+        assert_eq!((image.outer, image.len, image.inner), (2, 5, 12));
+        assert!(loss.around(&[]).is_err());
+    }
+
+    /// Ignored rows have no part in what a mean divides by.
+    #[test]
+    fn the_mean_is_weighted() {
+        let loss = CrossEntropy::new().weight(&[1.0, 0.5, 4.0]);
+        let problem = loss.problem(12, &[4, 3], (&[2i64, -100, 1, 1]).into());
+        assert_eq!(problem.unwrap().total, 5.0);
+    }
+}

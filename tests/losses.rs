@@ -1,0 +1,595 @@
+//! The losses on every backend against the f64 reference, PyTorch's rules and each other.
+
+mod common;
+
+use wgpu_activations::reference::{loss as reference, ulp_error};
+use wgpu_activations::{
+    AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, CrossEntropy, Error,
+    NllLoss, Reduction, Targets,
+};
+
+/// Marsaglia's xorshift64 (2003), between -1 and 1.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> f32 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        // 24 bits, which an f32 holds.
+        (self.0 >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    }
+
+    fn take(&mut self, count: usize) -> Vec<f32> {
+        (0..count).map(|_| self.next()).collect()
+    }
+
+    fn index(&mut self, below: usize) -> usize {
+        ((f64::from(self.next()) + 1.0) / 2.0 * below as f64) as usize % below.max(1)
+    }
+}
+
+/// The rounding of a pairwise f32 sum over `len` terms, relative to it.
+fn levels(len: usize) -> f64 {
+    (len.max(1) as f64).log2().ceil() * 2f64.powi(-24)
+}
+
+/// The largest error in ULP, of what an error of `allowance` times the value or its largest term
+/// does not explain.
+#[track_caller]
+fn worst(got: &[f32], want: &reference::Values, allowance: f64) -> f64 {
+    assert_eq!(got.len(), want.0.len(), "as many results as wanted values");
+    let mut worst = 0.0f64;
+    for ((&got, &want), &largest) in got.iter().zip(&want.0).zip(&want.1) {
+        let error = (f64::from(got) - want).abs();
+        let explained = want.abs().max(largest) * allowance;
+        let ulp = ulp_error(got, want, largest);
+        worst = worst.max(
+            if error > 0.0 && error.is_finite() && explained.is_finite() {
+                ulp * ((error - explained) / error).max(0.0)
+            } else {
+                ulp
+            },
+        );
+    }
+    worst
+}
+
+/// Logits, targets and options for one shape.
+struct Case {
+    shape: Vec<usize>,
+    around: AxisShape,
+    axis: isize,
+    x: Vec<f32>,
+    classes: Vec<i64>,
+    q: Vec<f32>,
+    weight: Vec<f32>,
+    dy: Vec<f32>,
+}
+
+impl Case {
+    fn new(shape: &[usize], axis: isize, scale: f32, offset: f32, seed: u64) -> Self {
+        let mut noise = Noise(0x9e37_79b9_7f4a_7c15 ^ seed);
+        let around = AxisShape::new(shape, axis).unwrap();
+        let (elements, rows, len) = (around.elements(), around.rows(), around.len);
+        let x = noise.take(elements);
+        let classes = (0..rows).map(|_| match noise.index(len + 1) {
+            // One in so many rows is ignored.
+            class if class == len => -100,
+            class => class as i64,
+        });
+        Self {
+            shape: shape.to_vec(),
+            around,
+            axis,
+            x: x.iter().map(|x| x * scale + offset).collect(),
+            classes: classes.collect(),
+            q: noise.take(elements).iter().map(|q| q.abs()).collect(),
+            weight: noise.take(len).iter().map(|w| w.abs() + 0.01).collect(),
+            dy: noise.take(rows),
+        }
+    }
+
+    /// The options that change what is computed, with the targets that they are for.
+    fn losses(&self) -> Vec<(CrossEntropy, Targets<'_>)> {
+        let plain = CrossEntropy::new().axis(self.axis);
+        let (classes, q) = (
+            Targets::Indices(&self.classes),
+            Targets::Probabilities(&self.q),
+        );
+        vec![
+            (plain.clone(), classes),
+            (plain.clone().weight(&self.weight), classes),
+            (plain.clone().label_smoothing(0.1), classes),
+            (
+                plain.clone().weight(&self.weight).label_smoothing(0.1),
+                classes,
+            ),
+            (plain.clone(), q),
+            (plain.weight(&self.weight).label_smoothing(0.3), q),
+        ]
+    }
+
+    /// The largest errors (forward, backward) of all options and reductions.
+    fn worst(&self, backend: &Backend) -> [f64; 2] {
+        let allowance = levels(self.around.len);
+        let mut errors = [0.0f64; 2];
+        for (loss, targets) in self.losses() {
+            let each = loss.clone().reduction(Reduction::None);
+            let (x, shape) = (&self.x, &self.shape);
+            let got = backend.cross_entropy(&each, x, shape, targets).unwrap();
+            let want = reference::cross_entropy(&each, x, shape, targets).unwrap();
+            let forward = worst(&got, &want, allowance);
+            let dx = backend.grad_cross_entropy(&each, x, shape, targets, &self.dy);
+            let want = reference::grad_cross_entropy(&each, x, shape, targets, &self.dy);
+            let backward = worst(&dx.unwrap(), &want.unwrap(), 2.0 * allowance);
+            for reduction in [Reduction::Sum, Reduction::Mean] {
+                let loss = loss.clone().reduction(reduction);
+                let (value, dx) = backend
+                    .cross_entropy_with_grad(&loss, x, shape, targets)
+                    .unwrap();
+                let want = reference::cross_entropy(&loss, x, shape, targets).unwrap();
+                errors[0] = errors[0].max(worst(&value, &want, allowance));
+                let again = backend.cross_entropy(&loss, x, shape, targets).unwrap();
+                assert_eq!(again[0].to_bits(), value[0].to_bits());
+                let want = reference::grad_cross_entropy(&loss, x, shape, targets, &[1.0]);
+                errors[1] = errors[1].max(worst(&dx, &want.unwrap(), 2.0 * allowance));
+            }
+            if forward > 4.0 || backward > 4.0 {
+                println!("{loss:?} {shape:?}: {forward:.2} {backward:.2}");
+            }
+            errors = [errors[0].max(forward), errors[1].max(backward)];
+        }
+        errors
+    }
+}
+
+/// Every strategy's shapes, and lengths around the edges of blocks and workgroups.
+const SHAPES: &[(&[usize], isize)] = &[
+    (&[1], 0),
+    (&[9], 0),
+    (&[5, 1], 1),
+    (&[300, 2], 1),
+    (&[70, 10], 1),
+    (&[9, 64], 1),
+    (&[3, 255], 1),
+    (&[3, 257], 1),
+    (&[100, 1025], 1),
+    (&[1, 100_003], 1),
+    (&[4, 7, 3], 1),
+    (&[4, 7, 3], -1),
+    (&[2, 19, 12, 11], 1),
+    (&[2, 65, 130], 1),
+    (&[40, 6], 0),
+    (&[2000, 3], 0),
+];
+
+#[test]
+fn cross_entropy_meets_the_reference() {
+    for backend in common::backends() {
+        let mut all = [0.0f64; 2];
+        for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
+            for (k, (scale, offset)) in [(1.0, 0.0), (30.0, 0.0), (4.0, 1e4), (1e30, 0.0)]
+                .into_iter()
+                .enumerate()
+            {
+                let case = Case::new(shape, axis, scale, offset, (8 * i + k) as u64);
+                let errors = case.worst(&backend);
+                assert!(
+                    errors.iter().all(|&error| error <= 4.0),
+                    "{:?}: {shape:?} at {scale}: {errors:?}",
+                    backend.kind()
+                );
+                all = [all[0].max(errors[0]), all[1].max(errors[1])];
+            }
+        }
+        println!(
+            "{:?}: forward {:.2}, backward {:.2} ULP",
+            backend.kind(),
+            all[0],
+            all[1]
+        );
+    }
+}
+
+/// The harness must object to another loss, and to a gradient of the wrong sign.
+#[test]
+fn a_wrong_loss_is_seen() {
+    let case = Case::new(&[9, 64], 1, 4.0, 0.0, 1);
+    let backend = Backend::cpu();
+    let targets = Targets::Indices(&case.classes);
+    let plain = CrossEntropy::new().reduction(Reduction::None);
+    let smooth = plain.clone().label_smoothing(0.01);
+    let (x, shape) = (&case.x, &case.shape);
+    let got = backend.cross_entropy(&smooth, x, shape, targets).unwrap();
+    let want = reference::cross_entropy(&plain, x, shape, targets).unwrap();
+    assert!(worst(&got, &want, levels(64)) > 1000.0);
+    let negative: Vec<f32> = case.dy.iter().map(|dy| -dy).collect();
+    let got = backend.grad_cross_entropy(&plain, x, shape, targets, &negative);
+    let want = reference::grad_cross_entropy(&plain, x, shape, targets, &case.dy);
+    assert!(worst(&got.unwrap(), &want.unwrap(), levels(64)) > 1000.0);
+}
+
+/// Rows over several pieces of host memory, rows longer than most, and long columns.
+#[test]
+fn long_rows() {
+    let backends = common::backends();
+    for (shape, axis) in [
+        (&[17, 262_144][..], 1),
+        (&[2, 700_001], 1),
+        (&[3000, 70], 0),
+    ] {
+        let case = Case::new(shape, axis, 8.0, 0.0, 5);
+        let loss = CrossEntropy::new().axis(axis).reduction(Reduction::None);
+        let targets = Targets::Indices(&case.classes);
+        let want = reference::cross_entropy(&loss, &case.x, shape, targets).unwrap();
+        let ones = vec![1.0; case.around.rows()];
+        let slopes = reference::grad_cross_entropy(&loss, &case.x, shape, targets, &ones).unwrap();
+        for backend in &backends {
+            let (losses, dx) = backend
+                .cross_entropy_with_grad(&loss, &case.x, shape, targets)
+                .unwrap();
+            let forward = worst(&losses, &want, 0.0);
+            let backward = worst(&dx, &slopes, 2.0 * levels(case.around.len));
+            println!(
+                "{shape:?}, {:?}: {forward:.2}, {backward:.2}",
+                backend.kind()
+            );
+            assert!(forward <= 4.0 && backward <= 4.0, "{forward} {backward}");
+        }
+    }
+}
+
+/// The loss and its gradient of one row on a backend.
+fn row(backend: &Backend, loss: &CrossEntropy, x: &[f32], targets: Targets<'_>) -> (f32, Vec<f32>) {
+    let loss = loss.clone().reduction(Reduction::None);
+    let (value, dx) = backend
+        .cross_entropy_with_grad(&loss, x, &[1, x.len()], targets)
+        .unwrap();
+    (value[0], dx)
+}
+
+#[test]
+fn edges_are_as_documented() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let plain = CrossEntropy::new();
+    for backend in common::backends() {
+        let row = |loss: &CrossEntropy, x: &[f32], targets| row(&backend, loss, x, targets);
+        // A target far below, and one at minus infinity.
+        let (loss, dx) = row(&plain, &[0.0, 3000.0, -1000.0], Targets::Indices(&[2]));
+        assert_eq!((loss, &dx[..]), (4000.0, &[0.0, 1.0, -1.0][..]));
+        let (loss, dx) = row(&plain, &[0.0, -inf], Targets::Indices(&[1]));
+        assert_eq!((loss, &dx[..]), (inf, &[1.0, -1.0][..]));
+        // Rows without an answer, which ignored are 0.
+        for x in [
+            [nan, 0.0, 1.0],
+            [0.0, 1.0, nan],
+            [inf, 0.0, 1.0],
+            [-inf; 3],
+            [nan; 3],
+        ] {
+            for targets in [
+                Targets::Indices(&[0]),
+                Targets::Indices32(&[1]),
+                Targets::Probabilities(&[0.5, 0.5, 0.0]),
+            ] {
+                let (loss, dx) = row(&plain, &x, targets);
+                assert!(loss.is_nan(), "{x:?} {targets:?} {loss}");
+                assert!(dx.iter().all(|dx| dx.is_nan()), "{x:?} {targets:?} {dx:?}");
+            }
+            let (loss, dx) = row(&plain, &x, Targets::Indices(&[-100]));
+            assert_eq!((loss, &dx[..]), (0.0, &[0.0; 3][..]));
+            let seventh = CrossEntropy::new().ignore_index(7).label_smoothing(0.5);
+            assert_eq!(row(&seventh, &x, Targets::Indices(&[7])).0, 0.0);
+        }
+        // A single class is certain.
+        let (loss, dx) = row(&plain, &[-7.0], Targets::Indices(&[0]));
+        assert_eq!((loss, dx[0]), (0.0, 0.0));
+        // Weights and probabilities of 0 win.
+        let weighted = CrossEntropy::new().weight(&[0.0, 1.0]);
+        let (loss, dx) = row(&weighted, &[-inf, 0.0], Targets::Indices(&[0]));
+        assert_eq!((loss, &dx[..]), (0.0, &[0.0, 0.0][..]));
+        let (loss, dx) = row(&plain, &[-inf, 0.0], Targets::Probabilities(&[0.0, 1.0]));
+        assert_eq!((loss, &dx[..]), (0.0, &[0.0, 0.0][..]));
+        let smooth = CrossEntropy::new().label_smoothing(0.1);
+        assert_eq!(row(&smooth, &[-inf, 0.0], Targets::Indices(&[1])).0, inf);
+        // A gradient that does not reach a row stays 0, and one that is infinite has a sign.
+        let each = plain.clone().reduction(Reduction::None);
+        let x = [-inf, 0.0, 0.0];
+        let targets = Targets::Indices(&[1]);
+        let dx = backend.grad_cross_entropy(&each, &x, &[1, 3], targets, &[inf]);
+        assert_eq!(dx.unwrap(), [0.0, -inf, inf]);
+        let dx = backend.grad_cross_entropy(&each, &x, &[1, 3], targets, &[0.0]);
+        assert!(dx.unwrap().iter().all(|dx| *dx == 0.0));
+        let dx = backend.grad_cross_entropy(&each, &x, &[1, 3], targets, &[nan]);
+        assert!(dx.unwrap().iter().all(|dx| dx.is_nan()));
+    }
+}
+
+/// Losses near 0 keep their precision: log(1 + e^-d), e^-d / (1 + e^-d).
+#[test]
+fn confident_predictions() {
+    for backend in common::backends() {
+        for d in [0.5f32, 3.0, 10.0, 13.8, 15.9, 16.1, 20.0, 40.0, 80.0] {
+            for offset in [0.0, 1024.0] {
+                let e = libm::exp(-f64::from(d));
+                let (want, share) = (libm::log1p(e), e / (1.0 + e));
+                for targets in [Targets::Indices(&[1]), Targets::Probabilities(&[0.0, 1.0])] {
+                    // The difference is exact in f32.
+                    let x = [offset - d, offset];
+                    let d = f64::from(x[1]) - f64::from(x[0]);
+                    let (want, share) = if offset == 0.0 {
+                        (want, share)
+                    } else {
+                        let e = libm::exp(-d);
+                        (libm::log1p(e), e / (1.0 + e))
+                    };
+                    let (loss, dx) = row(&backend, &CrossEntropy::new(), &x, targets);
+                    assert!(ulp_error(loss, want, 0.0) <= 4.0, "{d}: {loss:e}, {want:e}");
+                    assert!(
+                        ulp_error(dx[0], share, 0.0) <= 4.0,
+                        "{d}: {dx:?}, {share:e}"
+                    );
+                    // For probabilities p - 1 is relative to the larger of the two.
+                    let largest = match targets {
+                        Targets::Indices(_) => 0.0,
+                        _ => 1.0,
+                    };
+                    assert!(
+                        ulp_error(dx[1], -share, largest) <= 4.0,
+                        "{d}: {dx:?}, {share:e}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn reductions_of_nothing() {
+    let none: &[i64] = &[];
+    for backend in common::backends() {
+        for (shape, targets) in [(&[0usize, 3][..], none), (&[2, 3], &[-100, -100])] {
+            let x = vec![1.0; shape.iter().product()];
+            let targets = Targets::Indices(targets);
+            let value = |reduction| {
+                let loss = CrossEntropy::new().reduction(reduction);
+                backend.cross_entropy(&loss, &x, shape, targets).unwrap()
+            };
+            assert!(value(Reduction::Mean)[0].is_nan());
+            assert_eq!(value(Reduction::Sum)[0].to_bits(), 0);
+            assert_eq!(value(Reduction::None), vec![0.0; shape[0]]);
+            let mean = CrossEntropy::new();
+            let dx = backend.grad_cross_entropy(&mean, &x, shape, targets, &[1.0]);
+            assert_eq!(dx.unwrap(), vec![0.0; x.len()]);
+        }
+        let bce = backend.binary_cross_entropy_with_logits(&BceWithLogits::new(), &[], &[0], &[]);
+        assert!(bce.unwrap()[0].is_nan());
+    }
+}
+
+/// What is refused says where it is.
+#[test]
+fn mistakes_are_refused() {
+    let x = [0.0; 6];
+    for backend in common::backends() {
+        let loss = CrossEntropy::new();
+        let error = backend.cross_entropy(&loss, &x, &[2, 3], Targets::Indices(&[0, 3]));
+        assert!(matches!(
+            error,
+            Err(Error::TargetOutOfRange {
+                row: 1,
+                target: 3,
+                classes: 3
+            })
+        ));
+        let error =
+            backend.grad_cross_entropy(&loss, &x, &[2, 3], Targets::Indices(&[-1, 0]), &[1.0]);
+        assert!(matches!(
+            error,
+            Err(Error::TargetOutOfRange {
+                row: 0,
+                target: -1,
+                classes: 3
+            })
+        ));
+        let short = CrossEntropy::new().weight(&[1.0; 2]);
+        let error = backend.cross_entropy(&short, &x, &[2, 3], Targets::Indices(&[0, 1]));
+        assert!(matches!(
+            error,
+            Err(Error::LengthMismatch {
+                expected: 3,
+                got: 2,
+                ..
+            })
+        ));
+        let error =
+            backend.grad_cross_entropy(&loss, &x, &[2, 3], Targets::Indices(&[0, 1]), &[1.0; 2]);
+        assert!(matches!(error, Err(Error::LengthMismatch { .. })));
+        let error = backend.nll_loss(&NllLoss::new(), &x, &[2, 3], Targets::Indices32(&[0, 9]));
+        assert!(matches!(error, Err(Error::TargetOutOfRange { row: 1, .. })));
+        let error =
+            backend.binary_cross_entropy(&BinaryCrossEntropy::new(), &[0.5, 1.5], &[2], &[1.0; 2]);
+        assert!(matches!(
+            error,
+            Err(Error::NotAProbability { index: 1, .. })
+        ));
+    }
+}
+
+/// Softmax of two logits is the logistic function of their difference, and its cross entropy the
+/// binary one.
+#[test]
+fn two_classes_are_one_logit() {
+    let mut noise = Noise(11);
+    let z: Vec<f32> = noise.take(1000).iter().map(|z| z * 30.0).collect();
+    // The class 1 has the logit z, the class 0 has 0.
+    let x: Vec<f32> = z.iter().flat_map(|&z| [0.0, z]).collect();
+    let shape = [z.len(), 2];
+    let targets: Vec<i64> = (0..z.len() as i64).map(|i| i % 2).collect();
+    let t: Vec<f32> = targets.iter().map(|&t| t as f32).collect();
+    for backend in common::backends() {
+        let y = backend
+            .apply_axis(AxisFunction::Softmax, &x, &shape, -1)
+            .unwrap();
+        let sigmoid = backend
+            .apply(wgpu_activations::Activation::Sigmoid, &z)
+            .unwrap();
+        for (pair, sigmoid) in y.chunks(2).zip(&sigmoid) {
+            assert!(ulp_error(pair[1], (*sigmoid).into(), 0.0) <= 4.0);
+        }
+        for reduction in Reduction::ALL {
+            let loss = CrossEntropy::new().reduction(*reduction);
+            let binary = BceWithLogits::new().reduction(*reduction);
+            let targets = Targets::Indices(&targets);
+            let two = backend.cross_entropy(&loss, &x, &shape, targets).unwrap();
+            let one = backend
+                .binary_cross_entropy_with_logits(&binary, &z, &[z.len()], &t)
+                .unwrap();
+            assert_eq!(one.len(), two.len());
+            for (one, two) in one.iter().zip(&two) {
+                assert!(ulp_error(*two, (*one).into(), 0.0) <= 4.0, "{one} {two}");
+            }
+            let dy = vec![1.0; one.len()];
+            let two = backend
+                .grad_cross_entropy(&loss, &x, &shape, targets, &dy)
+                .unwrap();
+            let one = backend
+                .grad_binary_cross_entropy_with_logits(&binary, &z, &[z.len()], &t, &dy)
+                .unwrap();
+            for (one, two) in one.iter().zip(two.chunks(2)) {
+                assert!(
+                    ulp_error(two[1], (*one).into(), 0.0) <= 4.0,
+                    "{one} {two:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Inputs for a binary loss: all magnitudes of which a loss is finite, and the logistic function's
+/// own range.
+fn logits(noise: &mut Noise) -> Vec<f32> {
+    let mut x: Vec<f32> = (0..=u32::MAX)
+        .step_by(400_009)
+        .map(f32::from_bits)
+        .filter(|x| x.abs() < 1e37)
+        .collect();
+    x.extend(noise.take(5000).iter().map(|x| x * 120.0));
+    x.extend([0.0, -0.0, 1.0, -1.0, 88.0, -88.0, 104.0, -104.0]);
+    // A whole number of classes.
+    x.truncate(x.len() / 12 * 12);
+    x
+}
+
+#[test]
+fn binary_cross_entropy_meets_the_reference() {
+    let mut noise = Noise(3);
+    let x = logits(&mut noise);
+    let p: Vec<f32> = x
+        .iter()
+        .map(|x| {
+            if x.abs() <= 1.0 {
+                x.abs()
+            } else {
+                1.0 / (1.0 + x.abs())
+            }
+        })
+        // A device may take a subnormal input for 0.
+        .map(|p: f32| if p.is_subnormal() { 0.0 } else { p })
+        .collect();
+    let t: Vec<f32> = (0..x.len())
+        .map(|i| match i % 3 {
+            0 => 0.0,
+            1 => 1.0,
+            _ => noise.next().abs(),
+        })
+        .collect();
+    let dy = noise.take(x.len());
+    let shape = [x.len() / 12, 3, 4];
+    let three: Vec<f32> = vec![0.5, 2.0, 0.0];
+    let four: Vec<f32> = vec![1.5, 0.25, 3.0, 0.75];
+    let all: Vec<f32> = noise.take(x.len()).iter().map(|w| w.abs()).collect();
+    for backend in common::backends() {
+        let mut errors = [0.0f64; 4];
+        for reduction in Reduction::ALL {
+            let each = *reduction == Reduction::None;
+            let dy = if each { &dy[..] } else { &dy[..1] };
+            let plain = BceWithLogits::new().reduction(*reduction);
+            for loss in [
+                plain.clone(),
+                plain.clone().pos_weight(&four).weight(&[0.5]),
+                plain.clone().axis(1).pos_weight(&three).weight(&three),
+                plain.clone().pos_weight(&all).weight(&all),
+            ] {
+                let value = backend.binary_cross_entropy_with_logits(&loss, &x, &shape, &t);
+                let want = reference::binary_cross_entropy_with_logits(&loss, &x, &shape, &t);
+                errors[0] = errors[0].max(worst(&value.unwrap(), &want.unwrap(), 0.0));
+                let dx = backend.grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, dy);
+                let want =
+                    reference::grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, dy);
+                errors[1] = errors[1].max(worst(&dx.unwrap(), &want.unwrap(), 0.0));
+            }
+            let plain = BinaryCrossEntropy::new().reduction(*reduction);
+            for loss in [plain.clone(), plain.weight(&four)] {
+                let value = backend.binary_cross_entropy(&loss, &p, &shape, &t);
+                let want = reference::binary_cross_entropy(&loss, &p, &shape, &t);
+                errors[2] = errors[2].max(worst(&value.unwrap(), &want.unwrap(), 0.0));
+                let dx = backend.grad_binary_cross_entropy(&loss, &p, &shape, &t, dy);
+                let want = reference::grad_binary_cross_entropy(&loss, &p, &shape, &t, dy);
+                errors[3] = errors[3].max(worst(&dx.unwrap(), &want.unwrap(), 0.0));
+            }
+        }
+        println!("{:?}: {errors:.2?}", backend.kind());
+        assert!(errors.iter().all(|&error| error <= 4.0), "{errors:?}");
+    }
+}
+
+#[test]
+fn binary_edges() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let loss = BceWithLogits::new().reduction(Reduction::None);
+    let x = [inf, -inf, inf, -inf, nan, 0.0, 0.0];
+    let t = [1.0, 0.0, 0.0, 1.0, 0.0, nan, 0.5];
+    let dy = [1.0, 1.0, 1.0, 1.0, 0.0, 1.0, inf];
+    let p = BinaryCrossEntropy::new().reduction(Reduction::None);
+    for backend in common::backends() {
+        let y = backend.binary_cross_entropy_with_logits(&loss, &x, &[7], &t);
+        let y = y.unwrap();
+        assert_eq!(y[..4], [0.0, 0.0, inf, inf]);
+        assert!(y[4].is_nan() && y[5].is_nan());
+        let dx = backend.grad_binary_cross_entropy_with_logits(&loss, &x, &[7], &t, &dy);
+        let dx = dx.unwrap();
+        assert_eq!(dx[..4], [0.0, 0.0, 1.0, -1.0]);
+        // The gradient is 0 at sigmoid(x) = t, and 0 wins.
+        assert!(dx[4].is_nan() && dx[5].is_nan() && dx[6] == 0.0, "{dx:?}");
+        let x = [0.0, 1.0, 0.0, 1.0, nan];
+        let t = [0.0, 1.0, 1.0, 0.0, 1.0];
+        let y = backend.binary_cross_entropy(&p, &x, &[5], &t).unwrap();
+        assert_eq!(y[..4], [0.0, 0.0, 100.0, 100.0]);
+        assert!(y[4].is_nan());
+    }
+}
+
+#[test]
+fn nll_loss_picks() {
+    let case = Case::new(&[7, 5, 3], 1, 3.0, -3.0, 9);
+    let targets = Targets::Indices(&case.classes);
+    for backend in common::backends() {
+        for reduction in Reduction::ALL {
+            let loss = NllLoss::new().weight(&case.weight).reduction(*reduction);
+            let value = backend
+                .nll_loss(&loss, &case.x, &case.shape, targets)
+                .unwrap();
+            let want = reference::nll_loss(&loss, &case.x, &case.shape, targets).unwrap();
+            assert!(worst(&value, &want, 0.0) <= 1.0);
+            let dy = &case.dy[..value.len()];
+            let dx = backend
+                .grad_nll_loss(&loss, &case.shape, targets, dy)
+                .unwrap();
+            let want = reference::grad_nll_loss(&loss, &case.shape, targets, dy).unwrap();
+            let zeros = vec![0.0; want.len()];
+            assert!(worst(&dx, &(want, zeros), 0.0) <= 1.0);
+        }
+    }
+}
