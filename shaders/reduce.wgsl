@@ -33,7 +33,7 @@ struct Uniforms {
     // The term's parameters.
     p0: f32,
     p1: f32,
-    // What a sum is divided by.
+    // What a sum is divided by; 0 for both parts of it as they are.
     divisor: f32,
     // 0, for math.wgsl.
     zero: u32,
@@ -74,6 +74,15 @@ fn total(s: vec2<f32>) -> f32 {
     let sum = select(s.x + s.y, s.x, is_nan(s.x) || is_inf(s.x));
     let whole = uniforms.divisor == 1.0 || is_nan(sum) || is_inf(sum);
     return select(quotient(sum, uniforms.divisor), sum, whole);
+}
+
+fn store(row: u32, s: vec2<f32>) {
+    if uniforms.divisor == 0.0 {
+        out[uniforms.out_first + 2u * row] = s.x;
+        out[uniforms.out_first + 2u * row + 1u] = s.y;
+    } else {
+        out[uniforms.out_first + row] = total(s);
+    }
 }
 
 fn lane_sum(row: u32, lane: u32) -> vec2<f32> {
@@ -121,7 +130,7 @@ fn lane_sum(row: u32, lane: u32) -> vec2<f32> {
 fn sum_rows(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let row = invocation(id, groups);
     if row < uniforms.rows {
-        out[uniforms.out_first + row] = total(lane_sum(row, 0u));
+        store(row, lane_sum(row, 0u));
     }
 }
 
@@ -160,6 +169,6 @@ fn merge(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) 
 fn finish(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let row = invocation(id, groups);
     if row < uniforms.rows {
-        out[uniforms.out_first + row] = total(merged(row, 0u, uniforms.len));
+        store(row, merged(row, 0u, uniforms.len));
     }
 }

@@ -91,6 +91,7 @@ macro_rules! twins {
 // Behind the macro, which they use.
 mod gate;
 mod loss;
+mod prelu;
 mod random;
 mod statistics;
 

@@ -134,6 +134,30 @@ pub enum Error {
         /// The shape.
         shape: Vec<usize>,
     },
+    /// Slopes that do not broadcast to their array.
+    #[error(
+        "slopes of the shape {slope:?} do not broadcast to the shape {shape:?}: axis {axis} is neither 1 nor the array's"
+    )]
+    SlopeShape {
+        /// The first axis that does not fit, from the end.
+        axis: isize,
+        /// The slopes' shape.
+        slope: Vec<usize>,
+        /// The array's shape.
+        shape: Vec<usize>,
+    },
+    /// More or fewer slopes than an array has.
+    #[error("{what} has {got} elements where {expected} are expected, {of}")]
+    SlopeLength {
+        /// The argument that is off.
+        what: &'static str,
+        /// The elements that it must have.
+        expected: usize,
+        /// The elements that it has.
+        got: usize,
+        /// What the slopes are for.
+        of: String,
+    },
     /// Axes to sum over that take turns with others more often than a kernel follows.
     #[error(
         "kept and summed axes of the shape {shape:?} take turns more than six times; move axes of one kind together"

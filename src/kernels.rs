@@ -6,6 +6,7 @@ mod binary;
 mod elementwise;
 mod gate;
 mod loss;
+mod prelu;
 mod random;
 mod statistics;
 mod sum;
@@ -25,6 +26,8 @@ pub use loss::{ClassBuffers, TargetBuffer, UpstreamBuffer};
 #[cfg(test)]
 pub(crate) use loss::{LossOptions, class_slots};
 #[cfg(test)]
+pub(crate) use prelu::{PreluUniforms, prelu_slots};
+#[cfg(test)]
 pub(crate) use random::{RandomUniforms, draw_slots};
 #[cfg(test)]
 pub(crate) use statistics::StatisticsUniforms;
@@ -36,7 +39,7 @@ use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::error::{Error, Result};
 use crate::plan::Traits;
-use crate::shader::{self, BinaryModule, ClassModule, Draw, Lanes, Pass, Term};
+use crate::shader::{self, Bend, BinaryModule, ClassModule, Draw, Lanes, Pass, Term};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,6 +96,7 @@ enum ModuleKey {
     },
     ClassLoss(ClassModule),
     BinaryLoss(BinaryModule),
+    Prelu(Bend),
 }
 
 impl ModuleKey {
@@ -103,6 +107,7 @@ impl ModuleKey {
             Self::Statistics(activation) => shader::statistics(activation),
             Self::Random(draw) => shader::random(draw),
             Self::Sum(term) => shader::reduce(term),
+            Self::Prelu(bend) => shader::prelu(bend),
             Self::Gate {
                 activation,
                 clamped,

@@ -3,7 +3,7 @@
 
 mod sum;
 
-pub(crate) use sum::{MERGED, PARTIAL_SUM_BYTES, SumPlan, sum};
+pub(crate) use sum::{MERGED, PARTIAL_SUM_BYTES, SumPiece, SumPlan, merge_pieces, sum, sum_pieces};
 
 use crate::axis::AxisShape;
 

@@ -5,6 +5,7 @@
 
 pub mod gate;
 pub mod loss;
+pub mod prelu;
 pub mod random;
 
 use crate::axis::{AxisFunction, AxisShape};

@@ -3,6 +3,7 @@
 
 mod gate;
 mod loss;
+mod prelu;
 mod random;
 mod reduce;
 mod softmax;
@@ -10,6 +11,7 @@ mod statistics;
 
 pub(crate) use gate::{gate, is_tight};
 pub(crate) use loss::{BinaryModule, ClassModule, LossPass, binary_loss, class_loss};
+pub(crate) use prelu::{Bend, prelu};
 pub(crate) use random::{Draw, random};
 pub(crate) use reduce::{Term, reduce};
 #[cfg(test)]
@@ -200,6 +202,7 @@ mod tests {
     };
     use crate::kernels::{BinaryUniforms, RandomUniforms, binary_slots, draw_slots};
     use crate::kernels::{GateUniforms, SumUniforms, gate_slots, sum_slots};
+    use crate::kernels::{PreluUniforms, prelu_slots};
     use crate::plan::PARTIAL_BYTES;
     use fast_math::{Bits, Language};
     use naga::back::{glsl, hlsl, msl, pipeline_constants::process_overrides, spv};
@@ -261,6 +264,11 @@ mod tests {
             modules.push((format!("{draw:?}"), text));
         }
         modules.extend(reduce::modules());
+        for bend in Bend::ALL {
+            let text = prelu(bend);
+            modules.push((format!("prelu, {bend:?}, one buffer"), in_one_buffer(&text)));
+            modules.push((format!("prelu, {bend:?}"), text));
+        }
         for (name, _, text) in gate::modules() {
             modules.push((format!("{name}, one buffer"), in_one_buffer(&text)));
             modules.push((name, text));
@@ -462,9 +470,10 @@ mod tests {
             .map(|(_, lanes, _)| 2 * gate::entry_points(*lanes).len());
         let gates: usize = gates.sum();
         let losses = ClassModule::all().len() * 5 + BinaryModule::all().len();
+        let prelu = Bend::ALL.len() * 2 * 2;
         assert_eq!(
             translated,
-            2 * all + statistics + draws + sums + gates + losses
+            2 * all + statistics + draws + sums + gates + losses + prelu
         );
         // In each of three languages, each tests for NaN; half of them add in order, and split.
         let least = 3 * translated;
@@ -739,6 +748,24 @@ mod tests {
         expected.extend(offsets!(GateUniforms: limit, offset, zero));
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<GateUniforms>());
+    }
+
+    #[test]
+    fn prelu_binds_what_it_uses() {
+        for bend in Bend::ALL {
+            let (module, info) = validate(&prelu(bend));
+            for entry in ["forward", "backward"] {
+                let used = used(&module, &info, entry);
+                assert_eq!(used, bound(&prelu_slots(entry)), "{bend:?}, {entry}");
+            }
+            let (members, span) = layout(&module, "Uniforms");
+            let expected = offsets!(
+                PreluUniforms: count, index, x_first, dy_first, out_first, slope_first, r1, k2,
+                r2, k3, r3, zero
+            );
+            assert_eq!(members, expected);
+            assert!(span as usize <= size_of::<PreluUniforms>());
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use common::backends;
 use half::f16;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use wgpu_activations::{Activation, AxisFunction, Backend};
+use wgpu_activations::{Activation, AxisFunction, Backend, Prelu};
 
 /// A line of the file of cases; `tests/data/README.md` says what the fields mean.
 #[derive(Clone, Deserialize)]
@@ -22,6 +22,10 @@ struct Case {
     #[serde(default)]
     axes: Vec<usize>,
     tolerance: Tolerance,
+    #[serde(default)]
+    slope_shape: Vec<usize>,
+    #[serde(default)]
+    slope: String,
     x: String,
     y: String,
 }
@@ -79,7 +83,10 @@ impl Case {
     fn run(&self, backend: &Backend) -> Result<(), String> {
         let x = self.kind.decode(&self.x);
         assert_eq!(x.len(), self.shape.iter().product::<usize>());
-        let result = if let Ok(function) = self.function.parse::<AxisFunction>() {
+        let result = if self.function == "prelu" {
+            let prelu = Prelu::broadcast(&self.shape, &self.slope_shape).unwrap();
+            backend.prelu(&prelu, &x, &self.kind.decode(&self.slope))
+        } else if let Ok(function) = self.function.parse::<AxisFunction>() {
             self.run_axis(backend, function, &x)
         } else {
             let activation: Activation = self.function.parse().unwrap();
@@ -160,7 +167,7 @@ fn cases() -> Vec<Case> {
 }
 
 /// The cases of each function: a list that shrinks is a failure.
-const COUNTS: [(&str, usize); 16] = [
+const COUNTS: [(&str, usize); 17] = [
     ("clamp", 39),
     ("elu", 20),
     ("erf", 6),
@@ -171,6 +178,7 @@ const COUNTS: [(&str, usize); 16] = [
     ("leaky_relu", 20),
     ("linear", 26),
     ("logsumexp", 43),
+    ("prelu", 13),
     ("relu", 15),
     ("sigmoid", 14),
     ("softmax", 9),
@@ -210,6 +218,7 @@ fn wrong_functions_are_rejected() {
         ("softmax", "log_softmax"),
         ("softmax", "softmin"),
         ("relu", "abs"),
+        ("prelu", "relu"),
     ] {
         let mut rejected = 0;
         for mut case in cases().into_iter().filter(|case| case.function == right) {

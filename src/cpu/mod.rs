@@ -12,6 +12,7 @@ mod gate;
 mod isa;
 mod loss;
 mod narrow;
+mod prelu;
 mod random;
 mod rows;
 mod softmax;

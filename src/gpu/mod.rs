@@ -5,6 +5,7 @@ mod adapter;
 mod gate;
 mod loss;
 mod pool;
+mod prelu;
 mod random;
 mod statistics;
 mod stream;

@@ -179,7 +179,7 @@ impl Tensor {
 #[derive(Debug)]
 pub struct Batch {
     gpu: Arc<Inner>,
-    handle: Gpu,
+    pub(super) handle: Gpu,
     encoder: wgpu::CommandEncoder,
     pass: Option<wgpu::ComputePass<'static>>,
     /// All tensors that the work refers to: their buffers must not go to anyone else before it

@@ -58,7 +58,8 @@ pub(crate) fn sum_slots(term: Term, entry_point: &str) -> Vec<Slot> {
 pub(super) struct Sum<'a> {
     pub term: Term,
     pub parameters: [f32; 2],
-    /// What a sum is divided by; 1 for the sum itself.
+    /// What a sum is divided by: 1 for the sum itself, 0 for a pair instead, the rounded sum and
+    /// what was lost of it.
     pub divisor: f32,
     pub shape: &'a SumShape,
     /// What the term reads; of `shape`, both.
@@ -97,7 +98,9 @@ impl Kernels {
 
     /// Records a sum.
     pub(super) fn sum_of(&self, pass: &mut wgpu::ComputePass<'_>, sum: &Sum<'_>) -> Result<()> {
-        holds(&sum.out, sum.shape.sums())?;
+        // Results of each sum.
+        let width = if sum.divisor == 0.0 { 2 } else { 1 };
+        holds(&sum.out, width * sum.shape.sums())?;
         for input in [Some(sum.x), sum.dy].iter().flatten() {
             holds(input, sum.shape.elements())?;
             separate(input, &sum.out)?;
@@ -153,7 +156,7 @@ impl Kernels {
             );
             (side, len) = (1 - side, lanes);
         }
-        let (out, out_first) = sum.out.window(0, rows, traits);
+        let (out, out_first) = sum.out.window(0, width as u64 * rows, traits);
         let uniforms = SumUniforms {
             len: len as u32,
             rows: rows as u32,
@@ -237,7 +240,9 @@ impl Kernels {
                 ("sum_lanes", uniforms)
             }
             None => {
-                let (out, out_first) = sum.out.window(piece.row_first, rows, traits);
+                let width = if sum.divisor == 0.0 { 2 } else { 1 };
+                let start = width * piece.row_first;
+                let (out, out_first) = sum.out.window(start, width * rows, traits);
                 bindings.push((Slot::Out, out));
                 let uniforms = SumUniforms {
                     out_first,

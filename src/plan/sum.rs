@@ -26,6 +26,11 @@ impl SumPiece {
         a * b * c
     }
 
+    /// Which of all sums it has a part of.
+    pub(crate) fn row_range(&self) -> std::ops::Range<usize> {
+        self.row_first as usize..(self.row_first + self.rows()) as usize
+    }
+
     pub(crate) fn len(&self) -> u64 {
         let [_, a, _, b, _, c] = self.groups;
         a * b * c
@@ -65,14 +70,12 @@ pub(crate) const MERGED: u64 = 32;
 /// Plans the sums of `shape`. `None` where the partial sums of all are more than a binding holds.
 pub(crate) fn sum(shape: &SumShape, traits: &Traits) -> Option<SumPlan> {
     let bindable = (traits.max_binding / 4).saturating_sub(traits.alignment / 4);
-    let mut pieces = Vec::new();
-    let whole = SumPiece {
-        start: 0,
-        groups: shape.groups.map(|n| n as u64),
-        row_first: 0,
-        index: 0,
-    };
-    let pieces_per_row = cut(whole, bindable, &mut pieces);
+    let pieces = sum_pieces(shape, bindable);
+    let pieces_per_row = pieces
+        .iter()
+        .map(|piece| piece.index + 1)
+        .max()
+        .unwrap_or(1);
     let rows = pieces.iter().map(SumPiece::rows).max().unwrap_or(0).max(1);
     let len = pieces.iter().map(SumPiece::len).max().unwrap_or(0);
     let workgroup = 64.min(traits.max_invocations);
@@ -105,6 +108,38 @@ pub(crate) fn sum(shape: &SumShape, traits: &Traits) -> Option<SumPlan> {
     let fits = plan.direct() || all <= room;
     let counted = (rows * plan.lanes).max(all.min(room)) <= most_invocations.min(u32::MAX.into());
     (fits && counted).then_some(plan)
+}
+
+/// Cuts the sums of `shape` into pieces of at most `most` elements.
+pub(crate) fn sum_pieces(shape: &SumShape, most: u64) -> Vec<SumPiece> {
+    let mut pieces = Vec::new();
+    let whole = SumPiece {
+        start: 0,
+        groups: shape.groups.map(|n| n as u64),
+        row_first: 0,
+        index: 0,
+    };
+    cut(whole, most, &mut pieces);
+    pieces
+}
+
+/// Adds up what the pieces of sums left: for each of a piece's sums a pair, the rounded sum and
+/// what was lost of it.
+pub(crate) fn merge_pieces(pieces: &[SumPiece], parts: &[f32], sums: &mut [f32]) {
+    let mut totals = vec![0.0f64; sums.len()];
+    let mut pairs = parts.chunks_exact(2);
+    for piece in pieces {
+        for total in &mut totals[piece.row_range()] {
+            if let Some([sum, lost]) = pairs.next() {
+                // Past the end of f32, and of NaN, what was lost means nothing.
+                let lost = if sum.is_finite() { *lost } else { 0.0 };
+                *total += f64::from(*sum) + f64::from(lost);
+            }
+        }
+    }
+    for (sum, total) in sums.iter_mut().zip(totals) {
+        *sum = total as f32;
+    }
 }
 
 /// Cuts a piece into such as can be bound, and says how many share each sum.

@@ -9,6 +9,8 @@ const REDUCE: &str = include_str!("../../shaders/reduce.wgsl");
 pub(crate) enum Term {
     /// The elements of x.
     Array,
+    /// x · dy where x <= 0: the gradient by the slope of the parametric rectifier.
+    PreluSlope,
 }
 
 impl Term {
@@ -16,6 +18,11 @@ impl Term {
     fn body(self) -> String {
         match self {
             Self::Array => "return x[i];".to_owned(),
+            Self::PreluSlope => "let product = x[i] * dy[j];\n    \
+                 // A zero wins over an infinity.\n    \
+                 let none = is_nan(product) && !is_nan(x[i]) && !is_nan(dy[j]);\n    \
+                 return select(product, 0.0, none || (x[i] > 0.0 && !is_nan(x[i])));"
+                .to_owned(),
         }
     }
 
@@ -24,6 +31,7 @@ impl Term {
     pub(crate) fn binds_dy(self) -> bool {
         match self {
             Self::Array => false,
+            Self::PreluSlope => true,
         }
     }
 }
@@ -40,7 +48,7 @@ pub(super) const ENTRY_POINTS: [&str; 4] = ["sum_rows", "sum_lanes", "merge", "f
 
 /// Every term.
 #[cfg(test)]
-pub(super) const TERMS: [Term; 1] = [Term::Array];
+pub(super) const TERMS: [Term; 2] = [Term::Array, Term::PreluSlope];
 
 /// Every module that sums, by a name.
 #[cfg(test)]
