@@ -4,7 +4,9 @@ mod axis;
 mod closures;
 mod elementwise;
 mod gate;
+mod loss;
 mod options;
+mod prelu;
 mod rrelu;
 
 pub use options::{Options, numbers};
@@ -149,12 +151,16 @@ pub fn all() -> Vec<Box<dyn Operation>> {
     for &activation in Activation::ALL {
         all.push(Box::new(elementwise::Catalogue(activation)));
     }
+    all.push(Box::new(prelu::Parametric));
     all.push(Box::new(rrelu::Randomised));
     for &gate in Gate::ALL {
         all.push(Box::new(gate::Gated(gate)));
     }
     for &function in AxisFunction::ALL {
         all.push(Box::new(axis::Family(function)));
+    }
+    for loss in loss::Loss::ALL {
+        all.push(Box::new(loss));
     }
     all
 }

@@ -74,7 +74,6 @@ impl Options {
     }
 
     /// A whole number.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the next operations take it"))]
     pub fn integer(&mut self, name: &'static str) -> Result<Option<i64>, CliError> {
         let Some(text) = self.text(name) else {
             return Ok(None);
@@ -157,7 +156,6 @@ impl Options {
     }
 
     /// The file of a flag such as `--mask`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the next operations take it"))]
     pub fn file(&mut self, flag: &str) -> Option<PathBuf> {
         let index = self.files.iter().position(|(name, _)| *name == flag)?;
         Some(self.files.remove(index).1)

@@ -1,6 +1,6 @@
 //! `list`, and that every name in it can be run.
 
-use crate::support::{Scratch, activations, words};
+use crate::support::{Scratch, activations, npy, words};
 use serde_json::Value;
 
 fn list() -> Vec<Value> {
@@ -52,13 +52,22 @@ fn every_alias_is_its_function() {
     let scratch = Scratch::new();
     let values: Vec<f32> = (0..16).map(|i| (i as f32 - 8.0) * 0.75).collect();
     scratch.array("x.npy", &[2, 8], &values);
+    scratch.array("p.npy", &[2, 8], &[0.25; 16]);
+    scratch.array("slope.npy", &[8], &[0.25; 8]);
+    scratch.file("t.npy", &npy("<i4", false, &[2], &[1, 0, 0, 0, 7, 0, 0, 0]));
     let mut aliases = 0;
     for function in list() {
         let name = function["name"].as_str().unwrap();
+        let inputs = match name {
+            "cross_entropy" | "nll_loss" => "{x.npy} {t.npy}",
+            "binary_cross_entropy" | "binary_cross_entropy_with_logits" => "{p.npy} {p.npy}",
+            "prelu" => "{x.npy} {slope.npy}",
+            _ => "{x.npy}",
+        };
         let run = |name: &str, output: &str| {
             words(
                 &scratch,
-                &format!("run {name} {{x.npy}} -o {{{output}}} --backend cpu"),
+                &format!("run {name} {inputs} -o {{{output}}} --backend cpu"),
             )
             .ok();
             std::fs::read(scratch.path(output)).unwrap()
@@ -70,7 +79,7 @@ fn every_alias_is_its_function() {
             assert_eq!(run(alias, "got.npy"), want, "{alias}");
         }
     }
-    assert!(aliases >= 30, "only {aliases} aliases");
+    assert!(aliases >= 50, "only {aliases} aliases");
     words(
         &scratch,
         "run Hard-Sigmoid {x.npy} -o {y.npy} --backend cpu",

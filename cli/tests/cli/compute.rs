@@ -1,6 +1,6 @@
 //! `run` and `grad`: results against formulas that are written out here in f64.
 
-use crate::support::{Scratch, assert_close, read, words};
+use crate::support::{Scratch, assert_close, npy, read, words};
 
 /// Half the contract's slack, to spare: what the command line adds is no error at all.
 const ULP: f64 = 4.0;
@@ -349,5 +349,159 @@ fn gates_take_one_array_or_two() {
     ] {
         scratch.array("x3.npy", &[1, 3], &[0.0; 3]);
         words(&scratch, &format!("{line} --backend cpu")).refused(parts);
+    }
+}
+
+/// Classes and probabilities, weights, smoothing and reductions, forward and backward.
+#[test]
+fn losses_take_logits_and_targets() {
+    let scratch = Scratch::new();
+    let x = [2.0f32, 0.5, -1.0, 0.0, 3.0, 0.25, -0.5, 1.0, 1.5];
+    scratch.array("x.npy", &[3, 3], &x);
+    let classes: Vec<u8> = [0i64, -100, 1]
+        .iter()
+        .flat_map(|t| t.to_le_bytes())
+        .collect();
+    scratch.file("t.npy", &npy("<i8", false, &[3], &classes));
+    scratch.array("w.npy", &[3], &[1.0, 2.0, 0.5]);
+    let log_p = |row: usize, class: usize| {
+        let row: Vec<f64> = x[3 * row..3 * row + 3].iter().map(|&x| x.into()).collect();
+        row[class] - row.iter().map(|x| x.exp()).sum::<f64>().ln()
+    };
+    let run = |line: &str| {
+        words(&scratch, &format!("{line} --backend cpu")).ok();
+        read(&scratch.path("y.npy"))
+    };
+    let (first, last) = (-log_p(0, 0), -log_p(2, 1));
+    let base = "run cross_entropy {x.npy} {t.npy} -o {y.npy}";
+    for (options, shape, want) in [
+        ("-p reduction=none", &[3][..], vec![first, 0.0, last]),
+        ("", &[], vec![(first + last) / 2.0]),
+        (
+            "-p reduction=sum --weight {w.npy}",
+            &[],
+            vec![first + 2.0 * last],
+        ),
+        ("--weight {w.npy}", &[], vec![(first + 2.0 * last) / 3.0]),
+        ("-p ignore_index=1 -p reduction=none", &[3], vec![]),
+    ] {
+        if want.is_empty() {
+            // -100 is a class then, and none that there is.
+            words(&scratch, &format!("{base} {options} --backend cpu")).refused(&["-100"]);
+            continue;
+        }
+        let (got, y) = run(&format!("{base} {options}"));
+        assert_eq!(got, shape, "{options}");
+        assert_close(&y, &want, ULP);
+    }
+    // Smoothing spreads a share over all classes; its gradient is softmax less the soft target.
+    let (_, y) = run(&format!("{base} -p label_smoothing=0.3 -p reduction=none"));
+    let all: f64 = (0..3).map(|c| -log_p(0, c)).sum();
+    assert_close(&y[..1], &[0.7 * first + 0.1 * all], ULP);
+    let (shape, dx) = run("grad cross_entropy {x.npy} {t.npy} -o {y.npy} -p reduction=sum");
+    assert_eq!(shape, [3, 3]);
+    let want: Vec<f64> = (0..3)
+        .map(|c| log_p(0, c).exp() - f64::from(c == 0))
+        .collect();
+    assert_close(&dx[..3], &want, ULP);
+    assert_eq!(dx[3..6], [0.0; 3]);
+
+    // Probabilities as targets, and the binary loss.
+    scratch.array(
+        "q.npy",
+        &[3, 3],
+        &[1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0],
+    );
+    let (_, y) = run("run cross_entropy {x.npy} {q.npy} -o {y.npy} -p reduction=none");
+    assert_close(&y, &[first, -log_p(1, 1), last], ULP);
+    let (shape, y) = run("run bce_with_logits {x.npy} {q.npy} -o {y.npy} -p reduction=none");
+    assert_eq!(shape, [3, 3]);
+    assert_close(&y[..2], &[(-2f64).exp().ln_1p(), 0.5f64.exp().ln_1p()], ULP);
+    for (line, parts) in [
+        (
+            "run cross_entropy {x.npy} {w.npy} -o {z.npy}",
+            &["[3, 3] is expected"][..],
+        ),
+        (
+            "run cross_entropy {x.npy} {t.npy} -o {z.npy} --axis 2",
+            &["axis 2"],
+        ),
+        (
+            "run nll_loss {x.npy} {t.npy} -o {z.npy} -p label_smoothing=0.1",
+            &["'label_smoothing'"],
+        ),
+        (
+            "run cross_entropy {x.npy} {t.npy} -o {z.npy} --pos-weight {w.npy}",
+            &["--pos-weight"],
+        ),
+        (
+            "run cross_entropy {x.npy} {t.npy} -o {z.npy} -p reduction=max",
+            &["none or mean or sum"],
+        ),
+    ] {
+        words(&scratch, &format!("{line} --backend cpu")).refused(parts);
+        assert!(!scratch.path("z.npy").exists());
+    }
+}
+
+/// Slopes of one, of channels, and by numpy's rule; the gradient by the slope beside that by x.
+#[test]
+fn prelu_has_slopes_and_their_gradient() {
+    let x = map(|x| x);
+    let slopes = [0.5f32, -0.25, 2.0];
+    let channel = |i: usize| f64::from(slopes[i / 4 % 3]);
+    let want: Vec<f64> = (0..24)
+        .map(|i| if x[i] > 0.0 { x[i] } else { channel(i) * x[i] })
+        .collect();
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2, 3, 4], &inputs());
+    scratch.array("slope.npy", &[3], &slopes);
+    scratch.array("column.npy", &[3, 1], &slopes);
+    scratch.array("one.npy", &[1], &[0.25]);
+    let run = |line: &str| words(&scratch, &format!("{line} --backend cpu"));
+    for rule in [
+        "{slope.npy}",
+        "{column.npy}",
+        "{slope.npy} --axis=-2",
+        "{slope.npy} -p broadcast=channel",
+    ] {
+        run(&format!("run prelu {{x.npy}} {rule} -o {{y.npy}}")).ok();
+        assert_close(&read(&scratch.path("y.npy")).1, &want, ULP);
+    }
+    run("run prelu {x.npy} {one.npy} -o {y.npy}").ok();
+    let shared = map(|x| if x > 0.0 { x } else { 0.25 * x });
+    assert_close(&read(&scratch.path("y.npy")).1, &shared, ULP);
+    run("grad prelu {x.npy} {column.npy} -o {dx.npy} -o {ds.npy}").ok();
+    let (shape, dslope) = read(&scratch.path("ds.npy"));
+    assert_eq!(shape, [3, 1]);
+    let sums: Vec<f64> = (0..3)
+        .map(|c| {
+            (0..24)
+                .filter(|i| i / 4 % 3 == c && x[*i] <= 0.0)
+                .map(|i| x[i])
+                .sum()
+        })
+        .collect();
+    assert_close(&dslope, &sums, ULP);
+    let slope: Vec<f64> = (0..24)
+        .map(|i| if x[i] > 0.0 { 1.0 } else { channel(i) })
+        .collect();
+    assert_close(&read(&scratch.path("dx.npy")).1, &slope, ULP);
+    for (line, part) in [
+        (
+            "run prelu {x.npy} {slope.npy} -o {z.npy} --axis 0",
+            "2 slopes",
+        ),
+        (
+            "run prelu {x.npy} {slope.npy} -o {z.npy} -p broadcast=numpy",
+            "slope",
+        ),
+        (
+            "run prelu {x.npy} {slope.npy} -o {z.npy} -p broadcast=numpy --axis 1",
+            "no --axis",
+        ),
+        ("run prelu {x.npy} -o {z.npy}", "2 inputs (x, slope)"),
+    ] {
+        run(line).refused(&[part]);
     }
 }

@@ -1,0 +1,292 @@
+//! The losses: of logits, log-probabilities or probabilities, and targets.
+
+use super::closures::{Closures, gradient};
+use super::{Call, Default, Entry, Input, Operation, Options, ParameterEntry, read};
+use crate::error::CliError;
+use crate::npy::Array;
+use crate::terminal::{Number, Progress};
+use std::path::PathBuf;
+use wgpu_activations::{
+    AxisShape, BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets,
+};
+
+/// One of the losses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Of logits and classes, or probabilities of classes.
+    CrossEntropy,
+    /// Of log-probabilities and classes.
+    Nll,
+    /// Of logits and targets between 0 and 1.
+    BceWithLogits,
+    /// Of probabilities and targets between 0 and 1.
+    Bce,
+}
+
+impl Loss {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::CrossEntropy,
+        Self::Nll,
+        Self::BceWithLogits,
+        Self::Bce,
+    ];
+
+    fn of_classes(self) -> bool {
+        matches!(self, Self::CrossEntropy | Self::Nll)
+    }
+}
+
+impl Operation for Loss {
+    fn entry(&self) -> Entry {
+        let parameter = |name, default, range: &str| ParameterEntry {
+            name,
+            default,
+            range: range.to_owned(),
+        };
+        let mut parameters = vec![parameter(
+            "reduction",
+            Default::Word("mean"),
+            "none, mean or sum",
+        )];
+        if self.of_classes() {
+            let default = Default::Number(Number(-100.0));
+            parameters.push(parameter("ignore_index", default, "a whole number"));
+        }
+        if *self == Self::CrossEntropy {
+            let default = Default::Number(Number(0.0));
+            parameters.push(parameter("label_smoothing", default, "from 0 to 1"));
+        }
+        let (name, aliases, summary, formula, gradient): (_, &'static [&'static str], _, _, _) =
+            match self {
+                Self::CrossEntropy => (
+                    "cross_entropy",
+                    &[
+                        "crossentropy",
+                        "softmax_cross_entropy",
+                        "cross_entropy_loss",
+                    ],
+                    "Of LOGITS.npy and TARGETS.npy, classes (integers) or probabilities; classes \
+                     along --axis, 1 by default; takes --weight.",
+                    "-w[t] log softmax(x)[t]",
+                    "w[t] (softmax(x) - onehot(t))",
+                ),
+                Self::Nll => (
+                    "nll_loss",
+                    &["nll", "negative_log_likelihood"],
+                    "Of LOG_PROBABILITIES.npy and TARGETS.npy, classes; takes --weight.",
+                    "-w[t] x[t]",
+                    "-w[t] onehot(t)",
+                ),
+                Self::BceWithLogits => (
+                    "binary_cross_entropy_with_logits",
+                    &["bce_with_logits", "sigmoid_cross_entropy_with_logits"],
+                    "Of LOGITS.npy and TARGETS.npy of one shape; takes --weight and --pos-weight.",
+                    "w ((1 - t) x + (1 + (p - 1) t) log(1 + exp(-x)))",
+                    "w (sigmoid(x) (1 + (p - 1) t) - p t)",
+                ),
+                Self::Bce => (
+                    "binary_cross_entropy",
+                    &["bce", "bce_loss"],
+                    "Of PROBABILITIES.npy and TARGETS.npy of one shape; takes --weight.",
+                    "-w (t log x + (1 - t) log(1 - x)), logarithms from -100 on",
+                    "w (x - t) / max(x (1 - x), 1e-12)",
+                ),
+            };
+        Entry {
+            name,
+            kind: "loss",
+            aliases,
+            parameters,
+            summary,
+            formula,
+            gradient,
+            source: None,
+        }
+    }
+
+    fn prepare(&self, options: &mut Options, _: usize) -> Result<Box<dyn Call>, CliError> {
+        let reductions = Reduction::ALL.iter().map(|&r| (r.name(), r));
+        let reductions: Vec<(&str, Reduction)> = reductions.collect();
+        let ready = Ready {
+            loss: *self,
+            reduction: options
+                .choice("reduction", &reductions)?
+                .unwrap_or_default(),
+            ignore_index: if self.of_classes() {
+                options.integer("ignore_index")?
+            } else {
+                None
+            },
+            label_smoothing: if *self == Self::CrossEntropy {
+                options.number("label_smoothing")?.unwrap_or(0.0)
+            } else {
+                0.0
+            },
+            axis: options.axis()?,
+            weight: options.file("weight"),
+            pos_weight: if *self == Self::BceWithLogits {
+                options.file("pos-weight")
+            } else {
+                None
+            },
+        };
+        let (forward, shape) = (ready.clone(), ready.clone());
+        Ok(Box::new(Closures {
+            inputs: match self {
+                Self::CrossEntropy | Self::BceWithLogits => &["logits", "targets"],
+                Self::Nll => &["log-probabilities", "targets"],
+                Self::Bce => &["probabilities", "targets"],
+            },
+            integers: self.of_classes().then_some(1),
+            gradients: match self {
+                Self::CrossEntropy | Self::BceWithLogits => &["the logits"],
+                Self::Nll => &["the log-probabilities"],
+                Self::Bce => &["the probabilities"],
+            },
+            shape: Box::new(move |inputs| shape.output_shape(inputs)),
+            run: Box::new(move |backend, inputs| {
+                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
+                let targets = &inputs[1];
+                Ok(match forward.loss {
+                    Self::CrossEntropy => {
+                        let loss = forward.cross_entropy()?;
+                        backend.cross_entropy(&loss, x, shape, classes(targets))?
+                    }
+                    Self::Nll => backend.nll_loss(&forward.nll()?, x, shape, classes(targets))?,
+                    Self::BceWithLogits => {
+                        let loss = forward.bce_with_logits()?;
+                        let t = targets.floats();
+                        backend.binary_cross_entropy_with_logits(&loss, x, shape, t)?
+                    }
+                    Self::Bce => {
+                        backend.binary_cross_entropy(&forward.bce()?, x, shape, targets.floats())?
+                    }
+                })
+            }),
+            grad: Box::new(move |backend, inputs, dy| {
+                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
+                let targets = &inputs[1];
+                let dx = match ready.loss {
+                    Self::CrossEntropy => {
+                        let loss = ready.cross_entropy()?;
+                        backend.grad_cross_entropy(&loss, x, shape, classes(targets), dy)?
+                    }
+                    Self::Nll => {
+                        backend.grad_nll_loss(&ready.nll()?, shape, classes(targets), dy)?
+                    }
+                    Self::BceWithLogits => {
+                        let loss = ready.bce_with_logits()?;
+                        let t = targets.floats();
+                        backend.grad_binary_cross_entropy_with_logits(&loss, x, shape, t, dy)?
+                    }
+                    Self::Bce => {
+                        let t = targets.floats();
+                        backend.grad_binary_cross_entropy(&ready.bce()?, x, shape, t, dy)?
+                    }
+                };
+                Ok(vec![gradient(&inputs[0], dx)])
+            }),
+        }))
+    }
+}
+
+/// Targets as the file has them: integers are classes.
+fn classes(input: &Input) -> Targets<'_> {
+    match input {
+        Input::Integers(array) => Targets::Indices(&array.data),
+        Input::Floats(array) => Targets::Probabilities(&array.data),
+    }
+}
+
+/// A loss with its options, the weights still in files.
+#[derive(Clone)]
+struct Ready {
+    loss: Loss,
+    reduction: Reduction,
+    ignore_index: Option<i64>,
+    label_smoothing: f32,
+    axis: Option<isize>,
+    weight: Option<PathBuf>,
+    pos_weight: Option<PathBuf>,
+}
+
+fn weights(path: &Option<PathBuf>) -> Result<Option<Vec<f32>>, CliError> {
+    let progress = Progress::spinner();
+    let array = path
+        .as_ref()
+        .map(|path| read(path, &progress))
+        .transpose()?;
+    Ok(array.map(|array: Array| array.data))
+}
+
+/// Sets what is given.
+macro_rules! configured {
+    ($ready:ident, $loss:expr $(, $option:ident: $value:expr)*) => {{
+        let mut loss = $loss.reduction($ready.reduction);
+        if let Some(axis) = $ready.axis {
+            loss = loss.axis(axis);
+        }
+        if let Some(weight) = weights(&$ready.weight)? {
+            loss = loss.weight(&weight);
+        }
+        $(if let Some(value) = $value {
+            loss = loss.$option(value);
+        })*
+        Ok(loss)
+    }};
+}
+
+impl Ready {
+    fn cross_entropy(&self) -> Result<CrossEntropy, CliError> {
+        let loss = CrossEntropy::new().label_smoothing(self.label_smoothing);
+        configured!(self, loss, ignore_index: self.ignore_index)
+    }
+
+    fn nll(&self) -> Result<NllLoss, CliError> {
+        configured!(self, NllLoss::new(), ignore_index: self.ignore_index)
+    }
+
+    fn bce_with_logits(&self) -> Result<BceWithLogits, CliError> {
+        let positive = weights(&self.pos_weight)?;
+        configured!(self, BceWithLogits::new(), pos_weight: positive.as_deref())
+    }
+
+    fn bce(&self) -> Result<BinaryCrossEntropy, CliError> {
+        configured!(self, BinaryCrossEntropy::new())
+    }
+
+    fn output_shape(&self, inputs: &[Input]) -> Result<Vec<usize>, CliError> {
+        let (shape, targets) = (inputs[0].shape(), inputs[1].shape());
+        let mismatch = |expected: &[usize]| {
+            Err(CliError::Usage(format!(
+                "the targets have shape {targets:?} where {expected:?} is expected"
+            )))
+        };
+        let losses = if self.loss.of_classes() {
+            let default = if shape.len() == 1 { 0 } else { 1 };
+            let axis = self.axis.unwrap_or(default);
+            AxisShape::new(shape, axis)?;
+            let mut rows = shape.to_vec();
+            // Invariant: the axis is in range, `AxisShape` has seen to it.
+            rows.remove(axis.rem_euclid(shape.len() as isize) as usize);
+            let expected = match &inputs[1] {
+                Input::Integers(_) => &rows[..],
+                Input::Floats(_) => shape,
+            };
+            if targets != expected {
+                return mismatch(expected);
+            }
+            rows
+        } else {
+            if targets != shape {
+                return mismatch(shape);
+            }
+            shape.to_vec()
+        };
+        Ok(match self.reduction {
+            Reduction::None => losses,
+            Reduction::Mean | Reduction::Sum => Vec::new(),
+        })
+    }
+}
