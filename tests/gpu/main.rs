@@ -6,6 +6,7 @@
 mod common;
 
 mod chains;
+mod exhaustive;
 mod faults;
 mod gradients;
 mod process;
