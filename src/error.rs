@@ -314,11 +314,13 @@ impl Error {
     pub(crate) fn unknown_function(name: &str) -> Self {
         let wanted = name.to_lowercase();
         let softmaxes = crate::axis::AxisFunction::ALL.iter().map(|f| f.name());
+        let sparse = crate::sparse::SparseFunction::ALL.iter().map(|f| f.name());
         let similar = Activation::ALL
             .iter()
             .map(|a| a.info().name)
             .chain(softmaxes)
             .chain(crate::gate::Gate::ALL.iter().map(|g| g.name()))
+            .chain(sparse)
             .filter(|known| looks_like(known, &wanted))
             .collect();
         Self::UnknownFunction {

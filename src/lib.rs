@@ -64,6 +64,7 @@ mod random;
 pub mod reference;
 mod rrelu;
 pub mod shader;
+mod sparse;
 mod statistics;
 mod sum;
 
@@ -79,6 +80,7 @@ pub use loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reducti
 pub use prelu::Prelu;
 pub use random::{Random, philox4x32};
 pub use rrelu::Rrelu;
+pub use sparse::SparseFunction;
 pub use statistics::{Histogram, Inspect, Statistics};
 pub use sum::SumShape;
 pub use wgpu;

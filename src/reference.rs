@@ -7,6 +7,7 @@ pub mod gate;
 pub mod loss;
 pub mod prelu;
 pub mod random;
+pub mod sparse;
 
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::{Dual, Elementwise, Formula, MAX_PARAMETERS, Visitor};

@@ -1,0 +1,578 @@
+//! Hardmax, sparsemax and entmax of rows, and their gradients.
+//!
+//! With m the row's maximum, q = alpha - 1 and c = m - x, the results are w (1 - q c / w^q)^(1/q),
+//! and w, the largest of them, is the root of an increasing function: the row's sum less 1. Only
+//! elements with q c < 1 can have a result, so that a row is read twice in SIMD code, for its
+//! maximum and for these candidates, and the root is looked for among the candidates alone.
+
+use super::isa::{Isa, Kernel};
+use super::lines::each_row;
+use super::softmax::{self, Direction};
+use super::wide::Wide;
+use super::{Cpu, same_length};
+use crate::axis::{AxisFunction, AxisShape};
+use crate::catalogue::Real;
+use crate::error::Result;
+use crate::sparse::{Rule, SparseFunction};
+
+impl Cpu {
+    /// y = `function` of each row of x along `axis`.
+    ///
+    /// # Errors
+    /// [`Error::OptionOutOfRange`](crate::Error::OptionOutOfRange),
+    /// [`Error::AxisOutOfRange`](crate::Error::AxisOutOfRange),
+    /// [`Error::LengthMismatch`](crate::Error::LengthMismatch).
+    pub fn apply_sparse_into(
+        &self,
+        function: SparseFunction,
+        x: &[f32],
+        shape: &[usize],
+        axis: isize,
+        y: &mut [f32],
+    ) -> Result<()> {
+        let (rule, shape) = (function.rule()?, AxisShape::new(shape, axis)?);
+        same_length("the input", shape.elements(), x.len())?;
+        same_length("the output", shape.elements(), y.len())?;
+        let isa = self.isa;
+        match rule {
+            Rule::Softmax => self.softmax(&shape, Direction::Forward, x, &[], y),
+            _ => each_row(&shape, [x], y, |scratch: &mut Scratch, [x], y| {
+                forward(isa, rule, scratch, x, y);
+            }),
+        }
+        Ok(())
+    }
+
+    /// dx = the gradient of `function` by its input x along `axis`.
+    ///
+    /// # Errors
+    /// As [`Cpu::apply_sparse_into`].
+    pub fn grad_sparse_into(
+        &self,
+        function: SparseFunction,
+        x: &[f32],
+        dy: &[f32],
+        shape: &[usize],
+        axis: isize,
+        dx: &mut [f32],
+    ) -> Result<()> {
+        let (rule, shape) = (function.rule()?, AxisShape::new(shape, axis)?);
+        same_length("the input", shape.elements(), x.len())?;
+        same_length("the upstream gradient", x.len(), dy.len())?;
+        same_length("the gradient", x.len(), dx.len())?;
+        let isa = self.isa;
+        match rule {
+            Rule::Softmax => self.softmax(&shape, Direction::Backward, x, dy, dx),
+            _ => each_row(&shape, [x, dy], dx, |scratch: &mut Scratch, [x, dy], dx| {
+                let mut y = std::mem::take(&mut scratch.row);
+                y.resize(x.len(), 0.0);
+                forward(isa, rule, scratch, x, &mut y);
+                isa.run(Gradient {
+                    rule,
+                    y: &y,
+                    dy,
+                    dx,
+                });
+                scratch.row = y;
+            }),
+        }
+        Ok(())
+    }
+
+    /// dx = the gradient of `function` by its input, from its output y along `axis`.
+    ///
+    /// # Errors
+    /// As [`Cpu::apply_sparse_into`].
+    pub fn grad_sparse_from_output_into(
+        &self,
+        function: SparseFunction,
+        y: &[f32],
+        dy: &[f32],
+        shape: &[usize],
+        axis: isize,
+        dx: &mut [f32],
+    ) -> Result<()> {
+        let (rule, shape) = (function.rule()?, AxisShape::new(shape, axis)?);
+        same_length("the output", shape.elements(), y.len())?;
+        same_length("the upstream gradient", y.len(), dy.len())?;
+        same_length("the gradient", y.len(), dx.len())?;
+        let isa = self.isa;
+        match rule {
+            Rule::Softmax => self.softmax(&shape, Direction::FromOutput, y, dy, dx),
+            _ => each_row(&shape, [y, dy], dx, |_: &mut (), [y, dy], dx| {
+                isa.run(Gradient { rule, y, dy, dx });
+            }),
+        }
+        Ok(())
+    }
+
+    fn softmax(
+        &self,
+        shape: &AxisShape,
+        direction: Direction,
+        x: &[f32],
+        dy: &[f32],
+        out: &mut [f32],
+    ) {
+        let job = softmax::Job {
+            function: AxisFunction::Softmax,
+            direction,
+            shape: *shape,
+            x: Some(x),
+            dy,
+        };
+        softmax::run(self.isa, &job, out);
+    }
+}
+
+/// What a thread works in.
+#[derive(Default)]
+struct Scratch {
+    candidates: Vec<Candidate>,
+    row: Vec<f32>,
+}
+
+/// An element that may have a result.
+struct Candidate {
+    index: usize,
+    /// How far it lies below the maximum.
+    below: f64,
+}
+
+/// One row's results.
+fn forward(isa: Isa, rule: Rule, scratch: &mut Scratch, x: &[f32], y: &mut [f32]) {
+    let max = isa.run(Maximum(x));
+    if max.is_nan() || (max.is_infinite() && rule != Rule::Hardmax) {
+        y.fill(f32::NAN);
+        return;
+    }
+    y.fill(0.0);
+    // 1/q: from here on nothing has a result.
+    let reach = match rule {
+        Rule::Hardmax => {
+            if let Some(first) = x.iter().position(|&x| x == max) {
+                y[first] = 1.0;
+            }
+            return;
+        }
+        // Softmax is not computed here.
+        Rule::Sparsemax | Rule::Softmax => 1.0,
+        Rule::Entmax15 => 2.0,
+        Rule::Entmax(alpha) => 1.0 / (f64::from(alpha) - 1.0),
+    };
+    let candidates = &mut scratch.candidates;
+    isa.run(Filter {
+        x,
+        max,
+        reach,
+        candidates,
+    });
+    match rule {
+        Rule::Entmax15 => isa.run(Entmax15 { candidates, y }),
+        Rule::Entmax(_) => isa.run(Entmax {
+            exponent: reach,
+            candidates,
+            y,
+        }),
+        _ => isa.run(Sparsemax { candidates, y }),
+    }
+}
+
+/// Elements of SIMD code.
+const LANES: usize = 16;
+
+/// A row's maximum; NaN where an element is.
+struct Maximum<'a>(&'a [f32]);
+
+impl Kernel for Maximum<'_> {
+    type Output = f32;
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> f32 {
+        let mut most = [f32::NEG_INFINITY; LANES];
+        let mut nan = [false; LANES];
+        let (chunks, rest) = self.0.as_chunks::<LANES>();
+        for chunk in chunks {
+            for lane in 0..LANES {
+                let x = chunk[lane];
+                most[lane] = if x > most[lane] { x } else { most[lane] };
+                nan[lane] |= x.is_nan();
+            }
+        }
+        let max = most.into_iter().chain(rest.iter().copied());
+        let max = max.fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+        if nan.contains(&true) || rest.iter().any(|x| x.is_nan()) {
+            f32::NAN
+        } else {
+            max
+        }
+    }
+}
+
+/// The elements less than `reach` below the maximum.
+struct Filter<'a> {
+    x: &'a [f32],
+    max: f32,
+    reach: f64,
+    candidates: &'a mut Vec<Candidate>,
+}
+
+impl Kernel for Filter<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self {
+            x,
+            max,
+            reach,
+            candidates,
+        } = self;
+        candidates.clear();
+        let max = f64::from(max);
+        // At most the true bound, so that no candidate is missed.
+        let bound = ((max - reach) as f32).next_down();
+        let mut look = |first: usize, part: &[f32]| {
+            for (i, &x) in part.iter().enumerate() {
+                let below = max - f64::from(x);
+                if below < reach {
+                    candidates.push(Candidate {
+                        index: first + i,
+                        below,
+                    });
+                }
+            }
+        };
+        let (chunks, rest) = x.as_chunks::<LANES>();
+        for (i, chunk) in chunks.iter().enumerate() {
+            let mut any = false;
+            for &x in chunk {
+                any |= x > bound;
+            }
+            if any {
+                look(i * LANES, chunk);
+            }
+        }
+        look(x.len() - rest.len(), rest);
+    }
+}
+
+/// Newton's method from above: every step is that of the candidates above the threshold before, so
+/// that the support only shrinks, and the threshold is exact when it no longer does (Michelot
+/// 1986).
+struct Sparsemax<'a> {
+    candidates: &'a mut Vec<Candidate>,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Sparsemax<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self { candidates, y } = self;
+        loop {
+            let sum: f64 = candidates.iter().map(|candidate| candidate.below).sum();
+            let largest = (1.0 + sum) / candidates.len() as f64;
+            let before = candidates.len();
+            candidates.retain(|candidate| candidate.below < largest);
+            // The maximum stays, whose distance is 0.
+            if candidates.len() == before {
+                for candidate in candidates.iter() {
+                    y[candidate.index] = (largest - candidate.below) as f32;
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// Newton steps for one root, at most; each but the last shrinks the function times its slope by
+/// four at least.
+const STEPS: usize = 200;
+/// A step so short, against the root, that the next would be none.
+const SHORT: f64 = 1e-10;
+
+/// Results (v - c/2)^2: Newton's method for w = v^2.
+struct Entmax15<'a> {
+    candidates: &'a mut Vec<Candidate>,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Entmax15<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self { candidates, y } = self;
+        let mut v = 1.0f64;
+        for _ in 0..STEPS {
+            let (mut squares, mut sum) = (0.0, 0.0);
+            for candidate in candidates.iter() {
+                let u = v - 0.5 * candidate.below;
+                squares += u * u;
+                sum += u;
+            }
+            let step = (squares - 1.0) * v / sum;
+            // Above the root the step is shorter than w; what rounding adds is none.
+            let next = (v * v - step).max(0.0).sqrt().min(v);
+            let short = v - next <= SHORT * v;
+            v = next;
+            candidates.retain(|candidate| 0.5 * candidate.below < v);
+            if short {
+                break;
+            }
+        }
+        for candidate in candidates.iter() {
+            let u = v - 0.5 * candidate.below;
+            y[candidate.index] = (u * u) as f32;
+        }
+    }
+}
+
+/// Results w t with t = (1 - c K)^p, K = q w^-q, p = 1/q. Newton's method for w, whose slope is
+/// the sum of t^(1 - q); from above, and with halving where q > 1, for which it is not convex.
+struct Entmax<'a> {
+    exponent: f64,
+    candidates: &'a mut Vec<Candidate>,
+    y: &'a mut [f32],
+}
+
+impl Kernel for Entmax<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self {
+            exponent,
+            candidates,
+            y,
+        } = self;
+        let q = 1.0 / exponent;
+        // Neither outlasts the row: the largest of n results is 1/n at least.
+        let (mut low, mut high) = (1.0 / candidates.len() as f64, 1.0f64);
+        let mut w = 1.0f64;
+        let mut halved = true;
+        for _ in 0..STEPS {
+            let scale = q * w.powf(-q);
+            let (mut sum, mut slope) = (0.0, 0.0);
+            for candidate in candidates.iter() {
+                let (t, u) = term::<FMA>(candidate.below, scale, exponent);
+                sum += t;
+                slope += if u > 0.0 { t / u } else { 0.0 };
+            }
+            let above = w * sum - 1.0;
+            if above > 0.0 {
+                high = w;
+            } else {
+                low = w;
+            }
+            let step = above / slope;
+            let mut next = w - step;
+            let short = step.abs() <= SHORT * w;
+            if !short && q > 1.0 {
+                // Every other step is at least a halving.
+                if !halved || !(next > low && next < high) {
+                    next = 0.5 * (low + high);
+                }
+                halved = !halved;
+            }
+            let next = next.max(low).min(high);
+            let stuck = next == w;
+            w = next;
+            if q <= 1.0 {
+                let scale = q * w.powf(-q);
+                candidates.retain(|candidate| candidate.below * scale < 1.0);
+            }
+            if short || stuck || high - low <= 1e-15 * high {
+                break;
+            }
+        }
+        let scale = q * w.powf(-q);
+        for candidate in candidates.iter() {
+            let (t, _) = term::<FMA>(candidate.below, scale, exponent);
+            y[candidate.index] = (w * t) as f32;
+        }
+    }
+}
+
+/// u = 1 - below·scale, or 0 where that is negative, and t = u^exponent.
+#[inline(always)]
+fn term<const FMA: bool>(below: f64, scale: f64, exponent: f64) -> (f64, f64) {
+    // 0 times an infinite scale is the maximum itself.
+    let e = if below == 0.0 { 0.0 } else { below * scale };
+    let u = if e < 1.0 { 1.0 - e } else { 0.0 };
+    let log = -Wide::<FMA>(e / u).ln_1p_any().0;
+    let t = Wide::<FMA>(log * exponent).exp_below_zero().0;
+    (if e < 1.0 { t } else { 0.0 }, u)
+}
+
+/// dx = s (dy - sum(s dy) / sum(s)), s = y^(2 - alpha) where y > 0, else 0.
+struct Gradient<'a> {
+    rule: Rule,
+    y: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
+}
+
+impl Kernel for Gradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self { rule, y, dy, dx } = self;
+        match rule {
+            Rule::Hardmax => gradient(y, dy, dx, |_| 0.0),
+            Rule::Entmax15 => gradient(y, dy, dx, f64::sqrt),
+            Rule::Entmax(alpha) => {
+                let power = 2.0 - f64::from(alpha);
+                // y <= 1; a log by way of 1/y - 1, which is positive.
+                gradient(y, dy, dx, |y| {
+                    let log = -Wide::<FMA>((1.0 - y) / y).ln_1p_any().0;
+                    Wide::<FMA>(log * power).exp().0
+                });
+            }
+            // Softmax is not computed here.
+            Rule::Sparsemax | Rule::Softmax => gradient(y, dy, dx, |_| 1.0),
+        }
+    }
+}
+
+#[inline(always)]
+fn gradient(y: &[f32], dy: &[f32], dx: &mut [f32], weight: impl Fn(f64) -> f64) {
+    let weight = |y: f32| {
+        let s = weight(if y > 0.0 { f64::from(y) } else { 1.0 });
+        if y > 0.0 { s } else { 0.0 }
+    };
+    let times = |s: f64, g: f64| if s == 0.0 { 0.0 } else { s * g };
+    let (mut total, mut dot) = ([0.0; LANES], [0.0; LANES]);
+    let mut nan = [false; LANES];
+    for (y, dy) in y.chunks(LANES).zip(dy.chunks(LANES)) {
+        for (lane, (&y, &g)) in y.iter().zip(dy).enumerate() {
+            let s = weight(y);
+            total[lane] += s;
+            dot[lane] += times(s, g.into());
+            nan[lane] |= y.is_nan() | g.is_nan();
+        }
+    }
+    if nan.contains(&true) {
+        dx.fill(f32::NAN);
+        return;
+    }
+    let mean = dot.iter().sum::<f64>() / total.iter().sum::<f64>();
+    for ((dx, &y), &g) in dx.iter_mut().zip(y).zip(dy) {
+        *dx = times(weight(y), f64::from(g) - mean) as f32;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::{sparse as reference, ulp_error};
+
+    /// Numbers of a spread, from a linear congruence.
+    fn numbers(count: usize, seed: u64, scale: f32) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005);
+            state = state.wrapping_add(1_442_695_040_888_963_407);
+            (state >> 40) as f32 / 16_777_216.0 - 0.5
+        };
+        (0..count).map(|_| next() * scale).collect()
+    }
+
+    /// f64's own rounding, and that of the polynomials, is all that the threshold has.
+    fn beyond(function: SparseFunction, got: f32, want: f64, largest: f64) -> f64 {
+        reference::ulp_beyond_threshold(function, got, want, largest, 2f64.powi(-32))
+    }
+
+    /// Softmax is rounded twice, everything else once.
+    fn bound(function: SparseFunction) -> f64 {
+        match function {
+            SparseFunction::Entmax { alpha: 1.0 } => 2.0,
+            _ => 0.6,
+        }
+    }
+
+    fn functions() -> Vec<SparseFunction> {
+        let alphas = [1.0, 1.0001, 1.05, 1.25, 1.5, 1.75, 1.999, 2.0, 2.5, 4.0];
+        let entmax = alphas.map(|alpha| SparseFunction::Entmax { alpha });
+        let mut functions = vec![SparseFunction::Hardmax, SparseFunction::Sparsemax];
+        functions.extend(entmax);
+        functions
+    }
+
+    /// Every function, forward and backward, over rows of all lengths and magnitudes; f64 is
+    /// rounded once.
+    #[test]
+    fn rows_are_the_references() {
+        for (k, shape) in [[1, 1], [7, 3], [9, 17], [5, 64], [1, 1003]]
+            .into_iter()
+            .enumerate()
+        {
+            for scale in [1e-5, 0.5, 6.0, 1e30] {
+                let x = numbers(shape[0] * shape[1], k as u64, scale);
+                for function in functions() {
+                    rows_are_within(function, &x, &shape);
+                }
+            }
+        }
+    }
+
+    fn rows_are_within(function: SparseFunction, x: &[f32], shape: &[usize; 2]) {
+        let dy = numbers(x.len(), 99, 3.0);
+        let around = AxisShape::new(shape, -1).unwrap();
+        let wants = reference::forward(function, x, &around);
+        for isa in Isa::available() {
+            let cpu = Cpu { isa };
+            let mut y = vec![7.0; x.len()];
+            cpu.apply_sparse_into(function, x, shape, -1, &mut y)
+                .unwrap();
+            for (i, (&got, &want)) in y.iter().zip(&wants).enumerate() {
+                let row = &wants[i / shape[1] * shape[1]..][..shape[1]];
+                let largest = row.iter().copied().fold(0.0, f64::max);
+                assert!(
+                    beyond(function, got, want, largest) < bound(function),
+                    "{function} {shape:?} {i}: {got:e} {want:e}"
+                );
+            }
+            let outputs: Vec<f64> = y.iter().map(|&y| y.into()).collect();
+            let (want, largest) = reference::from_output(function, &outputs, &dy, &around);
+            let mut dx = vec![7.0; x.len()];
+            cpu.grad_sparse_from_output_into(function, &y, &dy, shape, -1, &mut dx)
+                .unwrap();
+            for i in 0..x.len() {
+                let error = ulp_error(dx[i], want[i], largest[i]);
+                assert!(
+                    error < bound(function),
+                    "{function}' {shape:?} {i}: {error}"
+                );
+            }
+            let mut from_input = vec![7.0; x.len()];
+            cpu.grad_sparse_into(function, x, &dy, shape, -1, &mut from_input)
+                .unwrap();
+            if !matches!(function, SparseFunction::Entmax { alpha: 1.0 }) {
+                assert_eq!(dx, from_input, "{function}");
+            }
+        }
+    }
+
+    /// A row whose support shrinks by one element in every step, and other slow ones.
+    #[test]
+    fn slow_rows_converge() {
+        let geometric: Vec<f32> = (0..60).map(|i| -(1.0 - 0.75f32.powi(i))).collect();
+        let close: Vec<f32> = (0..1000).map(|i| 1.0 - (i as f32).powi(3) * 1e-9).collect();
+        let equal = vec![-3.25; 777];
+        for x in [geometric, close, equal] {
+            let around = AxisShape::new(&[x.len()], -1).unwrap();
+            for function in functions() {
+                let want = reference::forward(function, &x, &around);
+                let mut y = vec![7.0; x.len()];
+                let cpu = Cpu::new();
+                cpu.apply_sparse_into(function, &x, &[x.len()], -1, &mut y)
+                    .unwrap();
+                let largest = want.iter().copied().fold(0.0, f64::max);
+                for (&got, &want) in y.iter().zip(&want) {
+                    assert!(
+                        beyond(function, got, want, largest) < bound(function),
+                        "{function}: {got:e} {want:e}"
+                    );
+                }
+            }
+        }
+    }
+}
