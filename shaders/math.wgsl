@@ -192,6 +192,21 @@ fn log_positive(s: f32) -> f32 {
     return n * LN2_HI + (f + (log1p_rest(f) + n * LN2_LO));
 }
 
+// log(s + s_lo) for normal s > 0 and s_lo far below it, as hi, lo of which hi has 12 bits, within
+// 2^-30 of itself: n log 2 + 2 atanh(f / (2 + f)).
+fn log_parts(s: f32, s_lo: f32) -> vec2<f32> {
+    let bits = bitcast<u32>(s);
+    let k = i32((bits - 0x3f3504f3u) >> 23u) - select(0, 512, bits < 0x3f3504f3u);
+    let f = bitcast<f32>(bits - (u32(k) << 23u)) - 1.0;
+    let n = f32(k);
+    let below = sum(2.0, f);
+    let z = quotient_parts(f, 0.0, below.x, below.y);
+    let t = z.x * z.x;
+    let p = z.x * t * (0.666666667 + t * (0.4 + t * (0.285714286 + t * (0.222222222 + t * 0.181818182))));
+    let whole = sum(n * LN2_HI, 2.0 * z.x);
+    return vec2<f32>(whole.x, whole.y + (((2.0 * z.y + p) + n * LN2_LO) + s_lo / s));
+}
+
 // log(1 + e^(hi + lo)) for hi <= 0, as (x + y) * 2^z so that a tail outlives e^hi.
 fn log1p_exp_scaled(hi: f32, lo: f32) -> vec3<f32> {
     let e = exp_scaled(hi, lo);

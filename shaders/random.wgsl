@@ -57,16 +57,6 @@ fn uniform_of(bits: u32) -> f32 {
     return f32((bits >> 9u) * 2u + 1u) * 5.9604644775390625e-8;
 }
 
-// log(s) for normal s > 0 as the sum of two.
-fn log_parts(s: f32) -> vec2<f32> {
-    let bits = bitcast<u32>(s);
-    let k = i32((bits - 0x3f3504f3u) >> 23u) - select(0, 512, bits < 0x3f3504f3u);
-    let f = bitcast<f32>(bits - (u32(k) << 23u)) - 1.0;
-    let n = f32(k);
-    let whole = sum(n * LN2_HI, f);
-    return vec2<f32>(whole.x, whole.y + (log1p_rest(f) + n * LN2_LO));
-}
-
 // -log(-log u) for u in (0, 1).
 fn gumbel_of(u: f32) -> f32 {
     // Around the root 1/e: u = (1 + d) / e, and the value is -log1p(-log1p(d)).
@@ -77,7 +67,7 @@ fn gumbel_of(u: f32) -> f32 {
     let l = d.x + (d_lo + rise);
     let near = d.x + (d_lo + (rise - log1p_rest(-l)));
     // Elsewhere by e = -log u, as the sum of two.
-    let log_u = log_parts(u);
+    let log_u = log_parts(u, 0.0);
     let e = -(log_u.x + log_u.y);
     let e_lo = -(settled(log_u.x + e) + log_u.y);
     let far = -(log_positive(e) + e_lo / e);

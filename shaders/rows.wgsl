@@ -40,6 +40,8 @@ struct Uniforms {
     // The first row and the first step of this binding in the whole array.
     row_offset: u32,
     step_offset: u32,
+    // A parameter of the kind's own.
+    number: f32,
 }
 
 override workgroup_size: u32 = 64u;

@@ -93,6 +93,7 @@ mod gate;
 mod loss;
 mod prelu;
 mod random;
+mod sparse;
 mod statistics;
 
 impl Backend {

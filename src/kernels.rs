@@ -8,6 +8,7 @@ mod gate;
 mod loss;
 mod prelu;
 mod random;
+mod sparse;
 mod statistics;
 mod sum;
 
@@ -29,6 +30,9 @@ pub(crate) use loss::{LossOptions, class_slots};
 pub(crate) use prelu::{PreluUniforms, prelu_slots};
 #[cfg(test)]
 pub(crate) use random::{RandomUniforms, draw_slots};
+#[cfg(test)]
+pub(crate) use sparse::module_slots;
+pub(crate) use sparse::{Kin, steps_of};
 #[cfg(test)]
 pub(crate) use statistics::StatisticsUniforms;
 pub(crate) use statistics::{Part, Stage};
@@ -88,6 +92,7 @@ enum ModuleKey {
     Axis(AxisFunction, Pass),
     Statistics(Activation),
     Random(Draw),
+    Kin(Kin),
     Sum(Term),
     Gate {
         activation: Activation,
@@ -106,6 +111,7 @@ impl ModuleKey {
             Self::Axis(function, pass) => shader::softmax(function, pass),
             Self::Statistics(activation) => shader::statistics(activation),
             Self::Random(draw) => shader::random(draw),
+            Self::Kin(kin) => kin.text(),
             Self::Sum(term) => shader::reduce(term),
             Self::Prelu(bend) => shader::prelu(bend),
             Self::Gate {

@@ -133,21 +133,35 @@ fn most_partials(traits: &Traits) -> u64 {
 /// Elements that one invocation walks at most. llvmpipe ends a shader whose loops together make
 /// more than 65,535 turns, without a word; an element takes three at most, one in each loop.
 fn most_steps(traits: &Traits) -> u64 {
-    if traits.software { 16_384 } else { u64::MAX }
+    limited(traits, STEPS)
 }
+
+/// `steps` where the adapter is a CPU.
+fn limited(traits: &Traits, steps: u64) -> u64 {
+    if traits.software { steps } else { u64::MAX }
+}
+
+/// Elements that an invocation of a software adapter walks at most in [`axis`].
+pub(crate) const STEPS: u64 = 16_384;
 
 /// Plans `shape`'s rows. `None` where no binding holds one step along the axis, which the caller
 /// must tile by columns.
 pub(crate) fn axis(shape: &AxisShape, traits: &Traits) -> Option<AxisPlan> {
+    axis_within(shape, traits, STEPS)
+}
+
+/// [`axis`] for kernels that walk a row more often: on a software adapter an invocation walks at
+/// most `steps` elements.
+pub(crate) fn axis_within(shape: &AxisShape, traits: &Traits, steps: u64) -> Option<AxisPlan> {
     let (outer, len, inner) = (shape.outer as u64, shape.len as u64, shape.inner as u64);
     let rows = outer * inner;
     // A binding begins at an aligned offset before the first element that is needed.
     let bindable = (traits.max_binding / 4).saturating_sub(traits.alignment / 4);
     // Rows of no elements still have a result where the function reduces.
     let block = len.max(1) * inner;
-    let strategy = strategy(rows, len, inner, traits);
+    let strategy = strategy(rows, len, inner, traits, steps);
     if block > bindable {
-        return split_blocks(shape, bindable, traits);
+        return split_blocks(shape, bindable, traits, steps);
     }
     if let Strategy::Split { lanes, .. } = strategy
         && (rows * u64::from(lanes) > most_partials(traits) || rows > traits.most_groups())
@@ -185,7 +199,7 @@ pub(crate) fn axis(shape: &AxisShape, traits: &Traits) -> Option<AxisPlan> {
     })
 }
 
-fn strategy(rows: u64, len: u64, inner: u64, traits: &Traits) -> Strategy {
+fn strategy(rows: u64, len: u64, inner: u64, traits: &Traits, walked: u64) -> Strategy {
     let enough = enough_invocations(traits);
     // A split costs three dispatches: it must be worth one row's part to each invocation.
     let lanes = (enough / rows.max(1))
@@ -198,7 +212,7 @@ fn strategy(rows: u64, len: u64, inner: u64, traits: &Traits) -> Strategy {
         lanes
     };
     if traits.software {
-        let least = len.div_ceil(most_steps(traits));
+        let least = len.div_ceil(limited(traits, walked));
         let lanes = lanes.max(least);
         if least < 2 && (rows >= 64 && (inner > 1 || len <= 4096) || lanes < 2) {
             return Strategy::RowPerInvocation;
@@ -246,7 +260,12 @@ fn workgroup(strategy: Strategy, rows: u64, traits: &Traits) -> u32 {
 }
 
 /// Rows that no binding holds: every block of `outer` is cut along the axis.
-fn split_blocks(shape: &AxisShape, bindable: u64, traits: &Traits) -> Option<AxisPlan> {
+fn split_blocks(
+    shape: &AxisShape,
+    bindable: u64,
+    traits: &Traits,
+    walked: u64,
+) -> Option<AxisPlan> {
     let (len, inner) = (shape.len as u64, shape.inner as u64);
     let steps = bindable / inner;
     if steps == 0 {
@@ -259,7 +278,7 @@ fn split_blocks(shape: &AxisShape, bindable: u64, traits: &Traits) -> Option<Axi
         .min(steps / 16)
         .min(most_partials(traits) / (rows * chunks_per_row))
         .min(traits.most_groups() / rows)
-        .max(steps.div_ceil(most_steps(traits)));
+        .max(steps.div_ceil(limited(traits, walked)));
     if rows * lanes * chunks_per_row > most_partials(traits) || rows * lanes > traits.most_groups()
     {
         return None;

@@ -4,7 +4,9 @@
 //! is below 1e-9 of an f32 ULP wherever the formula does not cancel.
 
 pub mod gate;
+pub mod gumbel;
 pub mod loss;
+pub mod maxout;
 pub mod prelu;
 pub mod random;
 pub mod sparse;

@@ -7,6 +7,7 @@ mod prelu;
 mod random;
 mod reduce;
 mod softmax;
+mod sparse;
 mod statistics;
 
 pub(crate) use gate::{gate, is_tight};
@@ -17,6 +18,9 @@ pub(crate) use reduce::{Term, reduce};
 #[cfg(test)]
 pub(crate) use softmax::ROW_ENTRY_POINTS;
 pub(crate) use softmax::softmax;
+#[cfg(test)]
+pub(crate) use sparse::SPARSE_ENTRY_POINTS;
+pub(crate) use sparse::{Argmax, Sparse, argmax, noisy_softmax, sparse, sparse_grad};
 pub(crate) use statistics::statistics;
 
 use crate::catalogue::{Activation, Elementwise};
@@ -202,6 +206,7 @@ mod tests {
     };
     use crate::kernels::{BinaryUniforms, RandomUniforms, binary_slots, draw_slots};
     use crate::kernels::{GateUniforms, SumUniforms, gate_slots, sum_slots};
+    use crate::kernels::{Kin, module_slots};
     use crate::kernels::{PreluUniforms, prelu_slots};
     use crate::plan::PARTIAL_BYTES;
     use fast_math::{Bits, Language};
@@ -279,7 +284,32 @@ mod tests {
         for module in BinaryModule::all() {
             modules.push((format!("{module:?}"), binary_loss(module)));
         }
+        for kin in kin_modules() {
+            let text = kin.text();
+            modules.push((format!("{kin:?}, one buffer"), in_one_buffer(&text)));
+            modules.push((format!("{kin:?}"), text));
+        }
         modules
+    }
+
+    /// The modules of the kin of softmax.
+    fn kin_modules() -> Vec<Kin> {
+        let mut modules: Vec<Kin> = Argmax::ALL.map(Kin::Argmax).into();
+        for sparse in Sparse::ALL {
+            modules.push(Kin::Sparse(sparse));
+            modules.extend([false, true].map(|in_place| Kin::SparseGrad(sparse, in_place)));
+        }
+        modules.extend([false, true].map(|backward| Kin::Noisy { backward }));
+        modules
+    }
+
+    /// The entry points of one of them.
+    fn kin_entry_points(kin: Kin) -> Vec<&'static str> {
+        let mut names = ROW_ENTRY_POINTS.to_vec();
+        if matches!(kin, Kin::Sparse(_)) {
+            names.extend(SPARSE_ENTRY_POINTS);
+        }
+        names
     }
 
     /// A row without its WGSL pair, or with another number of parameters, fails here.
@@ -471,9 +501,13 @@ mod tests {
         let gates: usize = gates.sum();
         let losses = ClassModule::all().len() * 5 + BinaryModule::all().len();
         let prelu = Bend::ALL.len() * 2 * 2;
+        let kin = kin_modules()
+            .into_iter()
+            .map(|kin| kin_entry_points(kin).len());
+        let kin = 2 * kin.sum::<usize>();
         assert_eq!(
             translated,
-            2 * all + statistics + draws + sums + gates + losses + prelu
+            2 * all + statistics + draws + sums + gates + losses + prelu + kin
         );
         // In each of three languages, each tests for NaN; half of them add in order, and split.
         let least = 3 * translated;
@@ -613,6 +647,18 @@ mod tests {
             assert_eq!(used, bound(&binary_slots(module_of)), "{module_of:?}");
             compared += used.len();
         }
+        for kin in kin_modules() {
+            let (module, info) = validate(&kin.text());
+            for entry in kin_entry_points(kin) {
+                // A kind that reduces is done after the combination.
+                if entry == "split_finish" && kin == Kin::Argmax(Argmax::Maxout) {
+                    continue;
+                }
+                let used = used(&module, &info, entry);
+                assert_eq!(used, bound(&module_slots(kin, entry)), "{kin:?}, {entry}");
+                compared += used.len();
+            }
+        }
         assert!(compared > 1000, "{compared}");
         // Another pass' bindings are seen to be others.
         let forward = bound(&elementwise_slots(Pass::Forward));
@@ -702,7 +748,7 @@ mod tests {
         let (members, span) = layout(&module, "Uniforms");
         let expected = offsets!(
             AxisUniforms: len, inner, rows, x_first, dy_first, out_first, lanes, partials,
-            partial_first, row_first, segment, sign, zero, row_offset, step_offset
+            partial_first, row_first, segment, sign, zero, row_offset, step_offset, number
         );
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<AxisUniforms>());

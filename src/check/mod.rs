@@ -5,6 +5,7 @@ pub mod exhaustive;
 pub mod gate;
 mod oracle;
 pub mod random;
+pub mod sparse;
 mod worst;
 
 use crate::axis::{AxisFunction, AxisShape};

@@ -9,9 +9,11 @@
 mod binary;
 mod elementwise;
 mod gate;
+mod gumbel;
 mod isa;
 mod lines;
 mod loss;
+mod maxout;
 mod narrow;
 mod prelu;
 mod random;

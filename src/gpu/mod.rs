@@ -7,12 +7,15 @@ mod loss;
 mod pool;
 mod prelu;
 mod random;
+mod rows;
+mod sparse;
 mod statistics;
 mod stream;
 mod tensor;
 
 pub use adapter::{AdapterChoice, AdapterReport, adapters, adapters_async};
 pub(crate) use loss::ClassJob;
+pub(crate) use sparse::SparseOperation;
 pub(crate) use stream::{AxisOperation, HostWait};
 pub(crate) use tensor::output_shape;
 pub use tensor::{Batch, Tensor};

@@ -53,7 +53,7 @@ pub(crate) struct AxisUniforms {
     pub zero: u32,
     pub row_offset: u32,
     pub step_offset: u32,
-    pub padding: u32,
+    pub number: f32,
 }
 
 impl Kernels {
@@ -220,11 +220,13 @@ impl Kernels {
             kernels: self,
             module: ModuleKey::Axis(kernel_of(function), kind),
             sign: sign_of(function),
+            number: 0.0,
             shape,
             first_row: 0,
             plan: &plan,
             slots: &|entry_point| axis_slots(function, kind, entry_point),
             per_row: PerRow::of(function, kind),
+            refinements: 0,
             x,
             dy,
             out,
@@ -266,6 +268,8 @@ pub(super) struct RowsRecorder<'a> {
     pub module: ModuleKey,
     /// -1 where the function is of -x.
     pub sign: f32,
+    /// A parameter of the kind's own.
+    pub number: f32,
     pub shape: &'a AxisShape,
     /// The first row's number in the whole array, of which this may be a part.
     pub first_row: u64,
@@ -273,6 +277,8 @@ pub(super) struct RowsRecorder<'a> {
     /// The bindings of an entry point, but those beside the arrays.
     pub slots: &'a dyn Fn(&str) -> Vec<Slot>,
     pub per_row: PerRow,
+    /// Passes over the rows behind the first, for the kinds that refine what they know of a row.
+    pub refinements: u32,
     pub x: Option<Operand<'a>>,
     pub dy: Option<Operand<'a>>,
     pub out: Operand<'a>,
@@ -285,7 +291,12 @@ impl RowsRecorder<'_> {
         match self.plan.strategy {
             Strategy::RowPerInvocation => self.rows(pass, "row_per_invocation", 1),
             Strategy::RowPerWorkgroup => {
-                self.rows(pass, "row_per_workgroup", u64::from(self.plan.workgroup));
+                let entry_point = if self.refinements == 0 {
+                    "row_per_workgroup"
+                } else {
+                    "solve_per_workgroup"
+                };
+                self.rows(pass, entry_point, u64::from(self.plan.workgroup));
             }
             Strategy::Split { lanes, segment } => {
                 // Rows that are cut share one set of partial results, a block of rows at a time.
@@ -342,31 +353,24 @@ impl RowsRecorder<'_> {
             ..AxisUniforms::default()
         };
         let per_lane = |chunk: &AxisChunk| (chunk.outer * inner * lanes).div_ceil(workgroup);
-        for (i, chunk) in chunks.iter().enumerate() {
-            let groups = per_lane(chunk);
-            self.dispatch(
-                pass,
-                "split_partial",
-                chunk,
-                of(i, chunk),
-                Some(&scratch),
-                groups,
-            );
-        }
         let all = AxisChunk {
             first_outer,
             outer,
             first_step: 0,
             steps: self.shape.len as u64,
         };
-        self.dispatch(
-            pass,
-            "split_combine",
-            &all,
-            of(0, &all),
-            Some(&scratch),
-            rows,
-        );
+        for pass_over_rows in 0..=self.refinements {
+            let [partial, combine] = if pass_over_rows == 0 {
+                ["split_partial", "split_combine"]
+            } else {
+                ["refine_partial", "refine_combine"]
+            };
+            for (i, chunk) in chunks.iter().enumerate() {
+                let (groups, uniforms) = (per_lane(chunk), of(i, chunk));
+                self.dispatch(pass, partial, chunk, uniforms, Some(&scratch), groups);
+            }
+            self.dispatch(pass, combine, &all, of(0, &all), Some(&scratch), rows);
+        }
         if self.per_row.out {
             return;
         }
@@ -427,6 +431,7 @@ impl RowsRecorder<'_> {
         uniforms.row_offset = (self.first_row + row_start) as u32;
         uniforms.step_offset = chunk.first_step as u32;
         uniforms.sign = self.sign;
+        uniforms.number = self.number;
         let arrays = [(Slot::X, x), (Slot::Dy, dy), (Slot::Out, out)];
         let scratch = scratch.map(wgpu::Buffer::as_entire_buffer_binding);
         let beside = self.beside.map(|beside| beside(entry_point, chunk));

@@ -133,7 +133,9 @@ fn sparsemax(x: &[f64], max: f64) -> Vec<f64> {
 /// Bisection for the largest result w, in which the row's sum increases.
 fn entmax(x: &[f64], max: f64, alpha: f64) -> Vec<f64> {
     let q = alpha - 1.0;
-    let results = |w: f64| {
+    // Nothing further down has a result where w is 1, nor where it is less.
+    let near: Vec<f64> = x.iter().copied().filter(|x| q * (max - x) < 1.0).collect();
+    let results = |x: &[f64], w: f64| -> Vec<f64> {
         // w - y, by powers of w, so that the threshold keeps its precision.
         let inverse = q * libm::pow(w, -q);
         let of = move |x: &f64| {
@@ -147,18 +149,18 @@ fn entmax(x: &[f64], max: f64, alpha: f64) -> Vec<f64> {
                 0.0
             }
         };
-        x.iter().map(of)
+        x.iter().map(of).collect()
     };
     let (mut low, mut high) = (1.0 / x.len() as f64, 1.0);
     for _ in 0..64 {
         let middle = 0.5 * (low + high);
-        if results(middle).sum::<f64>() < 1.0 {
+        if results(&near, middle).iter().sum::<f64>() < 1.0 {
             low = middle;
         } else {
             high = middle;
         }
     }
-    results(high).collect()
+    results(x, high)
 }
 
 #[cfg(test)]

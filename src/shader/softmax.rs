@@ -3,8 +3,8 @@
 use super::{MATH, Pass};
 use crate::axis::AxisFunction;
 
-const ROWS: &str = include_str!("../../shaders/rows.wgsl");
-const SUMS: &str = include_str!("../../shaders/sums.wgsl");
+pub(super) const ROWS: &str = include_str!("../../shaders/rows.wgsl");
+pub(super) const SUMS: &str = include_str!("../../shaders/sums.wgsl");
 const PLAIN: &str = include_str!("../../shaders/plain.wgsl");
 const SOFTMAX: &str = include_str!("../../shaders/softmax.wgsl");
 
@@ -34,7 +34,7 @@ pub(crate) fn softmax(function: AxisFunction, pass: Pass) -> String {
     plain_rows(&softmax_kind(function, pass))
 }
 
-fn softmax_kind(function: AxisFunction, pass: Pass) -> String {
+pub(super) fn softmax_kind(function: AxisFunction, pass: Pass) -> String {
     let kind = match function {
         AxisFunction::Softmax | AxisFunction::Softmin => "SOFTMAX",
         AxisFunction::LogSoftmax => "LOG_SOFTMAX",

@@ -1,0 +1,85 @@
+// Elements of rows.wgsl with noise: (x + n) / tau, for the softmax of gumbel_softmax. The noise
+// lies where the result goes, and is read for the last time just before. uniforms.number is tau.
+// The composer supplies `load_x(i)`.
+
+const MASKED: bool = false;
+
+struct Line {
+    start: u32,
+    row: u32,
+}
+
+fn line_of(row: u32) -> Line {
+    return Line(row_start(row), row);
+}
+
+// The value as hi, lo.
+alias Value = vec2<f32>;
+
+// 1 / tau as hi, lo of which hi has 12 bits.
+fn rate() -> vec2<f32> {
+    let tau = uniforms.number;
+    let tau_hi = leading(tau);
+    let r = quotient_parts(1.0, 0.0, tau_hi, tau - tau_hi);
+    let hi = leading(r.x);
+    return vec2<f32>(hi, (r.x - hi) + r.y);
+}
+
+fn element(line: Line, k: u32, at: u32) -> Value {
+    let v = load_x(uniforms.x_first + at);
+    let t = sum(v, out[uniforms.out_first + at]);
+    let r = rate();
+    let product = t.x * r.x;
+    let rest = t.x * r.y + t.y * (r.x + r.y);
+    let hi = product + rest;
+    let lo = settled(product - settled(hi)) + rest;
+    // Of what is huge the rest would be no exponent, and what is infinite has none.
+    let has_rest = abs(hi) < 1e9;
+    return vec2<f32>(select(select(hi, product, is_inf(product)), v, is_inf(v)), select(0.0, lo, has_rest));
+}
+
+fn high(v: Value) -> f32 {
+    return v.x;
+}
+
+fn end_of(line: Line, end: u32) -> u32 {
+    return end;
+}
+
+fn kept(v: Value) -> bool {
+    return true;
+}
+
+// v where it is inside of its row, else what changes no maximum and no sum.
+fn inside(v: Value, is_inside: bool) -> Value {
+    return select(vec2<f32>(negative_infinity(), 0.0), v, is_inside);
+}
+
+fn weight(v: Value, m: f32) -> f32 {
+    let d = sum(v.x, -m);
+    let e = exp_sum(d.x, d.y + v.y);
+    return select(e, 0.0, v.x - m < -200.0 || (is_inf(v.x) && v.x < 0.0));
+}
+
+// No logarithm is asked for.
+fn log_softmax_of(v: Value, m: f32, log_sum: f32) -> f32 {
+    return 0.0;
+}
+
+// The gradient by x of an element whose gradient by its value is d.
+fn by_input(d: f32, at: u32) -> f32 {
+    let r = rate();
+    return d * r.x + d * r.y;
+}
+
+fn completed(r: Row) -> Row {
+    return r;
+}
+
+fn nothing_kept(r: Row) -> f32 {
+    return 0.0;
+}
+
+fn of_nothing(r: Row, value: f32) -> f32 {
+    return value;
+}

@@ -1,0 +1,123 @@
+// The gradient of sparsemax and entmax from their output y, as a kind of rows.wgsl over sums.wgsl:
+// dx = s (dy - sum(s dy) / sum(s)) with s = y^(2 - alpha) where y > 0, else 0. uniforms.number is
+// alpha - 1. The composer writes `KIND`, `load_x(at)`, which is y, and `load_dy(at)`.
+
+const SPARSEMAX: u32 = 0u;
+const ENTMAX15: u32 = 1u;
+const ENTMAX: u32 = 2u;
+// Entmax with alpha > 2: s is a power below 0, whose logarithm is kept so that no sum overflows.
+const STEEP: u32 = 3u;
+
+const REDUCES: bool = false;
+const MASKED: bool = false;
+const FROM_OUTPUT: bool = KIND != STEEP;
+const EXACT_MAX: bool = false;
+const DOTS: bool = true;
+const DOTS_SCALED: bool = true;
+
+struct Line {
+    start: u32,
+    row: u32,
+}
+
+fn line_of(row: u32) -> Line {
+    return Line(row_start(row), row);
+}
+
+// s, or the logarithm of s in two parts.
+alias Value = vec2<f32>;
+
+fn element(line: Line, k: u32, at: u32) -> Value {
+    let y = load_x(at);
+    if is_nan(y) {
+        return vec2<f32>(y, 0.0);
+    }
+    if !(y >= 1.17549435e-38) {
+        return vec2<f32>(select(0.0, negative_infinity(), KIND == STEEP), 0.0);
+    }
+    if KIND == SPARSEMAX {
+        return vec2<f32>(1.0, 0.0);
+    }
+    if KIND == ENTMAX15 {
+        // One step of Heron's takes back what the device's root may lack.
+        let r = sqrt(y);
+        return vec2<f32>(r + 0.5 * quotient(rest_of_square(y, r), r), 0.0);
+    }
+    let power = settled(1.0 - uniforms.number);
+    let power_hi = leading(power);
+    let log_y = log_parts(y, 0.0);
+    let hi = log_y.x * power_hi;
+    let lo = log_y.x * (power - power_hi) + log_y.y * power;
+    if KIND == STEEP {
+        return vec2<f32>(hi, lo);
+    }
+    return vec2<f32>(exp_sum(hi, lo), 0.0);
+}
+
+// y - r^2.
+fn rest_of_square(y: f32, r: f32) -> f32 {
+    let p = product(r, r);
+    return settled(y - p.x) - p.y;
+}
+
+fn high(v: Value) -> f32 {
+    return v.x;
+}
+
+fn end_of(line: Line, end: u32) -> u32 {
+    return end;
+}
+
+fn kept(v: Value) -> bool {
+    return true;
+}
+
+fn weight(v: Value, m: f32) -> f32 {
+    if FROM_OUTPUT {
+        return v.x;
+    }
+    let d = sum(v.x, -m);
+    let e = exp_sum(d.x, d.y + v.y);
+    return select(select(e, 0.0, v.x - m < -200.0 || is_inf(v.x)), v.x, is_nan(v.x));
+}
+
+// s g, where an s of 0 wins over an infinity, and not over a NaN.
+fn weighted(s: f32, g: f32) -> f32 {
+    return select(s * g, 0.0, s == 0.0 && !is_nan(g));
+}
+
+fn dot_term(line: Line, k: u32, at: u32, v: Value, w: f32) -> f32 {
+    return weighted(w, load_dy(at));
+}
+
+fn completed(r: Row) -> Row {
+    return r;
+}
+
+fn store_row(row: u32, r: Row) {
+}
+
+fn finish_share(line: Line, share: Share, r: Row) {
+    let mean = r.dot / r.sum;
+    let nan = is_nan(r.sum) || is_nan(r.dot) || r.seen == NAN_SEEN;
+    for (var i = share.first; i < share.end; i += share.step) {
+        let at = line.start + i * uniforms.inner;
+        let v = element(line, i, at);
+        var s = v.x;
+        if KIND == STEEP {
+            s = exp_sum(v.x, v.y);
+            s = select(s, 0.0, is_inf(v.x));
+        }
+        let dx = weighted(s, load_dy(at) - mean);
+        // Where nothing was positive there is no mean, and no weight.
+        let value = select(dx, 0.0, s == 0.0);
+        out[uniforms.out_first + at] = select(value, not_a_number(), nan);
+    }
+}
+
+fn holds_row() -> bool {
+    return false;
+}
+
+fn held_row(line: Line) {
+}

@@ -1,0 +1,441 @@
+//! The kin of softmax on every backend: hardmax, sparsemax, entmax, maxout and gumbel_softmax.
+
+mod common;
+
+use common::backends;
+use wgpu_activations::{
+    AxisFunction, AxisShape, Backend, Error, Groups, GumbelSoftmax, Kernels, Random,
+    SparseFunction, check, reference,
+};
+
+const SPARSEMAX: SparseFunction = SparseFunction::Sparsemax;
+const ENTMAX15: SparseFunction = SparseFunction::Entmax { alpha: 1.5 };
+
+/// Numbers around 0, from a linear congruence.
+fn numbers(count: usize, seed: u64, scale: f32) -> Vec<f32> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005);
+        state = state.wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / 16_777_216.0 - 0.5
+    };
+    (0..count).map(|_| next() * scale).collect()
+}
+
+#[test]
+fn sparse_functions_are_within_their_bounds() {
+    for backend in backends() {
+        let functions = check::sparse::functions();
+        assert!(functions.len() >= 8);
+        for function in functions {
+            for report in check::sparse::sparse(&backend, function).unwrap() {
+                println!("{:?}: {report:?}", backend.kind());
+                assert!(report.inputs > 100_000);
+                assert!(report.passed(), "{}: {report:?}", backend.description());
+            }
+        }
+    }
+}
+
+#[test]
+fn maxout_and_gumbel_softmax_are_within_their_bounds() {
+    for backend in backends() {
+        let mut reports = check::sparse::maxout(&backend).unwrap();
+        reports.extend(check::sparse::gumbel_softmax(&backend).unwrap());
+        assert_eq!(reports.len(), 4);
+        for report in reports {
+            println!("{:?}: {report:?}", backend.kind());
+            assert!(report.inputs > 30_000);
+            assert!(report.passed(), "{}: {report:?}", backend.description());
+        }
+    }
+}
+
+/// Results and gradients that can be had by hand.
+#[test]
+fn known_values() {
+    for backend in backends() {
+        let apply = |function, x: &[f32]| backend.apply_sparse(function, x, &[x.len()], 0).unwrap();
+        assert_eq!(apply(SPARSEMAX, &[1.0, 0.5, -1.0]), [0.75, 0.25, 0.0]);
+        assert_eq!(apply(SPARSEMAX, &[7.0, 7.0, 7.0, 7.0]), [0.25; 4]);
+        assert_eq!(apply(SPARSEMAX, &[1.0, 0.0]), [1.0, 0.0]);
+        assert_eq!(apply(ENTMAX15, &[2.0, 0.0, -3.0]), [1.0, 0.0, 0.0]);
+        assert_eq!(apply(ENTMAX15, &[-5.0; 4]), [0.25; 4]);
+        // alpha - 1 = 2: y = sqrt(2 x - tau) of two equal elements, and of one that is far off.
+        let three = SparseFunction::entmax(3.0).unwrap();
+        assert_eq!(apply(three, &[1.0, 1.0, 0.5]), [0.5, 0.5, 0.0]);
+        let hardmax = SparseFunction::Hardmax;
+        assert_eq!(apply(hardmax, &[1.0, 3.0, 3.0]), [0.0, 1.0, 0.0]);
+        assert_eq!(apply(hardmax, &[0.0, -0.0]), [1.0, 0.0]);
+        for function in [SPARSEMAX, ENTMAX15, three, hardmax] {
+            assert_eq!(apply(function, &[-4.0e30]), [1.0], "{function}");
+            let dx = backend
+                .grad_sparse(function, &[2.5], &[9.0], &[1], 0)
+                .unwrap();
+            assert_eq!(dx, [0.0], "{function}");
+        }
+        let grad = |function, x: &[f32], dy: &[f32]| {
+            backend.grad_sparse(function, x, dy, &[x.len()], 0).unwrap()
+        };
+        assert_eq!(
+            grad(SPARSEMAX, &[1.0, 0.5, -1.0], &[3.0, 1.0, 100.0]),
+            [1.0, -1.0, 0.0]
+        );
+        assert_eq!(grad(hardmax, &[1.0, 2.0], &[3.0, -4.0]), [0.0, 0.0]);
+        assert_eq!(
+            grad(ENTMAX15, &[0.0; 4], &[1.0, 3.0, 1.0, 3.0]),
+            [-0.5, 0.5, -0.5, 0.5]
+        );
+    }
+}
+
+/// NaN, infinities and no elements.
+#[test]
+fn special_rows() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let functions = [SPARSEMAX, ENTMAX15]
+        .into_iter()
+        .chain([1.0, 1.2, 3.0].map(|alpha| SparseFunction::Entmax { alpha }));
+    for backend in backends() {
+        for function in functions.clone() {
+            for row in [
+                [1.0, nan, 0.0],
+                [inf, 0.0, 1.0],
+                [-inf, -inf, -inf],
+                [nan, inf, -inf],
+            ] {
+                let y = backend.apply_sparse(function, &row, &[3], 0).unwrap();
+                assert!(y.iter().all(|y| y.is_nan()), "{function} {row:?} {y:?}");
+                let dx = backend
+                    .grad_sparse(function, &row, &[1.0; 3], &[3], 0)
+                    .unwrap();
+                assert!(dx.iter().all(|dx| dx.is_nan()), "{function} {row:?} {dx:?}");
+            }
+            let y = backend
+                .apply_sparse(function, &[-inf, 2.0, -inf], &[3], 0)
+                .unwrap();
+            assert_eq!(y, [0.0, 1.0, 0.0], "{function}");
+            let y = backend
+                .apply_sparse(function, &[f32::MAX, f32::MIN], &[2], 0)
+                .unwrap();
+            assert_eq!(y, [1.0, 0.0], "{function}");
+            // Off the support an infinite gradient is nothing, and a NaN is one.
+            if function != (SparseFunction::Entmax { alpha: 1.0 }) {
+                let dy = [5.0, 5.0, inf];
+                let dx = backend.grad_sparse_from_output(function, &[0.5, 0.5, 0.0], &dy, &[3], 0);
+                assert_eq!(dx.unwrap(), [0.0; 3], "{function}");
+            }
+            let dy = [5.0, 5.0, nan];
+            let dx = backend.grad_sparse_from_output(function, &[0.5, 0.5, 0.0], &dy, &[3], 0);
+            assert!(dx.unwrap().iter().all(|dx| dx.is_nan()), "{function}");
+            for shape in [[0, 4], [4, 0]] {
+                assert!(
+                    backend
+                        .apply_sparse(function, &[], &shape, -1)
+                        .unwrap()
+                        .is_empty()
+                );
+                assert!(
+                    backend
+                        .grad_sparse(function, &[], &[], &shape, 0)
+                        .unwrap()
+                        .is_empty()
+                );
+            }
+        }
+        let hardmax = |row: &[f32]| {
+            let y = backend.apply_sparse(SparseFunction::Hardmax, row, &[row.len()], 0);
+            y.unwrap()
+        };
+        assert_eq!(hardmax(&[-inf, -inf]), [1.0, 0.0]);
+        assert_eq!(hardmax(&[0.0, inf, inf]), [0.0, 1.0, 0.0]);
+        assert!(hardmax(&[0.0, nan, inf]).iter().all(|y| y.is_nan()));
+        let dx = backend.grad_sparse(SparseFunction::Hardmax, &[0.0, nan], &[1.0; 2], &[2], 0);
+        assert!(dx.unwrap().iter().all(|dx| dx.is_nan()));
+    }
+}
+
+/// The gradient from the input against differences of f64, away from the support's edge.
+#[test]
+fn gradients_from_the_input() {
+    let shape = [3, 37, 2];
+    let around = AxisShape::new(&shape, 1).unwrap();
+    let x = numbers(around.elements(), 3, 4.0);
+    let dy = numbers(x.len(), 4, 2.0);
+    for backend in backends() {
+        for function in check::sparse::functions() {
+            let y = reference::sparse::forward(function, &x, &around);
+            let (want, largest) = reference::sparse::from_output(function, &y, &dy, &around);
+            let got = backend.grad_sparse(function, &x, &dy, &shape, 1).unwrap();
+            for i in 0..x.len() {
+                let error = reference::ulp_error(got[i], want[i], largest[i]);
+                // What the output's own error adds comes beside.
+                assert!(
+                    error < 6.0,
+                    "{function} {i}: {error} ULP {} {}",
+                    got[i],
+                    want[i]
+                );
+            }
+        }
+    }
+}
+
+/// Rows that are split over many lanes, and rows whose support is slow to find.
+#[test]
+fn long_and_slow_rows() {
+    let geometric: Vec<f32> = (0..60).map(|i| -(1.0 - 0.75f32.powi(i))).collect();
+    let close: Vec<f32> = (0..3000).map(|i| 1.0 - (i as f32).powi(3) * 1e-9).collect();
+    let equal = vec![-3.25; 5000];
+    let steps: Vec<f32> = (0..4097).map(|i| -(i as f32) / 4096.0).collect();
+    let long: Vec<f32> = numbers(300_001, 8, 1.0);
+    for x in [geometric, close, equal, steps, long] {
+        let around = AxisShape::new(&[x.len()], 0).unwrap();
+        let rounding = (x.len() as f64).log2().ceil() * 2f64.powi(-24);
+        for alpha in [1.25, 1.5, 2.0, 3.0] {
+            let function = SparseFunction::entmax(alpha).unwrap();
+            let want = reference::sparse::forward(function, &x, &around);
+            let largest = want.iter().copied().fold(0.0, f64::max);
+            for backend in backends() {
+                let y = backend.apply_sparse(function, &x, &[x.len()], 0).unwrap();
+                let errors = y.iter().zip(&want).map(|(&got, &want)| {
+                    reference::sparse::ulp_beyond_threshold(function, got, want, largest, rounding)
+                });
+                let worst = errors.fold(0.0, f64::max);
+                let n = x.len();
+                assert!(
+                    worst <= 4.0,
+                    "{} {function} {n}: {worst}",
+                    backend.description()
+                );
+            }
+        }
+    }
+}
+
+/// Every result is of the row that it belongs to, whatever the shape: against rows one at a time.
+#[test]
+fn rows_are_their_own() {
+    let shapes: [(&[usize], isize); 5] = [
+        (&[700, 50], -1),
+        (&[3, 2500, 2], 1),
+        (&[2, 9, 300], 1),
+        (&[5000, 2], 0),
+        (&[600, 3000], -1),
+    ];
+    for backend in backends() {
+        for (shape, axis) in shapes {
+            let around = AxisShape::new(shape, axis).unwrap();
+            let x = numbers(around.elements(), 1, 3.0);
+            let y = backend.apply_sparse(SPARSEMAX, &x, shape, axis).unwrap();
+            let want = reference::sparse::forward(SPARSEMAX, &x, &around);
+            for (i, (got, want)) in y.iter().zip(&want).enumerate() {
+                let error = (f64::from(*got) - want).abs();
+                assert!(error < 1e-6, "{} {shape:?} {i}", backend.description());
+            }
+            assert!(want.iter().any(|&y| y > 0.0 && y < 1.0));
+        }
+    }
+}
+
+#[test]
+fn softmax2d_is_softmax_over_channels() {
+    let shape = [2, 5, 4, 3];
+    let x = numbers(120, 1, 4.0);
+    for backend in backends() {
+        let want = backend
+            .apply_axis(AxisFunction::Softmax, &x, &shape, 1)
+            .unwrap();
+        assert_eq!(backend.softmax2d(&x, &shape).unwrap(), want);
+        let image = backend.softmax2d(&x[..60], &shape[1..]).unwrap();
+        assert_eq!(image, want[..60]);
+        for shape in [&[10, 12][..], &[1, 2, 5, 4, 3]] {
+            let error = backend.softmax2d(&x, shape).unwrap_err();
+            assert!(matches!(error, Error::AxisOutOfRange { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
+fn maxout_takes_the_first_maximum_of_each_group() {
+    let nan = f32::NAN;
+    for backend in backends() {
+        let x = [
+            1.0, 3.0, 3.0, 0.0, -1.0, nan, 2.0, nan, -7.0, -7.0, -8.0, -9.0,
+        ];
+        let y = backend.maxout(&x, &[2, 6], 1, 3).unwrap();
+        assert_eq!(y[..1], [3.0]);
+        assert!(y[1].is_nan() && y[2].is_nan());
+        assert_eq!(y[3..], [-7.0]);
+        let dx = backend
+            .grad_maxout(&x, &[1.0, 2.0, 3.0, 4.0], &[2, 6], 1, 3)
+            .unwrap();
+        assert_eq!(dx[..5], [0.0, 1.0, 0.0, 0.0, 0.0]);
+        assert!(dx[5].is_nan() && dx[7].is_nan());
+        assert_eq!(
+            [dx[6], dx[8], dx[9], dx[10], dx[11]],
+            [0.0, 0.0, 4.0, 0.0, 0.0]
+        );
+        // Channels of an image.
+        let image = [1.0, 2.0, 3.0, 0.0, 5.0, 1.0, 7.0, 8.0];
+        let y = backend.maxout(&image, &[1, 4, 2], 1, 2).unwrap();
+        assert_eq!(y, [3.0, 2.0, 7.0, 8.0]);
+        for pieces in [0, 3, 5] {
+            let error = backend.maxout(&image, &[1, 4, 2], 1, pieces).unwrap_err();
+            assert!(error.to_string().contains("divisor"), "{error}");
+        }
+        let error = backend
+            .grad_maxout(&image, &[0.0; 3], &[1, 4, 2], 1, 2)
+            .unwrap_err();
+        assert!(matches!(error, Error::LengthMismatch { .. }), "{error}");
+        assert!(backend.maxout(&[], &[0, 4], 1, 2).unwrap().is_empty());
+        // More than a piece travels with, and groups of every length.
+        let long = numbers(60 * 70_001, 5, 10.0);
+        for pieces in [2, 60] {
+            let shape = [long.len()];
+            let y = backend.maxout(&long, &shape, 0, pieces).unwrap();
+            let groups = long.chunks(pieces);
+            let want = groups.map(|g| g.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+            assert!(y.into_iter().eq(want), "{pieces}");
+        }
+    }
+}
+
+#[test]
+fn gumbel_softmax_samples_categories() {
+    let n = 20_000;
+    let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
+    let x: Vec<f32> = logits.iter().copied().cycle().take(3 * n).collect();
+    let gumbel = GumbelSoftmax::new(0.5, Random::new(11)).unwrap();
+    let mut samples = Vec::new();
+    for backend in backends() {
+        let hard = backend
+            .gumbel_softmax(gumbel.hard(true), &x, &[n, 3], -1)
+            .unwrap();
+        let soft = backend.gumbel_softmax(gumbel, &x, &[n, 3], -1).unwrap();
+        let mut counts = [0; 3];
+        for (hard, soft) in hard.chunks(3).zip(soft.chunks(3)) {
+            let winner = hard.iter().position(|&y| y == 1.0).unwrap();
+            counts[winner] += 1;
+            assert_eq!(hard.iter().sum::<f32>(), 1.0);
+            assert!(soft.iter().all(|&y| y <= soft[winner]));
+            assert!((soft.iter().sum::<f32>() - 1.0).abs() < 1e-5);
+        }
+        // The Gumbel-max trick: categories have their probabilities.
+        for (count, p) in counts.into_iter().zip([0.5, 0.3, 0.2]) {
+            let deviation = (p * (1.0 - p) / n as f64).sqrt();
+            let share = f64::from(count) / n as f64;
+            assert!((share - p).abs() < 5.0 * deviation, "{counts:?}");
+        }
+        samples.push(hard);
+        // Noise that is handed in is as good as noise that is drawn.
+        let noise = backend.gumbel_noise(gumbel.random(), x.len()).unwrap();
+        let given = backend
+            .gumbel_softmax_with(gumbel, &x, &noise, &[n, 3], -1)
+            .unwrap();
+        assert_eq!(given, soft);
+        let dy = numbers(x.len(), 2, 1.0);
+        let grad = backend
+            .grad_gumbel_softmax(gumbel, &x, &dy, &[n, 3], -1)
+            .unwrap();
+        let given = backend.grad_gumbel_softmax_with(gumbel, &x, &noise, &dy, &[n, 3], -1);
+        assert_eq!(given.unwrap(), grad);
+        // Straight through: the hard one's gradient is the soft one's.
+        let hard = backend.grad_gumbel_softmax(gumbel.hard(true), &x, &dy, &[n, 3], -1);
+        assert_eq!(hard.unwrap(), grad);
+        let short = backend.gumbel_softmax_with(gumbel, &x, &noise[1..], &[n, 3], -1);
+        assert!(matches!(short, Err(Error::LengthMismatch { .. })));
+    }
+    assert!(samples.windows(2).all(|pair| pair[0] == pair[1]));
+}
+
+#[test]
+fn alphas_below_one_are_errors() {
+    for backend in backends() {
+        let function = SparseFunction::Entmax { alpha: 0.5 };
+        let error = backend.apply_sparse(function, &[1.0], &[1], 0).unwrap_err();
+        assert!(error.to_string().contains("alpha = 0.5"), "{error}");
+        let error = backend
+            .apply_sparse(SPARSEMAX, &[1.0; 3], &[2], 0)
+            .unwrap_err();
+        assert!(matches!(error, Error::LengthMismatch { .. }), "{error}");
+    }
+}
+
+/// The device levels give what the host level gives: tensors, and buffers of the caller's own.
+#[test]
+fn levels_agree() {
+    let shape = [11, 30, 2];
+    let x = numbers(660, 1, 5.0);
+    let dy = numbers(660, 2, 5.0);
+    for backend in backends() {
+        let Backend::Gpu(gpu) = &backend else {
+            continue;
+        };
+        let [tx, tdy] = [&x, &dy].map(|v| gpu.upload(v, &shape).unwrap());
+        let gumbel = GumbelSoftmax::new(0.7, Random::new(3)).unwrap();
+        for function in [SPARSEMAX, ENTMAX15, SparseFunction::Hardmax] {
+            let mut batch = gpu.batch();
+            let y = batch.apply_sparse(function, &tx, 1).unwrap();
+            let dx = batch.grad_sparse(function, &tx, &tdy, 1).unwrap();
+            let from_output = batch
+                .grad_sparse_from_output(function, &y, &tdy, 1)
+                .unwrap();
+            batch.submit().unwrap();
+            let want = backend.apply_sparse(function, &x, &shape, 1).unwrap();
+            assert_eq!(y.read().unwrap(), want);
+            let want_dx = backend.grad_sparse(function, &x, &dy, &shape, 1).unwrap();
+            assert_eq!(dx.read().unwrap(), want_dx);
+            assert_eq!(from_output.read().unwrap(), want_dx);
+        }
+        let mut batch = gpu.batch();
+        let sample = batch.gumbel_softmax(gumbel, &tx, 1).unwrap();
+        let noise = batch.gumbel_noise(gumbel.random(), &shape).unwrap();
+        let given = batch.gumbel_softmax_with(gumbel, &tx, &noise, 1).unwrap();
+        let sampled = batch.grad_gumbel_softmax(gumbel, &tx, &tdy, 1).unwrap();
+        let given_dx = batch
+            .grad_gumbel_softmax_with(gumbel, &tx, &noise, &tdy, 1)
+            .unwrap();
+        let groups = batch.maxout(&tx, 1, 5).unwrap();
+        assert_eq!(groups.shape(), [11, 6, 2]);
+        let winners = batch.grad_maxout(&tx, &groups, 1, 5).unwrap();
+        assert!(batch.grad_maxout(&tx, &tdy, 1, 5).is_err());
+        assert!(batch.maxout(&tx, 1, 7).is_err());
+        batch.submit().unwrap();
+        let want = backend.gumbel_softmax(gumbel, &x, &shape, 1).unwrap();
+        assert_eq!(sample.read().unwrap(), want);
+        assert_eq!(given.read().unwrap(), want);
+        let want = backend
+            .grad_gumbel_softmax(gumbel, &x, &dy, &shape, 1)
+            .unwrap();
+        assert_eq!(sampled.read().unwrap(), want);
+        assert_eq!(given_dx.read().unwrap(), want);
+        let maxima = backend.maxout(&x, &shape, 1, 5).unwrap();
+        assert_eq!(groups.read().unwrap(), maxima);
+        let want = backend.grad_maxout(&x, &maxima, &shape, 1, 5).unwrap();
+        assert_eq!(winners.read().unwrap(), want);
+
+        let kernels = Kernels::new(gpu.device());
+        let around = AxisShape::new(&shape, 1).unwrap();
+        let slice = |tensor: &wgpu_activations::Tensor| tensor.buffer().clone();
+        let (bx, by) = (slice(&tx), slice(&sample));
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        {
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            let (x, y) = (bx.slice(..2640), by.slice(..2640));
+            kernels
+                .apply_sparse(&mut pass, ENTMAX15, &around, x, y)
+                .unwrap();
+            let same = kernels.apply_sparse(&mut pass, ENTMAX15, &around, x, x);
+            assert!(matches!(same, Err(Error::BufferOverlap { .. })));
+            let short = kernels.apply_sparse(&mut pass, SPARSEMAX, &around, x, by.slice(..1280));
+            assert!(matches!(short, Err(Error::BufferTooSmall { .. })));
+            let groups = Groups::new(&shape, 1, 5).unwrap();
+            let short = kernels.maxout(&mut pass, &groups, x, by.slice(..512));
+            assert!(matches!(short, Err(Error::BufferTooSmall { .. })));
+        }
+        gpu.queue().submit([encoder.finish()]);
+        let want = backend.apply_sparse(ENTMAX15, &x, &shape, 1).unwrap();
+        assert_eq!(sample.read().unwrap(), want);
+    }
+}
