@@ -255,7 +255,8 @@ fn hardswish(x: f32) -> f32 {
     let above = sum(near, 3.0);
     let nh = leading(near);
     let lo = (near - nh) * above.x + near * above.y;
-    return select(quotient_sums(nh * above.x, lo, 6.0, 0.0), x, x >= 3.0);
+    let y = select(quotient_sums(nh * above.x, lo, 6.0, 0.0), x, x >= 3.0);
+    return select(y, signed_zero(x), x <= -3.0);
 }
 fn hardswish_grad(x: f32) -> f32 {
     return select(select((2.0 * x + 3.0) / 6.0, 1.0, x >= 3.0), 0.0, x <= -3.0);

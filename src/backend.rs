@@ -45,6 +45,17 @@ impl FromStr for BackendKind {
     }
 }
 
+/// Elements that are moved at a time where a call replaces its input.
+const PIECE: usize = 4 << 20;
+
+/// A call's result, or the CPU's where the adapter is not to be trusted with the function.
+fn or_else_on_cpu<T>(done: Result<T>, compute: impl FnOnce(&Cpu) -> Result<T>) -> Result<T> {
+    match done {
+        Err(Error::Untrusted { .. }) => compute(&Cpu::new()),
+        done => done,
+    }
+}
+
 /// A GPU or the CPU, computing on arrays in host memory.
 ///
 /// Arrays are row-major f32. Element-wise calls take slices of one length; calls along an axis
@@ -152,7 +163,16 @@ impl Backend {
         }
     }
 
-    /// One line: the backend, its device, and why it was taken.
+    /// The same backend, whose GPU is taken at its word; see [`Gpu::trusting`].
+    pub fn trusting(&self) -> Self {
+        match self {
+            Self::Gpu(gpu) => Self::Gpu(gpu.trusting()),
+            Self::Cpu(..) => self.clone(),
+        }
+    }
+
+    /// One line: the backend, its device, why it was taken, and which functions the CPU computes
+    /// in the place of a GPU that gets them wrong.
     pub fn description(&self) -> String {
         match self {
             Self::Gpu(gpu) => format!("gpu: {}", gpu.description()),
@@ -215,12 +235,17 @@ impl Backend {
     /// # Errors
     /// As [`Backend::apply`].
     pub fn apply_in_place(&self, f: impl Into<Elementwise>, x: &mut [f32]) -> Result<()> {
-        match self {
-            Self::Gpu(gpu) => {
-                pollster::block_on(gpu.apply_host_in_place(f.into(), x, HostWait::BLOCK))
-            }
-            Self::Cpu(cpu, _) => cpu.apply_in_place(f, x),
+        if let Self::Cpu(cpu, _) = self {
+            return cpu.apply_in_place(f, x);
         }
+        let f = f.into();
+        let mut staged = Vec::new();
+        for piece in x.chunks_mut(PIECE) {
+            staged.clear();
+            staged.extend_from_slice(piece);
+            self.apply_into(f, &staged, piece)?;
+        }
+        Ok(())
     }
 
     async fn apply_core(
@@ -242,7 +267,11 @@ impl Backend {
         wait: HostWait,
     ) -> Result<()> {
         match self {
-            Self::Gpu(gpu) => gpu.apply_host(f.into(), x, y, wait).await,
+            Self::Gpu(gpu) => {
+                let f = f.into();
+                let done = gpu.apply_host(f, x, y, wait).await;
+                or_else_on_cpu(done, |cpu| cpu.apply_into(f, x, y))
+            }
             Self::Cpu(cpu, _) => cpu.apply_into(f, x, y),
         }
     }
@@ -268,7 +297,11 @@ impl Backend {
         wait: HostWait,
     ) -> Result<()> {
         match self {
-            Self::Gpu(gpu) => gpu.grad_host(f.into(), x, dy, dx, wait).await,
+            Self::Gpu(gpu) => {
+                let f = f.into();
+                let done = gpu.grad_host(f, x, dy, dx, wait).await;
+                or_else_on_cpu(done, |cpu| cpu.grad_into(f, x, dy, dx))
+            }
             Self::Cpu(cpu, _) => cpu.grad_into(f, x, dy, dx),
         }
     }
@@ -300,8 +333,9 @@ impl Backend {
         match self {
             Self::Gpu(gpu) => {
                 let operation = AxisOperation::Forward { function, x };
-                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, y, wait)
-                    .await
+                let around = AxisShape::new(shape, axis)?;
+                let done = gpu.axis_host(operation, &around, y, wait).await;
+                or_else_on_cpu(done, |cpu| cpu.apply_axis_into(function, x, shape, axis, y))
             }
             Self::Cpu(cpu, _) => cpu.apply_axis_into(function, x, shape, axis, y),
         }
@@ -339,8 +373,11 @@ impl Backend {
         match self {
             Self::Gpu(gpu) => {
                 let operation = AxisOperation::Backward { function, x, dy };
-                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, dx, wait)
-                    .await
+                let around = AxisShape::new(shape, axis)?;
+                let done = gpu.axis_host(operation, &around, dx, wait).await;
+                or_else_on_cpu(done, |cpu| {
+                    cpu.grad_axis_into(function, x, dy, shape, axis, dx)
+                })
             }
             Self::Cpu(cpu, _) => cpu.grad_axis_into(function, x, dy, shape, axis, dx),
         }
@@ -359,8 +396,11 @@ impl Backend {
         match self {
             Self::Gpu(gpu) => {
                 let operation = AxisOperation::FromOutput { function, y, dy };
-                gpu.axis_host(operation, &AxisShape::new(shape, axis)?, &mut dx, wait)
-                    .await?;
+                let around = AxisShape::new(shape, axis)?;
+                let done = gpu.axis_host(operation, &around, &mut dx, wait).await;
+                or_else_on_cpu(done, |cpu| {
+                    cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)
+                })?;
             }
             Self::Cpu(cpu, _) => {
                 cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)?

@@ -299,6 +299,17 @@ pub enum Error {
         /// The driver's words.
         message: String,
     },
+    /// The adapter computes this function wrong, or cannot be trusted with any.
+    #[error(
+        "this adapter is not to be trusted with {function} ({reason}); use the CPU, as a `Backend` does by itself"
+    )]
+    Untrusted {
+        /// The function, its direction, and for rows the way that they are divided; `anything`
+        /// where a probe of the adapter itself failed.
+        function: String,
+        /// What is wrong: the known answer that is not met, or the probe.
+        reason: String,
+    },
     /// A tensor was read before the batch that computes it was submitted.
     #[error("the tensor's batch has not been submitted yet; call `submit` on it before reading")]
     NotSubmitted,

@@ -1,6 +1,7 @@
 //! The encoder level: records operations into the caller's compute pass on the caller's device
 //! and buffers. It owns pipelines and small constant buffers; it never submits and never blocks.
 
+mod ask;
 mod axis;
 mod binary;
 mod elementwise;
@@ -12,6 +13,7 @@ mod sparse;
 mod statistics;
 mod sum;
 
+pub(crate) use ask::Asking;
 pub(crate) use axis::from_output;
 #[cfg(test)]
 pub(crate) use axis::{AxisUniforms, axis_slots};
@@ -42,8 +44,10 @@ pub(crate) use sum::{SumUniforms, sum_slots};
 use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::error::{Error, Result};
-use crate::plan::Traits;
+use crate::plan::{Quirks, Traits};
+use crate::self_check::{SelfCheck, Trust};
 use crate::shader::{self, Bend, BinaryModule, ClassModule, Draw, Lanes, Pass, Term};
+use ask::Asked;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,6 +73,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 #[derive(Clone, Debug)]
 pub struct Kernels {
     inner: Arc<Inner>,
+    /// Where what is used for the first time asks for its known answers; the device layer, which
+    /// can read them, has that.
+    asked: Option<Arc<Asked>>,
+    /// Whether nothing is refused.
+    trusting: bool,
 }
 
 #[derive(Debug)]
@@ -83,7 +92,15 @@ struct Inner {
     /// Partial results of split rows. Work of one queue runs in order and each operation writes
     /// before it reads, so that all of them share it.
     scratch: Mutex<Option<wgpu::Buffer>>,
+    /// What is known of the adapter's faults.
+    trust: Mutex<Trust>,
+    #[cfg(test)]
+    fault: Mutex<Option<Fault>>,
 }
+
+/// A fault that a test puts into every shader's text.
+#[cfg(test)]
+pub(crate) type Fault = fn(String) -> String;
 
 /// A shader module of this crate; what its text depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -253,6 +270,23 @@ impl Kernels {
         Self::with_traits(device, Traits::of(device))
     }
 
+    /// Kernels for `device` that know what a self-check of its adapter found: they go around
+    /// what is worked around, and refuse what is not to be trusted. Kernels on their own have no
+    /// queue to find out by, and trust the adapter.
+    ///
+    /// ```no_run
+    /// # fn run(device: wgpu::Device, queue: wgpu::Queue) -> Result<(), wgpu_activations::Error> {
+    /// use wgpu_activations::{Gpu, Kernels};
+    /// let check = Gpu::from_device(device.clone(), queue).self_check()?;
+    /// let kernels = Kernels::with_findings(&device, &check);
+    /// # Ok(()) }
+    /// ```
+    pub fn with_findings(device: &wgpu::Device, check: &SelfCheck) -> Self {
+        let kernels = Self::new(device);
+        *lock(&kernels.inner.trust) = check.trust.clone();
+        kernels
+    }
+
     fn with_traits(device: &wgpu::Device, traits: Traits) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -262,11 +296,55 @@ impl Kernels {
                 pipelines: Mutex::default(),
                 uniforms: Mutex::default(),
                 scratch: Mutex::default(),
+                trust: Mutex::default(),
+                #[cfg(test)]
+                fault: Mutex::default(),
             }),
+            asked: None,
+            trusting: false,
         }
     }
 
+    /// Kernels that believe to be on another device, with a fault in every shader.
+    #[cfg(test)]
+    pub(crate) fn spoiled(device: &wgpu::Device, traits: Traits, fault: Fault) -> Self {
+        let kernels = Self::with_traits(device, traits);
+        *lock(&kernels.inner.fault) = Some(fault);
+        kernels
+    }
+
+    /// What a plan may count on.
+    pub(crate) fn traits(&self) -> Traits {
+        let (own, found) = (self.inner.traits, lock(&self.inner.trust).quirks);
+        Traits {
+            quirks: Quirks {
+                barriers: own.quirks.barriers || found.barriers,
+                loops: own.quirks.loops || found.loops,
+            },
+            ..own
+        }
+    }
+
+    /// What is known of the adapter.
+    pub(crate) fn trust(&self) -> MutexGuard<'_, Trust> {
+        lock(&self.inner.trust)
+    }
+
+    /// Shader text as it is compiled.
+    pub(crate) fn text(&self, text: String) -> String {
+        #[cfg(test)]
+        if let Some(fault) = *lock(&self.inner.fault) {
+            return fault(text);
+        }
+        text
+    }
+
+    /// A range as an operand; an error where it cannot be one, or where the adapter gets wrong what
+    /// every function counts on.
     fn operand<'a>(&self, slice: wgpu::BufferSlice<'a>, what: &'static str) -> Result<Operand<'a>> {
+        if !self.trusting {
+            self.trust().anything()?;
+        }
         let buffer = slice.buffer();
         let needed = wgpu::BufferUsages::STORAGE;
         if !buffer.usage().contains(needed) {
@@ -365,7 +443,7 @@ impl Kernels {
         let device = &self.inner.device;
         cache
             .entry(key)
-            .or_insert_with(|| constant_buffer(device, bytemuck::bytes_of(&key)))
+            .or_insert_with(|| filled_buffer(device, wgpu::BufferUsages::UNIFORM, &key))
             .clone()
     }
 
@@ -392,7 +470,7 @@ impl Kernels {
         modules
             .entry((key, one_buffer))
             .or_insert_with(|| {
-                let mut text = key.text();
+                let mut text = self.text(key.text());
                 if one_buffer {
                     text = shader::in_one_buffer(&text);
                 }
@@ -484,11 +562,17 @@ fn separate(a: &Operand<'_>, b: &Operand<'_>) -> Result<()> {
     Ok(())
 }
 
-fn constant_buffer(device: &wgpu::Device, bytes: &[u8]) -> wgpu::Buffer {
+/// A buffer with these contents from its beginning.
+pub(crate) fn filled_buffer(
+    device: &wgpu::Device,
+    usage: wgpu::BufferUsages,
+    words: &[u32],
+) -> wgpu::Buffer {
+    let bytes = bytemuck::cast_slice(words);
     let buffer = device.create_buffer(&wgpu::BufferDescriptor {
-        label: Some("activations uniforms"),
+        label: Some("activations constants"),
         size: bytes.len() as u64,
-        usage: wgpu::BufferUsages::UNIFORM,
+        usage,
         mapped_at_creation: true,
     });
     // Fails only where the device is lost, and then nothing reads the buffer.

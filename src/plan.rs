@@ -20,6 +20,27 @@ pub(crate) struct Traits {
     pub max_invocations: u32,
     /// Whether the adapter is a CPU: no coalescing to win, and barriers cost dearly.
     pub software: bool,
+    /// What it gets wrong.
+    pub quirks: Quirks,
+}
+
+/// What an adapter gets wrong and a plan goes around; the self-check finds it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Quirks {
+    /// Workgroup memory does not hold what was written before a barrier.
+    pub barriers: bool,
+    /// Long loops end before their end.
+    pub loops: bool,
+}
+
+impl Quirks {
+    /// What an adapter has that could not be asked.
+    pub(crate) fn all() -> Self {
+        Self {
+            barriers: true,
+            loops: true,
+        }
+    }
 }
 
 impl Traits {
@@ -37,6 +58,7 @@ impl Traits {
                 .max_compute_invocations_per_workgroup
                 .min(limits.max_compute_workgroup_size_x),
             software: device.adapter_info().device_type == wgpu::DeviceType::Cpu,
+            quirks: Quirks::default(),
         }
     }
 
@@ -111,6 +133,8 @@ pub(crate) struct AxisChunk {
 pub(crate) struct AxisPlan {
     pub strategy: Strategy,
     pub workgroup: u32,
+    /// Invocations that merge the parts of a split row.
+    pub merging: u32,
     pub chunks: Vec<AxisChunk>,
     /// Chunks that one row is cut into; 1 but for split rows that no binding holds.
     pub chunks_per_row: u64,
@@ -136,9 +160,13 @@ fn most_steps(traits: &Traits) -> u64 {
     limited(traits, STEPS)
 }
 
-/// `steps` where the adapter is a CPU.
+/// `steps` where the adapter is a CPU, or ends long loops.
 fn limited(traits: &Traits, steps: u64) -> u64 {
-    if traits.software { steps } else { u64::MAX }
+    if traits.software || traits.quirks.loops {
+        steps
+    } else {
+        u64::MAX
+    }
 }
 
 /// Elements that an invocation of a software adapter walks at most in [`axis`].
@@ -194,6 +222,7 @@ pub(crate) fn axis_within(shape: &AxisShape, traits: &Traits, steps: u64) -> Opt
     Some(AxisPlan {
         strategy,
         workgroup,
+        merging: merging(workgroup, traits),
         chunks,
         chunks_per_row: 1,
     })
@@ -211,18 +240,21 @@ fn strategy(rows: u64, len: u64, inner: u64, traits: &Traits, walked: u64) -> St
     } else {
         lanes
     };
+    let least = len.div_ceil(limited(traits, walked));
+    let lanes = lanes.max(least);
     if traits.software {
-        let least = len.div_ceil(limited(traits, walked));
-        let lanes = lanes.max(least);
         if least < 2 && (rows >= 64 && (inner > 1 || len <= 4096) || lanes < 2) {
             return Strategy::RowPerInvocation;
         }
         return split(lanes, len, traits);
     }
+    if least > 1 {
+        return split(lanes, len, traits);
+    }
     // Contiguous short rows, and columns, are read side by side by neighbouring invocations.
     if len <= 32 || (inner >= 32 && rows >= enough / 4) {
         Strategy::RowPerInvocation
-    } else if inner == 1 && (rows >= 512 || len <= 4096) {
+    } else if inner == 1 && (rows >= 512 || len <= 4096) && !traits.quirks.barriers {
         Strategy::RowPerWorkgroup
     } else if lanes < 2 {
         Strategy::RowPerInvocation
@@ -249,6 +281,26 @@ fn split(lanes: u64, len: u64, traits: &Traits) -> Strategy {
     }
 }
 
+/// A split of the kind of one with this segment, for rows of some hundreds.
+pub(crate) fn short_split(segment: u32, len: usize) -> Strategy {
+    Strategy::Split {
+        lanes: len.div_ceil(16) as u32,
+        segment: if segment == 0 { 0 } else { 16 },
+    }
+}
+
+/// The only chunk's plan of few rows by a strategy of choice.
+pub(crate) fn of_strategy(strategy: Strategy, traits: &Traits) -> AxisPlan {
+    let workgroup = workgroup(strategy, 1, traits);
+    AxisPlan {
+        strategy,
+        workgroup,
+        merging: merging(workgroup, traits),
+        chunks: Vec::new(),
+        chunks_per_row: 1,
+    }
+}
+
 fn workgroup(strategy: Strategy, rows: u64, traits: &Traits) -> u32 {
     let wanted = match strategy {
         // Few rows are spread over the cores of a software adapter.
@@ -257,6 +309,11 @@ fn workgroup(strategy: Strategy, rows: u64, traits: &Traits) -> u32 {
         Strategy::RowPerWorkgroup => 256,
     };
     wanted.min(traits.max_invocations)
+}
+
+/// Without barriers to rely on, one invocation merges alone.
+fn merging(workgroup: u32, traits: &Traits) -> u32 {
+    if traits.quirks.barriers { 1 } else { workgroup }
 }
 
 /// Rows that no binding holds: every block of `outer` is cut along the axis.
@@ -295,9 +352,11 @@ fn split_blocks(
         }
     }
     let strategy = split(lanes, steps, traits);
+    let workgroup = workgroup(strategy, rows, traits);
     Some(AxisPlan {
         strategy,
-        workgroup: workgroup(strategy, rows, traits),
+        workgroup,
+        merging: merging(workgroup, traits),
         chunks,
         chunks_per_row,
     })

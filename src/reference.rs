@@ -229,7 +229,7 @@ pub fn ulp_error(got: f32, want: f64, largest_term: f64) -> f64 {
 }
 
 /// The spacing of f32 at the magnitude `value`, not below that of the smallest normal f32.
-fn ulp_of(value: f64) -> f64 {
+pub(crate) fn ulp_of(value: f64) -> f64 {
     let value = value.clamp(f64::from(f32::MIN_POSITIVE), f64::from(f32::MAX));
     let exponent = ((value.to_bits() >> 52) & 0x7ff) as i32 - 1023;
     // 2^(exponent - 23) lies within f64's normal range for every f32 exponent.

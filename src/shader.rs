@@ -31,6 +31,7 @@ pub const MATH: &str = include_str!("../shaders/math.wgsl");
 /// Every activation and its derivative as pure functions over [`MATH`].
 pub const ACTIVATIONS: &str = include_str!("../shaders/activations.wgsl");
 const ELEMENTWISE: &str = include_str!("../shaders/elementwise.wgsl");
+const PROBES: &str = include_str!("../shaders/probes.wgsl");
 
 /// The name of an activation's WGSL function; its derivative's is that of [`derivative_name`].
 /// What WGSL has itself (`abs`, `clamp`, `exp`, `tanh`) ends in an underscore.
@@ -74,6 +75,11 @@ pub fn fused(name: &str, f: impl Into<Elementwise>) -> String {
          fn {name}(x: f32) -> f32 {{\n    return select({forward}(x{arguments}), x, is_nan(x));\n}}\n\
          fn {name}_grad(x: f32) -> f32 {{\n    return select({backward}(x{arguments}), x, is_nan(x));\n}}\n"
     )
+}
+
+/// The module of the probes, for that many pairs and words for each.
+pub(crate) fn probes(pairs: usize, words: usize) -> String {
+    format!("{MATH}\nconst PAIRS: u32 = {pairs}u;\nconst WORDS: u32 = {words}u;\n{PROBES}")
 }
 
 /// How many f32 an invocation of an element-wise kernel handles.
@@ -516,6 +522,16 @@ mod tests {
             "{found:?}"
         );
         assert!(found.calls > least / 2, "{found:?}");
+    }
+
+    /// The probes use what kernels do not, the built-in max: they ask about it.
+    #[test]
+    fn probes_translate_to_every_target() {
+        let (module, info) = validate(&probes(128, 30));
+        for (entry, workgroup) in [("arithmetic", 64), ("together", 64), ("turns_of_a_loop", 1)] {
+            translate(&module, &info, entry, workgroup).unwrap();
+        }
+        assert_eq!(module.entry_points.len(), 3);
     }
 
     /// Workgroups that no power of two divides, and the largest that limits allow.

@@ -32,8 +32,14 @@ pub enum Command {
         json: bool,
     },
     /// List the GPU adapters, their limits and features, and which one is chosen
-    #[command(after_help = "Example: activations adapters")]
+    #[command(after_help = "\
+Examples:
+  activations adapters
+  activations adapters --self-check")]
     Adapters {
+        /// Ask each adapter what the functions take for granted, and known answers of them all
+        #[arg(long)]
+        self_check: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,

@@ -1,6 +1,6 @@
 //! Gated linear units, in host memory.
 
-use super::Backend;
+use super::{Backend, or_else_on_cpu};
 use crate::error::Result;
 use crate::gate::{Gate, GateShape};
 use crate::gpu::HostWait;
@@ -68,8 +68,9 @@ impl Backend {
     ) -> Result<()> {
         match self {
             Self::Gpu(gpu) => {
-                let shape = GateShape::new(function, shape, axis)?;
-                gpu.gate_host(function, &shape, x, y, wait).await
+                let around = GateShape::new(function, shape, axis)?;
+                let done = gpu.gate_host(function, &around, x, y, wait).await;
+                or_else_on_cpu(done, |cpu| cpu.gate_into(function, x, shape, axis, y))
             }
             Self::Cpu(cpu, _) => cpu.gate_into(function, x, shape, axis, y),
         }
@@ -106,8 +107,11 @@ impl Backend {
     ) -> Result<()> {
         match self {
             Self::Gpu(gpu) => {
-                let shape = GateShape::new(function, shape, axis)?;
-                gpu.grad_gate_host(function, &shape, x, dy, dx, wait).await
+                let around = GateShape::new(function, shape, axis)?;
+                let done = gpu.grad_gate_host(function, &around, x, dy, dx, wait).await;
+                or_else_on_cpu(done, |cpu| {
+                    cpu.grad_gate_into(function, x, dy, shape, axis, dx)
+                })
             }
             Self::Cpu(cpu, _) => cpu.grad_gate_into(function, x, dy, shape, axis, dx),
         }
@@ -123,8 +127,12 @@ impl Backend {
         let mut y = vec![0.0; value.len()];
         match self {
             Self::Gpu(gpu) => {
-                gpu.gate_pair_host(function, value, gate, &mut y, wait)
-                    .await?;
+                let done = gpu
+                    .gate_pair_host(function, value, gate, &mut y, wait)
+                    .await;
+                or_else_on_cpu(done, |cpu| {
+                    cpu.gate_pair_into(function, value, gate, &mut y)
+                })?;
             }
             Self::Cpu(cpu, _) => cpu.gate_pair_into(function, value, gate, &mut y)?,
         }
@@ -143,8 +151,13 @@ impl Backend {
         match self {
             Self::Gpu(gpu) => {
                 let outputs = [&mut dvalue[..], &mut dgate];
-                gpu.grad_gate_pair_host(function, [value, gate, dy], outputs, wait)
-                    .await?;
+                let inputs = [value, gate, dy];
+                let done = gpu
+                    .grad_gate_pair_host(function, inputs, outputs, wait)
+                    .await;
+                or_else_on_cpu(done, |cpu| {
+                    cpu.grad_gate_pair_into(function, value, gate, dy, &mut dvalue, &mut dgate)
+                })?;
             }
             Self::Cpu(cpu, _) => {
                 cpu.grad_gate_pair_into(function, value, gate, dy, &mut dvalue, &mut dgate)?;

@@ -1,6 +1,6 @@
 //! Random numbers and the randomised leaky rectifier, in host memory.
 
-use super::Backend;
+use super::{Backend, or_else_on_cpu};
 use crate::error::Result;
 use crate::gpu::HostWait;
 use crate::random::Random;
@@ -35,7 +35,13 @@ impl Backend {
     async fn uniform_core(&self, random: Random, count: usize, wait: HostWait) -> Result<Vec<f32>> {
         let mut out = vec![0.0; count];
         match self {
-            Self::Gpu(gpu) => gpu.noise_host(random, false, &mut out, wait).await?,
+            Self::Gpu(gpu) => {
+                let done = gpu.noise_host(random, false, &mut out, wait).await;
+                or_else_on_cpu(done, |cpu| {
+                    cpu.uniform_into(random, &mut out);
+                    Ok(())
+                })?;
+            }
             Self::Cpu(cpu, _) => cpu.uniform_into(random, &mut out),
         }
         Ok(out)
@@ -49,7 +55,13 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let mut out = vec![0.0; count];
         match self {
-            Self::Gpu(gpu) => gpu.noise_host(random, true, &mut out, wait).await?,
+            Self::Gpu(gpu) => {
+                let done = gpu.noise_host(random, true, &mut out, wait).await;
+                or_else_on_cpu(done, |cpu| {
+                    cpu.gumbel_noise_into(random, &mut out);
+                    Ok(())
+                })?;
+            }
             Self::Cpu(cpu, _) => cpu.gumbel_noise_into(random, &mut out),
         }
         Ok(out)
@@ -58,7 +70,10 @@ impl Backend {
     async fn rrelu_core(&self, rrelu: Rrelu, x: &[f32], wait: HostWait) -> Result<Vec<f32>> {
         let mut y = vec![0.0; x.len()];
         match self {
-            Self::Gpu(gpu) => gpu.rrelu_host(rrelu, x, &mut y, wait).await?,
+            Self::Gpu(gpu) => {
+                let done = gpu.rrelu_host(rrelu, x, &mut y, wait).await;
+                or_else_on_cpu(done, |cpu| cpu.rrelu_into(rrelu, x, &mut y))?;
+            }
             Self::Cpu(cpu, _) => cpu.rrelu_into(rrelu, x, &mut y)?,
         }
         Ok(y)
@@ -73,7 +88,10 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let mut dx = vec![0.0; x.len()];
         match self {
-            Self::Gpu(gpu) => gpu.grad_rrelu_host(rrelu, x, dy, &mut dx, wait).await?,
+            Self::Gpu(gpu) => {
+                let done = gpu.grad_rrelu_host(rrelu, x, dy, &mut dx, wait).await;
+                or_else_on_cpu(done, |cpu| cpu.grad_rrelu_into(rrelu, x, dy, &mut dx))?;
+            }
             Self::Cpu(cpu, _) => cpu.grad_rrelu_into(rrelu, x, dy, &mut dx)?,
         }
         Ok(dx)

@@ -1,6 +1,6 @@
 //! Statistics of activations in host memory.
 
-use super::Backend;
+use super::{Backend, or_else_on_cpu};
 use crate::error::Result;
 use crate::gpu::HostWait;
 use crate::statistics::{Inspect, Statistics};
@@ -29,7 +29,10 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Statistics> {
         match self {
-            Self::Gpu(gpu) => gpu.inspect_host(what, x, shape, wait).await,
+            Self::Gpu(gpu) => {
+                let done = gpu.inspect_host(what, x, shape, wait).await;
+                or_else_on_cpu(done, |cpu| cpu.inspect(what, x, shape))
+            }
             Self::Cpu(cpu, _) => cpu.inspect(what, x, shape),
         }
     }

@@ -278,6 +278,8 @@ impl Run {
         mut each: impl FnMut(&Self) -> ControlFlow<()>,
     ) -> Result<()> {
         same_length("the list of backends", self.tallies.len(), backends.len())?;
+        // What the adapters compute, not what is computed in their place.
+        let backends: &[Backend] = &backends.iter().map(Backend::trusting).collect::<Vec<_>>();
         let oracle = Oracle::new(self.f, self.pass);
         let (f, pass, span, start) = (self.f, self.pass, self.span, self.done);
         // Two chunks go round: one is computed while the other is compared.

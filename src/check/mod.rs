@@ -178,6 +178,7 @@ pub fn inputs(f: &Elementwise) -> Vec<f32> {
 /// # Errors
 /// The backend's own; a breach is in the report.
 pub fn elementwise(backend: &Backend, f: Elementwise) -> Result<Vec<Report>> {
+    let backend = backend.trusting();
     let x = inputs(&f);
     let bounds = f.activation().info().bounds;
     let mut forward = Report::new(f.to_string(), Pass::Forward, bounds.forward.into());
@@ -271,6 +272,7 @@ const SHAPES: &[(&[usize], isize)] = &[
 /// # Errors
 /// The backend's own; a breach is in the report.
 pub fn axis(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> {
+    let backend = backend.trusting();
     const BOUND: f64 = 4.0;
     let mut forward = Report::new(function.to_string(), Pass::Forward, BOUND);
     let mut backward = Report::new(function.to_string(), Pass::Backward, BOUND);

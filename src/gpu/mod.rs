@@ -8,6 +8,7 @@ mod pool;
 mod prelu;
 mod random;
 mod rows;
+mod self_check;
 mod sparse;
 mod statistics;
 mod stream;
@@ -109,7 +110,9 @@ impl Gpu {
             };
             lock(&reports.lost).get_or_insert(text);
         });
-        Ok(Self::assemble(device, queue, info, why, Some(faults)))
+        let gpu = Self::assemble(device, queue, info, why, Some(faults));
+        gpu.inner.probe(Wait::Async).await?;
+        Ok(gpu)
     }
 
     /// Adopts the caller's device and queue. The device's error handlers stay the caller's: an
@@ -140,10 +143,15 @@ impl Gpu {
         }
     }
 
-    /// One line: the adapter, its interface and driver, and why it was taken.
+    /// One line: the adapter, its interface, why it was taken, and what does not run on it.
     pub fn description(&self) -> String {
         let info = &self.inner.info;
-        format!("{} on {}; {}", info.name, info.backend, self.inner.why)
+        let wrong = self.inner.kernels.trust().summary();
+        let wrong = wrong.map_or_else(String::new, |wrong| format!("; {wrong}"));
+        format!(
+            "{} on {}; {}{wrong}",
+            info.name, info.backend, self.inner.why
+        )
     }
 
     /// What wgpu says of the adapter.

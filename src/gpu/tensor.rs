@@ -1,11 +1,13 @@
 //! Arrays that live on the device, and batches of operations on them.
 
 use super::pool::Purpose;
+use super::self_check::Staged;
 use super::{Gpu, Inner, Wait, stream};
 use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::catalogue::Elementwise;
 use crate::error::{Error, Result};
-use crate::kernels::lock;
+use crate::kernels::{Kernels, lock};
+use crate::self_check::Answer;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -23,6 +25,9 @@ struct Array {
     buffer: wgpu::Buffer,
     shape: Vec<usize>,
     writers: Mutex<Writers>,
+    /// Known answers that its values stand and fall with, as far as they are not there yet or
+    /// were wrong.
+    answers: Mutex<Vec<Arc<Answer>>>,
 }
 
 /// The batches that write a tensor, as far as what became of them matters.
@@ -102,6 +107,7 @@ impl Tensor {
                     before: readable || elements == 0,
                     batches: Vec::new(),
                 }),
+                answers: Mutex::default(),
             }),
         })
     }
@@ -159,9 +165,28 @@ impl Tensor {
 
     async fn read_by(&self, wait: Wait) -> Result<Vec<f32>> {
         self.readable_on(&self.inner.gpu)?;
+        let known = self.known_answers();
         let mut out = vec![0.0; self.len()];
         stream::download(&self.inner.gpu, self.buffer(), &mut out, wait).await?;
+        for answer in known {
+            answer.verdict().await?;
+        }
         Ok(out)
+    }
+
+    /// The known answers that a read which is submitted from now on stands and falls with; they
+    /// arrive before it.
+    pub(super) fn known_answers(&self) -> Vec<Arc<Answer>> {
+        let mut answers = self.answers();
+        answers.retain(|answer| answer.is_submitted());
+        answers
+    }
+
+    /// The known answers that its values stand and fall with.
+    fn answers(&self) -> Vec<Arc<Answer>> {
+        let mut answers = lock(&self.inner.answers);
+        answers.retain(|answer| !answer.is_over());
+        answers.clone()
     }
 
     /// The array's bytes of its buffer; `None` where it has none.
@@ -180,6 +205,8 @@ impl Tensor {
 pub struct Batch {
     gpu: Arc<Inner>,
     pub(super) handle: Gpu,
+    /// Those of the device, which ask for the known answers of what is new to them.
+    kernels: Kernels,
     encoder: wgpu::CommandEncoder,
     pass: Option<wgpu::ComputePass<'static>>,
     /// All tensors that the work refers to: their buffers must not go to anyone else before it
@@ -196,6 +223,7 @@ impl Batch {
         Self {
             gpu: Arc::clone(&gpu.inner),
             handle: gpu.clone(),
+            kernels: gpu.inner.asking(),
             encoder: gpu.inner.device.create_command_encoder(&descriptor),
             pass: None,
             kept: Vec::new(),
@@ -415,7 +443,8 @@ impl Batch {
     pub fn submit(self) -> Result<()> {
         let Self {
             gpu,
-            encoder,
+            kernels,
+            mut encoder,
             pass,
             kept,
             fate,
@@ -423,7 +452,9 @@ impl Batch {
         } = self;
         // The pass ends before its encoder.
         drop(pass);
+        let staged = Staged::copied(&gpu, kernels.take_asking(), &mut encoder)?;
         gpu.submit(|| Some(encoder.finish()))?;
+        staged.submitted();
         fate.submitted();
         drop(kept);
         Ok(())
@@ -441,7 +472,7 @@ impl Batch {
         tensors: [(&'static str, &Tensor); N],
         written: &[&Tensor],
         work: impl FnOnce(
-            &crate::Kernels,
+            &Kernels,
             &mut wgpu::ComputePass<'static>,
             [wgpu::BufferSlice<'_>; N],
         ) -> Result<()>,
@@ -462,9 +493,18 @@ impl Batch {
                 .begin_compute_pass(&wgpu::ComputePassDescriptor::default())
                 .forget_lifetime()
         });
-        work(&self.gpu.kernels, pass, slices)?;
+        work(&self.kernels, pass, slices)?;
         self.kept.extend(tensors.map(|(_, tensor)| tensor.clone()));
+        let mut answers = self.kernels.take_relied();
+        answers.extend(tensors.iter().flat_map(|(_, tensor)| tensor.answers()));
         for tensor in written {
+            let mut known = lock(&tensor.inner.answers);
+            for answer in &answers {
+                if !known.iter().any(|other| Arc::ptr_eq(other, answer)) {
+                    known.push(Arc::clone(answer));
+                }
+            }
+            drop(known);
             let mut writers = lock(&tensor.inner.writers);
             writers.settle();
             let mut batches = writers.batches.iter();

@@ -5,6 +5,7 @@ use super::{Kernels, ModuleKey, Operand, Slot, Work, elementwise_slots, holds, s
 use crate::axis::{AxisFunction, AxisShape};
 use crate::error::{Error, Result};
 use crate::plan::{self, AxisChunk, AxisPlan, PARTIAL_BYTES, Strategy};
+use crate::self_check::{Question, Way};
 use crate::shader::Pass;
 
 /// The bindings of a softmax entry point.
@@ -183,7 +184,7 @@ impl Kernels {
 
     /// The strategy that is planned for `shape`, in words: for benchmarks and bug reports.
     pub fn describe_axis(&self, shape: &AxisShape) -> String {
-        match plan::axis(shape, &self.inner.traits) {
+        match plan::axis(shape, &self.traits()) {
             Some(plan) => format!(
                 "{:?}, workgroups of {}, {} chunks",
                 plan.strategy,
@@ -212,10 +213,30 @@ impl Kernels {
         {
             return Ok(());
         }
-        let plan = plan::axis(shape, &self.inner.traits).ok_or(Error::AxisStepTooLarge {
+        let plan = plan::axis(shape, &self.traits()).ok_or(Error::AxisStepTooLarge {
             bytes: shape.inner as u64 * 4,
             limit: self.inner.traits.max_binding,
         })?;
+        let way = way(shape, &plan);
+        let question = Question::Axis(function, kind.into(), way);
+        self.consult(pass, question, |kernels, pass| {
+            kernels.ask_axis(pass, function, kind, way, &plan)
+        })?;
+        self.record_axis(pass, function, shape, kind, &plan, [x, dy, Some(out)]);
+        Ok(())
+    }
+
+    /// Records a plan's dispatches on x, dy and the result.
+    pub(super) fn record_axis(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shape: &AxisShape,
+        kind: Pass,
+        plan: &AxisPlan,
+        [x, dy, out]: [Option<Operand<'_>>; 3],
+    ) {
+        let Some(out) = out else { return };
         let recorder = RowsRecorder {
             kernels: self,
             module: ModuleKey::Axis(kernel_of(function), kind),
@@ -223,7 +244,7 @@ impl Kernels {
             number: 0.0,
             shape,
             first_row: 0,
-            plan: &plan,
+            plan,
             slots: &|entry_point| axis_slots(function, kind, entry_point),
             per_row: PerRow::of(function, kind),
             refinements: 0,
@@ -233,7 +254,17 @@ impl Kernels {
             beside: None,
         };
         recorder.record(pass);
-        Ok(())
+    }
+}
+
+/// The way through its rows that a plan takes.
+fn way(shape: &AxisShape, plan: &AxisPlan) -> Way {
+    match plan.strategy {
+        // What an invocation holds, see softmax.wgsl.
+        Strategy::RowPerInvocation if shape.len <= 16 => Way::Short,
+        Strategy::RowPerInvocation => Way::Invocation,
+        Strategy::RowPerWorkgroup => Way::Workgroup,
+        Strategy::Split { .. } => Way::Split,
     }
 }
 
@@ -454,7 +485,11 @@ impl RowsRecorder<'_> {
             &Work {
                 module: self.module,
                 entry_point,
-                workgroup: self.plan.workgroup,
+                workgroup: if entry_point.ends_with("_combine") {
+                    self.plan.merging
+                } else {
+                    self.plan.workgroup
+                },
                 bindings: &bindings,
                 uniforms: bytemuck::cast_slice(std::slice::from_ref(&uniforms)),
                 groups,

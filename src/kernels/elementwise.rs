@@ -45,8 +45,7 @@ impl Kernels {
         let (x, y) = (self.operand(x, "input")?, self.operand(y, "output")?);
         self.same_size(&x, &y)?;
         separate(&x, &y)?;
-        self.elementwise(pass, f.into(), Pass::Forward, Some(x), None, y);
-        Ok(())
+        self.elementwise(pass, f.into(), Pass::Forward, Some(x), None, y)
     }
 
     /// Records x = f(x).
@@ -60,8 +59,7 @@ impl Kernels {
         x: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
         let x = self.operand(x, "input")?;
-        self.elementwise(pass, f.into(), Pass::ForwardInPlace, None, None, x);
-        Ok(())
+        self.elementwise(pass, f.into(), Pass::ForwardInPlace, None, None, x)
     }
 
     /// Records dx = dy · f'(x), from the input x.
@@ -83,8 +81,7 @@ impl Kernels {
         self.same_size(&x, &dx)?;
         separate(&x, &dx)?;
         separate(&dy, &dx)?;
-        self.elementwise(pass, f.into(), Pass::Backward, Some(x), Some(dy), dx);
-        Ok(())
+        self.elementwise(pass, f.into(), Pass::Backward, Some(x), Some(dy), dx)
     }
 
     /// Records dy = dy · f'(x).
@@ -102,8 +99,7 @@ impl Kernels {
         let dy = self.operand(dy, "upstream gradient")?;
         self.same_size(&x, &dy)?;
         separate(&x, &dy)?;
-        self.elementwise(pass, f.into(), Pass::BackwardInPlace, Some(x), None, dy);
-        Ok(())
+        self.elementwise(pass, f.into(), Pass::BackwardInPlace, Some(x), None, dy)
     }
 
     fn elementwise(
@@ -114,10 +110,28 @@ impl Kernels {
         x: Option<Operand<'_>>,
         dy: Option<Operand<'_>>,
         out: Operand<'_>,
+    ) -> Result<()> {
+        // Few elements compile no pipeline for many.
+        let vectors = out.elements() >= 4;
+        self.consult_activation(pass, f.activation(), kind, vectors)?;
+        self.record_elementwise(pass, f, kind, [x, dy, Some(out)], vectors);
+        Ok(())
+    }
+
+    /// Records dispatches on x, dy and the result; by fours as far as it goes where `vectors`.
+    pub(super) fn record_elementwise(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        f: Elementwise,
+        kind: Pass,
+        operands: [Option<Operand<'_>>; 3],
+        vectors: bool,
     ) {
         let traits = &self.inner.traits;
-        for chunk in plan::chunks(out.elements(), traits) {
-            let tail = chunk.len % 4;
+        let [x, dy, out] = operands;
+        let elements = out.map_or(0, |out| out.elements());
+        for chunk in plan::chunks(elements, traits) {
+            let tail = if vectors { chunk.len % 4 } else { chunk.len };
             for (lanes, first, count) in [
                 (Lanes::Four, 0, chunk.len - tail),
                 (Lanes::One, chunk.len - tail, tail),
@@ -135,7 +149,7 @@ impl Kernels {
                     zero: 0,
                     padding: [0; 3],
                 };
-                let operands = [(Slot::X, x), (Slot::Dy, dy), (Slot::Out, Some(out))];
+                let operands = [(Slot::X, x), (Slot::Dy, dy), (Slot::Out, out)];
                 let bindings: Vec<_> = operands
                     .into_iter()
                     .filter_map(|(slot, operand)| {

@@ -4,7 +4,7 @@ use super::{Kernels, ModuleKey, Operand, Slot, Work, holds, separate};
 use crate::error::Result;
 use crate::gate::{Clamp, Gate, GateShape, Order};
 use crate::plan;
-use crate::shader::Lanes;
+use crate::shader::{Lanes, Pass};
 
 /// `Uniforms` of gate.wgsl.
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -67,6 +67,7 @@ impl Kernels {
         holds(&x, shape.elements())?;
         holds(&y, shape.pairs())?;
         separate(&x, &y)?;
+        self.consult_gate(pass, function, false)?;
         self.gate_blocks(pass, function, shape, x, None, y);
         Ok(())
     }
@@ -92,6 +93,7 @@ impl Kernels {
         holds(&dx, shape.elements())?;
         separate(&x, &dx)?;
         separate(&dy, &dx)?;
+        self.consult_gate(pass, function, true)?;
         self.gate_blocks(pass, function, shape, x, Some(dy), dx);
         Ok(())
     }
@@ -117,6 +119,7 @@ impl Kernels {
         for input in [&value, &gate] {
             separate(input, &y)?;
         }
+        self.consult_gate(pass, function, false)?;
         for chunk in plan::chunks(y.elements(), &self.inner.traits) {
             let [value, gate, y] = [value, gate, y].map(|o| (o, chunk.start));
             self.gate_apart(
@@ -161,6 +164,7 @@ impl Kernels {
             }
         }
         separate(&dvalue, &dgate)?;
+        self.consult_gate(pass, function, true)?;
         for chunk in plan::chunks(value.elements(), &self.inner.traits) {
             let [value, gate, dy, dvalue, dgate] =
                 [value, gate, dy, dvalue, dgate].map(|o| (o, chunk.start));
@@ -173,6 +177,21 @@ impl Kernels {
                 &[dvalue, dgate],
                 chunk.len,
             );
+        }
+        Ok(())
+    }
+
+    /// A gate is no better than its activation, of which the gradients need both directions.
+    fn consult_gate(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: &Gate,
+        backward: bool,
+    ) -> Result<()> {
+        let activation = function.function().activation();
+        self.consult_activation(pass, activation, Pass::Forward, true)?;
+        if backward {
+            self.consult_activation(pass, activation, Pass::Backward, true)?;
         }
         Ok(())
     }

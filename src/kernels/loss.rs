@@ -251,7 +251,7 @@ impl Kernels {
             // most, and left to the caller as the empty rows of softmax are.
             return Ok(());
         }
-        let traits = &self.inner.traits;
+        let traits = &self.traits();
         let too_large = Error::AxisStepTooLarge {
             bytes: shape.inner as u64 * 4,
             limit: traits.max_binding,

@@ -433,7 +433,7 @@ impl Kernels {
         if shape.elements() == 0 {
             return Ok(None);
         }
-        let traits = &self.inner.traits;
+        let traits = &self.traits();
         let plan = plan::axis_within(shape, traits, steps).ok_or(Error::AxisStepTooLarge {
             bytes: shape.inner as u64 * 4,
             limit: traits.max_binding,

@@ -108,7 +108,7 @@ impl Kernels {
         if sum.shape.sums() == 0 {
             return Ok(());
         }
-        let traits = &self.inner.traits;
+        let traits = &self.traits();
         let plan = plan::sum(sum.shape, traits).ok_or(Error::OutOfMemory {
             bytes: (sum.shape.sums() as u64).saturating_mul(PARTIAL_SUM_BYTES),
             reason: "partial sums are more than it binds".to_owned(),

@@ -197,6 +197,7 @@ fn cut(piece: SumPiece, bindable: u64, pieces: &mut Vec<SumPiece>) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Quirks;
 
     fn traits(elements: u64, software: bool) -> Traits {
         Traits {
@@ -205,6 +206,7 @@ mod tests {
             max_groups: 65_535,
             max_invocations: 256,
             software,
+            quirks: Quirks::default(),
         }
     }
 

@@ -15,6 +15,10 @@ const HARDWARE: Traits = Traits {
     max_groups: 65_535,
     max_invocations: 1024,
     software: false,
+    quirks: Quirks {
+        barriers: false,
+        loops: false,
+    },
 };
 
 /// What lavapipe has.
@@ -24,6 +28,10 @@ const SOFTWARE: Traits = Traits {
     max_groups: 65_535,
     max_invocations: 1024,
     software: true,
+    quirks: Quirks {
+        barriers: false,
+        loops: false,
+    },
 };
 
 /// The least that WebGPU promises.
@@ -33,6 +41,10 @@ const DOWNLEVEL: Traits = Traits {
     max_groups: 65_535,
     max_invocations: 256,
     software: false,
+    quirks: Quirks {
+        barriers: false,
+        loops: false,
+    },
 };
 
 /// Limits of all sizes, down to some that no device has.
@@ -42,13 +54,18 @@ fn any_traits() -> impl Generator<Value = Traits> {
     let invocations = prop::sample::select(vec![1u32, 32, 100, 256, 1024]);
     let bindings = (256u64..=(1 << 14)).prop_map(|words| words * 4);
     let bindings = prop_oneof![bindings, Just(1024), Just(128 << 20), Just((4 << 30) - 4)];
-    (bindings, alignments, groups, invocations, any::<bool>()).prop_map(
-        |(max_binding, alignment, max_groups, max_invocations, software)| Traits {
-            max_binding,
-            alignment,
-            max_groups,
-            max_invocations,
-            software,
+    let flags = [any::<bool>(), any::<bool>(), any::<bool>()];
+    (bindings, alignments, groups, invocations, flags).prop_map(
+        |(max_binding, alignment, max_groups, max_invocations, flags)| {
+            let [software, barriers, loops] = flags;
+            Traits {
+                max_binding,
+                alignment,
+                max_groups,
+                max_invocations,
+                software,
+                quirks: Quirks { barriers, loops },
+            }
         },
     )
 }
@@ -99,6 +116,10 @@ fn check_axis(shape: &AxisShape, traits: &Traits, plan: &AxisPlan) -> Result<(),
     let workgroup = u64::from(plan.workgroup);
     if workgroup == 0 || plan.workgroup > traits.max_invocations {
         return Err(format!("workgroups of {workgroup}"));
+    }
+    let alone = plan.strategy != Strategy::RowPerWorkgroup && plan.merging == 1;
+    if traits.quirks.barriers && !alone {
+        return Err("invocations meet at barriers that do not hold".to_owned());
     }
     // Blocks in order, each whole or in parts that are in order.
     let (mut block, mut step) = (0, 0);
@@ -172,7 +193,8 @@ fn check_axis(shape: &AxisShape, traits: &Traits, plan: &AxisPlan) -> Result<(),
         }
     };
     // Three loops over an element, a turn more for each block, and llvmpipe's end of all loops.
-    if traits.software && steps * 3 + steps / 16 > 65_535 {
+    let cut = traits.software || traits.quirks.loops;
+    if cut && steps * 3 + steps / 16 > 65_535 {
         return Err(format!("{steps} steps an invocation"));
     }
     Ok(())
@@ -387,6 +409,11 @@ fn wrong_plans_are_seen() {
         ..SOFTWARE
     };
     assert!(check_axis(&rows, &small, &good).is_err());
+    let quirks = Quirks {
+        barriers: true,
+        ..Quirks::default()
+    };
+    assert!(check_axis(&rows, &Traits { quirks, ..SOFTWARE }, &good).is_err());
     let chunks: Vec<Chunk> = chunks(1000, &small).collect();
     assert_eq!(check_chunks(1000, &small, &chunks), Ok(()));
     assert!(check_chunks(1001, &small, &chunks).is_err());

@@ -10,19 +10,11 @@ mod exhaustive;
 mod faults;
 mod gradients;
 mod process;
+mod self_check;
 mod sizes;
 
-use wgpu_activations::{AxisFunction, AxisShape, Backend, Gpu, reference};
-
-/// A GPU of the test's own, where an adapter answers.
-fn gpu() -> Option<Gpu> {
-    common::backends()
-        .into_iter()
-        .find_map(|backend| match backend {
-            Backend::Gpu(gpu) => Some(gpu),
-            Backend::Cpu(..) => None,
-        })
-}
+use common::gpu;
+use wgpu_activations::{AxisFunction, AxisShape, Backend, reference};
 
 /// Marsaglia's xorshift64 (2003).
 struct Noise(u64);

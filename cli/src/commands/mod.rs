@@ -17,7 +17,7 @@ use wgpu_activations::{AdapterChoice, Backend};
 pub fn dispatch(command: &Command) -> Result<(), CliError> {
     match command {
         Command::List { json } => list::list(*json),
-        Command::Adapters { json } => adapters::adapters(*json),
+        Command::Adapters { self_check, json } => adapters::adapters(*self_check, *json),
         Command::Run(args) => run::run(args),
         Command::Grad(args) => run::grad(args),
         Command::Check(args) if args.exhaustive => exhaustive::exhaustive(args),
