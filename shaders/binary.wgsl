@@ -39,7 +39,7 @@ override workgroup_size: u32 = 64u;
 
 // A product where 0 wins over infinity.
 fn reached(a: f32, b: f32) -> f32 {
-    let lost = (a == 0.0 && is_inf(b)) || (b == 0.0 && is_inf(a));
+    let lost = ((a == 0.0) & is_inf(b)) | ((b == 0.0) & is_inf(a));
     return select(a * b, 0.0, lost);
 }
 
@@ -105,6 +105,6 @@ fn each(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) g
     let v = x[uniforms.x_first + i];
     let t = targets[uniforms.target_first + i];
     let y = result_at(i, v, t);
-    let nan = is_nan(v) || is_nan(t);
+    let nan = is_nan(v) | is_nan(t);
     out[uniforms.out_first + i] = select(y, select(v, t, is_nan(t)), nan);
 }

@@ -95,8 +95,9 @@ fn highest(v: array<f32, 8>) -> f32 {
 }
 
 fn any_nan(v: array<f32, 8>) -> bool {
-    return (is_nan(v[0]) || is_nan(v[1])) || (is_nan(v[2]) || is_nan(v[3]))
-        || (is_nan(v[4]) || is_nan(v[5])) || (is_nan(v[6]) || is_nan(v[7]));
+    // Not ||, which is a branch for each.
+    return ((is_nan(v[0]) | is_nan(v[1])) | (is_nan(v[2]) | is_nan(v[3])))
+        | ((is_nan(v[4]) | is_nan(v[5])) | (is_nan(v[6]) | is_nan(v[7])));
 }
 
 fn pairs(v: array<f32, 8>) -> f32 {
@@ -145,7 +146,7 @@ fn reduce_sparse(line: Line, share: Share) -> Row {
     var k = share.first;
     for (; k + (UNROLL - 1u) * step < share.end; k += UNROLL * step) {
         let v = eight(line, k, step);
-        nan = nan || any_nan(v);
+        nan = nan | any_nan(v);
         let high = highest(v);
         if high > reference + HEADROOM {
             let w = exp_below(reference, high);
@@ -162,7 +163,7 @@ fn reduce_sparse(line: Line, share: Share) -> Row {
     }
     for (; k < share.end; k += step) {
         let v = element(line, k);
-        nan = nan || is_nan(v);
+        nan = nan | is_nan(v);
         if v > reference + HEADROOM {
             let w = exp_below(reference, v);
             total = Sum(total.value * w, total.lost * w);
@@ -180,19 +181,18 @@ fn factor(line: Line, k: u32) -> f32 {
     return (share + options.spread) * load_weight(k + uniforms.step_offset);
 }
 
-// f d, where an f of 0 wins.
-fn slope(f: f32, d: f32) -> f32 {
-    return select(f * d, 0.0, f == 0.0);
-}
-
 // add for terms that may be infinite, of which nothing is lost.
 fn add_any(s: Sum, term: f32) -> Sum {
     let t = add(s, term);
     return Sum(t.value, select(t.lost, 0.0, is_inf(t.value)));
 }
 
+// f (v - m), where an f of 0 wins.
 fn slope_of(f: f32, v: f32, m: f32) -> f32 {
-    return select(slope(f, v - m), 0.0, v == m);
+    let d = v - m;
+    // A difference past f32 may be within it as a part.
+    let term = select(f * d, f * v - f * m, is_inf(d));
+    return select(term, 0.0, (v == m) | (f == 0.0));
 }
 
 // e^(v - m) but for the maximum.
@@ -211,12 +211,12 @@ fn reduce_dense(line: Line, share: Share) -> Row {
     var k = share.first;
     for (; k + (UNROLL - 1u) * step < share.end; k += UNROLL * step) {
         let v = eight(line, k, step);
-        nan = nan || any_nan(v);
+        nan = nan | any_nan(v);
         m = higher(m, highest(v));
     }
     for (; k < share.end; k += step) {
         let v = element(line, k);
-        nan = nan || is_nan(v);
+        nan = nan | is_nan(v);
         m = higher(m, v);
     }
     // The maximum's ties are counted, and one of them left out.
@@ -310,12 +310,13 @@ fn loss_of(line: Line, r: Row) -> f32 {
     } else {
         let d = sum(r.reference, -r.a);
         let far = d.x + (d.y + log_positive(w.sum));
-        let plain = r.reference - r.a;
-        let above = select(far, plain, is_inf(r.a) || is_inf(plain));
-        let below = select(above, log1p_any(r.sum), r.a == r.reference);
+        let below = select(far, log1p_any(r.sum), r.a == r.reference);
         let weight = aim_weight(line);
+        // A difference past f32 may be within it once it is weighed.
+        let huge = 2.0 * (weight * (0.5 * r.reference - 0.5 * r.a));
+        loss = select(weight * below, huge, is_inf(r.reference - r.a));
         // A weight of 0 wins over an infinite logarithm.
-        loss = select(weight * below, 0.0, weight == 0.0);
+        loss = select(loss, 0.0, weight == 0.0);
     }
     let value = select(not_a_number(), loss, w.defined);
     return select(0.0, value, line.live);
@@ -323,7 +324,7 @@ fn loss_of(line: Line, r: Row) -> f32 {
 
 // A product where 0 wins over infinity.
 fn reached(a: f32, b: f32) -> f32 {
-    let lost = (a == 0.0 && is_inf(b)) || (b == 0.0 && is_inf(a));
+    let lost = ((a == 0.0) & is_inf(b)) | ((b == 0.0) & is_inf(a));
     return select(a * b, 0.0, lost);
 }
 
@@ -379,7 +380,7 @@ fn finish(line: Line, k: u32, m: f32, s: Slope) {
     } else {
         let d = sum(v, -m);
         // Past e^-173 nothing is left that a finite factor could lift.
-        let gone = (v - m < -170.0 && !is_inf(s.scale)) || (is_inf(v) && v < 0.0);
+        let gone = ((v - m < -170.0) & !is_inf(s.scale)) | (is_inf(v) & (v < 0.0));
         let lifted = select(exp_times(s.scale, d.x, d.y), s.scale, is_inf(s.scale));
         y = select(select(lifted, 0.0, gone), s.at_target, k == line.aim);
     }

@@ -77,7 +77,7 @@ pub use catalogue::{Activation, Bounds, Elementwise, Info, Parameter, Range};
 pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use gate::{Gate, GateShape, Layout, Order};
-pub use gpu::{AdapterChoice, AdapterReport, Batch, Gpu, Tensor, adapters, adapters_async};
+pub use gpu::{AdapterChoice, AdapterReport, Batch, Gpu, Labels, Tensor, adapters, adapters_async};
 pub use gumbel::GumbelSoftmax;
 pub use kernels::{ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer};
 pub use loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets};

@@ -236,10 +236,27 @@ impl CrossEntropy {
         })
     }
 
+    /// The index of the class axis, which is in range.
+    pub(crate) fn class_axis(&self, rank: usize) -> usize {
+        let axis = self.classes.axis(rank);
+        let index = if axis < 0 { axis + rank as isize } else { axis };
+        index as usize
+    }
+
     /// The logits seen around the class axis, with the options checked.
     pub(crate) fn around(&self, shape: &[usize]) -> Result<AxisShape> {
         self.check_smoothing()?;
         self.classes.around(shape)
+    }
+}
+
+impl From<NllLoss> for CrossEntropy {
+    /// The same options, and no label smoothing.
+    fn from(loss: NllLoss) -> Self {
+        Self {
+            classes: loss.classes,
+            label_smoothing: 0.0,
+        }
     }
 }
 
@@ -267,10 +284,14 @@ impl NllLoss {
 }
 
 impl ClassOptions {
+    /// The class axis as it was given, or PyTorch's.
+    fn axis(&self, rank: usize) -> isize {
+        self.axis.unwrap_or(if rank == 1 { 0 } else { 1 })
+    }
+
     /// The array seen around the class axis, with the weight checked.
     pub(crate) fn around(&self, shape: &[usize]) -> Result<AxisShape> {
-        let axis = self.axis.unwrap_or(if shape.len() == 1 { 0 } else { 1 });
-        let around = AxisShape::new(shape, axis)?;
+        let around = AxisShape::new(shape, self.axis(shape.len()))?;
         if let Some(weight) = &self.weight {
             same_length("the class weight", around.len, weight.len())?;
             finite("the class weight", weight)?;
@@ -551,10 +572,7 @@ impl BinaryCrossEntropy {
         shape: &[usize],
         targets: usize,
     ) -> Result<BinaryProblem<'_>> {
-        let roles = ["the probabilities", "the targets"];
-        let problem = self
-            .options
-            .problem(roles, probabilities.len(), shape, targets)?;
+        let problem = self.unchecked(probabilities.len(), shape, targets)?;
         let outside = |&p: &f32| !(p.is_nan() || (0.0..=1.0).contains(&p));
         if let Some(index) = probabilities.iter().position(outside) {
             return Err(Error::NotAProbability {
@@ -562,6 +580,18 @@ impl BinaryCrossEntropy {
                 value: probabilities[index],
             });
         }
+        Ok(problem)
+    }
+
+    /// All but the probabilities themselves.
+    pub(crate) fn unchecked(
+        &self,
+        probabilities: usize,
+        shape: &[usize],
+        targets: usize,
+    ) -> Result<BinaryProblem<'_>> {
+        let roles = ["the probabilities", "the targets"];
+        let problem = self.options.problem(roles, probabilities, shape, targets)?;
         Ok(BinaryProblem {
             with_logits: false,
             ..problem

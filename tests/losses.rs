@@ -2,10 +2,11 @@
 
 mod common;
 
+use wgpu_activations::check::{self, Report};
 use wgpu_activations::reference::{loss as reference, ulp_error};
 use wgpu_activations::{
-    AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, CrossEntropy, Error,
-    NllLoss, Reduction, Targets,
+    AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, ClassBuffers,
+    CrossEntropy, Error, NllLoss, Reduction, TargetBuffer, Targets,
 };
 
 /// Marsaglia's xorshift64 (2003), between -1 and 1.
@@ -59,7 +60,6 @@ fn worst(got: &[f32], want: &reference::Values, allowance: f64) -> f64 {
 struct Case {
     shape: Vec<usize>,
     around: AxisShape,
-    axis: isize,
     x: Vec<f32>,
     classes: Vec<i64>,
     q: Vec<f32>,
@@ -81,7 +81,6 @@ impl Case {
         Self {
             shape: shape.to_vec(),
             around,
-            axis,
             x: x.iter().map(|x| x * scale + offset).collect(),
             classes: classes.collect(),
             q: noise.take(elements).iter().map(|q| q.abs()).collect(),
@@ -89,106 +88,34 @@ impl Case {
             dy: noise.take(rows),
         }
     }
-
-    /// The options that change what is computed, with the targets that they are for.
-    fn losses(&self) -> Vec<(CrossEntropy, Targets<'_>)> {
-        let plain = CrossEntropy::new().axis(self.axis);
-        let (classes, q) = (
-            Targets::Indices(&self.classes),
-            Targets::Probabilities(&self.q),
-        );
-        vec![
-            (plain.clone(), classes),
-            (plain.clone().weight(&self.weight), classes),
-            (plain.clone().label_smoothing(0.1), classes),
-            (
-                plain.clone().weight(&self.weight).label_smoothing(0.1),
-                classes,
-            ),
-            (plain.clone(), q),
-            (plain.weight(&self.weight).label_smoothing(0.3), q),
-        ]
-    }
-
-    /// The largest errors (forward, backward) of all options and reductions.
-    fn worst(&self, backend: &Backend) -> [f64; 2] {
-        let allowance = levels(self.around.len);
-        let mut errors = [0.0f64; 2];
-        for (loss, targets) in self.losses() {
-            let each = loss.clone().reduction(Reduction::None);
-            let (x, shape) = (&self.x, &self.shape);
-            let got = backend.cross_entropy(&each, x, shape, targets).unwrap();
-            let want = reference::cross_entropy(&each, x, shape, targets).unwrap();
-            let forward = worst(&got, &want, allowance);
-            let dx = backend.grad_cross_entropy(&each, x, shape, targets, &self.dy);
-            let want = reference::grad_cross_entropy(&each, x, shape, targets, &self.dy);
-            let backward = worst(&dx.unwrap(), &want.unwrap(), 2.0 * allowance);
-            for reduction in [Reduction::Sum, Reduction::Mean] {
-                let loss = loss.clone().reduction(reduction);
-                let (value, dx) = backend
-                    .cross_entropy_with_grad(&loss, x, shape, targets)
-                    .unwrap();
-                let want = reference::cross_entropy(&loss, x, shape, targets).unwrap();
-                errors[0] = errors[0].max(worst(&value, &want, allowance));
-                let again = backend.cross_entropy(&loss, x, shape, targets).unwrap();
-                assert_eq!(again[0].to_bits(), value[0].to_bits());
-                let want = reference::grad_cross_entropy(&loss, x, shape, targets, &[1.0]);
-                errors[1] = errors[1].max(worst(&dx, &want.unwrap(), 2.0 * allowance));
-            }
-            if forward > 4.0 || backward > 4.0 {
-                println!("{loss:?} {shape:?}: {forward:.2} {backward:.2}");
-            }
-            errors = [errors[0].max(forward), errors[1].max(backward)];
-        }
-        errors
-    }
 }
 
-/// Every strategy's shapes, and lengths around the edges of blocks and workgroups.
-const SHAPES: &[(&[usize], isize)] = &[
-    (&[1], 0),
-    (&[9], 0),
-    (&[5, 1], 1),
-    (&[300, 2], 1),
-    (&[70, 10], 1),
-    (&[9, 64], 1),
-    (&[3, 255], 1),
-    (&[3, 257], 1),
-    (&[100, 1025], 1),
-    (&[1, 100_003], 1),
-    (&[4, 7, 3], 1),
-    (&[4, 7, 3], -1),
-    (&[2, 19, 12, 11], 1),
-    (&[2, 65, 130], 1),
-    (&[40, 6], 0),
-    (&[2000, 3], 0),
-];
+fn assert_passed(reports: Vec<Report>, backend: &Backend) {
+    for report in reports {
+        println!(
+            "{} {} on {:?}: {:.2} ULP over {} values",
+            report.function,
+            report.pass,
+            backend.kind(),
+            report.worst_ulp,
+            report.inputs
+        );
+        assert!(report.passed() && report.inputs > 1000, "{report:?}");
+    }
+}
 
 #[test]
 fn cross_entropy_meets_the_reference() {
     for backend in common::backends() {
-        let mut all = [0.0f64; 2];
-        for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
-            for (k, (scale, offset)) in [(1.0, 0.0), (30.0, 0.0), (4.0, 1e4), (1e30, 0.0)]
-                .into_iter()
-                .enumerate()
-            {
-                let case = Case::new(shape, axis, scale, offset, (8 * i + k) as u64);
-                let errors = case.worst(&backend);
-                assert!(
-                    errors.iter().all(|&error| error <= 4.0),
-                    "{:?}: {shape:?} at {scale}: {errors:?}",
-                    backend.kind()
-                );
-                all = [all[0].max(errors[0]), all[1].max(errors[1])];
-            }
-        }
-        println!(
-            "{:?}: forward {:.2}, backward {:.2} ULP",
-            backend.kind(),
-            all[0],
-            all[1]
-        );
+        assert_passed(check::loss::cross_entropy(&backend).unwrap(), &backend);
+    }
+}
+
+#[test]
+fn binary_cross_entropy_meets_the_reference() {
+    for backend in common::backends() {
+        let reports = check::loss::binary_cross_entropy(&backend).unwrap();
+        assert_passed(reports, &backend);
     }
 }
 
@@ -467,84 +394,6 @@ fn two_classes_are_one_logit() {
     }
 }
 
-/// Inputs for a binary loss: all magnitudes of which a loss is finite, and the logistic function's
-/// own range.
-fn logits(noise: &mut Noise) -> Vec<f32> {
-    let mut x: Vec<f32> = (0..=u32::MAX)
-        .step_by(400_009)
-        .map(f32::from_bits)
-        .filter(|x| x.abs() < 1e37)
-        .collect();
-    x.extend(noise.take(5000).iter().map(|x| x * 120.0));
-    x.extend([0.0, -0.0, 1.0, -1.0, 88.0, -88.0, 104.0, -104.0]);
-    // A whole number of classes.
-    x.truncate(x.len() / 12 * 12);
-    x
-}
-
-#[test]
-fn binary_cross_entropy_meets_the_reference() {
-    let mut noise = Noise(3);
-    let x = logits(&mut noise);
-    let p: Vec<f32> = x
-        .iter()
-        .map(|x| {
-            if x.abs() <= 1.0 {
-                x.abs()
-            } else {
-                1.0 / (1.0 + x.abs())
-            }
-        })
-        // A device may take a subnormal input for 0.
-        .map(|p: f32| if p.is_subnormal() { 0.0 } else { p })
-        .collect();
-    let t: Vec<f32> = (0..x.len())
-        .map(|i| match i % 3 {
-            0 => 0.0,
-            1 => 1.0,
-            _ => noise.next().abs(),
-        })
-        .collect();
-    let dy = noise.take(x.len());
-    let shape = [x.len() / 12, 3, 4];
-    let three: Vec<f32> = vec![0.5, 2.0, 0.0];
-    let four: Vec<f32> = vec![1.5, 0.25, 3.0, 0.75];
-    let all: Vec<f32> = noise.take(x.len()).iter().map(|w| w.abs()).collect();
-    for backend in common::backends() {
-        let mut errors = [0.0f64; 4];
-        for reduction in Reduction::ALL {
-            let each = *reduction == Reduction::None;
-            let dy = if each { &dy[..] } else { &dy[..1] };
-            let plain = BceWithLogits::new().reduction(*reduction);
-            for loss in [
-                plain.clone(),
-                plain.clone().pos_weight(&four).weight(&[0.5]),
-                plain.clone().axis(1).pos_weight(&three).weight(&three),
-                plain.clone().pos_weight(&all).weight(&all),
-            ] {
-                let value = backend.binary_cross_entropy_with_logits(&loss, &x, &shape, &t);
-                let want = reference::binary_cross_entropy_with_logits(&loss, &x, &shape, &t);
-                errors[0] = errors[0].max(worst(&value.unwrap(), &want.unwrap(), 0.0));
-                let dx = backend.grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, dy);
-                let want =
-                    reference::grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, dy);
-                errors[1] = errors[1].max(worst(&dx.unwrap(), &want.unwrap(), 0.0));
-            }
-            let plain = BinaryCrossEntropy::new().reduction(*reduction);
-            for loss in [plain.clone(), plain.weight(&four)] {
-                let value = backend.binary_cross_entropy(&loss, &p, &shape, &t);
-                let want = reference::binary_cross_entropy(&loss, &p, &shape, &t);
-                errors[2] = errors[2].max(worst(&value.unwrap(), &want.unwrap(), 0.0));
-                let dx = backend.grad_binary_cross_entropy(&loss, &p, &shape, &t, dy);
-                let want = reference::grad_binary_cross_entropy(&loss, &p, &shape, &t, dy);
-                errors[3] = errors[3].max(worst(&dx.unwrap(), &want.unwrap(), 0.0));
-            }
-        }
-        println!("{:?}: {errors:.2?}", backend.kind());
-        assert!(errors.iter().all(|&error| error <= 4.0), "{errors:?}");
-    }
-}
-
 #[test]
 fn binary_edges() {
     let (inf, nan) = (f32::INFINITY, f32::NAN);
@@ -592,4 +441,304 @@ fn nll_loss_picks() {
             assert!(worst(&dx, &(want, zeros), 0.0) <= 1.0);
         }
     }
+}
+
+/// A line of `data/losses.jsonl`: PyTorch's own formulas in f64 (`data/losses.py`).
+#[derive(serde::Deserialize)]
+struct Line {
+    function: String,
+    shape: Vec<usize>,
+    x: Vec<f32>,
+    classes: Option<Vec<i64>>,
+    probabilities: Option<Vec<f32>>,
+    targets: Option<Vec<f32>>,
+    weight: Option<Vec<f32>>,
+    pos_weight: Option<Vec<f32>>,
+    #[serde(default)]
+    smoothing: f32,
+    #[serde(default)]
+    ignore_index: i64,
+    reduction: String,
+    /// Null stands for NaN; an empty gradient was not computed.
+    loss: Vec<Option<f64>>,
+    gradient: Vec<Option<f64>>,
+}
+
+impl Line {
+    /// Loss and gradient for an upstream gradient of 1.
+    fn run(&self, backend: &Backend) -> (Vec<f32>, Vec<f32>) {
+        let (x, shape) = (&self.x[..], &self.shape[..]);
+        let reduction: Reduction = self.reduction.parse().unwrap();
+        let ones = vec![1.0; self.loss.len()];
+        let weight = self.weight.as_deref();
+        let targets = match (&self.classes, &self.probabilities) {
+            (Some(classes), _) => classes.into(),
+            (None, Some(q)) => q.into(),
+            (None, None) => Targets::Probabilities(&[]),
+        };
+        match &self.function[..] {
+            "cross_entropy" => {
+                let mut loss = CrossEntropy::new()
+                    .label_smoothing(self.smoothing)
+                    .ignore_index(self.ignore_index)
+                    .reduction(reduction);
+                if let Some(weight) = weight {
+                    loss = loss.weight(weight);
+                }
+                let value = backend.cross_entropy(&loss, x, shape, targets).unwrap();
+                let dx = backend.grad_cross_entropy(&loss, x, shape, targets, &ones);
+                (value, dx.unwrap())
+            }
+            "nll_loss" => {
+                let mut loss = NllLoss::new()
+                    .ignore_index(self.ignore_index)
+                    .reduction(reduction);
+                if let Some(weight) = weight {
+                    loss = loss.weight(weight);
+                }
+                let value = backend.nll_loss(&loss, x, shape, targets).unwrap();
+                let dx = backend.grad_nll_loss(&loss, shape, targets, &ones);
+                (value, dx.unwrap())
+            }
+            "binary_cross_entropy" => {
+                let mut loss = BinaryCrossEntropy::new().reduction(reduction);
+                if let Some(weight) = weight {
+                    loss = loss.weight(weight);
+                }
+                let t = self.targets.as_ref().unwrap();
+                let value = backend.binary_cross_entropy(&loss, x, shape, t).unwrap();
+                let dx = backend.grad_binary_cross_entropy(&loss, x, shape, t, &ones);
+                (value, dx.unwrap())
+            }
+            "binary_cross_entropy_with_logits" => {
+                let mut loss = BceWithLogits::new().reduction(reduction);
+                if let Some(weight) = weight {
+                    loss = loss.weight(weight);
+                }
+                if let Some(weight) = &self.pos_weight {
+                    loss = loss.pos_weight(weight);
+                }
+                let t = self.targets.as_ref().unwrap();
+                let value = backend.binary_cross_entropy_with_logits(&loss, x, shape, t);
+                let dx = backend.grad_binary_cross_entropy_with_logits(&loss, x, shape, t, &ones);
+                (value.unwrap(), dx.unwrap())
+            }
+            other => panic!("{other}"),
+        }
+    }
+
+    /// What is off, if anything.
+    fn compare(&self, loss: &[f32], dx: &[f32]) -> Result<(), String> {
+        let near = |got: f32, want: Option<f64>, absolute: f64| match want {
+            None => got.is_nan(),
+            Some(want) => {
+                ulp_error(got, want, 0.0) <= 4.0 || (f64::from(got) - want).abs() <= absolute
+            }
+        };
+        let pairs = loss.iter().zip(&self.loss);
+        // The data's own sums cancel to within 1e-15 of their terms.
+        let off = pairs.filter(|(got, want)| !near(**got, **want, 1e-14));
+        if let Some((got, want)) = off.last() {
+            return Err(format!("loss {got} instead of {want:?}"));
+        }
+        let pairs = dx.iter().zip(&self.gradient);
+        // Central differences are within 1e-9. Where a gradient is the difference of two terms,
+        // errors are relative to these, which are below 8 here.
+        let plain = self.smoothing == 0.0 && self.classes.is_some();
+        let absolute = if plain {
+            1e-9
+        } else {
+            4.0 * 8.0 * 2f64.powi(-24)
+        };
+        let off = pairs.filter(|(got, want)| !near(**got, **want, absolute));
+        match off.last() {
+            Some((got, want)) => Err(format!("gradient {got} instead of {want:?}")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn pytorchs_formulas() {
+    let lines: Vec<Line> = include_str!("data/losses.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert!(lines.len() > 100);
+    for backend in common::backends() {
+        for (i, line) in lines.iter().enumerate() {
+            let (loss, dx) = line.run(&backend);
+            assert_eq!(loss.len(), line.loss.len());
+            if let Err(what) = line.compare(&loss, &dx) {
+                panic!("line {}, {:?}: {what}", i + 1, backend.kind());
+            }
+            // What is a little off is seen.
+            let off: Vec<f32> = loss.iter().map(|loss| loss * 1.00001 + 1e-6).collect();
+            let nan = line.loss.iter().all(|loss| loss.is_none());
+            assert!(nan || line.compare(&off, &dx).is_err(), "line {}", i + 1);
+        }
+    }
+}
+
+/// On tensors: every loss and gradient, as from host memory.
+#[test]
+fn tensors_give_what_host_memory_gives() {
+    let Some(Backend::Gpu(gpu)) = common::backends().pop() else {
+        return;
+    };
+    let backend = Backend::Gpu(gpu.clone());
+    let case = Case::new(&[6, 40, 5], 1, 4.0, 0.0, 21);
+    let shape = &case.shape[..];
+    let (classes, q) = (
+        Targets::Indices(&case.classes),
+        Targets::Probabilities(&case.q),
+    );
+    let x = gpu.upload(&case.x, shape).unwrap();
+    for &reduction in Reduction::ALL {
+        let plain = CrossEntropy::new().reduction(reduction);
+        let weighted = plain.clone().weight(&case.weight).label_smoothing(0.2);
+        for (loss, targets) in [(&plain, classes), (&weighted, classes), (&weighted, q)] {
+            let (want, want_dx) = backend
+                .cross_entropy_with_grad(loss, &case.x, shape, targets)
+                .unwrap();
+            let dy = gpu.upload(
+                &vec![1.0; want.len()],
+                &match reduction {
+                    Reduction::None => vec![6, 5],
+                    _ => vec![],
+                },
+            );
+            let dy = dy.unwrap();
+            let labels = gpu.labels(loss.clone(), shape, targets).unwrap();
+            let mut batch = gpu.batch();
+            let value = batch.cross_entropy(&x, &labels).unwrap();
+            let dx = batch.grad_cross_entropy(&x, &labels, &dy).unwrap();
+            let (again, both) = batch.cross_entropy_with_grad(&x, &labels).unwrap();
+            batch.submit().unwrap();
+            assert_eq!(value.shape(), dy.shape());
+            for (got, want) in value.read().unwrap().iter().zip(&want) {
+                assert!(ulp_error(*got, (*want).into(), 0.0) <= 2.0, "{got} {want}");
+            }
+            assert_eq!(value.read().unwrap(), again.read().unwrap());
+            for dx in [dx, both] {
+                for (got, want) in dx.read().unwrap().iter().zip(&want_dx) {
+                    assert!(ulp_error(*got, (*want).into(), 1e-3) <= 4.0, "{got} {want}");
+                }
+            }
+        }
+        let loss = NllLoss::new().weight(&case.weight).reduction(reduction);
+        let labels = gpu.labels(loss.clone(), shape, classes).unwrap();
+        let want = backend.nll_loss(&loss, &case.x, shape, classes).unwrap();
+        let dy = &case.dy[..want.len()];
+        let want_dx = backend.grad_nll_loss(&loss, shape, classes, dy).unwrap();
+        let mut batch = gpu.batch();
+        let value = batch.nll_loss(&x, &labels).unwrap();
+        let dy = gpu.upload(dy, value.shape()).unwrap();
+        let dx = batch.grad_nll_loss(&x, &labels, &dy).unwrap();
+        assert!(batch.cross_entropy(&dy, &labels).is_err());
+        batch.submit().unwrap();
+        for (got, want) in value.read().unwrap().iter().zip(&want) {
+            assert!(ulp_error(*got, (*want).into(), 0.0) <= 2.0, "{got} {want}");
+        }
+        for (got, want) in dx.read().unwrap().iter().zip(&want_dx) {
+            assert!(ulp_error(*got, (*want).into(), 0.0) <= 2.0, "{got} {want}");
+        }
+
+        let t = gpu.upload(&case.q, shape).unwrap();
+        let loss = BceWithLogits::new()
+            .reduction(reduction)
+            .axis(1)
+            .pos_weight(&case.weight);
+        let of_p = BinaryCrossEntropy::new().reduction(reduction);
+        let want = [
+            backend.binary_cross_entropy_with_logits(&loss, &case.x, shape, &case.q),
+            backend.binary_cross_entropy(&of_p, &case.q, shape, &case.q),
+        ];
+        let mut batch = gpu.batch();
+        let value = [
+            batch
+                .binary_cross_entropy_with_logits(&loss, &x, &t)
+                .unwrap(),
+            batch.binary_cross_entropy(&of_p, &t, &t).unwrap(),
+        ];
+        let ones = vec![1.0; value[0].len()];
+        let dy = gpu.upload(&ones, value[0].shape()).unwrap();
+        let dx = [
+            batch
+                .grad_binary_cross_entropy_with_logits(&loss, &x, &t, &dy)
+                .unwrap(),
+            batch.grad_binary_cross_entropy(&of_p, &t, &t, &dy).unwrap(),
+        ];
+        batch.submit().unwrap();
+        for (value, want) in value.iter().zip(want) {
+            for (got, want) in value.read().unwrap().iter().zip(want.unwrap()) {
+                assert!(ulp_error(*got, want.into(), 0.0) <= 2.0, "{got} {want}");
+            }
+        }
+        let want = [
+            backend.grad_binary_cross_entropy_with_logits(&loss, &case.x, shape, &case.q, &ones),
+            backend.grad_binary_cross_entropy(&of_p, &case.q, shape, &case.q, &ones),
+        ];
+        for (dx, want) in dx.iter().zip(want) {
+            for (got, want) in dx.read().unwrap().iter().zip(want.unwrap()) {
+                assert!(ulp_error(*got, want.into(), 1e-3) <= 4.0, "{got} {want}");
+            }
+        }
+    }
+    // Nothing to reduce.
+    let loss = CrossEntropy::new();
+    let labels = gpu.labels(loss.clone(), &[2, 3], Targets::Indices(&[-100, -100]));
+    let x = gpu.upload(&[1.0; 6], &[2, 3]).unwrap();
+    let empty = gpu.upload(&[], &[0, 3]).unwrap();
+    let none = gpu.labels(
+        loss.reduction(Reduction::Sum),
+        &[0, 3],
+        Targets::Indices(&[]),
+    );
+    let mut batch = gpu.batch();
+    let (mean, dx) = batch.cross_entropy_with_grad(&x, &labels.unwrap()).unwrap();
+    let sum = batch.cross_entropy(&empty, &none.unwrap()).unwrap();
+    batch.submit().unwrap();
+    assert!(mean.read().unwrap()[0].is_nan());
+    assert_eq!(dx.read().unwrap(), [0.0; 6]);
+    assert_eq!(sum.read().unwrap(), [0.0]);
+}
+
+/// On the caller's buffers nobody can refuse a target: its row is NaN.
+#[test]
+fn unchecked_targets_make_nan() {
+    let Some(Backend::Gpu(gpu)) = common::backends().pop() else {
+        return;
+    };
+    let x = gpu.upload(&[1.0; 9], &[3, 3]).unwrap();
+    // As i32, whose bits travel as those of an f32.
+    let targets = [1, 3, -1].map(|t: i32| f32::from_bits(t as u32));
+    let targets = gpu.upload(&targets, &[3]).unwrap();
+    let (losses, dx) = (gpu.empty(&[3]).unwrap(), gpu.empty(&[3, 3]).unwrap());
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        let buffers = ClassBuffers {
+            logits: x.buffer().slice(..36),
+            targets: TargetBuffer::Indices(targets.buffer().slice(..12)),
+            weight: None,
+        };
+        gpu.kernels()
+            .cross_entropy_with_grad(
+                &mut pass,
+                &CrossEntropy::new(),
+                &AxisShape::new(&[3, 3], 1).unwrap(),
+                buffers,
+                losses.buffer().slice(..12),
+                dx.buffer().slice(..36),
+                1.0,
+            )
+            .unwrap();
+    }
+    gpu.queue().submit([encoder.finish()]);
+    let (losses, dx) = (losses.read().unwrap(), dx.read().unwrap());
+    assert!(ulp_error(losses[0], libm::log(3.0), 0.0) <= 2.0);
+    assert!(losses[1].is_nan() && losses[2].is_nan());
+    assert!(dx[..3].iter().all(|dx| dx.is_finite()));
+    assert!(dx[3..].iter().all(|dx| dx.is_nan()));
 }

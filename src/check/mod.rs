@@ -3,6 +3,7 @@
 
 pub mod exhaustive;
 pub mod gate;
+pub mod loss;
 mod oracle;
 pub mod random;
 pub mod sparse;

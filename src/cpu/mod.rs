@@ -7,6 +7,7 @@
 //! the loops.
 
 mod binary;
+mod classes;
 mod elementwise;
 mod gate;
 mod gumbel;

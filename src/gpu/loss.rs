@@ -1,12 +1,494 @@
-//! Losses from and to host memory on the device.
+//! Losses: on tensors, and from and to host memory.
 
-use super::Gpu;
-use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
-use crate::axis::AxisShape;
+use super::stream::{self, HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
+use super::tensor::same_shape;
+use super::{Batch, Gpu, Tensor, Wait};
+use crate::axis::{AxisShape, element_count};
 use crate::error::{Error, Result};
 use crate::kernels::{BinaryCall, ClassBuffers, TargetBuffer, UpstreamBuffer};
-use crate::loss::{BinaryProblem, ClassProblem, ClassTargets, CrossEntropy, Upstream};
+use crate::loss::{
+    BceWithLogits, BinaryCrossEntropy, BinaryProblem, ClassProblem, ClassTargets, CrossEntropy,
+    Reduction, Spread, Targets, Upstream,
+};
 use crate::plan::{self, Traits};
+
+/// The targets of a loss over classes on a device, with the loss's options: checked on the host,
+/// for [`Batch::cross_entropy`] and its kin.
+#[derive(Clone, Debug)]
+pub struct Labels {
+    loss: CrossEntropy,
+    targets: Tensor,
+    probabilities: bool,
+    weight: Option<Tensor>,
+    /// The shape of the logits.
+    shape: Vec<usize>,
+    around: AxisShape,
+    /// The shape of the rows' losses.
+    rows: Vec<usize>,
+    /// What a mean divides by.
+    total: f64,
+}
+
+impl Gpu {
+    /// Targets for logits of `shape`, brought to the device.
+    ///
+    /// # Errors
+    /// Whatever [`Backend::cross_entropy`](crate::Backend::cross_entropy) refuses, before
+    /// anything is sent; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn labels(
+        &self,
+        loss: impl Into<CrossEntropy>,
+        shape: &[usize],
+        targets: Targets<'_>,
+    ) -> Result<Labels> {
+        pollster::block_on(self.labels_by(loss.into(), shape, targets, Wait::Block))
+    }
+
+    /// [`Gpu::labels`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::labels`].
+    pub async fn labels_async(
+        &self,
+        loss: impl Into<CrossEntropy>,
+        shape: &[usize],
+        targets: Targets<'_>,
+    ) -> Result<Labels> {
+        let loss = loss.into();
+        self.labels_by(loss, shape, targets, Wait::Async).await
+    }
+
+    async fn labels_by(
+        &self,
+        loss: CrossEntropy,
+        shape: &[usize],
+        targets: Targets<'_>,
+        wait: Wait,
+    ) -> Result<Labels> {
+        let problem = loss.problem(element_count(shape)?, shape, targets)?;
+        let mut rows = shape.to_vec();
+        rows.remove(loss.class_axis(shape.len()));
+        let send = async |values: &[f32], shape: &[usize]| {
+            let tensor = self.empty(shape)?;
+            stream::upload(&self.inner, values, tensor.buffer(), wait).await?;
+            Ok::<Tensor, Error>(tensor)
+        };
+        let (targets, probabilities) = match &problem.targets {
+            ClassTargets::Classes(classes) => {
+                (send(bytemuck::cast_slice(classes), &rows).await?, false)
+            }
+            ClassTargets::Probabilities(q) => (send(q, shape).await?, true),
+        };
+        let weight = match problem.weight {
+            Some(weight) => Some(send(weight, &[weight.len()]).await?),
+            None => None,
+        };
+        let (around, total) = (problem.shape, problem.total);
+        Ok(Labels {
+            // The device sees ignored rows by the bits that the host marks them with.
+            loss: loss.ignore_index(-1),
+            targets,
+            probabilities,
+            weight,
+            shape: shape.to_vec(),
+            around,
+            rows,
+            total,
+        })
+    }
+}
+
+impl Labels {
+    fn reduction(&self) -> Reduction {
+        self.loss.classes.reduction
+    }
+
+    /// The shape of the loss.
+    fn result(&self) -> &[usize] {
+        match self.reduction() {
+            Reduction::None => &self.rows,
+            Reduction::Mean | Reduction::Sum => &[],
+        }
+    }
+
+    /// What the upstream gradient of all rows is multiplied by.
+    fn scale(&self) -> f32 {
+        match self.reduction() {
+            Reduction::Mean => (1.0 / self.total) as f32,
+            Reduction::None | Reduction::Sum => 1.0,
+        }
+    }
+
+    fn buffers<'a>(
+        &self,
+        logits: wgpu::BufferSlice<'a>,
+        targets: wgpu::BufferSlice<'a>,
+        weight: wgpu::BufferSlice<'a>,
+    ) -> ClassBuffers<'a> {
+        ClassBuffers {
+            logits,
+            targets: if self.probabilities {
+                TargetBuffer::Probabilities(targets)
+            } else {
+                TargetBuffer::Indices(targets)
+            },
+            weight: self.weight.as_ref().map(|_| weight),
+        }
+    }
+
+    /// The weight, or what stands in for it and is not read.
+    fn weight(&self) -> &Tensor {
+        self.weight.as_ref().unwrap_or(&self.targets)
+    }
+
+    fn indices_only(&self) -> Result<()> {
+        if self.probabilities {
+            return Err(Error::TargetsAreIndices {
+                function: "nll_loss",
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Which loss over classes a batch records.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    CrossEntropy,
+    Nll,
+}
+
+impl Batch {
+    /// Cross entropy of logits, in a new tensor: in the rows' shape, or a scalar where the loss
+    /// reduces them.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`] where the labels are for another shape; as [`Batch::apply_axis`].
+    pub fn cross_entropy(&mut self, logits: &Tensor, labels: &Labels) -> Result<Tensor> {
+        let losses = self.rows_of(Over::CrossEntropy, logits, labels)?;
+        self.reduced(labels, losses)
+    }
+
+    /// The gradient by the logits, in a new tensor; `dy` has the loss's shape.
+    ///
+    /// # Errors
+    /// As [`Batch::cross_entropy`].
+    pub fn grad_cross_entropy(
+        &mut self,
+        logits: &Tensor,
+        labels: &Labels,
+        dy: &Tensor,
+    ) -> Result<Tensor> {
+        self.gradient_of(Over::CrossEntropy, logits, labels, dy)
+    }
+
+    /// Cross entropy, and its gradient by the logits for an upstream gradient of 1, in new
+    /// tensors: the logits are read twice, for the sums and for the gradient.
+    ///
+    /// # Errors
+    /// As [`Batch::cross_entropy`].
+    pub fn cross_entropy_with_grad(
+        &mut self,
+        logits: &Tensor,
+        labels: &Labels,
+    ) -> Result<(Tensor, Tensor)> {
+        same_shape("the logits", &labels.shape, logits.shape())?;
+        let dx = self.output(logits.shape())?;
+        if logits.is_empty() {
+            let losses = self.no_losses(labels)?;
+            return Ok((self.reduced(labels, losses)?, dx));
+        }
+        let losses = self.output(&labels.rows)?;
+        self.record(
+            [
+                ("logits", logits),
+                ("target", &labels.targets),
+                ("class weight", labels.weight()),
+                ("loss", &losses),
+                ("gradient", &dx),
+            ],
+            &[&losses, &dx],
+            |kernels, pass, [x, targets, weight, losses, dx]| {
+                let buffers = labels.buffers(x, targets, weight);
+                let (loss, scale) = (&labels.loss, labels.scale());
+                kernels.cross_entropy_with_grad(
+                    pass,
+                    loss,
+                    &labels.around,
+                    buffers,
+                    losses,
+                    dx,
+                    scale,
+                )
+            },
+        )?;
+        Ok((self.reduced(labels, losses)?, dx))
+    }
+
+    /// Negative log likelihood of log-probabilities, in a new tensor. Label smoothing has no part
+    /// in it.
+    ///
+    /// # Errors
+    /// As [`Batch::cross_entropy`]; [`Error::TargetsAreIndices`].
+    pub fn nll_loss(&mut self, log_probabilities: &Tensor, labels: &Labels) -> Result<Tensor> {
+        labels.indices_only()?;
+        let losses = self.rows_of(Over::Nll, log_probabilities, labels)?;
+        self.reduced(labels, losses)
+    }
+
+    /// The gradient of the negative log likelihood by the log-probabilities, in a new tensor.
+    ///
+    /// # Errors
+    /// As [`Batch::nll_loss`].
+    pub fn grad_nll_loss(
+        &mut self,
+        log_probabilities: &Tensor,
+        labels: &Labels,
+        dy: &Tensor,
+    ) -> Result<Tensor> {
+        labels.indices_only()?;
+        self.gradient_of(Over::Nll, log_probabilities, labels, dy)
+    }
+
+    fn rows_of(&mut self, over: Over, x: &Tensor, labels: &Labels) -> Result<Tensor> {
+        same_shape("the logits", &labels.shape, x.shape())?;
+        if x.is_empty() {
+            return self.no_losses(labels);
+        }
+        let losses = self.output(&labels.rows)?;
+        self.record(
+            [
+                ("logits", x),
+                ("target", &labels.targets),
+                ("class weight", labels.weight()),
+                ("loss", &losses),
+            ],
+            &[&losses],
+            |kernels, pass, [x, targets, weight, losses]| {
+                let buffers = labels.buffers(x, targets, weight);
+                let (loss, around) = (&labels.loss, &labels.around);
+                match over {
+                    Over::CrossEntropy => {
+                        kernels.cross_entropy(pass, loss, around, buffers, losses)
+                    }
+                    Over::Nll => kernels.nll_loss(pass, -1, around, buffers, losses),
+                }
+            },
+        )?;
+        Ok(losses)
+    }
+
+    fn gradient_of(
+        &mut self,
+        over: Over,
+        x: &Tensor,
+        labels: &Labels,
+        dy: &Tensor,
+    ) -> Result<Tensor> {
+        same_shape("the logits", &labels.shape, x.shape())?;
+        same_shape("the upstream gradient", labels.result(), dy.shape())?;
+        let dx = self.output(x.shape())?;
+        self.record(
+            [
+                ("logits", x),
+                ("target", &labels.targets),
+                ("class weight", labels.weight()),
+                ("upstream gradient", dy),
+                ("gradient", &dx),
+            ],
+            &[&dx],
+            |kernels, pass, [x, targets, weight, dy, dx]| {
+                let buffers = labels.buffers(x, targets, weight);
+                let dy = match labels.reduction() {
+                    Reduction::None => UpstreamBuffer::Each(dy),
+                    Reduction::Mean | Reduction::Sum => UpstreamBuffer::Same(dy, labels.scale()),
+                };
+                let (loss, around) = (&labels.loss, &labels.around);
+                match over {
+                    Over::CrossEntropy => {
+                        kernels.grad_cross_entropy(pass, loss, around, buffers, dy, dx)
+                    }
+                    Over::Nll => kernels.grad_nll_loss(pass, -1, around, buffers, dy, dx),
+                }
+            },
+        )?;
+        Ok(dx)
+    }
+
+    /// The losses of rows of no classes.
+    fn no_losses(&self, labels: &Labels) -> Result<Tensor> {
+        let rows = labels.around.rows();
+        self.gpu().upload(&vec![0.0; rows], &labels.rows)
+    }
+
+    fn reduced(&mut self, labels: &Labels, losses: Tensor) -> Result<Tensor> {
+        let divisor = match labels.reduction() {
+            Reduction::None => return Ok(losses),
+            Reduction::Sum => 1.0,
+            Reduction::Mean => labels.total,
+        };
+        self.reduced_by(&losses, divisor)
+    }
+
+    /// The sum of losses over a divisor, as a scalar.
+    fn reduced_by(&mut self, losses: &Tensor, divisor: f64) -> Result<Tensor> {
+        if divisor == 0.0 {
+            return self.gpu().upload(&[f32::NAN], &[]);
+        }
+        if losses.is_empty() {
+            return self.gpu().upload(&[0.0], &[]);
+        }
+        let value = self.output(&[])?;
+        self.record(
+            [("loss", losses), ("output", &value)],
+            &[&value],
+            |kernels, pass, [all, value]| {
+                kernels.reduced_loss(pass, losses.len(), divisor as f32, all, value)
+            },
+        )?;
+        Ok(value)
+    }
+
+    /// Binary cross entropy of logits with target probabilities of their shape, in a new tensor:
+    /// of that shape, or a scalar where the loss reduces.
+    ///
+    /// # Errors
+    /// [`Error::ShapeMismatch`], [`Error::LengthMismatch`] and [`Error::NotFinite`] for weights;
+    /// as [`Batch::apply`].
+    pub fn binary_cross_entropy_with_logits(
+        &mut self,
+        loss: &BceWithLogits,
+        logits: &Tensor,
+        targets: &Tensor,
+    ) -> Result<Tensor> {
+        same_shape("the targets", logits.shape(), targets.shape())?;
+        let problem = loss.problem(logits.len(), logits.shape(), targets.len())?;
+        let losses = self.binary(&problem, logits, targets, None)?;
+        match problem.reduction {
+            Reduction::None => Ok(losses),
+            Reduction::Sum => self.reduced_by(&losses, 1.0),
+            Reduction::Mean => self.reduced_by(&losses, problem.total()),
+        }
+    }
+
+    /// The gradient of binary cross entropy by the logits, in a new tensor; `dy` has the loss's
+    /// shape.
+    ///
+    /// # Errors
+    /// As [`Batch::binary_cross_entropy_with_logits`].
+    pub fn grad_binary_cross_entropy_with_logits(
+        &mut self,
+        loss: &BceWithLogits,
+        logits: &Tensor,
+        targets: &Tensor,
+        dy: &Tensor,
+    ) -> Result<Tensor> {
+        same_shape("the targets", logits.shape(), targets.shape())?;
+        let problem = loss.problem(logits.len(), logits.shape(), targets.len())?;
+        self.binary(&problem, logits, targets, Some(dy))
+    }
+
+    /// Binary cross entropy of probabilities, in a new tensor. Nobody checks them before they are
+    /// used: the loss of what is no probability is NaN.
+    ///
+    /// # Errors
+    /// As [`Batch::binary_cross_entropy_with_logits`].
+    pub fn binary_cross_entropy(
+        &mut self,
+        loss: &BinaryCrossEntropy,
+        probabilities: &Tensor,
+        targets: &Tensor,
+    ) -> Result<Tensor> {
+        same_shape("the targets", probabilities.shape(), targets.shape())?;
+        let problem = loss.unchecked(probabilities.len(), probabilities.shape(), targets.len())?;
+        let losses = self.binary(&problem, probabilities, targets, None)?;
+        match problem.reduction {
+            Reduction::None => Ok(losses),
+            Reduction::Sum => self.reduced_by(&losses, 1.0),
+            Reduction::Mean => self.reduced_by(&losses, problem.total()),
+        }
+    }
+
+    /// The gradient of binary cross entropy by the probabilities, in a new tensor.
+    ///
+    /// # Errors
+    /// As [`Batch::binary_cross_entropy`].
+    pub fn grad_binary_cross_entropy(
+        &mut self,
+        loss: &BinaryCrossEntropy,
+        probabilities: &Tensor,
+        targets: &Tensor,
+        dy: &Tensor,
+    ) -> Result<Tensor> {
+        same_shape("the targets", probabilities.shape(), targets.shape())?;
+        let problem = loss.unchecked(probabilities.len(), probabilities.shape(), targets.len())?;
+        self.binary(&problem, probabilities, targets, Some(dy))
+    }
+
+    /// The losses of elements, or where there is an upstream gradient the gradient.
+    fn binary(
+        &mut self,
+        problem: &BinaryProblem<'_>,
+        x: &Tensor,
+        targets: &Tensor,
+        dy: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        if let Some(dy) = dy {
+            let wanted = match problem.reduction {
+                Reduction::None => x.shape(),
+                Reduction::Mean | Reduction::Sum => &[],
+            };
+            same_shape("the upstream gradient", wanted, dy.shape())?;
+        }
+        let out = self.output(x.shape())?;
+        let upload = |spread: Option<Spread<'_>>| match spread {
+            Some(spread) => {
+                let values = spread.values;
+                self.gpu().upload(values, &[values.len()]).map(Some)
+            }
+            None => Ok(None),
+        };
+        let weights = [upload(problem.weight)?, upload(problem.pos_weight)?];
+        // What there is not is not read: the targets stand in.
+        let of = |i: usize| weights[i].as_ref().unwrap_or(targets);
+        self.record(
+            [
+                ("input", x),
+                ("target", targets),
+                ("weight", of(0)),
+                ("weight of positives", of(1)),
+                ("upstream gradient", dy.unwrap_or(targets)),
+                ("output", &out),
+            ],
+            &[&out],
+            |kernels, pass, [x, targets, weight, positive, upstream, out]| {
+                let scale = (1.0 / problem.total()) as f32;
+                let upstream = match problem.reduction {
+                    Reduction::None => UpstreamBuffer::Each(upstream),
+                    Reduction::Sum => UpstreamBuffer::Same(upstream, 1.0),
+                    Reduction::Mean => UpstreamBuffer::Same(upstream, scale),
+                };
+                kernels.binary_loss(
+                    pass,
+                    &BinaryCall {
+                        problem,
+                        start: 0,
+                        count: problem.count,
+                        x,
+                        targets,
+                        weights: [
+                            weights[0].as_ref().map(|_| weight),
+                            weights[1].as_ref().map(|_| positive),
+                        ],
+                        dy: dy.map(|_| upstream),
+                        out,
+                    },
+                )
+            },
+        )?;
+        Ok(out)
+    }
+}
 
 /// A loss over classes with its arrays in host memory.
 #[derive(Clone, Copy)]

@@ -16,6 +16,7 @@ mod tensor;
 
 pub use adapter::{AdapterChoice, AdapterReport, adapters, adapters_async};
 pub(crate) use loss::ClassJob;
+pub use loss::Labels;
 pub(crate) use sparse::SparseOperation;
 pub(crate) use stream::{AxisOperation, HostWait};
 pub(crate) use tensor::output_shape;

@@ -460,6 +460,11 @@ impl Batch {
         Ok(())
     }
 
+    /// The device that the batch runs on.
+    pub(super) fn gpu(&self) -> &Gpu {
+        &self.handle
+    }
+
     /// A tensor that this batch writes, of which there is nothing to read before.
     pub(super) fn output(&self, shape: &[usize]) -> Result<Tensor> {
         self.gpu.healthy()?;

@@ -1,12 +1,14 @@
 //! Losses over classes, on ranges of the caller's buffers.
 
 use super::axis::{Beside, PerRow, RowsRecorder};
+use super::sum::Sum;
 use super::{Kernels, ModuleKey, Operand, Slot, holds, separate};
 use crate::axis::AxisShape;
 use crate::error::{Error, Result};
 use crate::loss::CrossEntropy;
 use crate::plan::{self, AxisChunk, Traits};
-use crate::shader::{ClassModule, LossPass};
+use crate::shader::{ClassModule, LossPass, Term};
+use crate::sum::SumShape;
 
 /// The arrays that a loss over classes reads.
 #[derive(Clone, Copy, Debug)]
@@ -194,6 +196,29 @@ impl Kernels {
         let call = ClassCall::nll(ignore_index, LossPass::Gradient, &buffers)?;
         let dx = self.operand(dx, "gradient")?;
         self.class_loss(pass, call, shape, buffers, Some(dy), dx, None)
+    }
+
+    /// Records the sum of `count` losses, divided by `divisor`.
+    pub(crate) fn reduced_loss(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        count: usize,
+        divisor: f32,
+        losses: wgpu::BufferSlice<'_>,
+        reduced: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        self.sum_of(
+            pass,
+            &Sum {
+                term: Term::Array,
+                parameters: [0.0; 2],
+                divisor,
+                shape: &SumShape::new(&[count], &[0])?,
+                x: self.operand(losses, "loss")?,
+                dy: None,
+                out: self.operand(reduced, "output")?,
+            },
+        )
     }
 
     #[expect(

@@ -1,0 +1,220 @@
+//! The accuracy check of the losses.
+
+use super::{Noise, Pass, Report, SHAPES, beyond, special_rows};
+use crate::axis::AxisShape;
+use crate::backend::Backend;
+use crate::error::Result;
+use crate::loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, Reduction, Targets};
+use crate::reference::loss as reference;
+
+/// The contract's bound for losses, beside the rounding of a sum.
+const BOUND: f64 = 4.0;
+
+/// Holds cross entropy, forward and backward, against the reference: classes and probabilities as
+/// targets, weights, label smoothing, each row and their mean, over several shapes, with magnitudes
+/// from tiny to huge, large common offsets, ignored rows and rows of special values.
+///
+/// # Errors
+/// The backend's own; a breach is in the report.
+pub fn cross_entropy(backend: &Backend) -> Result<Vec<Report>> {
+    let name = || "cross_entropy".to_owned();
+    let mut forward = Report::new(name(), Pass::Forward, BOUND);
+    let mut backward = Report::new(name(), Pass::Backward, BOUND);
+    for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
+        for (k, &(scale, offset)) in [(1.0, 0.0), (30.0, 0.0), (4.0, 1e4), (1e30, 0.0)]
+            .iter()
+            .enumerate()
+        {
+            let mut noise = Noise(0x9e37_79b9_7f4a_7c15 ^ (i * 8 + k) as u64);
+            let case = Case::new(shape, axis, (scale, offset), k == 1, &mut noise)?;
+            // Options differ from scale to scale: all of them with each would take long.
+            for (j, (loss, targets)) in case.losses().into_iter().enumerate() {
+                if (i + j) % 2 == k % 2 {
+                    case.compare(backend, &loss, targets, &mut forward, &mut backward)?;
+                }
+            }
+        }
+    }
+    Ok(vec![forward, backward])
+}
+
+/// Logits of one shape, and what losses of them take.
+struct Case<'a> {
+    shape: &'a [usize],
+    axis: isize,
+    around: AxisShape,
+    x: Vec<f32>,
+    classes: Vec<i64>,
+    q: Vec<f32>,
+    weight: Vec<f32>,
+    dy: Vec<f32>,
+}
+
+impl<'a> Case<'a> {
+    fn new(
+        shape: &'a [usize],
+        axis: isize,
+        (scale, offset): (f32, f32),
+        special: bool,
+        noise: &mut Noise,
+    ) -> Result<Self> {
+        let around = AxisShape::new(shape, axis)?;
+        let mut take = |count: usize| (0..count).map(|_| noise.next()).collect::<Vec<f32>>();
+        let mut x = take(around.elements());
+        x.iter_mut().for_each(|x| *x = *x * scale + offset);
+        if special {
+            special_rows(&mut x, &around);
+        }
+        let classes = take(around.rows()).into_iter().map(|u| {
+            // One class more than there are marks a row to leave out.
+            match ((f64::from(u) + 1.0) / 2.0 * (around.len + 1) as f64) as usize {
+                class if class < around.len => class as i64,
+                _ => -100,
+            }
+        });
+        let classes = classes.collect();
+        Ok(Self {
+            shape,
+            axis,
+            around,
+            x,
+            classes,
+            q: take(around.elements()).iter().map(|q| q.abs()).collect(),
+            weight: take(around.len).iter().map(|w| w.abs() + 0.01).collect(),
+            dy: take(around.rows()),
+        })
+    }
+
+    /// The options that change what is computed, with the targets that they are for.
+    fn losses(&self) -> Vec<(CrossEntropy, Targets<'_>)> {
+        let plain = CrossEntropy::new().axis(self.axis);
+        let weighted = plain.clone().weight(&self.weight);
+        let (classes, q) = (
+            Targets::Indices(&self.classes),
+            Targets::Probabilities(&self.q),
+        );
+        vec![
+            (plain.clone(), classes),
+            (weighted.clone(), classes),
+            (plain.clone().label_smoothing(0.1), classes),
+            (weighted.clone().label_smoothing(0.1), classes),
+            (plain, q),
+            (weighted.label_smoothing(0.3), q),
+        ]
+    }
+
+    fn compare(
+        &self,
+        backend: &Backend,
+        loss: &CrossEntropy,
+        targets: Targets<'_>,
+        forward: &mut Report,
+        backward: &mut Report,
+    ) -> Result<()> {
+        let (x, shape) = (&self.x[..], self.shape);
+        // Each pairwise level rounds once.
+        let levels = (self.around.len as f64).log2().ceil() * 2f64.powi(-24);
+        let see = |report: &mut Report, got: &[f32], want: &reference::Values, share: f64| {
+            for (j, &got) in got.iter().enumerate() {
+                let (want, largest) = (want.0[j], want.1[j]);
+                let sum = share * levels * want.abs().max(largest);
+                let ulp = beyond(got, want, largest, sum);
+                report.add(x[j.min(x.len() - 1)], got, want, ulp);
+            }
+        };
+        for reduction in [Reduction::None, Reduction::Mean] {
+            let loss = loss.clone().reduction(reduction);
+            let want = reference::cross_entropy(&loss, x, shape, targets)?;
+            if reduction == Reduction::None {
+                let got = backend.cross_entropy(&loss, x, shape, targets)?;
+                see(forward, &got, &want, 1.0);
+                let got = backend.grad_cross_entropy(&loss, x, shape, targets, &self.dy)?;
+                let want = reference::grad_cross_entropy(&loss, x, shape, targets, &self.dy)?;
+                see(backward, &got, &want, 2.0);
+            } else {
+                let (got, dx) = backend.cross_entropy_with_grad(&loss, x, shape, targets)?;
+                see(forward, &got, &want, 1.0);
+                let want = reference::grad_cross_entropy(&loss, x, shape, targets, &[1.0])?;
+                see(backward, &dx, &want, 2.0);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Holds binary cross entropy of logits and of probabilities, forward and backward, against the
+/// reference, over all magnitudes and with every way to weigh.
+///
+/// # Errors
+/// The backend's own; a breach is in the report.
+pub fn binary_cross_entropy(backend: &Backend) -> Result<Vec<Report>> {
+    let mut noise = Noise(0x2545_f491_4f6c_dd1d);
+    let mut x: Vec<f32> = (0..=u32::MAX)
+        .step_by(400_009)
+        .map(f32::from_bits)
+        .collect();
+    // Of larger ones a weighted loss is infinite, and so is every mean.
+    x.retain(|x| x.abs() < 1e37 && !x.is_subnormal());
+    x.extend((0..5000).map(|_| noise.next() * 120.0));
+    x.extend([0.0, -0.0, 1.0, -1.0, 88.0, -88.0, 104.0, -104.0]);
+    // A whole number of classes.
+    x.truncate(x.len() / 12 * 12);
+    let squeezed = |x: &f32| match x.abs() {
+        x if x > 1.0 => 1.0 / (1.0 + x),
+        x => x,
+    };
+    let p: Vec<f32> = x.iter().map(squeezed).collect();
+    let t: Vec<f32> = (0..x.len())
+        .map(|i| match i % 3 {
+            0 => 0.0,
+            1 => 1.0,
+            _ => noise.next().abs(),
+        })
+        .collect();
+    let dy: Vec<f32> = x.iter().map(|_| noise.next()).collect();
+    let own: Vec<f32> = x.iter().map(|_| noise.next().abs()).collect();
+    let shape = [x.len() / 12, 3, 4];
+    let (three, four) = ([0.5, 2.0, 0.0], [1.5, 0.25, 3.0, 0.75]);
+    let report = |name: &str, pass| Report::new(name.to_owned(), pass, BOUND);
+    let names = ["binary_cross_entropy_with_logits", "binary_cross_entropy"];
+    let mut reports =
+        names.map(|name| [Pass::Forward, Pass::Backward].map(|pass| report(name, pass)));
+    let see = |report: &mut Report, x: &[f32], got: &[f32], want: &reference::Values| {
+        for (j, &got) in got.iter().enumerate() {
+            let ulp = beyond(got, want.0[j], want.1[j], 0.0);
+            report.add(x[j], got, want.0[j], ulp);
+        }
+    };
+    for &reduction in Reduction::ALL {
+        let dy = match reduction {
+            Reduction::None => &dy[..],
+            Reduction::Mean | Reduction::Sum => &dy[..1],
+        };
+        let plain = BceWithLogits::new().reduction(reduction);
+        let [forward, backward] = &mut reports[0];
+        for loss in [
+            plain.clone(),
+            plain.clone().pos_weight(&four).weight(&[0.5]),
+            plain.clone().axis(1).pos_weight(&three).weight(&three),
+            plain.clone().pos_weight(&own).weight(&own),
+        ] {
+            let got = backend.binary_cross_entropy_with_logits(&loss, &x, &shape, &t)?;
+            let want = reference::binary_cross_entropy_with_logits(&loss, &x, &shape, &t)?;
+            see(forward, &x, &got, &want);
+            let got = backend.grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, dy)?;
+            let want = reference::grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, dy)?;
+            see(backward, &x, &got, &want);
+        }
+        let plain = BinaryCrossEntropy::new().reduction(reduction);
+        let [forward, backward] = &mut reports[1];
+        for loss in [plain.clone(), plain.weight(&four)] {
+            let got = backend.binary_cross_entropy(&loss, &p, &shape, &t)?;
+            let want = reference::binary_cross_entropy(&loss, &p, &shape, &t)?;
+            see(forward, &p, &got, &want);
+            let got = backend.grad_binary_cross_entropy(&loss, &p, &shape, &t, dy)?;
+            let want = reference::grad_binary_cross_entropy(&loss, &p, &shape, &t, dy)?;
+            see(backward, &p, &got, &want);
+        }
+    }
+    Ok(reports.into_iter().flatten().collect())
+}
