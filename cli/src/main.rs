@@ -3,6 +3,7 @@
 mod args;
 mod commands;
 mod error;
+mod family;
 mod function;
 mod memory;
 mod npy;

@@ -2,6 +2,7 @@
 
 use crate::args::CheckArgs;
 use crate::error::CliError;
+use crate::family::Family;
 use crate::function::{Function, Operation};
 use crate::report::ulp;
 use crate::terminal::{self, Number, Progress};
@@ -49,29 +50,60 @@ impl From<&Report> for Entry {
     }
 }
 
+/// Something to check.
+enum Subject {
+    Operation(Operation),
+    Family(Family),
+}
+
 /// What is checked of a function: the defaults and a spread of other parameters.
-fn operations(function: Function) -> Vec<Operation> {
+fn operations(function: Function) -> Vec<Subject> {
     match function {
         Function::Elementwise(a) => check::parameter_sets(a)
             .into_iter()
-            .map(Operation::Elementwise)
+            .map(|f| Subject::Operation(Operation::Elementwise(f)))
             .collect(),
-        Function::Axis(g) => vec![Operation::Axis(g)],
+        Function::Axis(g) => vec![Subject::Operation(Operation::Axis(g))],
     }
+}
+
+/// What is checked for these names, each once; everything where there is no name.
+fn subjects(names: &[String]) -> Result<Vec<Subject>, CliError> {
+    let families: Vec<Family> = match names {
+        [] => Family::all(),
+        _ => names.iter().filter_map(|name| Family::find(name)).collect(),
+    };
+    let (functions, all): (Vec<String>, bool) = (
+        names.iter().filter(|name| Family::find(name).is_none()).cloned().collect(),
+        names.is_empty(),
+    );
+    let functions = if functions.is_empty() && !all {
+        Vec::new()
+    } else {
+        Function::select(&functions)?
+    };
+    let mut subjects: Vec<Subject> = functions.into_iter().flat_map(operations).collect();
+    let mut seen: Vec<Family> = Vec::new();
+    for family in families {
+        if !seen.contains(&family) {
+            seen.push(family);
+            subjects.push(Subject::Family(family));
+        }
+    }
+    Ok(subjects)
 }
 
 /// Checks the functions and prints a table.
 pub fn check(args: &CheckArgs) -> Result<(), CliError> {
-    let functions = Function::select(&args.functions)?;
-    let operations: Vec<Operation> = functions.into_iter().flat_map(operations).collect();
-    let progress = Progress::bar(operations.len());
+    let subjects = subjects(&args.functions)?;
+    let progress = Progress::bar(subjects.len());
     let backend = super::open(&args.backend, &progress)?;
 
     let mut entries: Vec<Entry> = Vec::new();
     let mut upstream: Vec<Entry> = Vec::new();
-    for operation in operations {
-        let reports = match operation {
-            Operation::Elementwise(f) => {
+    for subject in subjects {
+        let reports = match subject {
+            Subject::Operation(Operation::Elementwise(f)) => {
                 progress.doing(f);
                 let any_dy = check::upstream(&backend, f)?;
                 upstream.push(Entry {
@@ -80,9 +112,13 @@ pub fn check(args: &CheckArgs) -> Result<(), CliError> {
                 });
                 check::elementwise(&backend, f)?
             }
-            Operation::Axis(g) => {
+            Subject::Operation(Operation::Axis(g)) => {
                 progress.doing(g);
                 check::axis(&backend, g)?
+            }
+            Subject::Family(family) => {
+                progress.doing(family.name());
+                family.check(&backend)?
             }
         };
         entries.extend(reports.iter().map(Entry::from));

@@ -4,10 +4,14 @@ mod axis;
 mod closures;
 mod elementwise;
 mod gate;
+mod gumbel;
 mod loss;
+mod maxout;
 mod options;
 mod prelu;
 mod rrelu;
+mod softmax2d;
+mod sparse;
 
 pub use options::{Options, numbers};
 
@@ -16,7 +20,7 @@ use crate::npy::{self, Array, Value};
 use crate::terminal::{Number, Progress};
 use serde::Serialize;
 use std::path::Path;
-use wgpu_activations::{Activation, AxisFunction, Backend, Gate};
+use wgpu_activations::{Activation, AxisFunction, Backend, Gate, SparseFunction};
 
 /// A function as `activations list` shows it.
 #[derive(Debug, Serialize)]
@@ -159,6 +163,12 @@ pub fn all() -> Vec<Box<dyn Operation>> {
     for &function in AxisFunction::ALL {
         all.push(Box::new(axis::Family(function)));
     }
+    all.push(Box::new(softmax2d::Channels));
+    for &function in SparseFunction::ALL {
+        all.push(Box::new(sparse::Sparse(function)));
+    }
+    all.push(Box::new(gumbel::Gumbel));
+    all.push(Box::new(maxout::Maxout));
     for loss in loss::Loss::ALL {
         all.push(Box::new(loss));
     }

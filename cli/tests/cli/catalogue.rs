@@ -54,6 +54,7 @@ fn every_alias_is_its_function() {
     scratch.array("x.npy", &[2, 8], &values);
     scratch.array("p.npy", &[2, 8], &[0.25; 16]);
     scratch.array("slope.npy", &[8], &[0.25; 8]);
+    scratch.array("image.npy", &[4, 2, 2], &values);
     scratch.file("t.npy", &npy("<i4", false, &[2], &[1, 0, 0, 0, 7, 0, 0, 0]));
     let mut aliases = 0;
     for function in list() {
@@ -62,6 +63,7 @@ fn every_alias_is_its_function() {
             "cross_entropy" | "nll_loss" => "{x.npy} {t.npy}",
             "binary_cross_entropy" | "binary_cross_entropy_with_logits" => "{p.npy} {p.npy}",
             "prelu" => "{x.npy} {slope.npy}",
+            "softmax2d" => "{image.npy}",
             _ => "{x.npy}",
         };
         let run = |name: &str, output: &str| {

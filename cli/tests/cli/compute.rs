@@ -505,3 +505,51 @@ fn prelu_has_slopes_and_their_gradient() {
         run(line).refused(&[part]);
     }
 }
+
+/// Of [2, 3, 4], along axis -1: one place, or the nearest point of the simplex.
+#[test]
+fn the_kin_of_softmax_have_zeros() {
+    let x = map(|x| x);
+    let (_, hard) = run("run hardmax");
+    let (_, sparse) = run("run sparsemax");
+    let (_, same) = run("run entmax -p alpha=2");
+    assert_close(&same, &sparse.iter().map(|&y| y.into()).collect::<Vec<f64>>(), ULP);
+    let (_, soft) = run("run entmax -p alpha=1");
+    assert_close(&soft, &softmax(2), ULP);
+    for row in rows(2) {
+        let top = row.iter().copied().max_by(|&a, &b| x[a].total_cmp(&x[b])).unwrap();
+        for &i in &row {
+            assert_eq!(hard[i], f32::from(u8::from(i == top)));
+            // Elements more than 1 below the largest are out.
+            assert!(sparse[i] >= 0.0 && (x[i] > x[top] - 1.0 || sparse[i] == 0.0));
+        }
+        let sum: f32 = row.iter().map(|&i| sparse[i]).sum();
+        assert!((sum - 1.0).abs() < 1e-6);
+    }
+    let (shape, most) = run("run maxout -p pieces=3");
+    assert_eq!(shape, [2, 1, 4]);
+    let want: Vec<f64> = rows(1).iter().map(|r| r.iter().map(|&i| x[i]).fold(f64::MIN, f64::max)).collect();
+    assert_close(&most, &want, 0.0);
+    let (_, channels) = run("run softmax2d");
+    assert_close(&channels, &softmax(0), ULP);
+    // A draw is one-hot, and the same from the same seed.
+    let (_, draw) = run("run gumbel_softmax -p hard=true -p seed=5");
+    let (_, again) = run("run gumbel_softmax -p hard=true -p seed=5");
+    assert_eq!(draw, again);
+    assert!(rows(2).iter().all(|r| r.iter().map(|&i| draw[i]).sum::<f32>() == 1.0));
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2, 3, 4], &inputs());
+    scratch.array("g.npy", &[2, 3, 4], &[0.5; 24]);
+    for (line, part) in [
+        ("run entmax {x.npy} -o {y.npy} -p alpha=0.5", "alpha"),
+        ("run maxout {x.npy} -o {y.npy} -p pieces=2", "3"),
+        ("run maxout {x.npy} -o {y.npy} -p pieces=0", "pieces"),
+        ("run gumbel_softmax {x.npy} -o {y.npy} -p tau=0", "tau"),
+        ("run softmax2d {x.npy} -o {y.npy} --axis 1", "takes no --axis"),
+    ] {
+        words(&scratch, &format!("{line} --backend cpu")).refused(&[part]);
+    }
+    // Noise that is one constant is none.
+    words(&scratch, "run gumbel_softmax {x.npy} {g.npy} -o {y.npy} --backend cpu").ok();
+    assert_close(&read(&scratch.path("y.npy")).1, &softmax(2), ULP);
+}

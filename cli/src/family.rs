@@ -1,0 +1,67 @@
+//! The families beside the catalogue and softmax, as far as `activations check` checks them.
+
+use wgpu_activations::check::{self, Report};
+use wgpu_activations::{Backend, Gate, Result, SparseFunction};
+
+/// Something that has a check of its own.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Family {
+    /// A gated linear unit.
+    Gate(Gate),
+    /// hardmax, sparsemax, entmax.
+    Sparse(SparseFunction),
+    /// gumbel_softmax.
+    GumbelSoftmax,
+    /// maxout.
+    Maxout,
+    /// rrelu.
+    Rrelu,
+    /// Random numbers and Gumbel noise.
+    Noise,
+}
+
+impl Family {
+    /// All of them.
+    pub fn all() -> Vec<Self> {
+        let gates = Gate::ALL.iter().copied().map(Self::Gate);
+        let sparse = SparseFunction::ALL.iter().copied().map(Self::Sparse);
+        let rest = [Self::GumbelSoftmax, Self::Maxout, Self::Rrelu, Self::Noise];
+        gates.chain(sparse).chain(rest).collect()
+    }
+
+    /// The family of a name; none where no family has it.
+    pub fn find(name: &str) -> Option<Self> {
+        let wanted = name.to_lowercase().replace('-', "_");
+        Self::all().into_iter().find(|family| family.name() == wanted)
+    }
+
+    /// The name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gate(gate) => gate.name(),
+            Self::Sparse(function) => function.name(),
+            Self::GumbelSoftmax => "gumbel_softmax",
+            Self::Maxout => "maxout",
+            Self::Rrelu => "rrelu",
+            Self::Noise => "gumbel_noise",
+        }
+    }
+
+    /// Its check, with a spread of parameters.
+    pub fn check(self, backend: &Backend) -> Result<Vec<Report>> {
+        match self {
+            Self::Gate(gate) => check::gate::gate(backend, &gate),
+            Self::Sparse(function) => {
+                let same = |f: &SparseFunction| f.name() == function.name();
+                let all = check::sparse::functions().into_iter().filter(same);
+                let reports: Result<Vec<Vec<Report>>> =
+                    all.map(|f| check::sparse::sparse(backend, f)).collect();
+                Ok(reports?.concat())
+            }
+            Self::GumbelSoftmax => check::sparse::gumbel_softmax(backend),
+            Self::Maxout => check::sparse::maxout(backend),
+            Self::Rrelu => check::random::rrelu(backend),
+            Self::Noise => check::random::noise(backend),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Softmax over the channels of images.
+
+use super::closures::{Closures, gradient, same_shape};
+use super::{Call, Entry, Input, Operation, Options};
+use crate::error::CliError;
+use wgpu_activations::AxisFunction;
+
+/// `softmax2d`: softmax along axis -3.
+pub struct Channels;
+
+fn images(inputs: &[Input]) -> Result<Vec<usize>, CliError> {
+    match inputs[0].shape().len() {
+        3 | 4 => same_shape(inputs),
+        axes => Err(CliError::Usage(format!(
+            "softmax2d is of (C, H, W) or (N, C, H, W); the input has {axes} axes. softmax takes \
+             any --axis"
+        ))),
+    }
+}
+
+impl Operation for Channels {
+    fn entry(&self) -> Entry {
+        let softmax = AxisFunction::Softmax;
+        Entry {
+            name: "softmax2d",
+            kind: "axis",
+            aliases: &["softmax_2d"],
+            parameters: Vec::new(),
+            summary: "Softmax over the channels of (C, H, W) or (N, C, H, W).",
+            formula: softmax.formula(),
+            gradient: softmax.gradient(),
+            source: None,
+        }
+    }
+
+    fn prepare(&self, _: &mut Options, _: usize) -> Result<Box<dyn Call>, CliError> {
+        let softmax = AxisFunction::Softmax;
+        Ok(Box::new(Closures {
+            inputs: &["x"],
+            integers: None,
+            gradients: &["the input"],
+            shape: Box::new(images),
+            run: Box::new(move |backend, inputs| {
+                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
+                Ok(backend.softmax2d(x, shape)?)
+            }),
+            grad: Box::new(move |backend, inputs, dy| {
+                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
+                let dx = backend.grad_axis(softmax, x, dy, shape, -3)?;
+                Ok(vec![gradient(&inputs[0], dx)])
+            }),
+        }))
+    }
+}

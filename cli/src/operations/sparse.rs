@@ -1,0 +1,66 @@
+//! The kin of softmax whose results have zeros.
+
+use super::closures::{Closures, gradient, same_shape};
+use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
+use crate::error::CliError;
+use crate::terminal::Number;
+use wgpu_activations::SparseFunction;
+
+/// `hardmax`, `sparsemax` or `entmax`.
+pub struct Sparse(pub SparseFunction);
+
+impl Operation for Sparse {
+    fn entry(&self) -> Entry {
+        let function = self.0;
+        let alpha = |alpha| ParameterEntry {
+            name: "alpha",
+            default: Default::Number(Number(alpha)),
+            range: "a finite number that is 1 or more".to_owned(),
+        };
+        Entry {
+            name: function.name(),
+            kind: "axis",
+            aliases: match function {
+                SparseFunction::Entmax { .. } => &["entmax15"],
+                _ => &[],
+            },
+            parameters: match function {
+                SparseFunction::Entmax { alpha: value } => vec![alpha(value)],
+                _ => Vec::new(),
+            },
+            summary: "Along an axis; most results may be 0.",
+            formula: function.formula(),
+            gradient: function.gradient(),
+            source: match function {
+                SparseFunction::Sparsemax => Some("Martins and Astudillo 2016"),
+                SparseFunction::Entmax { .. } => Some("Peters, Niculae and Martins 2019"),
+                _ => None,
+            },
+        }
+    }
+
+    fn prepare(&self, options: &mut Options, _: usize) -> Result<Box<dyn Call>, CliError> {
+        let axis = options.axis()?.unwrap_or(-1);
+        let mut function = self.0;
+        if let SparseFunction::Entmax { .. } = function
+            && let Some(alpha) = options.number("alpha")?
+        {
+            function = SparseFunction::entmax(alpha)?;
+        }
+        Ok(Box::new(Closures {
+            inputs: &["x"],
+            integers: None,
+            gradients: &["the input"],
+            shape: Box::new(same_shape),
+            run: Box::new(move |backend, inputs| {
+                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
+                Ok(backend.apply_sparse(function, x, shape, axis)?)
+            }),
+            grad: Box::new(move |backend, inputs, dy| {
+                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
+                let dx = backend.grad_sparse(function, x, dy, shape, axis)?;
+                Ok(vec![gradient(&inputs[0], dx)])
+            }),
+        }))
+    }
+}
