@@ -32,7 +32,9 @@ impl Family {
     /// The family of a name; none where no family has it.
     pub fn find(name: &str) -> Option<Self> {
         let wanted = name.to_lowercase().replace('-', "_");
-        Self::all().into_iter().find(|family| family.name() == wanted)
+        Self::all()
+            .into_iter()
+            .find(|family| family.name() == wanted)
     }
 
     /// The name.

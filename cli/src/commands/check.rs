@@ -74,7 +74,11 @@ fn subjects(names: &[String]) -> Result<Vec<Subject>, CliError> {
         _ => names.iter().filter_map(|name| Family::find(name)).collect(),
     };
     let (functions, all): (Vec<String>, bool) = (
-        names.iter().filter(|name| Family::find(name).is_none()).cloned().collect(),
+        names
+            .iter()
+            .filter(|name| Family::find(name).is_none())
+            .cloned()
+            .collect(),
         names.is_empty(),
     );
     let functions = if functions.is_empty() && !all {

@@ -21,7 +21,11 @@ impl Operation for Gumbel {
             kind: "axis",
             aliases: &["concrete"],
             parameters: vec![
-                parameter("tau", Default::Number(Number(1.0)), "a finite number above 0"),
+                parameter(
+                    "tau",
+                    Default::Number(Number(1.0)),
+                    "a finite number above 0",
+                ),
                 parameter("hard", Default::Word("false"), "true or false"),
                 parameter("seed", Default::Word("0"), "a whole number"),
             ],

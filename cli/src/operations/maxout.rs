@@ -3,7 +3,7 @@
 use super::closures::{Closures, gradient};
 use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
 use crate::error::CliError;
-use wgpu_activations::{Groups};
+use wgpu_activations::Groups;
 
 /// `maxout`.
 pub struct Maxout;

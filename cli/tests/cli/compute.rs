@@ -513,11 +513,19 @@ fn the_kin_of_softmax_have_zeros() {
     let (_, hard) = run("run hardmax");
     let (_, sparse) = run("run sparsemax");
     let (_, same) = run("run entmax -p alpha=2");
-    assert_close(&same, &sparse.iter().map(|&y| y.into()).collect::<Vec<f64>>(), ULP);
+    assert_close(
+        &same,
+        &sparse.iter().map(|&y| y.into()).collect::<Vec<f64>>(),
+        ULP,
+    );
     let (_, soft) = run("run entmax -p alpha=1");
     assert_close(&soft, &softmax(2), ULP);
     for row in rows(2) {
-        let top = row.iter().copied().max_by(|&a, &b| x[a].total_cmp(&x[b])).unwrap();
+        let top = row
+            .iter()
+            .copied()
+            .max_by(|&a, &b| x[a].total_cmp(&x[b]))
+            .unwrap();
         for &i in &row {
             assert_eq!(hard[i], f32::from(u8::from(i == top)));
             // Elements more than 1 below the largest are out.
@@ -528,7 +536,10 @@ fn the_kin_of_softmax_have_zeros() {
     }
     let (shape, most) = run("run maxout -p pieces=3");
     assert_eq!(shape, [2, 1, 4]);
-    let want: Vec<f64> = rows(1).iter().map(|r| r.iter().map(|&i| x[i]).fold(f64::MIN, f64::max)).collect();
+    let want: Vec<f64> = rows(1)
+        .iter()
+        .map(|r| r.iter().map(|&i| x[i]).fold(f64::MIN, f64::max))
+        .collect();
     assert_close(&most, &want, 0.0);
     let (_, channels) = run("run softmax2d");
     assert_close(&channels, &softmax(0), ULP);
@@ -536,7 +547,11 @@ fn the_kin_of_softmax_have_zeros() {
     let (_, draw) = run("run gumbel_softmax -p hard=true -p seed=5");
     let (_, again) = run("run gumbel_softmax -p hard=true -p seed=5");
     assert_eq!(draw, again);
-    assert!(rows(2).iter().all(|r| r.iter().map(|&i| draw[i]).sum::<f32>() == 1.0));
+    assert!(
+        rows(2)
+            .iter()
+            .all(|r| r.iter().map(|&i| draw[i]).sum::<f32>() == 1.0)
+    );
     let scratch = Scratch::new();
     scratch.array("x.npy", &[2, 3, 4], &inputs());
     scratch.array("g.npy", &[2, 3, 4], &[0.5; 24]);
@@ -545,11 +560,18 @@ fn the_kin_of_softmax_have_zeros() {
         ("run maxout {x.npy} -o {y.npy} -p pieces=2", "3"),
         ("run maxout {x.npy} -o {y.npy} -p pieces=0", "pieces"),
         ("run gumbel_softmax {x.npy} -o {y.npy} -p tau=0", "tau"),
-        ("run softmax2d {x.npy} -o {y.npy} --axis 1", "takes no --axis"),
+        (
+            "run softmax2d {x.npy} -o {y.npy} --axis 1",
+            "takes no --axis",
+        ),
     ] {
         words(&scratch, &format!("{line} --backend cpu")).refused(&[part]);
     }
     // Noise that is one constant is none.
-    words(&scratch, "run gumbel_softmax {x.npy} {g.npy} -o {y.npy} --backend cpu").ok();
+    words(
+        &scratch,
+        "run gumbel_softmax {x.npy} {g.npy} -o {y.npy} --backend cpu",
+    )
+    .ok();
     assert_close(&read(&scratch.path("y.npy")).1, &softmax(2), ULP);
 }
