@@ -17,6 +17,7 @@ pub(crate) use ask::Asking;
 pub(crate) use axis::from_output;
 #[cfg(test)]
 pub(crate) use axis::{AxisUniforms, axis_slots};
+pub use binary::BinaryBuffers;
 pub(crate) use binary::BinaryCall;
 #[cfg(test)]
 pub(crate) use binary::{BinaryUniforms, binary_slots};

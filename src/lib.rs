@@ -79,7 +79,7 @@ pub use error::{Error, Result};
 pub use gate::{Gate, GateShape, Layout, Order};
 pub use gpu::{AdapterChoice, AdapterReport, Batch, Gpu, Labels, Tensor, adapters, adapters_async};
 pub use gumbel::GumbelSoftmax;
-pub use kernels::{ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer};
+pub use kernels::{BinaryBuffers, ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer};
 pub use loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets};
 pub use maxout::Groups;
 pub use prelu::Prelu;

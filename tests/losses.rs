@@ -5,8 +5,8 @@ mod common;
 use wgpu_activations::check::{self, Report};
 use wgpu_activations::reference::{loss as reference, ulp_error};
 use wgpu_activations::{
-    AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, ClassBuffers,
-    CrossEntropy, Error, NllLoss, Reduction, TargetBuffer, Targets,
+    AxisFunction, AxisShape, Backend, BceWithLogits, BinaryBuffers, BinaryCrossEntropy,
+    ClassBuffers, CrossEntropy, Error, NllLoss, Reduction, TargetBuffer, Targets, UpstreamBuffer,
 };
 
 /// Marsaglia's xorshift64 (2003), between -1 and 1.
@@ -741,4 +741,65 @@ fn unchecked_targets_make_nan() {
     assert!(losses[1].is_nan() && losses[2].is_nan());
     assert!(dx[..3].iter().all(|dx| dx.is_finite()));
     assert!(dx[3..].iter().all(|dx| dx.is_nan()));
+}
+
+/// On the caller's buffers: elements' losses, and the gradient, at an offset.
+#[test]
+fn binary_losses_on_buffers() {
+    let Some(Backend::Gpu(gpu)) = common::backends().pop() else {
+        return;
+    };
+    let backend = Backend::Gpu(gpu.clone());
+    let mut noise = Noise(5);
+    let (x, t) = (noise.take(128 * 3), noise.take(128 * 3));
+    let (x, t) = (&x[..], &t.iter().map(|t| t.abs()).collect::<Vec<_>>()[..]);
+    let positive = [0.5, 3.0, 1.0];
+    let shape = [64, 3];
+    let loss = BceWithLogits::new()
+        .pos_weight(&positive)
+        .reduction(Reduction::None);
+    let [x_all, t_all] = [x, t].map(|values| gpu.upload(values, &[values.len()]).unwrap());
+    let weight = gpu.upload(&positive, &[3]).unwrap();
+    let dy = gpu.upload(&[2.0], &[1]).unwrap();
+    let [losses, dx] = [(); 2].map(|()| gpu.empty(&[192]).unwrap());
+    // The second half of each.
+    let half = 192 * 4..384 * 4;
+    let buffers = BinaryBuffers {
+        inputs: x_all.buffer().slice(half.clone()),
+        targets: t_all.buffer().slice(half),
+        weight: None,
+        pos_weight: Some(weight.buffer().slice(..12)),
+    };
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        let kernels = gpu.kernels();
+        let out = losses.buffer().slice(..192 * 4);
+        kernels
+            .binary_cross_entropy_with_logits(&mut pass, &loss, &shape, buffers, out)
+            .unwrap();
+        let dy = UpstreamBuffer::Same(dy.buffer().slice(..4), 0.5);
+        let out = dx.buffer().slice(..192 * 4);
+        kernels
+            .grad_binary_cross_entropy_with_logits(&mut pass, &loss, &shape, buffers, dy, out)
+            .unwrap();
+        // A weight that the loss has and the buffers have not, and the other way.
+        let without = BinaryBuffers {
+            pos_weight: None,
+            ..buffers
+        };
+        let plain = BceWithLogits::new();
+        for (loss, buffers) in [(&loss, without), (&plain, buffers)] {
+            let refused =
+                kernels.binary_cross_entropy_with_logits(&mut pass, loss, &shape, buffers, out);
+            assert!(matches!(refused, Err(Error::LengthMismatch { .. })));
+        }
+    }
+    gpu.queue().submit([encoder.finish()]);
+    let (x, t) = (&x[192..], &t[192..]);
+    let want = backend.binary_cross_entropy_with_logits(&loss, x, &shape, t);
+    assert_eq!(losses.read().unwrap(), want.unwrap());
+    let ones = vec![1.0; 192];
+    let want = backend.grad_binary_cross_entropy_with_logits(&loss, x, &shape, t, &ones);
+    assert_eq!(dx.read().unwrap(), want.unwrap());
 }

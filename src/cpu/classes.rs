@@ -976,8 +976,8 @@ impl<'a> Tile<'a> {
             }
         }
         let mut values = [0.0; LANES];
-        for j in 0..self.width {
-            values[j] = self.value(anchor[j], j);
+        for (j, value) in values.iter_mut().enumerate() {
+            *value = self.value(anchor[j], j);
         }
         let mut sums = self.sums::<FMA>(&anchor, &values, &ready.target, dense);
         let mut far = false;
@@ -1065,8 +1065,8 @@ impl<'a> Tile<'a> {
         }
         if self.job.dense() {
             let factor = self.factor(i, &ready.target);
-            for j in 0..LANES {
-                v[j] -= factor[j];
+            for (v, factor) in v.iter_mut().zip(factor) {
+                *v -= factor;
             }
         } else {
             for j in 0..LANES {

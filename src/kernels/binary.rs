@@ -1,8 +1,10 @@
 //! Binary cross entropy, on ranges of the caller's buffers.
 
 use super::{Kernels, ModuleKey, Operand, Slot, UpstreamBuffer, Work, holds, separate};
+use crate::axis::element_count;
+use crate::cpu::same_length;
 use crate::error::Result;
-use crate::loss::BinaryProblem;
+use crate::loss::{BceWithLogits, BinaryCrossEntropy, BinaryProblem};
 use crate::plan;
 use crate::shader::BinaryModule;
 
@@ -41,6 +43,20 @@ pub(crate) fn binary_slots(module: BinaryModule) -> Vec<Slot> {
     slots
 }
 
+/// The arrays that a binary loss reads. Weights are there where the loss has some, with as many
+/// values.
+#[derive(Clone, Copy, Debug)]
+pub struct BinaryBuffers<'a> {
+    /// Logits or probabilities.
+    pub inputs: wgpu::BufferSlice<'a>,
+    /// A target probability for each.
+    pub targets: wgpu::BufferSlice<'a>,
+    /// The loss's weight.
+    pub weight: Option<wgpu::BufferSlice<'a>>,
+    /// The loss's weight of positives.
+    pub pos_weight: Option<wgpu::BufferSlice<'a>>,
+}
+
 /// A binary loss on buffers.
 pub(crate) struct BinaryCall<'a> {
     pub problem: &'a BinaryProblem<'a>,
@@ -69,6 +85,78 @@ struct Spreading<'a> {
 }
 
 impl Kernels {
+    /// Records the binary cross entropy of each logit of an array of `shape`.
+    /// [`Kernels::sum`] adds up what elements have.
+    ///
+    /// # Errors
+    /// As [`Kernels::apply`]; weights that do not fit the shape.
+    pub fn binary_cross_entropy_with_logits(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        loss: &BceWithLogits,
+        shape: &[usize],
+        buffers: BinaryBuffers<'_>,
+        losses: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let count = element_count(shape)?;
+        let problem = loss.problem(count, shape, count)?;
+        self.binary_loss(pass, &buffers.call(&problem, None, losses)?)
+    }
+
+    /// Records dx = the gradient of binary cross entropy by the logits.
+    ///
+    /// # Errors
+    /// As [`Kernels::binary_cross_entropy_with_logits`].
+    pub fn grad_binary_cross_entropy_with_logits(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        loss: &BceWithLogits,
+        shape: &[usize],
+        buffers: BinaryBuffers<'_>,
+        dy: UpstreamBuffer<'_>,
+        dx: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let count = element_count(shape)?;
+        let problem = loss.problem(count, shape, count)?;
+        self.binary_loss(pass, &buffers.call(&problem, Some(dy), dx)?)
+    }
+
+    /// Records the binary cross entropy of each probability of an array of `shape`; NaN where it
+    /// is none.
+    ///
+    /// # Errors
+    /// As [`Kernels::binary_cross_entropy_with_logits`].
+    pub fn binary_cross_entropy(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        loss: &BinaryCrossEntropy,
+        shape: &[usize],
+        buffers: BinaryBuffers<'_>,
+        losses: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let count = element_count(shape)?;
+        let problem = loss.unchecked(count, shape, count)?;
+        self.binary_loss(pass, &buffers.call(&problem, None, losses)?)
+    }
+
+    /// Records dx = the gradient of binary cross entropy by the probabilities.
+    ///
+    /// # Errors
+    /// As [`Kernels::binary_cross_entropy_with_logits`].
+    pub fn grad_binary_cross_entropy(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        loss: &BinaryCrossEntropy,
+        shape: &[usize],
+        buffers: BinaryBuffers<'_>,
+        dy: UpstreamBuffer<'_>,
+        dx: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let count = element_count(shape)?;
+        let problem = loss.unchecked(count, shape, count)?;
+        self.binary_loss(pass, &buffers.call(&problem, Some(dy), dx)?)
+    }
+
     /// Records the loss of each element, or its gradient.
     pub(crate) fn binary_loss(
         &self,
@@ -108,7 +196,12 @@ impl Kernels {
                 });
             }
         }
-        for input in [Some(x), Some(targets), dy].iter().flatten() {
+        let weighing = weights.iter().flatten().map(|weight| &weight.operand);
+        for input in [Some(x), Some(targets), dy]
+            .iter()
+            .flatten()
+            .chain(weighing)
+        {
             separate(input, &out)?;
         }
         let traits = &self.inner.traits;
@@ -168,6 +261,39 @@ impl Kernels {
             self.dispatch(pass, &work);
         }
         Ok(())
+    }
+}
+
+impl<'a> BinaryBuffers<'a> {
+    fn call(
+        &self,
+        problem: &'a BinaryProblem<'a>,
+        dy: Option<UpstreamBuffer<'a>>,
+        out: wgpu::BufferSlice<'a>,
+    ) -> Result<BinaryCall<'a>> {
+        let weights = [self.weight, self.pos_weight];
+        let wanted = [problem.weight, problem.pos_weight];
+        for (what, (weight, wanted)) in ["the weight", "the weight of positives"]
+            .into_iter()
+            .zip(weights.iter().zip(wanted))
+        {
+            let expected = wanted.map_or(0, |spread| spread.values.len());
+            let got = weight.map_or(0, |slice| slice.size() as usize / 4);
+            // More may be there than is read, but not without a weight in the loss.
+            if got < expected || expected == 0 {
+                same_length(what, expected, got)?;
+            }
+        }
+        Ok(BinaryCall {
+            problem,
+            start: 0,
+            count: problem.count,
+            x: self.inputs,
+            targets: self.targets,
+            weights,
+            dy,
+            out,
+        })
     }
 }
 
