@@ -101,6 +101,7 @@ macro_rules! twins {
 
 // Behind the macro, which they use.
 mod gate;
+mod learn;
 mod loss;
 mod prelu;
 mod random;

@@ -158,6 +158,18 @@ pub enum Error {
         /// What the slopes are for.
         of: String,
     },
+    /// A parameter by which no gradient is known.
+    #[error(
+        "no gradient by {parameter} of {function} is known; those by {} are", list(.learnable)
+    )]
+    NotLearnable {
+        /// The function.
+        function: &'static str,
+        /// Its parameter.
+        parameter: &'static str,
+        /// The parameters by which gradients are known.
+        learnable: Vec<String>,
+    },
     /// Axes to sum over that take turns with others more often than a kernel follows.
     #[error(
         "kept and summed axes of the shape {shape:?} take turns more than six times; move axes of one kind together"

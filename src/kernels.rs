@@ -6,6 +6,7 @@ mod axis;
 mod binary;
 mod elementwise;
 mod gate;
+mod learn;
 mod loss;
 mod prelu;
 mod random;

@@ -3,7 +3,9 @@
 
 mod sum;
 
-pub(crate) use sum::{MERGED, PARTIAL_SUM_BYTES, SumPiece, SumPlan, merge_pieces, sum, sum_pieces};
+pub(crate) use sum::{
+    MERGED, PARTIAL_SUM_BYTES, SumPiece, SumPlan, merge_pieces, sum, sum_pieces, total,
+};
 
 use crate::axis::AxisShape;
 

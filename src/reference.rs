@@ -52,6 +52,23 @@ pub fn derivative(f: &Elementwise, x: f64) -> f64 {
     guard(x, f.activation().visit(Derivative(x, wide(f))))
 }
 
+/// df/dp by the parameter number `index` at x, by automatic differentiation of the forward
+/// formula (dual numbers).
+pub fn parameter_derivative(f: &Elementwise, index: usize, x: f64) -> f64 {
+    struct Derivative(usize, f64, [f64; MAX_PARAMETERS]);
+    impl Visitor for Derivative {
+        type Output = f64;
+        fn visit<F: Formula>(self) -> f64 {
+            use crate::catalogue::Real;
+            let Self(index, x, parameters) = self;
+            let mut parameters = parameters.map(Dual::cst);
+            parameters[index] = Dual::variable(parameters[index].re);
+            F::forward(Dual::cst(x), parameters).du
+        }
+    }
+    guard(x, f.activation().visit(Derivative(index, x, wide(f))))
+}
+
 /// The magnitude of the largest term of f'(x) where f' changes sign, else 0: what an error near
 /// such a root is measured against.
 pub fn largest_term(f: &Elementwise, x: f64) -> f64 {

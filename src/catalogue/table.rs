@@ -145,7 +145,9 @@ fn indicator<R: Real>(condition: bool) -> R {
 #[inline(always)]
 fn times<R: Real>(parameter: R, x: R) -> R {
     let inside = x.at_least(-1.0).at_most(1.0);
-    when(parameter == c(0.0), parameter * inside, parameter * x)
+    // Finite products stay what they are, for dual numbers' sake.
+    let limit = parameter == c(0.0) && x.abs() > c(HUGE);
+    when(limit, parameter * inside, parameter * x)
 }
 
 /// max(z, 0) + log(1 + e^-|z|) = log(1 + e^z).

@@ -324,6 +324,13 @@ fn grad_split(isa: Isa, gate: &Gate, shape: &GateShape, x: &[f32], dy: &[f32], d
             let [value, gates] = runs.ordered(&a[..n], &b[..n]);
             let outputs = runs.ordered(&mut first[..n], &mut second[..n]);
             runs.run(Run::Backward([value, gates, dy], outputs));
+            if half == 1 {
+                let sources = first[..n].iter().zip(&second[..n]);
+                for (pair, (first, second)) in dx.chunks_exact_mut(2).zip(sources) {
+                    (pair[0], pair[1]) = (*first, *second);
+                }
+                continue;
+            }
             let sources = first[..n].chunks(half).zip(second[..n].chunks(half));
             for (dx, (first, second)) in dx.chunks_mut(2 * half).zip(sources) {
                 dx[..half].copy_from_slice(first);

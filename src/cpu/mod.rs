@@ -12,6 +12,7 @@ mod elementwise;
 mod gate;
 mod gumbel;
 mod isa;
+mod learn;
 mod lines;
 mod loss;
 mod maxout;

@@ -58,6 +58,22 @@ pub(super) fn sum(shape: &SumShape, term: impl Fn(usize) -> f64 + Sync) -> Vec<f
     merged.collect()
 }
 
+/// The sum of what `part` gives for the parts of two arrays of one length.
+pub(super) fn sum_of_chunks(
+    x: &[f32],
+    dy: &[f32],
+    part: impl Fn(&[f32], &[f32]) -> f64 + Sync,
+) -> f64 {
+    let parts: Vec<f64> = if x.len() < SERIAL_BELOW {
+        let parts = x.chunks(PART).zip(dy.chunks(PART));
+        parts.map(|(x, dy)| part(x, dy)).collect()
+    } else {
+        let parts = x.par_chunks(PART).zip(dy.par_chunks(PART));
+        parts.map(|(x, dy)| part(x, dy)).collect()
+    };
+    parts.iter().fold(0.0, |total, part| total + part)
+}
+
 /// The sum of a run of terms, eight side by side.
 #[inline(always)]
 fn run(range: Range<usize>, term: &impl Fn(usize) -> f64) -> f64 {

@@ -3,6 +3,7 @@
 
 mod adapter;
 mod gate;
+mod learn;
 mod loss;
 mod pool;
 mod prelu;

@@ -123,6 +123,16 @@ pub(crate) fn sum_pieces(shape: &SumShape, most: u64) -> Vec<SumPiece> {
     pieces
 }
 
+/// The sum of pairs, of a rounded sum and what was lost of it.
+pub(crate) fn total(pairs: &[f32]) -> f64 {
+    let pairs = pairs.chunks_exact(2).map(|pair| {
+        // Past the end of f32, and of NaN, what was lost means nothing.
+        let lost = if pair[0].is_finite() { pair[1] } else { 0.0 };
+        f64::from(pair[0]) + f64::from(lost)
+    });
+    pairs.fold(0.0, |total, sum| total + sum)
+}
+
 /// Adds up what the pieces of sums left: for each of a piece's sums a pair, the rounded sum and
 /// what was lost of it.
 pub(crate) fn merge_pieces(pieces: &[SumPiece], parts: &[f32], sums: &mut [f32]) {
@@ -130,11 +140,7 @@ pub(crate) fn merge_pieces(pieces: &[SumPiece], parts: &[f32], sums: &mut [f32])
     let mut pairs = parts.chunks_exact(2);
     for piece in pieces {
         for total in &mut totals[piece.row_range()] {
-            if let Some([sum, lost]) = pairs.next() {
-                // Past the end of f32, and of NaN, what was lost means nothing.
-                let lost = if sum.is_finite() { *lost } else { 0.0 };
-                *total += f64::from(*sum) + f64::from(lost);
-            }
+            *total += pairs.next().map_or(0.0, self::total);
         }
     }
     for (sum, total) in sums.iter_mut().zip(totals) {

@@ -3,6 +3,8 @@
 use super::{ACTIVATIONS, Lanes, MATH, derivative_name, function_name};
 use crate::catalogue::Activation;
 
+/// Products that are rounded once.
+pub(super) const TERMS: &str = include_str!("../../shaders/terms.wgsl");
 const GATE: &str = include_str!("../../shaders/gate.wgsl");
 const PAIRS: &str = include_str!("../../shaders/gate_pairs.wgsl");
 
@@ -108,7 +110,7 @@ pub(crate) fn gate(activation: Activation, clamped: bool, lanes: Lanes) -> Strin
          fn grad_value(v: Element, g: Element, dy: Element) -> Element {{\n    \
              return {by_value};\n}}\n\
          fn grad_gate(v: Element, g: Element, dy: Element) -> Element {{\n    \
-             return {by_gate};\n}}\n{GATE}\n{pairs}"
+             return {by_gate};\n}}\n{TERMS}\n{GATE}\n{pairs}"
     )
 }
 

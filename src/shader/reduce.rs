@@ -1,7 +1,10 @@
 //! The text of the modules that sum.
 
-use super::MATH;
+use super::gate::TERMS;
+use super::{ACTIVATIONS, MATH};
+use crate::learn::Learnable;
 
+const LEARN: &str = include_str!("../../shaders/learn.wgsl");
 const REDUCE: &str = include_str!("../../shaders/reduce.wgsl");
 
 /// What a sum adds up.
@@ -11,12 +14,20 @@ pub(crate) enum Term {
     Array,
     /// x · dy where x <= 0: the gradient by the slope of the parametric rectifier.
     PreluSlope,
+    /// dy · df/dp: the gradient by an activation's parameter.
+    Parameter(Learnable),
 }
 
 impl Term {
     /// The body of `term(i, j)`, over `x[i]` and `dy[j]`.
     fn body(self) -> String {
         match self {
+            Self::Parameter(learnable) => format!(
+                "let d = {}(x[i], uniforms.p0, uniforms.p1);\n    \
+                 let y = rounded(product_of(normal(dy[j]), d));\n    \
+                 return select(y, x[i] + dy[j], is_nan(x[i]) || is_nan(dy[j]));",
+                learnable.function()
+            ),
             Self::Array => "return x[i];".to_owned(),
             Self::PreluSlope => "let product = x[i] * dy[j];\n    \
                  // A zero wins over an infinity.\n    \
@@ -31,7 +42,7 @@ impl Term {
     pub(crate) fn binds_dy(self) -> bool {
         match self {
             Self::Array => false,
-            Self::PreluSlope => true,
+            Self::PreluSlope | Self::Parameter(_) => true,
         }
     }
 }
@@ -39,7 +50,11 @@ impl Term {
 /// The module of one kind of sum.
 pub(crate) fn reduce(term: Term) -> String {
     let body = term.body();
-    format!("{MATH}\nfn term(i: u32, j: u32) -> f32 {{\n    {body}\n}}\n{REDUCE}")
+    let functions = match term {
+        Term::Parameter(_) => format!("{ACTIVATIONS}\n{TERMS}\n{LEARN}\n"),
+        Term::Array | Term::PreluSlope => String::new(),
+    };
+    format!("{MATH}\n{functions}fn term(i: u32, j: u32) -> f32 {{\n    {body}\n}}\n{REDUCE}")
 }
 
 /// The entry points of a module that sums.
@@ -48,18 +63,22 @@ pub(super) const ENTRY_POINTS: [&str; 4] = ["sum_rows", "sum_lanes", "merge", "f
 
 /// Every term.
 #[cfg(test)]
-pub(super) const TERMS: [Term; 2] = [Term::Array, Term::PreluSlope];
+pub(super) fn terms() -> Vec<Term> {
+    let parameters = Learnable::ALL.iter().map(|&l| Term::Parameter(l));
+    [Term::Array, Term::PreluSlope]
+        .into_iter()
+        .chain(parameters)
+        .collect()
+}
 
-/// Every module that sums, by a name.
+/// Every module that sums, by a name; one stands for all whose inputs are declared writable.
 #[cfg(test)]
 pub(super) fn modules() -> Vec<(String, String)> {
-    let modules = TERMS.iter().flat_map(|&term| {
-        let text = reduce(term);
-        let name = format!("sum of {term:?}");
-        [
-            (format!("{name}, one buffer"), super::in_one_buffer(&text)),
-            (name, text),
-        ]
-    });
-    modules.collect()
+    let modules = terms()
+        .into_iter()
+        .map(|term| (format!("sum of {term:?}"), reduce(term)));
+    let text = super::in_one_buffer(&reduce(Term::PreluSlope));
+    modules
+        .chain([("sum, one buffer".to_owned(), text)])
+        .collect()
 }
