@@ -109,7 +109,7 @@ mod sparse;
 mod statistics;
 
 impl Backend {
-    /// A GPU where an adapter is there, else the CPU; [`Backend::description`] says which, and
+    /// A GPU where an adapter is there that computes right, else the CPU; [`Backend::description`] says which, and
     /// why. The environment variable `WGPU_ADAPTER_NAME` asks for an adapter by name.
     ///
     /// # Errors
@@ -118,7 +118,8 @@ impl Backend {
         Self::open(BackendKind::Auto, &AdapterChoice::from_env())
     }
 
-    /// The best GPU; never the CPU instead.
+    /// The best GPU; never the CPU instead, but for an activation or a function of the softmax
+    /// family that the adapter is found to get wrong ([`SelfCheck`](crate::SelfCheck)).
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::DeviceRequest`].
@@ -148,11 +149,24 @@ impl Backend {
             return Ok(Self::cpu());
         }
         match Gpu::open_async(adapter).await {
-            Ok(gpu) => Ok(Self::Gpu(gpu)),
+            Ok(gpu) => Ok(Self::on(kind, gpu)),
             Err(Error::NoAdapter { reason }) if kind == BackendKind::Auto => {
                 Ok(Self::Cpu(Cpu::new(), format!("no GPU adapter: {reason}")))
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// A device as a backend, or the CPU where nothing on the device is to be trusted and the CPU
+    /// will do.
+    pub(crate) fn on(kind: BackendKind, gpu: Gpu) -> Self {
+        let broken = gpu.kernels().trust().anything().err();
+        match broken {
+            Some(error) if kind == BackendKind::Auto => {
+                let why = format!("{} was left: {error}", gpu.info().name);
+                Self::Cpu(Cpu::new(), why)
+            }
+            _ => Self::Gpu(gpu),
         }
     }
 

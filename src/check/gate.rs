@@ -59,7 +59,7 @@ fn triples() -> [Vec<f32>; 3] {
 /// # Errors
 /// The backend's own; a breach is in the report.
 pub fn gate(backend: &Backend, function: &Gate) -> Result<Vec<Report>> {
-    let backend = &backend.trusting();
+    let backend = backend.trusting();
     let [value, gates, dy] = triples();
     let bounds = function.bounds();
     let mut forward = Report::new(function.to_string(), Pass::Forward, bounds.forward.into());

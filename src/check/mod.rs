@@ -204,6 +204,7 @@ pub fn elementwise(backend: &Backend, f: Elementwise) -> Result<Vec<Report>> {
 /// # Errors
 /// The backend's own; a breach is in the report.
 pub fn upstream(backend: &Backend, f: Elementwise) -> Result<Report> {
+    let backend = backend.trusting();
     let x = inputs(&f);
     let mut noise = Noise(0x2545_f491_4f6c_dd1d);
     let dy: Vec<f32> = (0..x.len())

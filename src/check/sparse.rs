@@ -44,6 +44,7 @@ pub fn functions() -> Vec<SparseFunction> {
 /// # Errors
 /// The backend's own; a breach is in the report.
 pub fn sparse(backend: &Backend, function: SparseFunction) -> Result<Vec<Report>> {
+    let backend = backend.trusting();
     let mut forward = Report::new(function.to_string(), Pass::Forward, BOUND);
     let mut backward = Report::new(function.to_string(), Pass::Backward, BOUND);
     for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
@@ -95,6 +96,7 @@ pub fn sparse(backend: &Backend, function: SparseFunction) -> Result<Vec<Report>
 /// # Errors
 /// The backend's own; a breach is in the report.
 pub fn gumbel_softmax(backend: &Backend) -> Result<Vec<Report>> {
+    let backend = backend.trusting();
     let mut forward = Report::new("gumbel_softmax".to_owned(), Pass::Forward, BOUND);
     let mut backward = Report::new("gumbel_softmax".to_owned(), Pass::Backward, BOUND);
     for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
@@ -136,6 +138,7 @@ pub fn gumbel_softmax(backend: &Backend) -> Result<Vec<Report>> {
 /// # Errors
 /// The backend's own; a breach is in the report.
 pub fn maxout(backend: &Backend) -> Result<Vec<Report>> {
+    let backend = backend.trusting();
     let mut forward = Report::new("maxout".to_owned(), Pass::Forward, 0.0);
     let mut backward = Report::new("maxout".to_owned(), Pass::Backward, 0.0);
     let exact = |got: f32, want: f32| {

@@ -430,7 +430,7 @@ impl Trust {
     /// The functions that do not run, for one line; `None` where there are none.
     pub(crate) fn summary(&self) -> Option<String> {
         if let Some(reason) = &self.nothing {
-            return Some(format!("every function is on the CPU: {reason}"));
+            return Some(format!("no function runs on it: {reason}"));
         }
         let wrong: Vec<String> = Question::all()
             .into_iter()

@@ -437,11 +437,16 @@ fn sums_that_are_put_in_another_order_are_found() {
     assert_on_cpu(&backend, Activation::Gelu);
     assert_on_cpu(&backend, Activation::Relu);
     softmax_is_right(&backend, &[3, 300]);
+    let description = backend.description();
     assert!(
-        backend
-            .description()
-            .contains("every function is on the CPU")
+        description.contains("no function runs on it"),
+        "{description}"
     );
+    // Who has not asked for a GPU gets none.
+    let auto = Backend::on(crate::BackendKind::Auto, gpu.clone());
+    assert_eq!(auto.kind(), crate::BackendKind::Cpu);
+    let description = auto.description();
+    assert!(description.contains("errors of sums"), "{description}");
     let x = gpu.upload(&INPUTS, &[INPUTS.len()]).unwrap();
     let error = gpu.batch().apply(Activation::Relu, &x).unwrap_err();
     assert!(error.to_string().contains("errors of sums"), "{error}");
