@@ -18,6 +18,10 @@ pub enum Family {
     Rrelu,
     /// Random numbers and Gumbel noise.
     Noise,
+    /// cross_entropy and nll_loss.
+    CrossEntropy,
+    /// The binary losses.
+    BinaryCrossEntropy,
 }
 
 impl Family {
@@ -25,7 +29,14 @@ impl Family {
     pub fn all() -> Vec<Self> {
         let gates = Gate::ALL.iter().copied().map(Self::Gate);
         let sparse = SparseFunction::ALL.iter().copied().map(Self::Sparse);
-        let rest = [Self::GumbelSoftmax, Self::Maxout, Self::Rrelu, Self::Noise];
+        let rest = [
+            Self::GumbelSoftmax,
+            Self::Maxout,
+            Self::Rrelu,
+            Self::Noise,
+            Self::CrossEntropy,
+            Self::BinaryCrossEntropy,
+        ];
         gates.chain(sparse).chain(rest).collect()
     }
 
@@ -46,6 +57,8 @@ impl Family {
             Self::Maxout => "maxout",
             Self::Rrelu => "rrelu",
             Self::Noise => "gumbel_noise",
+            Self::CrossEntropy => "cross_entropy",
+            Self::BinaryCrossEntropy => "binary_cross_entropy",
         }
     }
 
@@ -64,6 +77,8 @@ impl Family {
             Self::Maxout => check::sparse::maxout(backend),
             Self::Rrelu => check::random::rrelu(backend),
             Self::Noise => check::random::noise(backend),
+            Self::CrossEntropy => check::loss::cross_entropy(backend),
+            Self::BinaryCrossEntropy => check::loss::binary_cross_entropy(backend),
         }
     }
 }

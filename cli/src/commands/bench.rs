@@ -9,7 +9,9 @@ use crate::function::{Function, Operation};
 use crate::terminal::{self, Progress};
 use serde::Serialize;
 use std::time::{Duration, Instant};
-use wgpu_activations::{Activation, AxisShape, Backend, Elementwise, Gpu, Tensor};
+use wgpu_activations::{
+    Activation, AxisShape, Backend, CrossEntropy, Elementwise, Gate, Gpu, Labels, Tensor,
+};
 
 /// A sample is at least this long: calls are repeated to fill it.
 const SAMPLE: Duration = Duration::from_millis(20);
@@ -39,11 +41,72 @@ struct Entry {
     share_of_copy: f64,
 }
 
+/// What is measured.
+#[derive(Clone, Copy)]
+enum Subject {
+    Operation(Operation),
+    /// Of an array whose last axis has values, then gates.
+    Gate(Gate),
+    /// Mean cross entropy of logits along the last axis with a class for each row.
+    CrossEntropy,
+}
+
+impl Subject {
+    /// The subjects of these names, each once with its name; all of them where there is no name.
+    fn select(names: &[String]) -> Result<Vec<(&'static str, Self)>, CliError> {
+        let (own, rest): (Vec<&String>, Vec<&String>) =
+            names.iter().partition(|name| Self::find(name).is_some());
+        let mut subjects = Vec::new();
+        if own.is_empty() || !rest.is_empty() {
+            let rest: Vec<String> = rest.into_iter().cloned().collect();
+            let functions = Function::select(&rest)?;
+            subjects.extend(functions.into_iter().map(|f| (f.name(), Self::from(f))));
+        }
+        let own: Vec<(&'static str, Self)> = match names {
+            [] => Self::own(),
+            _ => own
+                .into_iter()
+                .filter_map(|name| Self::find(name))
+                .collect(),
+        };
+        for (name, subject) in own {
+            if subjects.iter().all(|(there, _)| *there != name) {
+                subjects.push((name, subject));
+            }
+        }
+        Ok(subjects)
+    }
+
+    /// What is no function of the catalogue or the softmax family.
+    fn own() -> Vec<(&'static str, Self)> {
+        let gates = Gate::ALL
+            .iter()
+            .map(|&gate| (gate.name(), Self::Gate(gate)));
+        gates
+            .chain([("cross_entropy", Self::CrossEntropy)])
+            .collect()
+    }
+
+    fn find(name: &str) -> Option<(&'static str, Self)> {
+        let wanted = name.to_lowercase().replace('-', "_");
+        Self::own().into_iter().find(|(own, _)| *own == wanted)
+    }
+}
+
+impl From<Function> for Subject {
+    fn from(function: Function) -> Self {
+        Self::Operation(match function {
+            Function::Elementwise(a) => Operation::Elementwise(Elementwise::from(a)),
+            Function::Axis(g) => Operation::Axis(g),
+        })
+    }
+}
+
 /// What one call computes.
 #[derive(Clone, Copy)]
 enum Work {
-    Forward(Operation),
-    Backward(Operation),
+    Forward(Subject),
+    Backward(Subject),
 }
 
 impl Work {
@@ -71,6 +134,7 @@ enum Memory {
         x: Vec<f32>,
         dy: Vec<f32>,
         y: Vec<f32>,
+        classes: Vec<i32>,
     },
     Gpu {
         gpu: Gpu,
@@ -79,15 +143,21 @@ enum Memory {
         y: Tensor,
         row_dy: Tensor,
         row_y: Tensor,
+        /// An upstream gradient for a gate's output, where the last axis is even.
+        half_dy: Option<Tensor>,
+        labels: Labels,
+        scalar: Tensor,
     },
 }
 
 impl Rig {
     fn new(backend: Backend, shape: &[usize]) -> Result<Self, CliError> {
-        let rows = AxisShape::new(shape, -1)?.rows();
+        let (rows, len) = (AxisShape::new(shape, -1)?.rows(), shape[shape.len() - 1]);
         let elements = shape.iter().product();
         let x = noise(elements, 8.0, 1)?;
         let dy = noise(elements, 1.0, 2)?;
+        // Scattered over the row; a class is below 2^31 wherever a row fits in memory.
+        let classes: Vec<i32> = (0..rows).map(|row| (row * 7919 % len) as i32).collect();
         let memory = match backend {
             Backend::Gpu(gpu) => Memory::Gpu {
                 x: gpu.upload(&x, shape)?,
@@ -95,6 +165,14 @@ impl Rig {
                 y: gpu.empty(shape)?,
                 row_dy: gpu.upload(&dy[..rows], &shape[..shape.len() - 1])?,
                 row_y: gpu.empty(&shape[..shape.len() - 1])?,
+                half_dy: if len % 2 == 0 {
+                    let half = [&shape[..shape.len() - 1], &[len / 2]].concat();
+                    Some(gpu.upload(&dy[..elements / 2], &half)?)
+                } else {
+                    None
+                },
+                labels: gpu.labels(CrossEntropy::new().axis(-1), shape, (&classes).into())?,
+                scalar: gpu.upload(&[1.0], &[])?,
                 gpu,
             },
             backend => Memory::Cpu {
@@ -102,6 +180,7 @@ impl Rig {
                 y: crate::memory::zeros(elements)?,
                 x,
                 dy,
+                classes,
             },
         };
         Ok(Self {
@@ -114,17 +193,16 @@ impl Rig {
 
     /// The bytes that one call reads and writes.
     fn bytes(&self, work: Work) -> u64 {
-        let reduces = |operation| matches!(operation, Operation::Axis(g) if g.reduces());
-        let outputs = |operation| {
-            if reduces(operation) {
-                self.rows
-            } else {
-                self.elements
-            }
+        let outputs = |subject| match subject {
+            Subject::Operation(Operation::Axis(g)) if g.reduces() => self.rows,
+            Subject::Operation(_) => self.elements,
+            Subject::Gate(_) => self.elements / 2,
+            // The classes; what is written is a scalar.
+            Subject::CrossEntropy => self.rows,
         };
         let values = match work {
-            Work::Forward(operation) => self.elements + outputs(operation),
-            Work::Backward(operation) => 2 * self.elements + outputs(operation),
+            Work::Forward(subject) => self.elements + outputs(subject),
+            Work::Backward(subject) => 2 * self.elements + outputs(subject),
         };
         (values * size_of::<f32>()) as u64
     }
@@ -133,21 +211,46 @@ impl Rig {
     fn time(&mut self, work: Work, calls: usize) -> Result<Duration, CliError> {
         let shape = &self.shape;
         match &mut self.memory {
-            Memory::Cpu { backend, x, dy, y } => {
+            Memory::Cpu {
+                backend,
+                x,
+                dy,
+                y,
+                classes,
+            } => {
                 let start = Instant::now();
                 for _ in 0..calls {
                     match work {
-                        Work::Forward(Operation::Elementwise(f)) => backend.apply_into(f, x, y)?,
-                        Work::Backward(Operation::Elementwise(f)) => {
+                        Work::Forward(Subject::Operation(Operation::Elementwise(f))) => {
+                            backend.apply_into(f, x, y)?
+                        }
+                        Work::Backward(Subject::Operation(Operation::Elementwise(f))) => {
                             backend.grad_into(f, x, dy, y)?;
                         }
-                        Work::Forward(Operation::Axis(g)) => {
+                        Work::Forward(Subject::Operation(Operation::Axis(g))) => {
                             let len = if g.reduces() { self.rows } else { y.len() };
                             backend.apply_axis_into(g, x, shape, -1, &mut y[..len])?;
                         }
-                        Work::Backward(Operation::Axis(g)) => {
+                        Work::Backward(Subject::Operation(Operation::Axis(g))) => {
                             let len = if g.reduces() { self.rows } else { dy.len() };
                             backend.grad_axis_into(g, x, &dy[..len], shape, -1, y)?;
+                        }
+                        Work::Forward(Subject::Gate(gate)) => {
+                            let half = y.len() / 2;
+                            backend.gate_into(&gate, x, shape, -1, &mut y[..half])?;
+                        }
+                        Work::Backward(Subject::Gate(gate)) => {
+                            let half = dy.len() / 2;
+                            backend.grad_gate_into(&gate, x, &dy[..half], shape, -1, y)?;
+                        }
+                        Work::Forward(Subject::CrossEntropy) => {
+                            let loss = CrossEntropy::new().axis(-1);
+                            backend.cross_entropy(&loss, x, shape, (&*classes).into())?;
+                        }
+                        Work::Backward(Subject::CrossEntropy) => {
+                            let loss = CrossEntropy::new().axis(-1);
+                            let classes = (&*classes).into();
+                            backend.grad_cross_entropy(&loss, x, shape, classes, &[1.0])?;
                         }
                     }
                 }
@@ -160,22 +263,40 @@ impl Rig {
                 y,
                 row_dy,
                 row_y,
+                half_dy,
+                labels,
+                scalar,
             } => {
                 let start = Instant::now();
                 let mut batch = gpu.batch();
                 for _ in 0..calls {
                     match work {
-                        Work::Forward(Operation::Elementwise(f)) => batch.apply_into(f, x, y)?,
-                        Work::Backward(Operation::Elementwise(f)) => {
+                        Work::Forward(Subject::Operation(Operation::Elementwise(f))) => {
+                            batch.apply_into(f, x, y)?
+                        }
+                        Work::Backward(Subject::Operation(Operation::Elementwise(f))) => {
                             batch.grad_into(f, x, dy, y)?;
                         }
-                        Work::Forward(Operation::Axis(g)) => {
+                        Work::Forward(Subject::Operation(Operation::Axis(g))) => {
                             let y = if g.reduces() { &*row_y } else { &*y };
                             batch.apply_axis_into(g, x, -1, y)?;
                         }
-                        Work::Backward(Operation::Axis(g)) => {
+                        Work::Backward(Subject::Operation(Operation::Axis(g))) => {
                             let dy = if g.reduces() { &*row_dy } else { &*dy };
                             batch.grad_axis_into(g, x, dy, -1, y)?;
+                        }
+                        Work::Forward(Subject::Gate(gate)) => {
+                            batch.gate(&gate, x, -1)?;
+                        }
+                        Work::Backward(Subject::Gate(gate)) => {
+                            let half = half_dy.as_ref().unwrap_or(dy);
+                            batch.grad_gate(&gate, x, half, -1)?;
+                        }
+                        Work::Forward(Subject::CrossEntropy) => {
+                            batch.cross_entropy(x, labels)?;
+                        }
+                        Work::Backward(Subject::CrossEntropy) => {
+                            batch.grad_cross_entropy(x, labels, scalar)?;
                         }
                     }
                 }
@@ -200,8 +321,9 @@ impl Rig {
         Ok(self.bytes(work) as f64 * calls as f64 / seconds / 1e9)
     }
 
-    fn measure(&mut self, function: Function, work: Work) -> Result<Entry, CliError> {
-        let copy = Work::Forward(Operation::Elementwise(Activation::Identity.into()));
+    fn measure(&mut self, function: &'static str, work: Work) -> Result<Entry, CliError> {
+        let identity = Operation::Elementwise(Activation::Identity.into());
+        let copy = Work::Forward(Subject::Operation(identity));
         let (copy_calls, calls) = (self.calls(copy)?, self.calls(work)?);
         let mut copies = Vec::new();
         let mut rates = Vec::new();
@@ -217,7 +339,7 @@ impl Rig {
         let best = rates.iter().copied().fold(0.0, f64::max);
         let median_rate = median(&mut rates);
         Ok(Entry {
-            function: function.name(),
+            function,
             pass: work.name(),
             bytes,
             median_ms: bytes as f64 / median_rate / 1e6,
@@ -252,28 +374,24 @@ fn noise(len: usize, scale: f32, seed: u64) -> Result<Vec<f32>, CliError> {
     Ok(values)
 }
 
-fn operation(function: Function) -> Operation {
-    match function {
-        Function::Elementwise(a) => Operation::Elementwise(Elementwise::from(a)),
-        Function::Axis(g) => Operation::Axis(g),
-    }
-}
-
 /// Measures the functions and prints a table.
 pub fn bench(args: &BenchArgs) -> Result<(), CliError> {
-    let functions = Function::select(&args.functions)?;
     let shape = &args.shape.0;
-    let progress = Progress::bar(2 * functions.len());
+    let mut subjects = Subject::select(&args.functions)?;
+    // An odd axis has no halves: only whoever asks for a gate by name hears of it.
+    if args.functions.is_empty() && shape.last().is_some_and(|len| len % 2 == 1) {
+        subjects.retain(|(_, subject)| !matches!(subject, Subject::Gate(_)));
+    }
+    let progress = Progress::bar(2 * subjects.len());
     let backend = super::open(&args.backend, &progress)?;
     let description = backend.description();
     let mut rig = Rig::new(backend, shape)?;
 
     let mut results = Vec::new();
-    for function in functions {
-        let operation = operation(function);
-        for work in [Work::Forward(operation), Work::Backward(operation)] {
-            progress.doing(format_args!("{} {}", function.name(), work.name()));
-            results.push(rig.measure(function, work)?);
+    for (name, subject) in subjects {
+        for work in [Work::Forward(subject), Work::Backward(subject)] {
+            progress.doing(format_args!("{name} {}", work.name()));
+            results.push(rig.measure(name, work)?);
             progress.step();
         }
     }
