@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use wgpu_activations::{Activation, AxisFunction, Info};
+use wgpu_activations::{Activation, AxisFunction, Gate, Info, SparseFunction};
 
 const BEGIN: &str = "<!-- functions: written by `cargo xtask docs` -->\n";
 const END: &str = "<!-- end of functions -->";
@@ -64,6 +64,26 @@ fn table() -> String {
             function.formula(),
             axis,
             function.aliases(),
+            "",
+        );
+    }
+    for function in SparseFunction::ALL {
+        let axis = match function {
+            SparseFunction::Entmax { alpha } => format!("the axis; `alpha` {alpha}"),
+            _ => "the axis".to_owned(),
+        };
+        row(&mut out, function.name(), function.formula(), &axis, &[], "");
+    }
+    for gate in Gate::ALL {
+        let names = gate.parameters();
+        let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+        let parameters = [&["axis, layout, order".to_owned()][..], &names].concat();
+        row(
+            &mut out,
+            gate.name(),
+            gate.formula(),
+            &parameters.join(", "),
+            gate.aliases(),
             "",
         );
     }
