@@ -72,7 +72,14 @@ fn table() -> String {
             SparseFunction::Entmax { alpha } => format!("the axis; `alpha` {alpha}"),
             _ => "the axis".to_owned(),
         };
-        row(&mut out, function.name(), function.formula(), &axis, &[], "");
+        row(
+            &mut out,
+            function.name(),
+            function.formula(),
+            &axis,
+            &[],
+            "",
+        );
     }
     for gate in Gate::ALL {
         let names = gate.parameters();

@@ -10,11 +10,14 @@ use crate::terminal::{self, Progress};
 use serde::Serialize;
 use std::time::{Duration, Instant};
 use wgpu_activations::{
-    Activation, AxisShape, Backend, CrossEntropy, Elementwise, Gate, Gpu, Labels, Tensor,
+    Activation, AxisFunction, AxisShape, Backend, CrossEntropy, Elementwise, Gate, Gpu, Labels,
+    Mask, Shaping, Tensor, TensorShaping,
 };
 
 /// A sample is at least this long: calls are repeated to fill it.
 const SAMPLE: Duration = Duration::from_millis(20);
+
+const SOFTMAX: AxisFunction = AxisFunction::Softmax;
 
 /// Samples of each function; the median of an odd number is one of them.
 const SAMPLES: usize = 9;
@@ -47,6 +50,8 @@ enum Subject {
     Operation(Operation),
     /// Of an array whose last axis has values, then gates.
     Gate(Gate),
+    /// Softmax over the last axis under a key mask, of which every eighth key is out.
+    Masked,
     /// Mean cross entropy of logits along the last axis with a class for each row.
     CrossEntropy,
 }
@@ -135,6 +140,7 @@ enum Memory {
         dy: Vec<f32>,
         y: Vec<f32>,
         classes: Vec<i32>,
+        keys: Vec<u8>,
     },
     Gpu {
         gpu: Gpu,
@@ -147,6 +153,7 @@ enum Memory {
         half_dy: Option<Tensor>,
         labels: Labels,
         scalar: Tensor,
+        keys: Mask,
     },
 }
 
@@ -158,6 +165,7 @@ impl Rig {
         let dy = noise(elements, 1.0, 2)?;
         // Scattered over the row; a class is below 2^31 wherever a row fits in memory.
         let classes: Vec<i32> = (0..rows).map(|row| (row * 7919 % len) as i32).collect();
+        let keys: Vec<u8> = (0..len).map(|key| u8::from(key % 8 != 7)).collect();
         let memory = match backend {
             Backend::Gpu(gpu) => Memory::Gpu {
                 x: gpu.upload(&x, shape)?,
@@ -173,6 +181,7 @@ impl Rig {
                 },
                 labels: gpu.labels(CrossEntropy::new().axis(-1), shape, (&classes).into())?,
                 scalar: gpu.upload(&[1.0], &[])?,
+                keys: gpu.upload_mask(&keys, &[len])?,
                 gpu,
             },
             backend => Memory::Cpu {
@@ -181,6 +190,7 @@ impl Rig {
                 x,
                 dy,
                 classes,
+                keys,
             },
         };
         Ok(Self {
@@ -195,7 +205,7 @@ impl Rig {
     fn bytes(&self, work: Work) -> u64 {
         let outputs = |subject| match subject {
             Subject::Operation(Operation::Axis(g)) if g.reduces() => self.rows,
-            Subject::Operation(_) => self.elements,
+            Subject::Operation(_) | Subject::Masked => self.elements,
             Subject::Gate(_) => self.elements / 2,
             // The classes; what is written is a scalar.
             Subject::CrossEntropy => self.rows,
@@ -217,6 +227,7 @@ impl Rig {
                 dy,
                 y,
                 classes,
+                keys,
             } => {
                 let start = Instant::now();
                 for _ in 0..calls {
@@ -243,6 +254,16 @@ impl Rig {
                             let half = dy.len() / 2;
                             backend.grad_gate_into(&gate, x, &dy[..half], shape, -1, y)?;
                         }
+                        Work::Forward(Subject::Masked) => {
+                            let keys_shape = [keys.len()];
+                            let shaping = Shaping::new().mask(keys, &keys_shape);
+                            backend.apply_axis_shaped_into(SOFTMAX, &shaping, x, shape, -1, y)?;
+                        }
+                        Work::Backward(Subject::Masked) => {
+                            let keys_shape = [keys.len()];
+                            let shaping = Shaping::new().mask(keys, &keys_shape);
+                            backend.grad_axis_shaped(SOFTMAX, &shaping, x, dy, shape, -1)?;
+                        }
                         Work::Forward(Subject::CrossEntropy) => {
                             let loss = CrossEntropy::new().axis(-1);
                             backend.cross_entropy(&loss, x, shape, (&*classes).into())?;
@@ -266,6 +287,7 @@ impl Rig {
                 half_dy,
                 labels,
                 scalar,
+                keys,
             } => {
                 let start = Instant::now();
                 let mut batch = gpu.batch();
@@ -291,6 +313,14 @@ impl Rig {
                         Work::Backward(Subject::Gate(gate)) => {
                             let half = half_dy.as_ref().unwrap_or(dy);
                             batch.grad_gate(&gate, x, half, -1)?;
+                        }
+                        Work::Forward(Subject::Masked) => {
+                            let shaping = TensorShaping::on_device().mask(keys);
+                            batch.apply_axis_shaped_into(SOFTMAX, &shaping, x, -1, y)?;
+                        }
+                        Work::Backward(Subject::Masked) => {
+                            let shaping = TensorShaping::on_device().mask(keys);
+                            batch.grad_axis_shaped(SOFTMAX, &shaping, x, dy, -1)?;
                         }
                         Work::Forward(Subject::CrossEntropy) => {
                             batch.cross_entropy(x, labels)?;

@@ -118,7 +118,8 @@ pub fn grad(args: &GradArgs) -> Result<(), CliError> {
 
     let backend = super::open(&args.run.backend, &progress)?;
     progress.doing("computing");
-    let outputs = plan.call.grad(&backend, inputs, &upstream)?;
+    let wanted = plan.targets.len();
+    let outputs = plan.call.grad(&backend, inputs, &upstream, wanted)?;
     progress.doing("writing");
     write(&plan.targets, &outputs)
 }

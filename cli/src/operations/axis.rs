@@ -1,9 +1,13 @@
-//! The softmax family along one axis, and logsumexp along several.
+//! The softmax family along one axis, shaped by masks, biases and scales, and logsumexp along
+//! several.
 
-use super::{Call, Entry, Input, Operation, Options, Output};
+use super::{Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry, read};
 use crate::error::CliError;
 use crate::memory;
-use wgpu_activations::{AxisFunction, AxisShape, Backend};
+use crate::npy::Array;
+use crate::terminal::{Number, Progress};
+use std::path::PathBuf;
+use wgpu_activations::{AxisFunction, AxisShape, Backend, Causal, RowPolicy, Shaping};
 
 /// A function of the family.
 pub struct Family(pub AxisFunction);
@@ -15,11 +19,11 @@ impl Operation for Family {
             name: g.name(),
             kind: "axis",
             aliases: g.aliases(),
-            parameters: Vec::new(),
+            parameters: parameters(g.reduces()),
             summary: if g.reduces() {
-                "Along an axis or several, which it reduces."
+                "Along an axis or several, which it reduces; takes --mask, --bias, --lengths and --causal."
             } else {
-                "Along an axis."
+                "Along an axis; takes --mask, --bias, --lengths and --causal."
             },
             formula: g.formula(),
             gradient: g.gradient(),
@@ -35,18 +39,178 @@ impl Operation for Family {
         } else {
             (vec![options.axis()?.unwrap_or(-1)], false)
         };
+        let shaping = Shaped::new(options)?;
+        if let (Some(_), [_, _, ..]) = (&shaping, &axes[..]) {
+            return Err(CliError::Usage(format!(
+                "{} of several axes takes no mask and the like; give one --axis",
+                function.name()
+            )));
+        }
         Ok(Box::new(Ready {
             function,
             axes,
             keepdims,
+            shaping,
         }))
     }
+}
+
+fn parameters(reduces: bool) -> Vec<ParameterEntry> {
+    let number = |value| Default::Number(Number(value));
+    let mut parameters: Vec<ParameterEntry> = [
+        ("scale", number(1.0), "a finite number other than 0"),
+        (
+            "temperature",
+            number(1.0),
+            "a finite number other than 0; divides",
+        ),
+        ("soft_cap", number(0.0), "a finite number, 0 (none) or more"),
+        ("sink", Default::Word("none"), "a number; 0 is softmax1"),
+        (
+            "causal",
+            Default::Word("upper_left"),
+            "upper_left or lower_right, with --causal",
+        ),
+        (
+            "query_axis",
+            Default::Word("the one before"),
+            "the axis of the queries, with --causal",
+        ),
+        (
+            "row_policy",
+            Default::Word("zero"),
+            "zero, nan or error, for rows without an element",
+        ),
+    ]
+    .into_iter()
+    .map(|(name, default, range)| ParameterEntry {
+        name,
+        default,
+        range: range.to_owned(),
+    })
+    .collect();
+    if reduces {
+        parameters.push(ParameterEntry {
+            name: "keepdims",
+            default: Default::Word("false"),
+            range: "true or false".to_owned(),
+        });
+    }
+    parameters
 }
 
 struct Ready {
     function: AxisFunction,
     axes: Vec<isize>,
     keepdims: bool,
+    shaping: Option<Shaped>,
+}
+
+/// What is done to the elements of a row first, with the arrays still in files.
+struct Shaped {
+    numbers: Shaping<'static>,
+    mask: Option<PathBuf>,
+    bias: Option<PathBuf>,
+    lengths: Option<PathBuf>,
+}
+
+impl Shaped {
+    /// What the options ask for; nothing where they ask for nothing.
+    fn new(options: &mut Options) -> Result<Option<Self>, CliError> {
+        let mut numbers = Shaping::new();
+        let mut any = false;
+        if let Some(scale) = options.number("scale")? {
+            (numbers, any) = (numbers.scale(scale), true);
+        }
+        if let Some(temperature) = options.number("temperature")? {
+            if any {
+                return Err(CliError::Usage(
+                    "scale and temperature say the same thing; give one of them".to_owned(),
+                ));
+            }
+            (numbers, any) = (numbers.temperature(temperature), true);
+        }
+        if let Some(cap) = options.number("soft_cap")? {
+            (numbers, any) = (numbers.soft_cap(cap), true);
+        }
+        if let Some(sink) = options.number("sink")? {
+            (numbers, any) = (numbers.sink(sink), true);
+        }
+        let alignments = [
+            ("upper_left", Causal::UpperLeft),
+            ("lower_right", Causal::LowerRight),
+        ];
+        let alignment = options.choice("causal", &alignments)?;
+        if options.causal() || alignment.is_some() {
+            numbers = numbers.causal(alignment.unwrap_or(Causal::UpperLeft));
+            any = true;
+        }
+        if let Some(axis) = options.integer("query_axis")? {
+            numbers = numbers.query_axis(axis as isize);
+        }
+        let policies = [
+            ("zero", RowPolicy::Zeros),
+            ("zeros", RowPolicy::Zeros),
+            ("nan", RowPolicy::Nan),
+            ("error", RowPolicy::Error),
+        ];
+        if let Some(policy) = options.choice("row_policy", &policies)? {
+            (numbers, any) = (numbers.row_policy(policy), true);
+        }
+        let shaped = Self {
+            numbers,
+            mask: options.file("mask"),
+            bias: options.file("bias"),
+            lengths: options.file("lengths"),
+        };
+        any |= shaped.mask.is_some() || shaped.bias.is_some() || shaped.lengths.is_some();
+        Ok(any.then_some(shaped))
+    }
+
+    /// Reads the arrays, and hands the whole to `work`.
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&Shaping<'_>) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let progress = Progress::spinner();
+        let mask: Option<Array<u8>> = optional(&self.mask, &progress)?;
+        let bias: Option<Array> = optional(&self.bias, &progress)?;
+        let lengths: Option<Array<i64>> = optional(&self.lengths, &progress)?;
+        drop(progress);
+        let lengths = match (&lengths, &self.lengths) {
+            (Some(array), Some(path)) => {
+                let converted: Result<Vec<u32>, _> =
+                    array.data.iter().map(|&n| u32::try_from(n)).collect();
+                let converted = converted.map_err(|_| {
+                    CliError::Usage(format!(
+                        "{}: a length is a whole number, 0 or more and below 2^32",
+                        path.display()
+                    ))
+                })?;
+                Some((converted, array.shape.clone()))
+            }
+            _ => None,
+        };
+        let mut shaping: Shaping<'_> = self.numbers;
+        if let Some(mask) = &mask {
+            shaping = shaping.mask(&mask.data, &mask.shape);
+        }
+        if let Some(bias) = &bias {
+            shaping = shaping.bias(&bias.data, &bias.shape);
+        }
+        if let Some((lengths, shape)) = &lengths {
+            shaping = shaping.lengths(lengths, shape);
+        }
+        work(&shaping)
+    }
+}
+
+/// Reads a file where there is one.
+fn optional<T: crate::npy::Value>(
+    path: &Option<PathBuf>,
+    progress: &Progress,
+) -> Result<Option<Array<T>>, CliError> {
+    path.as_ref().map(|path| read(path, progress)).transpose()
 }
 
 /// An array whose axes of interest were moved behind the others, as one.
@@ -140,7 +304,16 @@ impl Call for Ready {
         let (x, of) = (inputs[0].floats(), inputs[0].shape());
         let mut data = memory::zeros(shape.iter().product())?;
         if let [axis] = self.axes[..] {
-            backend.apply_axis_into(self.function, x, of, axis, &mut data)?;
+            match &self.shaping {
+                None => backend.apply_axis_into(self.function, x, of, axis, &mut data)?,
+                Some(shaped) => {
+                    shaped.with(|shaping| {
+                        let function = self.function;
+                        Ok(backend
+                            .apply_axis_shaped_into(function, shaping, x, of, axis, &mut data)?)
+                    })?
+                }
+            }
             return Ok(Output { shape, data });
         }
         let mut moved = memory::room(x.len())?;
@@ -156,8 +329,16 @@ impl Call for Ready {
         backend: &Backend,
         inputs: Vec<Input>,
         upstream: &[f32],
+        _: usize,
     ) -> Result<Vec<Output>, CliError> {
         let (x, shape) = (inputs[0].floats(), inputs[0].shape().to_vec());
+        if let (Some(shaped), [axis]) = (&self.shaping, &self.axes[..]) {
+            let data = shaped.with(|shaping| {
+                let function = self.function;
+                Ok(backend.grad_axis_shaped(function, shaping, x, upstream, &shape, *axis)?)
+            })?;
+            return Ok(vec![Output { shape, data }]);
+        }
         let mut data = memory::zeros(x.len())?;
         if let [axis] = self.axes[..] {
             backend.grad_axis_into(self.function, x, upstream, &shape, axis, &mut data)?;

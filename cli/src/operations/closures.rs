@@ -52,6 +52,7 @@ impl Call for Closures {
         backend: &Backend,
         inputs: Vec<Input>,
         upstream: &[f32],
+        _: usize,
     ) -> Result<Vec<Output>, CliError> {
         (self.grad)(backend, &inputs, upstream)
     }

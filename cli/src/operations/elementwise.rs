@@ -4,7 +4,7 @@ use super::{Call, Default, Entry, Input, Operation, Options, Output, ParameterEn
 use crate::error::CliError;
 use crate::memory;
 use crate::terminal::Number;
-use wgpu_activations::{Activation, Backend, Elementwise};
+use wgpu_activations::{Activation, Backend, Elementwise, learnable};
 
 /// A row of the catalogue.
 pub struct Catalogue(pub Activation);
@@ -32,13 +32,26 @@ impl Operation for Catalogue {
     fn prepare(&self, options: &mut Options, _: usize) -> Result<Box<dyn Call>, CliError> {
         let parameters = options.numbers()?;
         let parameters = parameters.iter().map(|(name, value)| (&**name, *value));
-        Ok(Box::new(Ready(self.0.with(parameters)?)))
+        let learned = learnable().filter(|(activation, _)| *activation == self.0);
+        let mut gradients = vec!["the input"];
+        gradients.extend(learned.map(|(_, parameter)| parameter));
+        Ok(Box::new(Ready {
+            f: self.0.with(parameters)?,
+            gradients,
+        }))
     }
 }
 
-struct Ready(Elementwise);
+struct Ready {
+    f: Elementwise,
+    gradients: Vec<&'static str>,
+}
 
 impl Call for Ready {
+    fn gradients(&self) -> &[&'static str] {
+        &self.gradients
+    }
+
     fn inputs(&self) -> &[&'static str] {
         &["x"]
     }
@@ -49,7 +62,7 @@ impl Call for Ready {
 
     fn run(self: Box<Self>, backend: &Backend, inputs: Vec<Input>) -> Result<Output, CliError> {
         let (shape, mut data) = only(inputs);
-        backend.apply_in_place(self.0, &mut data)?;
+        backend.apply_in_place(self.f, &mut data)?;
         Ok(Output { shape, data })
     }
 
@@ -58,11 +71,20 @@ impl Call for Ready {
         backend: &Backend,
         inputs: Vec<Input>,
         upstream: &[f32],
+        wanted: usize,
     ) -> Result<Vec<Output>, CliError> {
         let (shape, x) = only(inputs);
         let mut data = memory::zeros(x.len())?;
-        backend.grad_into(self.0, &x, upstream, &mut data)?;
-        Ok(vec![Output { shape, data }])
+        backend.grad_into(self.f, &x, upstream, &mut data)?;
+        let mut outputs = vec![Output { shape, data }];
+        for parameter in &self.gradients[1..wanted] {
+            let sum = backend.grad_parameter(self.f, parameter, &x, upstream)?;
+            outputs.push(Output {
+                shape: Vec::new(),
+                data: vec![sum],
+            });
+        }
+        Ok(outputs)
     }
 }
 

@@ -140,12 +140,13 @@ pub trait Call {
     /// The function's output.
     fn run(self: Box<Self>, backend: &Backend, inputs: Vec<Input>) -> Result<Output, CliError>;
 
-    /// The gradients, in the order of [`Call::gradients`].
+    /// The gradients, in the order of [`Call::gradients`]; at least the first `wanted`.
     fn grad(
         self: Box<Self>,
         backend: &Backend,
         inputs: Vec<Input>,
         upstream: &[f32],
+        wanted: usize,
     ) -> Result<Vec<Output>, CliError>;
 }
 

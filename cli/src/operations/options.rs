@@ -150,7 +150,6 @@ impl Options {
     }
 
     /// `--causal`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the next operations take it"))]
     pub fn causal(&mut self) -> bool {
         std::mem::take(&mut self.causal)
     }

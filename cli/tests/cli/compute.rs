@@ -575,3 +575,94 @@ fn the_kin_of_softmax_have_zeros() {
     .ok();
     assert_close(&read(&scratch.path("y.npy")).1, &softmax(2), ULP);
 }
+
+/// Masks, biases, lengths, causality and scales, in one call each; [2, 3, 4] along the last axis.
+#[test]
+fn softmax_takes_masks_and_their_kin() {
+    let x = map(|x| x);
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2, 3, 4], &inputs());
+    scratch.file("keys.npy", &npy("|b1", false, &[4], &[1, 0, 1, 1]));
+    scratch.array("bias.npy", &[3, 1], &[1.0, 2.0, 3.0]);
+    scratch.file(
+        "lengths.npy",
+        &npy("<i4", false, &[2], &[3, 0, 0, 0, 1, 0, 0, 0]),
+    );
+    // What softmax must be where `keeps` says which elements take part, and values are `scale` x.
+    let want = |scale: f64, sink: f64, keeps: &dyn Fn(usize, usize, usize) -> bool| {
+        let mut y = vec![0.0; 24];
+        for row in rows(2) {
+            let kept: Vec<usize> = row
+                .iter()
+                .copied()
+                .filter(|&i| keeps(i / 12, i / 4 % 3, i % 4))
+                .collect();
+            let sum: f64 = kept.iter().map(|&i| (scale * x[i]).exp()).sum();
+            for &i in &kept {
+                y[i] = (scale * x[i]).exp() / (sum + sink);
+            }
+        }
+        y
+    };
+    for (options, y) in [
+        ("--mask {keys.npy}", want(1.0, 0.0, &|_, _, k| k != 1)),
+        ("--causal", want(1.0, 0.0, &|_, q, k| k <= q)),
+        (
+            "--causal -p causal=lower_right",
+            want(1.0, 0.0, &|_, q, k| k <= q + 1),
+        ),
+        (
+            "--lengths {lengths.npy}",
+            want(1.0, 0.0, &|n, _, k| k < [3, 1][n]),
+        ),
+        (
+            "-p scale=0.5 --bias {bias.npy}",
+            want(0.5, 0.0, &|_, _, _| true),
+        ),
+        ("-p temperature=2", want(0.5, 0.0, &|_, _, _| true)),
+        ("-p sink=0", want(1.0, 1.0, &|_, _, _| true)),
+        (
+            "--causal --mask {keys.npy} -p scale=2",
+            want(2.0, 0.0, &|_, q, k| k <= q && k != 1),
+        ),
+    ] {
+        let line = format!("run softmax {{x.npy}} -o {{y.npy}} --backend cpu {options}");
+        words(&scratch, &line).ok();
+        assert_close(&read(&scratch.path("y.npy")).1, &y, ULP);
+        let line = format!("grad softmax {{x.npy}} -o {{dx.npy}} --backend cpu {options}");
+        words(&scratch, &line).ok();
+        assert_eq!(read(&scratch.path("dx.npy")).0, [2, 3, 4]);
+    }
+    scratch.file("none.npy", &npy("|b1", false, &[1], &[0]));
+    let line = "run softmax {x.npy} -o {z.npy} --backend cpu";
+    words(&scratch, &format!("{line} --mask {{none.npy}}")).ok();
+    assert_eq!(read(&scratch.path("z.npy")).1, [0.0; 24]);
+    std::fs::remove_file(scratch.path("z.npy")).unwrap();
+    for (options, part) in [
+        ("--mask {none.npy} -p row_policy=error", "row"),
+        ("--mask {bias.npy}", "integers"),
+        ("--mask {lengths.npy}", "[2]"),
+        ("-p scale=2 -p temperature=2", "one of them"),
+        ("-p scale=0", "scale"),
+        ("-p row_policy=maybe", "zero or zeros or nan or error"),
+    ] {
+        words(&scratch, &format!("{line} {options}")).refused(&[part]);
+        assert!(!scratch.path("z.npy").exists());
+    }
+    let line = "run logsumexp {x.npy} -o {z.npy} --backend cpu --axis 0,1 --causal";
+    words(&scratch, line).refused(&["several axes"]);
+}
+
+/// A second output is the gradient by a parameter that is learned.
+#[test]
+fn learned_parameters_have_gradients() {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2, 3, 4], &inputs());
+    let line = "grad leaky_relu {x.npy} -o {dx.npy} -o {ds.npy} --backend cpu";
+    words(&scratch, line).ok();
+    let (shape, sum) = read(&scratch.path("ds.npy"));
+    assert_eq!(shape, [0usize; 0]);
+    assert_close(&sum, &[map(|x| x.min(0.0)).iter().sum::<f64>()], ULP);
+    let line = "grad gelu {x.npy} -o {dx.npy} -o {ds.npy} --backend cpu";
+    words(&scratch, line).refused(&["one -o, 2 are given"]);
+}
