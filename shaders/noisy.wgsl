@@ -25,7 +25,7 @@ fn rate() -> vec2<f32> {
     return vec2<f32>(hi, (r.x - hi) + r.y);
 }
 
-fn element(line: Line, k: u32, at: u32) -> Value {
+fn element(line: Line, k: u32, at: u32, kept: bool) -> Value {
     let v = load_x(uniforms.x_first + at);
     let t = sum(v, out[uniforms.out_first + at]);
     let r = rate();
@@ -46,23 +46,42 @@ fn end_of(line: Line, end: u32) -> u32 {
     return end;
 }
 
-fn kept(v: Value) -> bool {
+fn low(v: Value) -> f32 {
+    return v.y;
+}
+
+fn flat(m: f32) -> Value {
+    return vec2<f32>(m, 0.0);
+}
+
+fn value_of_row(r: Row) -> Value {
+    return flat(r.max);
+}
+
+fn higher_value(a: Value, b: Value) -> Value {
+    return select(a, b, b.x > a.x || is_nan(a.x));
+}
+
+fn same(a: Value, b: Value) -> bool {
+    return a.x == b.x && a.y == b.y && !is_inf(a.x);
+}
+
+fn keep(line: Line, k: u32) -> bool {
     return true;
 }
 
-// v where it is inside of its row, else what changes no maximum and no sum.
-fn inside(v: Value, is_inside: bool) -> Value {
-    return select(vec2<f32>(negative_infinity(), 0.0), v, is_inside);
+fn keep_four(line: Line, k: u32, step: u32) -> u32 {
+    return 15u;
 }
 
-fn weight(v: Value, m: f32) -> f32 {
-    let d = sum(v.x, -m);
-    let e = exp_sum(d.x, d.y + v.y);
-    return select(e, 0.0, v.x - m < -200.0 || (is_inf(v.x) && v.x < 0.0));
+fn weight(v: Value, m: Value) -> f32 {
+    let d = sum(v.x, -m.x);
+    let e = exp_sum(d.x, d.y + (v.y - m.y));
+    return select(e, 0.0, v.x - m.x < -200.0 || (is_inf(v.x) && v.x < 0.0));
 }
 
 // No logarithm is asked for.
-fn log_softmax_of(v: Value, m: f32, log_sum: f32) -> f32 {
+fn log_softmax_of(v: Value, m: Value, log_sum: f32) -> f32 {
     return 0.0;
 }
 

@@ -14,7 +14,15 @@ fn line_of(row: u32) -> Line {
 
 alias Value = f32;
 
-fn element(line: Line, k: u32, at: u32) -> f32 {
+fn keep(line: Line, k: u32) -> bool {
+    return true;
+}
+
+fn keep_four(line: Line, k: u32, step: u32) -> u32 {
+    return 15u;
+}
+
+fn element(line: Line, k: u32, at: u32, kept: bool) -> f32 {
     let v = load_x(uniforms.x_first + at);
     return select(uniforms.sign * v, v, FROM_OUTPUT);
 }
@@ -23,17 +31,28 @@ fn high(v: f32) -> f32 {
     return v;
 }
 
+fn low(v: f32) -> f32 {
+    return 0.0;
+}
+
+fn flat(m: f32) -> f32 {
+    return m;
+}
+
+fn value_of_row(r: Row) -> f32 {
+    return r.max;
+}
+
+fn higher_value(a: f32, b: f32) -> f32 {
+    return higher(a, b);
+}
+
+fn same(a: f32, b: f32) -> bool {
+    return a == b && !is_inf(a);
+}
+
 fn end_of(line: Line, end: u32) -> u32 {
     return end;
-}
-
-fn kept(v: f32) -> bool {
-    return true;
-}
-
-// v where it is inside of its row, else what changes no maximum and no sum.
-fn inside(v: f32, is_inside: bool) -> f32 {
-    return select(negative_infinity(), v, is_inside);
 }
 
 // An element's softmax times its row's sum.

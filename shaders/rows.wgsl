@@ -10,7 +10,7 @@
 //   completed(r)                 the row with what takes part beside its elements
 //   store_row(row, r)            writes what is one for each row
 //   finish_share(...)            writes what is one for each element of a share
-//   holds_row(), held_row(line)  short rows that an invocation reads once, all at once
+//   holds_row(), held_row(line)  rows that an invocation has a way of its own through
 //   REDUCES                      a row has no results but what store_row writes
 // so that an entry point refers to just the bindings that it has. sums.wgsl has Row and its
 // functions for softmax and its kin.

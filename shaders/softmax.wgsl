@@ -13,23 +13,20 @@ const EXACT_MAX: bool = KIND != SOFTMAX && !BACKWARD;
 const DOTS: bool = BACKWARD && KIND != LOGSUMEXP;
 const DOTS_SCALED: bool = KIND == SOFTMAX;
 
-// The longest row that an invocation holds.
-const SHORT: u32 = 16u;
-
-fn dot_term(line: Line, k: u32, at: u32, v: Value, w: f32) -> f32 {
+fn dot_term(at: u32, w: f32, kept: bool) -> f32 {
     let g = load_term(uniforms.dy_first + at);
-    return select(0.0, select(g, g * w, DOTS_SCALED), kept(v));
+    return select(0.0, select(g, g * w, DOTS_SCALED), kept);
 }
 
 // An infinite maximum is the limit; a NaN element wins over it.
 fn logsumexp_of(r: Row) -> f32 {
-    let value = select(r.max + log_positive(r.sum), r.max, is_inf(r.max));
+    let value = select(r.max + (r.dot + log_one_plus(r.sum)), r.max, is_inf(r.max));
     return select(of_nothing(r, value), not_a_number(), r.seen == NAN_SEEN);
 }
 
-// A row's log of the sum; with a NaN where the row has no defined log_softmax.
+// A row's log of the sum, where EXACT_MAX; with a NaN where the row has no defined log_softmax.
 fn row_log_sum(r: Row) -> f32 {
-    return select(log_positive(r.sum), r.sum, is_nan(r.sum));
+    return select(log_one_plus(r.sum), r.sum, is_nan(r.sum));
 }
 
 // The results of a share of a row that was reduced to r.
@@ -41,13 +38,14 @@ fn finish_share(line: Line, share: Share, r: Row) {
     var i = share.first;
     for (; i + 3u * step < end; i += 4u * step) {
         let at = line.start + i * uniforms.inner;
-        finish(line, i, at, r, log_sum);
-        finish(line, i + step, at + stride, r, log_sum);
-        finish(line, i + 2u * step, at + 2u * stride, r, log_sum);
-        finish(line, i + 3u * step, at + 3u * stride, r, log_sum);
+        let four = keep_four(line, i, step);
+        finish(line, i, at, r, log_sum, bit(four, 0u));
+        finish(line, i + step, at + stride, r, log_sum, bit(four, 1u));
+        finish(line, i + 2u * step, at + 2u * stride, r, log_sum, bit(four, 2u));
+        finish(line, i + 3u * step, at + 3u * stride, r, log_sum, bit(four, 3u));
     }
     for (; i < end; i += step) {
-        finish(line, i, line.start + i * uniforms.inner, r, log_sum);
+        finish(line, i, line.start + i * uniforms.inner, r, log_sum, keep(line, i));
     }
     if MASKED {
         let none = nothing_kept(r);
@@ -65,13 +63,13 @@ fn finish_share(line: Line, share: Share, r: Row) {
 }
 
 // The result at element k of a row that was reduced to r.
-fn finish(line: Line, k: u32, at: u32, r: Row, log_sum: f32) {
-    let v = element(line, k, at);
+fn finish(line: Line, k: u32, at: u32, r: Row, log_sum: f32, kept: bool) {
+    let v = element(line, k, at, kept);
     var y: f32;
     if BACKWARD {
         // A row of outputs has the sum 1 by what it is.
         let sum = select(r.sum, 1.0, FROM_OUTPUT);
-        let share = weight(v, r.max) / sum;
+        let share = weight(v, value_of_row(r)) / sum;
         // The upstream gradient, which is the row's own for logsumexp.
         let g = load_dy(uniforms.dy_first + select(at, line.row, KIND == LOGSUMEXP));
         if KIND == SOFTMAX {
@@ -83,81 +81,112 @@ fn finish(line: Line, k: u32, at: u32, r: Row, log_sum: f32) {
         }
         y = by_input(y, at);
     } else if KIND == SOFTMAX {
-        y = weight(v, r.max) / r.sum;
+        y = weight(v, value_of_row(r)) / r.sum;
     } else {
-        y = log_softmax_of(v, r.max, log_sum);
+        y = log_softmax_of(v, value_of_row(r), log_sum);
     }
-    out[uniforms.out_first + at] = select(nothing_kept(r), y, kept(v));
+    out[uniforms.out_first + at] = select(nothing_kept(r), y, kept);
 }
 
-// Whether rows are held: forward, up to sixteen elements.
-fn holds_row() -> bool {
-    return !BACKWARD && !REDUCES && uniforms.len <= SHORT;
+// A place of a short row: whether an element is there and takes part, and its value, or what
+// changes no maximum and no sum.
+struct Place {
+    v: Value,
+    kept: bool,
 }
 
-// Element k of a short row, or what changes no maximum and no sum.
-fn short_element(line: Line, k: u32) -> Value {
+fn place(line: Line, k: u32) -> Place {
     let i = min(k, uniforms.len - 1u);
-    return inside(element(line, i, line.start + i * uniforms.inner), k < end_of(line, uniforms.len));
+    let kept = k < end_of(line, uniforms.len) && keep(line, i);
+    let v = element(line, i, line.start + i * uniforms.inner, kept);
+    if k >= uniforms.len {
+        return Place(flat(negative_infinity()), kept);
+    }
+    return Place(v, kept);
 }
 
-fn store_short(line: Line, k: u32, v: Value, e: f32, r: Row, log_sum: f32) {
+fn store_short(line: Line, k: u32, p: Place, e: f32, r: Row, log_sum: f32) {
     if k < uniforms.len {
-        let y = select(log_softmax_of(v, r.max, log_sum), e / r.sum, KIND == SOFTMAX);
+        let y = select(log_softmax_of(p.v, value_of_row(r), log_sum), e / r.sum, KIND == SOFTMAX);
         let at = line.start + k * uniforms.inner;
-        out[uniforms.out_first + at] = select(nothing_kept(r), y, kept(v));
+        out[uniforms.out_first + at] = select(nothing_kept(r), y, p.kept || !MASKED);
     }
 }
 
-// A row of at most sixteen elements, which an invocation holds: one read, one exponential and
-// one write an element.
+fn holds_row() -> bool {
+    return false;
+}
+
 fn held_row(line: Line) {
-    let v = array<Value, 16>(
-        short_element(line, 0u), short_element(line, 1u), short_element(line, 2u), short_element(line, 3u),
-        short_element(line, 4u), short_element(line, 5u), short_element(line, 6u), short_element(line, 7u),
-        short_element(line, 8u), short_element(line, 9u), short_element(line, 10u), short_element(line, 11u),
-        short_element(line, 12u), short_element(line, 13u), short_element(line, 14u), short_element(line, 15u));
-    let low = higher(higher(higher(high(v[0]), high(v[1])), higher(high(v[2]), high(v[3]))),
-        higher(higher(high(v[4]), high(v[5])), higher(high(v[6]), high(v[7]))));
-    let up = higher(higher(higher(high(v[8]), high(v[9])), higher(high(v[10]), high(v[11]))),
-        higher(higher(high(v[12]), high(v[13])), higher(high(v[14]), high(v[15]))));
-    let m = higher(low, up);
+}
+
+// Rows of at most sixteen elements, forward, each held by an invocation: one read, one
+// exponential and one write an element. An entry point of its own: drivers that give up on large
+// ones would spoil the others.
+@compute @workgroup_size(workgroup_size)
+fn row_held(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    opaque_zero = uniforms.zero;
+    let row = id.y * (groups.x * workgroup_size) + id.x;
+    if row >= uniforms.rows || REDUCES || BACKWARD {
+        return;
+    }
+    let line = line_of(row);
+    let p = array<Place, 16>(
+        place(line, 0u), place(line, 1u), place(line, 2u), place(line, 3u),
+        place(line, 4u), place(line, 5u), place(line, 6u), place(line, 7u),
+        place(line, 8u), place(line, 9u), place(line, 10u), place(line, 11u),
+        place(line, 12u), place(line, 13u), place(line, 14u), place(line, 15u));
+    let lower = higher_value(higher_value(higher_value(p[0].v, p[1].v), higher_value(p[2].v, p[3].v)),
+        higher_value(higher_value(p[4].v, p[5].v), higher_value(p[6].v, p[7].v)));
+    let upper = higher_value(higher_value(higher_value(p[8].v, p[9].v), higher_value(p[10].v, p[11].v)),
+        higher_value(higher_value(p[12].v, p[13].v), higher_value(p[14].v, p[15].v)));
+    var m = higher_value(lower, upper);
+    if !EXACT_MAX {
+        m = flat(high(m));
+    }
     let e = array<f32, 16>(
-        weight(v[0], m), weight(v[1], m), weight(v[2], m), weight(v[3], m),
-        weight(v[4], m), weight(v[5], m), weight(v[6], m), weight(v[7], m),
-        weight(v[8], m), weight(v[9], m), weight(v[10], m), weight(v[11], m),
-        weight(v[12], m), weight(v[13], m), weight(v[14], m), weight(v[15], m));
+        term(p[0].v, m), term(p[1].v, m), term(p[2].v, m), term(p[3].v, m),
+        term(p[4].v, m), term(p[5].v, m), term(p[6].v, m), term(p[7].v, m),
+        term(p[8].v, m), term(p[9].v, m), term(p[10].v, m), term(p[11].v, m),
+        term(p[12].v, m), term(p[13].v, m), term(p[14].v, m), term(p[15].v, m));
+    var tops = 0.0;
+    if EXACT_MAX {
+        tops = (((is_top(p[0].v, m) + is_top(p[1].v, m)) + (is_top(p[2].v, m) + is_top(p[3].v, m)))
+            + ((is_top(p[4].v, m) + is_top(p[5].v, m)) + (is_top(p[6].v, m) + is_top(p[7].v, m))))
+            + (((is_top(p[8].v, m) + is_top(p[9].v, m)) + (is_top(p[10].v, m) + is_top(p[11].v, m)))
+            + ((is_top(p[12].v, m) + is_top(p[13].v, m)) + (is_top(p[14].v, m) + is_top(p[15].v, m))));
+    }
     let first = ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7]));
     let second = ((e[8] + e[9]) + (e[10] + e[11])) + ((e[12] + e[13]) + (e[14] + e[15]));
     var seen = 0.0;
     if MASKED {
-        let any = ((kept(v[0]) || kept(v[1])) || (kept(v[2]) || kept(v[3])))
-            || ((kept(v[4]) || kept(v[5])) || (kept(v[6]) || kept(v[7])))
-            || ((kept(v[8]) || kept(v[9])) || (kept(v[10]) || kept(v[11])))
-            || ((kept(v[12]) || kept(v[13])) || (kept(v[14]) || kept(v[15])));
+        let any = ((p[0].kept || p[1].kept) || (p[2].kept || p[3].kept))
+            || ((p[4].kept || p[5].kept) || (p[6].kept || p[7].kept))
+            || ((p[8].kept || p[9].kept) || (p[10].kept || p[11].kept))
+            || ((p[12].kept || p[13].kept) || (p[14].kept || p[15].kept));
         seen = select(0.0, KEPT_SEEN, any);
     }
-    let r = completed(Row(m, seen, first + second, 0.0));
+    let r = completed(Row(high(m), seen, (first + second) + max(tops - 1.0, 0.0), select(0.0, low(m), EXACT_MAX)));
     var w = 1.0;
-    if MASKED {
+    if MASKED && !EXACT_MAX {
         // What takes part beside the elements may have moved the maximum.
-        w = select(exp_below(m, r.max), 1.0, r.max == m);
+        w = select(exp_below(high(m), r.max), 1.0, r.max == high(m));
     }
     let log_sum = row_log_sum(r);
-    store_short(line, 0u, v[0], e[0] * w, r, log_sum);
-    store_short(line, 1u, v[1], e[1] * w, r, log_sum);
-    store_short(line, 2u, v[2], e[2] * w, r, log_sum);
-    store_short(line, 3u, v[3], e[3] * w, r, log_sum);
-    store_short(line, 4u, v[4], e[4] * w, r, log_sum);
-    store_short(line, 5u, v[5], e[5] * w, r, log_sum);
-    store_short(line, 6u, v[6], e[6] * w, r, log_sum);
-    store_short(line, 7u, v[7], e[7] * w, r, log_sum);
-    store_short(line, 8u, v[8], e[8] * w, r, log_sum);
-    store_short(line, 9u, v[9], e[9] * w, r, log_sum);
-    store_short(line, 10u, v[10], e[10] * w, r, log_sum);
-    store_short(line, 11u, v[11], e[11] * w, r, log_sum);
-    store_short(line, 12u, v[12], e[12] * w, r, log_sum);
-    store_short(line, 13u, v[13], e[13] * w, r, log_sum);
-    store_short(line, 14u, v[14], e[14] * w, r, log_sum);
-    store_short(line, 15u, v[15], e[15] * w, r, log_sum);
+    store_short(line, 0u, p[0], e[0] * w, r, log_sum);
+    store_short(line, 1u, p[1], e[1] * w, r, log_sum);
+    store_short(line, 2u, p[2], e[2] * w, r, log_sum);
+    store_short(line, 3u, p[3], e[3] * w, r, log_sum);
+    store_short(line, 4u, p[4], e[4] * w, r, log_sum);
+    store_short(line, 5u, p[5], e[5] * w, r, log_sum);
+    store_short(line, 6u, p[6], e[6] * w, r, log_sum);
+    store_short(line, 7u, p[7], e[7] * w, r, log_sum);
+    store_short(line, 8u, p[8], e[8] * w, r, log_sum);
+    store_short(line, 9u, p[9], e[9] * w, r, log_sum);
+    store_short(line, 10u, p[10], e[10] * w, r, log_sum);
+    store_short(line, 11u, p[11], e[11] * w, r, log_sum);
+    store_short(line, 12u, p[12], e[12] * w, r, log_sum);
+    store_short(line, 13u, p[13], e[13] * w, r, log_sum);
+    store_short(line, 14u, p[14], e[14] * w, r, log_sum);
+    store_short(line, 15u, p[15], e[15] * w, r, log_sum);
 }

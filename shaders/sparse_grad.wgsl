@@ -27,7 +27,7 @@ fn line_of(row: u32) -> Line {
 // s, or the logarithm of s in two parts.
 alias Value = vec2<f32>;
 
-fn element(line: Line, k: u32, at: u32) -> Value {
+fn element(line: Line, k: u32, at: u32, kept: bool) -> Value {
     let y = load_x(at);
     if is_nan(y) {
         return vec2<f32>(y, 0.0);
@@ -68,17 +68,41 @@ fn end_of(line: Line, end: u32) -> u32 {
     return end;
 }
 
-fn kept(v: Value) -> bool {
+fn low(v: Value) -> f32 {
+    return v.y;
+}
+
+fn flat(m: f32) -> Value {
+    return vec2<f32>(m, 0.0);
+}
+
+fn value_of_row(r: Row) -> Value {
+    return flat(r.max);
+}
+
+fn higher_value(a: Value, b: Value) -> Value {
+    return select(a, b, b.x > a.x || is_nan(a.x));
+}
+
+fn same(a: Value, b: Value) -> bool {
+    return a.x == b.x && a.y == b.y && !is_inf(a.x);
+}
+
+fn keep(line: Line, k: u32) -> bool {
     return true;
 }
 
-fn weight(v: Value, m: f32) -> f32 {
+fn keep_four(line: Line, k: u32, step: u32) -> u32 {
+    return 15u;
+}
+
+fn weight(v: Value, m: Value) -> f32 {
     if FROM_OUTPUT {
         return v.x;
     }
-    let d = sum(v.x, -m);
-    let e = exp_sum(d.x, d.y + v.y);
-    return select(select(e, 0.0, v.x - m < -200.0 || is_inf(v.x)), v.x, is_nan(v.x));
+    let d = sum(v.x, -m.x);
+    let e = exp_sum(d.x, d.y + (v.y - m.y));
+    return select(select(e, 0.0, v.x - m.x < -200.0 || is_inf(v.x)), v.x, is_nan(v.x));
 }
 
 // s g, where an s of 0 wins over an infinity, and not over a NaN.
@@ -86,7 +110,7 @@ fn weighted(s: f32, g: f32) -> f32 {
     return select(s * g, 0.0, s == 0.0 && !is_nan(g));
 }
 
-fn dot_term(line: Line, k: u32, at: u32, v: Value, w: f32) -> f32 {
+fn dot_term(at: u32, w: f32, kept: bool) -> f32 {
     return weighted(w, load_dy(at));
 }
 
@@ -102,7 +126,7 @@ fn finish_share(line: Line, share: Share, r: Row) {
     let nan = is_nan(r.sum) || is_nan(r.dot) || r.seen == NAN_SEEN;
     for (var i = share.first; i < share.end; i += share.step) {
         let at = line.start + i * uniforms.inner;
-        let v = element(line, i, at);
+        let v = element(line, i, at, true);
         var s = v.x;
         if KIND == STEEP {
             s = exp_sum(v.x, v.y);

@@ -1,26 +1,32 @@
 // What rows.wgsl divides, for softmax and its kin: a row is reduced to a maximum m and sums over
 // weights e^(x - m). The kind supplies
-//   Value, element(line, k, at)  element k of the row, at `at` behind the binding's first
-//   high(v)                      a value as an f32, close enough to be a maximum
+//   keep(line, k)                whether element k takes part
+//   keep_four(line, k, step)     and elements k, k + step, ... as bits
+//   Value, element(line, k, at, kept)  element k of the row, at `at` behind the binding's first
+//   high(v), low(v)              a value as an f32, close enough to be a maximum; what that lacks
+//   value_of_row(r), flat(m)     a row's maximum as a value; an f32 as a value
+//   higher_value(a, b)           the larger of two
+//   same(a, b)                   whether two values are one, and finite
 //   end_of(line, end)            where the elements that take part end
-//   kept(v)                      whether an element takes part
 //   weight(v, m)                 e^(v - m)
-//   dot_term(line, k, at, v, w)  the second sum's term
+//   dot_term(at, w, kept)        the second sum's term
 // and the constants
 //   FROM_OUTPUT   weights are the elements themselves: there is no maximum
-//   EXACT_MAX     the maximum is looked for before the sums
-//   DOTS          there is a second sum
+//   EXACT_MAX     the maximum is looked for before the sums, for a logarithm to follow
+//   DOTS          there is a second sum, not with EXACT_MAX
 //   DOTS_SCALED   its terms have the weight as a factor
 //   MASKED        elements may take no part
 
 // What a row's elements are reduced to.
 struct Row {
-    // The maximum, or where no logarithm follows what is close below it.
+    // What is close below the maximum; with EXACT_MAX the maximum.
     max: f32,
     // NAN_SEEN where an element was NaN; KEPT_SEEN where one was there.
     seen: f32,
-    // Sum of the weights e^(x - max), and of the second sum's terms.
+    // Sum of the weights e^(x - max). With EXACT_MAX without one of the largest, which is the 1 in
+    // log(1 + ...): so small logarithms keep their precision.
     sum: f32,
+    // The second sum; with EXACT_MAX what `max` lacks of the maximum.
     dot: f32,
 }
 
@@ -61,9 +67,9 @@ fn reduce(line: Line, share: Share) -> Row {
     let inner = uniforms.inner;
     let end = end_of(line, share.end);
     // A share of no elements stays at -infinity.
-    var seed = select(negative_infinity(), 0.0, FROM_OUTPUT);
+    var top = flat(select(negative_infinity(), 0.0, FROM_OUTPUT));
     if !FROM_OUTPUT && share.first < end {
-        seed = high(element(line, share.first, line.start + share.first * inner));
+        top = element(line, share.first, line.start + share.first * inner, keep(line, share.first));
     }
     let step = share.step;
     let stride = step * inner;
@@ -71,80 +77,150 @@ fn reduce(line: Line, share: Share) -> Row {
     if EXACT_MAX {
         // A logarithm near 0 needs the largest term to be 1 and nothing else: a pass for it.
         for (; i + (UNROLL - 1u) * step < end; i += UNROLL * step) {
-            let at = line.start + i * inner;
-            seed = higher(seed, higher(
-                higher(
-                    higher(high(element(line, i, at)), high(element(line, i + step, at + stride))),
-                    higher(high(element(line, i + 2u * step, at + 2u * stride)), high(element(line, i + 3u * step, at + 3u * stride)))),
-                higher(
-                    higher(high(element(line, i + 4u * step, at + 4u * stride)), high(element(line, i + 5u * step, at + 5u * stride))),
-                    higher(high(element(line, i + 6u * step, at + 6u * stride)), high(element(line, i + 7u * step, at + 7u * stride))))));
+            let v = eight(line, i, step);
+            top = higher_value(top, higher_value(
+                higher_value(higher_value(v[0], v[1]), higher_value(v[2], v[3])),
+                higher_value(higher_value(v[4], v[5]), higher_value(v[6], v[7]))));
         }
         for (; i < end; i += step) {
-            seed = higher(seed, high(element(line, i, line.start + i * inner)));
+            top = higher_value(top, element(line, i, line.start + i * inner, keep(line, i)));
         }
     }
-    var r = Running(seed, 0.0, Sum(0.0, 0.0), Sum(0.0, 0.0));
+    var r = Running(high(top), 0.0, Sum(0.0, 0.0), Sum(0.0, 0.0));
+    var tops = 0.0;
     i = share.first;
     for (; i + (UNROLL - 1u) * step < end; i += UNROLL * step) {
         let at = line.start + i * inner;
-        let v = array<Value, 8>(
-            element(line, i, at), element(line, i + step, at + stride),
-            element(line, i + 2u * step, at + 2u * stride), element(line, i + 3u * step, at + 3u * stride),
-            element(line, i + 4u * step, at + 4u * stride), element(line, i + 5u * step, at + 5u * stride),
-            element(line, i + 6u * step, at + 6u * stride), element(line, i + 7u * step, at + 7u * stride));
+        let near = keep_four(line, i, step);
+        let far = keep_four(line, i + 4u * step, step);
+        let v = eight_kept(line, i, step, near, far);
         if !FROM_OUTPUT {
-            let most = higher(higher(higher(high(v[0]), high(v[1])), higher(high(v[2]), high(v[3]))),
-                higher(higher(high(v[4]), high(v[5])), higher(high(v[6]), high(v[7]))));
-            r = follow(r, most);
+            if !EXACT_MAX {
+                let most = higher(higher(higher(high(v[0]), high(v[1])), higher(high(v[2]), high(v[3]))),
+                    higher(higher(high(v[4]), high(v[5])), higher(high(v[6]), high(v[7]))));
+                r = follow(r, most);
+            }
             if MASKED {
-                let any = (kept(v[0]) || kept(v[1])) || (kept(v[2]) || kept(v[3]))
-                    || (kept(v[4]) || kept(v[5])) || (kept(v[6]) || kept(v[7]));
-                r.seen = select(r.seen, max(r.seen, KEPT_SEEN), any);
+                r.seen = select(r.seen, max(r.seen, KEPT_SEEN), (near | far) != 0u);
             }
             let nan = (is_nan(high(v[0])) || is_nan(high(v[1]))) || (is_nan(high(v[2])) || is_nan(high(v[3])))
                 || (is_nan(high(v[4])) || is_nan(high(v[5]))) || (is_nan(high(v[6])) || is_nan(high(v[7])));
             r.seen = select(r.seen, NAN_SEEN, nan);
         }
-        let m = r.reference;
+        var m = top;
+        if EXACT_MAX {
+            tops += ((is_top(v[0], m) + is_top(v[1], m)) + (is_top(v[2], m) + is_top(v[3], m)))
+                + ((is_top(v[4], m) + is_top(v[5], m)) + (is_top(v[6], m) + is_top(v[7], m)));
+        } else {
+            m = flat(r.reference);
+        }
         let e = array<f32, 8>(
-            weight(v[0], m), weight(v[1], m), weight(v[2], m), weight(v[3], m),
-            weight(v[4], m), weight(v[5], m), weight(v[6], m), weight(v[7], m));
+            term(v[0], m), term(v[1], m), term(v[2], m), term(v[3], m),
+            term(v[4], m), term(v[5], m), term(v[6], m), term(v[7], m));
         r.total = add(r.total, ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7])));
         if DOTS {
-            let low = (dot_term(line, i, at, v[0], e[0]) + dot_term(line, i + step, at + stride, v[1], e[1]))
-                + (dot_term(line, i + 2u * step, at + 2u * stride, v[2], e[2]) + dot_term(line, i + 3u * step, at + 3u * stride, v[3], e[3]));
-            let up = (dot_term(line, i + 4u * step, at + 4u * stride, v[4], e[4]) + dot_term(line, i + 5u * step, at + 5u * stride, v[5], e[5]))
-                + (dot_term(line, i + 6u * step, at + 6u * stride, v[6], e[6]) + dot_term(line, i + 7u * step, at + 7u * stride, v[7], e[7]));
-            r.dots = add(r.dots, low + up);
+            let lower = (dot_term(at, e[0], bit(near, 0u)) + dot_term(at + stride, e[1], bit(near, 1u)))
+                + (dot_term(at + 2u * stride, e[2], bit(near, 2u)) + dot_term(at + 3u * stride, e[3], bit(near, 3u)));
+            let upper = (dot_term(at + 4u * stride, e[4], bit(far, 0u)) + dot_term(at + 5u * stride, e[5], bit(far, 1u)))
+                + (dot_term(at + 6u * stride, e[6], bit(far, 2u)) + dot_term(at + 7u * stride, e[7], bit(far, 3u)));
+            r.dots = add(r.dots, lower + upper);
         }
     }
     for (; i < end; i += step) {
         let at = line.start + i * inner;
-        let v = element(line, i, at);
+        let kept = keep(line, i);
+        let v = element(line, i, at, kept);
         if !FROM_OUTPUT {
-            r = follow(r, high(v));
+            if !EXACT_MAX {
+                r = follow(r, high(v));
+            }
             if MASKED {
-                r.seen = select(r.seen, max(r.seen, KEPT_SEEN), kept(v));
+                r.seen = select(r.seen, max(r.seen, KEPT_SEEN), kept);
             }
             r.seen = select(r.seen, NAN_SEEN, is_nan(high(v)));
         }
-        let e = weight(v, r.reference);
+        var m = top;
+        if EXACT_MAX {
+            tops += is_top(v, m);
+        } else {
+            m = flat(r.reference);
+        }
+        let e = term(v, m);
         r.total = add(r.total, e);
         if DOTS {
-            r.dots = add(r.dots, dot_term(line, i, at, v, e));
+            r.dots = add(r.dots, dot_term(at, e, kept));
         }
+    }
+    if EXACT_MAX {
+        return Row(high(top), r.seen, r.total.value + max(tops - 1.0, 0.0), low(top));
     }
     return Row(r.reference, r.seen, r.total.value, r.dots.value);
 }
 
+fn bit(bits: u32, n: u32) -> bool {
+    return (bits & (1u << n)) != 0u;
+}
+
+// Elements i, i + step, ... of a row, of which `near` and `far` say which take part.
+fn eight_kept(line: Line, i: u32, step: u32, near: u32, far: u32) -> array<Value, 8> {
+    let stride = step * uniforms.inner;
+    let at = line.start + i * uniforms.inner;
+    return array<Value, 8>(
+        element(line, i, at, bit(near, 0u)),
+        element(line, i + step, at + stride, bit(near, 1u)),
+        element(line, i + 2u * step, at + 2u * stride, bit(near, 2u)),
+        element(line, i + 3u * step, at + 3u * stride, bit(near, 3u)),
+        element(line, i + 4u * step, at + 4u * stride, bit(far, 0u)),
+        element(line, i + 5u * step, at + 5u * stride, bit(far, 1u)),
+        element(line, i + 6u * step, at + 6u * stride, bit(far, 2u)),
+        element(line, i + 7u * step, at + 7u * stride, bit(far, 3u)));
+}
+
+fn eight(line: Line, i: u32, step: u32) -> array<Value, 8> {
+    return eight_kept(line, i, step, keep_four(line, i, step), keep_four(line, i + 4u * step, step));
+}
+
+// 1 for the maximum.
+fn is_top(v: Value, top: Value) -> f32 {
+    return select(0.0, 1.0, same(v, top));
+}
+
+// A value's term of the sum.
+fn term(v: Value, m: Value) -> f32 {
+    let e = weight(v, m);
+    if EXACT_MAX {
+        return select(e, 0.0, same(v, m));
+    }
+    return e;
+}
+
+// log(1 + s) for s >= 0.
+fn log_one_plus(s: f32) -> f32 {
+    let unit = log1p_unit(at_most(s, 1.0));
+    let above = 1.0 + s;
+    let lost = settled(s - above) + 1.0;
+    return select(log_positive(above) + lost / above, unit.x + unit.y, s <= 1.0);
+}
+
 // Two parts of a row as one. A part of nothing but -infinity, or of nothing, has a sum of 0.
 fn merge(a: Row, b: Row) -> Row {
+    let seen = max(a.seen, b.seen);
+    if EXACT_MAX {
+        var top = a;
+        var other = b;
+        if b.max > a.max || is_nan(b.max) || (b.max == a.max && b.dot > a.dot) {
+            top = b;
+            other = a;
+        }
+        let w = weight(value_of_row(other), value_of_row(top));
+        let others = other.sum + select(1.0, 0.0, is_inf(other.max));
+        return Row(top.max, seen, top.sum + others * w, top.dot);
+    }
     let m = select(a.max, b.max, b.max > a.max || is_nan(b.max));
     let wa = select(exp_below(a.max, m), 1.0, a.max == m);
     let wb = select(exp_below(b.max, m), 1.0, b.max == m);
     let dots = select(a.dot + b.dot, a.dot * wa + b.dot * wb, DOTS_SCALED);
-    return Row(m, max(a.seen, b.seen), a.sum * wa + b.sum * wb, dots);
+    return Row(m, seen, a.sum * wa + b.sum * wb, dots);
 }
 
 // The part of an invocation that has no element.

@@ -105,6 +105,7 @@ mod learn;
 mod loss;
 mod prelu;
 mod random;
+mod shaping;
 mod sparse;
 mod statistics;
 

@@ -178,6 +178,51 @@ pub enum Error {
         /// The shape.
         shape: Vec<usize>,
     },
+    /// An array whose axes are not those of the array that it is for, nor of length 1.
+    #[error("{what} of shape {shape:?} does not broadcast to {to:?}")]
+    NotBroadcastable {
+        /// The argument that is off.
+        what: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// The shape that it is for.
+        to: Vec<usize>,
+    },
+    /// A causal mask over an array that has no axis of queries.
+    #[error(
+        "a causal mask needs an axis of queries that is not axis {axis}, the one before it or another that is named"
+    )]
+    NoQueryAxis {
+        /// The function's axis.
+        axis: usize,
+    },
+    /// A row of which nothing takes part, where the policy is that this is an error.
+    #[error("everything is masked in row {row:?} (its place along the axes but the function's)")]
+    FullyMaskedRow {
+        /// The row's place along each axis but the function's.
+        row: Vec<usize>,
+    },
+    /// An error about what masks hold was asked of a call that does not see them.
+    #[error(
+        "masked rows are found out only where the masks are in host memory; take another row policy"
+    )]
+    PolicyNeedsHost,
+    /// Arrays are broadcast along more axes in turn than a kernel follows.
+    #[error("the arrays are broadcast along {axes} axes in turn; a GPU follows up to {most}")]
+    TooManyAxes {
+        /// Axes after those that are alike were fused.
+        axes: usize,
+        /// The most.
+        most: usize,
+    },
+    /// An operation reads and writes more arrays than the device binds at once.
+    #[error("the operation binds {needed} storage buffers, the device {limit}")]
+    TooManyBuffers {
+        /// Arrays of the operation.
+        needed: u32,
+        /// The device's limit.
+        limit: u32,
+    },
     /// A buffer lacks a usage flag.
     #[error("the {what} buffer needs the usage {needed:?}, it has {got:?}")]
     BufferUsage {

@@ -10,6 +10,7 @@ mod learn;
 mod loss;
 mod prelu;
 mod random;
+mod shaping;
 mod sparse;
 mod statistics;
 mod sum;
@@ -34,6 +35,10 @@ pub(crate) use loss::{LossOptions, class_slots};
 pub(crate) use prelu::{PreluUniforms, prelu_slots};
 #[cfg(test)]
 pub(crate) use random::{RandomUniforms, draw_slots};
+pub use shaping::BufferShaping;
+pub(crate) use shaping::ShapedJob;
+#[cfg(test)]
+pub(crate) use shaping::{DimensionUniforms, ShapingUniforms, shaped_slots};
 #[cfg(test)]
 pub(crate) use sparse::module_slots;
 pub(crate) use sparse::{Kin, steps_of};
@@ -48,7 +53,7 @@ use crate::catalogue::Activation;
 use crate::error::{Error, Result};
 use crate::plan::{Quirks, Traits};
 use crate::self_check::{SelfCheck, Trust};
-use crate::shader::{self, Bend, BinaryModule, ClassModule, Draw, Lanes, Pass, Term};
+use crate::shader::{self, Bend, BinaryModule, ClassModule, Draw, Lanes, Pass, Shaped, Term};
 use ask::Asked;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -90,7 +95,7 @@ struct Inner {
     pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
     /// Constant buffers by their contents: they never change, so that recorded work may share
     /// them in any order, and a repeated operation allocates none.
-    uniforms: Mutex<HashMap<UniformWords, wgpu::Buffer>>,
+    uniforms: Mutex<HashMap<Box<[u32]>, wgpu::Buffer>>,
     /// Partial results of split rows. Work of one queue runs in order and each operation writes
     /// before it reads, so that all of them share it.
     scratch: Mutex<Option<wgpu::Buffer>>,
@@ -121,6 +126,7 @@ enum ModuleKey {
     ClassLoss(ClassModule),
     BinaryLoss(BinaryModule),
     Prelu(Bend),
+    Shaped(AxisFunction, Pass, Shaped),
 }
 
 impl ModuleKey {
@@ -140,6 +146,7 @@ impl ModuleKey {
             } => shader::gate(activation, clamped, lanes),
             Self::ClassLoss(module) => shader::class_loss(module),
             Self::BinaryLoss(module) => shader::binary_loss(module),
+            Self::Shaped(function, pass, shaped) => shader::shaped_softmax(function, pass, shaped),
         }
     }
 }
@@ -196,6 +203,11 @@ pub(crate) enum Slot {
     LossOptions = 16,
     Losses = 17,
     PositiveWeight = 18,
+    /// Of shaped rows.
+    Mask = 10,
+    Bias = 11,
+    Lengths = 12,
+    Shaping = 13,
 }
 
 impl Slot {
@@ -203,6 +215,9 @@ impl Slot {
         match self {
             Self::X
             | Self::Dy
+            | Self::Mask
+            | Self::Bias
+            | Self::Lengths
             | Self::Edges
             | Self::Second
             | Self::Targets
@@ -211,7 +226,7 @@ impl Slot {
             Self::Out | Self::Partials | Self::Counts | Self::OutSecond | Self::Losses => {
                 wgpu::BufferBindingType::Storage { read_only: false }
             }
-            Self::Uniforms | Self::LossOptions => wgpu::BufferBindingType::Uniform,
+            Self::Uniforms | Self::LossOptions | Self::Shaping => wgpu::BufferBindingType::Uniform,
         }
     }
 
@@ -230,11 +245,6 @@ impl Slot {
         }
     }
 }
-
-/// The longest uniform struct of the shader files, in words.
-const UNIFORM_WORDS: usize = 24;
-/// A struct's words, and zeros behind them.
-type UniformWords = [u32; UNIFORM_WORDS];
 
 /// A range of a buffer, checked.
 #[derive(Clone, Copy)]
@@ -435,18 +445,17 @@ impl Kernels {
 
     /// A buffer that holds `words`, as many as a struct of the shader files has.
     fn uniforms(&self, words: &[u32]) -> wgpu::Buffer {
-        let mut key: UniformWords = [0; UNIFORM_WORDS];
-        key[..words.len()].copy_from_slice(words);
         let mut cache = lock(&self.inner.uniforms);
+        if let Some(buffer) = cache.get(words) {
+            return buffer.clone();
+        }
         // A bound, not a working set: recorded work keeps its own references.
         if cache.len() >= 4096 {
             cache.clear();
         }
-        let device = &self.inner.device;
-        cache
-            .entry(key)
-            .or_insert_with(|| filled_buffer(device, wgpu::BufferUsages::UNIFORM, &key))
-            .clone()
+        let buffer = filled_buffer(&self.inner.device, wgpu::BufferUsages::UNIFORM, words);
+        cache.insert(words.into(), buffer.clone());
+        buffer
     }
 
     fn scratch(&self, bytes: u64) -> wgpu::Buffer {

@@ -68,6 +68,7 @@ pub mod reference;
 mod rrelu;
 mod self_check;
 pub mod shader;
+mod shaping;
 mod sparse;
 mod statistics;
 mod sum;
@@ -78,9 +79,14 @@ pub use catalogue::{Activation, Bounds, Elementwise, Info, Parameter, Range};
 pub use cpu::Cpu;
 pub use error::{Error, Result};
 pub use gate::{Gate, GateShape, Layout, Order};
-pub use gpu::{AdapterChoice, AdapterReport, Batch, Gpu, Labels, Tensor, adapters, adapters_async};
+pub use gpu::{
+    AdapterChoice, AdapterReport, Batch, Gpu, Labels, Lengths, Mask, Tensor, TensorShaping,
+    adapters, adapters_async,
+};
 pub use gumbel::GumbelSoftmax;
-pub use kernels::{BinaryBuffers, ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer};
+pub use kernels::{
+    BinaryBuffers, BufferShaping, ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer,
+};
 pub use learn::learnable;
 pub use loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets};
 pub use maxout::Groups;
@@ -88,6 +94,7 @@ pub use prelu::Prelu;
 pub use random::{Random, philox4x32};
 pub use rrelu::Rrelu;
 pub use self_check::{Finding, SelfCheck, Verdict};
+pub use shaping::{Causal, RowPolicy, Shaping};
 pub use sparse::SparseFunction;
 pub use statistics::{Histogram, Inspect, Statistics};
 pub use sum::SumShape;

@@ -9,7 +9,10 @@ pub mod loss;
 pub mod maxout;
 pub mod prelu;
 pub mod random;
+mod shaping;
 pub mod sparse;
+
+pub use shaping::{shaped_backward, shaped_forward};
 
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::{Dual, Elementwise, Formula, MAX_PARAMETERS, Visitor};

@@ -15,9 +15,9 @@ pub(crate) use loss::{BinaryModule, ClassModule, LossPass, binary_loss, class_lo
 pub(crate) use prelu::{Bend, prelu};
 pub(crate) use random::{Draw, random};
 pub(crate) use reduce::{Term, reduce};
+pub(crate) use softmax::{HELD, HELD_LENGTH, Shaped, Value, shaped_softmax, softmax};
 #[cfg(test)]
-pub(crate) use softmax::ROW_ENTRY_POINTS;
-pub(crate) use softmax::softmax;
+pub(crate) use softmax::{ROW_ENTRY_POINTS, SOFTMAX_ENTRY_POINTS};
 #[cfg(test)]
 pub(crate) use sparse::SPARSE_ENTRY_POINTS;
 pub(crate) use sparse::{Argmax, Sparse, argmax, noisy_softmax, sparse, sparse_grad};
@@ -211,6 +211,7 @@ mod tests {
         class_slots, elementwise_slots,
     };
     use crate::kernels::{BinaryUniforms, RandomUniforms, binary_slots, draw_slots};
+    use crate::kernels::{DimensionUniforms, ShapingUniforms, shaped_slots};
     use crate::kernels::{GateUniforms, SumUniforms, gate_slots, sum_slots};
     use crate::kernels::{Kin, module_slots};
     use crate::kernels::{PreluUniforms, prelu_slots};
@@ -230,6 +231,25 @@ mod tests {
         Pass::BackwardInPlace,
         Pass::FromOutput,
     ];
+
+    /// Every array alone and all of them, with elements' values of every kind.
+    const SHAPED: [Shaped; 4] = {
+        const fn of(mask: bool, bias: bool, lengths: bool, value: Value) -> Shaped {
+            Shaped {
+                mask,
+                bias,
+                lengths,
+                value,
+            }
+        }
+        [
+            of(false, false, true, Value::Plain),
+            of(true, false, false, Value::Plain),
+            of(false, true, false, Value::Scaled),
+            of(true, true, true, Value::Capped),
+        ]
+    };
+    const SHAPED_PASSES: [Pass; 2] = [Pass::Forward, Pass::Backward];
 
     fn try_validate(text: &str) -> Result<(naga::Module, ModuleInfo), String> {
         let module = wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
@@ -267,6 +287,12 @@ mod tests {
                     in_one_buffer(&text),
                 ));
                 modules.push((format!("{function}, {pass:?}"), text));
+            }
+            for (pass, shaped) in SHAPED_PASSES.iter().flat_map(|&p| SHAPED.map(|s| (p, s))) {
+                let text = shaped_softmax(function, pass, shaped);
+                let name = format!("{function}, {pass:?}, {shaped:?}");
+                modules.push((format!("{name}, one buffer"), in_one_buffer(&text)));
+                modules.push((name, text));
             }
         }
         for draw in Draw::ALL {
@@ -316,6 +342,9 @@ mod tests {
         if matches!(kin, Kin::Sparse(_)) {
             names.extend(SPARSE_ENTRY_POINTS);
         }
+        if matches!(kin, Kin::Noisy { .. }) {
+            names.push(HELD);
+        }
         names
     }
 
@@ -357,7 +386,7 @@ mod tests {
                     .iter()
                     .map(|e| e.name.as_str())
                     .collect();
-                assert_eq!(names, ROW_ENTRY_POINTS);
+                assert_eq!(names, SOFTMAX_ENTRY_POINTS);
             }
         }
     }
@@ -497,7 +526,9 @@ mod tests {
                 translated += 1;
             }
         }
-        let all = Activation::ALL.len() * 2 * 4 + AxisFunction::ALL.len() * PASSES.len() * 5;
+        let shaped = SHAPED_PASSES.len() * SHAPED.len();
+        let rows = AxisFunction::ALL.len() * (PASSES.len() + shaped);
+        let all = Activation::ALL.len() * 2 * 4 + rows * SOFTMAX_ENTRY_POINTS.len();
         let statistics = Activation::ALL.len() * 3;
         let draws = 2 * Draw::ALL.len();
         let sums = reduce::modules().len() * reduce::ENTRY_POINTS.len();
@@ -540,7 +571,7 @@ mod tests {
     fn workgroups_of_any_size_translate() {
         let (module, info) = validate(&softmax(AxisFunction::Softmax, Pass::Forward));
         for workgroup in [1, 7, 100, 256, 1024] {
-            for entry in ROW_ENTRY_POINTS {
+            for entry in SOFTMAX_ENTRY_POINTS {
                 translate(&module, &info, entry, workgroup).unwrap();
             }
         }
@@ -628,9 +659,11 @@ mod tests {
                     continue;
                 }
                 let (module, info) = validate(&softmax(function, pass));
-                for entry in ROW_ENTRY_POINTS {
+                for entry in SOFTMAX_ENTRY_POINTS {
                     // A function that reduces is done after the combination.
-                    if entry == "split_finish" && function.reduces() && !pass.is_backward() {
+                    if entry == "split_finish" && function.reduces() && !pass.is_backward()
+                        || entry == HELD && (function.reduces() || pass.is_backward())
+                    {
                         continue;
                     }
                     let used = used(&module, &info, entry);
@@ -668,12 +701,32 @@ mod tests {
             let (module, info) = validate(&kin.text());
             for entry in kin_entry_points(kin) {
                 // A kind that reduces is done after the combination.
-                if entry == "split_finish" && kin == Kin::Argmax(Argmax::Maxout) {
+                if entry == "split_finish" && kin == Kin::Argmax(Argmax::Maxout)
+                    || entry == HELD && kin == (Kin::Noisy { backward: true })
+                {
                     continue;
                 }
                 let used = used(&module, &info, entry);
                 assert_eq!(used, bound(&module_slots(kin, entry)), "{kin:?}, {entry}");
                 compared += used.len();
+            }
+        }
+        for &function in AxisFunction::ALL {
+            for (pass, shaped) in SHAPED_PASSES.iter().flat_map(|&p| SHAPED.map(|s| (p, s))) {
+                let (module, info) = validate(&shaped_softmax(function, pass, shaped));
+                for entry in SOFTMAX_ENTRY_POINTS {
+                    if entry == "split_finish" && function.reduces() && !pass.is_backward()
+                        || entry == HELD && (function.reduces() || pass.is_backward())
+                    {
+                        continue;
+                    }
+                    let used = used(&module, &info, entry);
+                    let mut slots = axis_slots(function, pass, entry);
+                    slots.extend(shaped_slots(shaped, entry));
+                    let what = format!("{function}, {pass:?}, {shaped:?}, {entry}");
+                    assert_eq!(used, bound(&slots), "{what}");
+                    compared += used.len();
+                }
             }
         }
         assert!(compared > 1000, "{compared}");
@@ -778,6 +831,23 @@ mod tests {
         );
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<RandomUniforms>());
+        let shaped = SHAPED[SHAPED.len() - 1];
+        let text = shaped_softmax(AxisFunction::Softmax, Pass::Backward, shaped);
+        let (shaped_module, _) = validate(&text);
+        let (members, span) = layout(&shaped_module, "Shaping");
+        let expected = offsets!(
+            ShapingUniforms: mask_first, bias_first, lengths_first, mask_step, bias_step, keys,
+            causal, diagonal, scale, scale_hi, scale_lo, scale_rest, cap, cap_hi, cap_lo, rate_hi,
+            rate_lo, far, sink, has_sink, nan_rows, count, padding_0, padding_1, dimensions
+        );
+        assert_eq!(members, expected);
+        assert!(span as usize <= size_of::<ShapingUniforms>());
+        let (members, span) = layout(&shaped_module, "Dimension");
+        let mut expected = offsets!(DimensionUniforms: size, mask, bias, lengths, query);
+        let padding = offset_of!(DimensionUniforms, padding) as u32;
+        expected.extend((0..3).map(|i| (format!("padding_{i}"), padding + 4 * i)));
+        assert_eq!(members, expected);
+        assert_eq!(span as usize, size_of::<DimensionUniforms>());
 
         let (_, span) = layout(&module, "Row");
         let strides = module.types.iter().filter_map(|(_, ty)| match ty.inner {

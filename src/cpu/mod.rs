@@ -3,8 +3,8 @@
 //! An f32 is widened to f64, goes through the catalogue's own formula over [`wide::Wide`], and is
 //! rounded back: that rounding is the only error there is to see. [`narrow`] has the few rows that
 //! stay in f32 to keep up with memory. [`isa`] picks the instruction
-//! set when the backend is made, [`elementwise`] and [`softmax`] run
-//! the loops.
+//! set when the backend is made, [`elementwise`], [`softmax`] and
+//! [`shaped`] run the loops.
 
 mod binary;
 mod classes;
@@ -20,6 +20,7 @@ mod narrow;
 mod prelu;
 mod random;
 mod rows;
+mod shaped;
 mod softmax;
 mod sparse;
 mod statistics;
@@ -30,6 +31,7 @@ mod wide;
 use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::catalogue::Elementwise;
 use crate::error::{Error, Result};
+use crate::shaping::Shaping;
 use crate::statistics::{Inspect, Statistics};
 use crate::sum::SumShape;
 pub(crate) use isa::{Isa, Kernel};
@@ -251,6 +253,70 @@ impl Cpu {
             dy,
         };
         softmax::run(self.isa, &job, dx);
+        Ok(())
+    }
+
+    /// y = function of each row of x along `axis`, after `shaping`.
+    ///
+    /// # Errors
+    /// As [`Cpu::apply_axis_into`]; [`Error::NotBroadcastable`], [`Error::NoQueryAxis`],
+    /// [`Error::ParameterOutOfRange`], [`Error::FullyMaskedRow`].
+    pub fn apply_axis_shaped_into(
+        &self,
+        function: AxisFunction,
+        shaping: &Shaping<'_>,
+        x: &[f32],
+        shape: &[usize],
+        axis: isize,
+        y: &mut [f32],
+    ) -> Result<()> {
+        let geometry = shaping.geometry(shape, axis)?;
+        let shape = &geometry.shape;
+        same_length("the input", shape.elements(), x.len())?;
+        same_length("the output", shape.output_elements(function), y.len())?;
+        shaping.check_rows(&geometry)?;
+        let job = shaped::Job {
+            function,
+            shaping,
+            geometry: &geometry,
+            x,
+            dy: None,
+        };
+        shaped::run(self.isa, &job, y);
+        Ok(())
+    }
+
+    /// dx = the gradient of `function` after `shaping` by x along `axis` for the upstream gradient
+    /// dy.
+    ///
+    /// # Errors
+    /// As [`Cpu::apply_axis_shaped_into`].
+    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
+    pub fn grad_axis_shaped_into(
+        &self,
+        function: AxisFunction,
+        shaping: &Shaping<'_>,
+        x: &[f32],
+        dy: &[f32],
+        shape: &[usize],
+        axis: isize,
+        dx: &mut [f32],
+    ) -> Result<()> {
+        let geometry = shaping.geometry(shape, axis)?;
+        let shape = &geometry.shape;
+        let upstream = shape.output_elements(function);
+        same_length("the input", shape.elements(), x.len())?;
+        same_length("the upstream gradient", upstream, dy.len())?;
+        same_length("the gradient", x.len(), dx.len())?;
+        shaping.check_rows(&geometry)?;
+        let job = shaped::Job {
+            function,
+            shaping,
+            geometry: &geometry,
+            x,
+            dy: Some(dy),
+        };
+        shaped::run(self.isa, &job, dx);
         Ok(())
     }
 }

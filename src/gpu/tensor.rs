@@ -345,7 +345,7 @@ impl Batch {
         )?;
         // Rows of no elements have a logsumexp, but an empty array cannot be bound.
         let stand_in = if x.is_empty() && !y.is_empty() {
-            Some(self.handle.empty(&[1])?)
+            Some(self.stand_in()?)
         } else {
             None
         };
@@ -469,6 +469,11 @@ impl Batch {
     pub(super) fn output(&self, shape: &[usize]) -> Result<Tensor> {
         self.gpu.healthy()?;
         Tensor::new(&self.handle, shape, false)
+    }
+
+    /// A tensor of one element, for what must be bound and is not read.
+    pub(super) fn stand_in(&self) -> Result<Tensor> {
+        self.handle.empty(&[1])
     }
 
     /// Records one operation on tensors of this batch's device; an empty one is nothing to do.

@@ -6,7 +6,7 @@ use crate::axis::{AxisFunction, AxisShape};
 use crate::error::{Error, Result};
 use crate::plan::{self, AxisChunk, AxisPlan, PARTIAL_BYTES, Strategy};
 use crate::self_check::{Question, Way};
-use crate::shader::Pass;
+use crate::shader::{HELD, HELD_LENGTH, Pass};
 
 /// The bindings of a softmax entry point.
 pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) -> Vec<Slot> {
@@ -246,6 +246,7 @@ impl Kernels {
             first_row: 0,
             plan,
             slots: &|entry_point| axis_slots(function, kind, entry_point),
+            one_row: one_row(function, kind, shape),
             per_row: PerRow::of(function, kind),
             refinements: 0,
             x,
@@ -307,6 +308,8 @@ pub(super) struct RowsRecorder<'a> {
     pub plan: &'a AxisPlan,
     /// The bindings of an entry point, but those beside the arrays.
     pub slots: &'a dyn Fn(&str) -> Vec<Slot>,
+    /// The entry point in which an invocation has a row.
+    pub one_row: &'static str,
     pub per_row: PerRow,
     /// Passes over the rows behind the first, for the kinds that refine what they know of a row.
     pub refinements: u32,
@@ -320,7 +323,7 @@ pub(super) struct RowsRecorder<'a> {
 impl RowsRecorder<'_> {
     pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         match self.plan.strategy {
-            Strategy::RowPerInvocation => self.rows(pass, "row_per_invocation", 1),
+            Strategy::RowPerInvocation => self.rows(pass, self.one_row, 1),
             Strategy::RowPerWorkgroup => {
                 let entry_point = if self.refinements == 0 {
                     "row_per_workgroup"
@@ -495,6 +498,15 @@ impl RowsRecorder<'_> {
                 groups,
             },
         );
+    }
+}
+
+/// The entry point in which an invocation has a row: it holds a short one.
+pub(super) fn one_row(function: AxisFunction, kind: Pass, shape: &AxisShape) -> &'static str {
+    if shape.len <= HELD_LENGTH && !function.reduces() && !kind.is_backward() {
+        HELD
+    } else {
+        "row_per_invocation"
     }
 }
 

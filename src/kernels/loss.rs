@@ -339,6 +339,7 @@ impl Kernels {
             first_row: 0,
             plan: &plan,
             slots: &|entry_point| class_slots(module, entry_point),
+            one_row: "row_per_invocation",
             per_row: PerRow {
                 dy: false,
                 out: is_loss,

@@ -1,14 +1,14 @@
 //! The kin of softmax on ranges of the caller's buffers: hardmax, sparsemax, entmax, maxout and
 //! gumbel_softmax.
 
-use super::axis::{PerRow, RowsRecorder};
+use super::axis::{PerRow, RowsRecorder, one_row};
 use super::{Kernels, ModuleKey, Operand, Slot, holds, separate};
 use crate::axis::{AxisFunction, AxisShape};
 use crate::error::{Error, Result};
 use crate::gumbel::GumbelSoftmax;
 use crate::maxout::Groups;
 use crate::plan;
-use crate::shader::{self, Argmax, Sparse};
+use crate::shader::{self, Argmax, Pass, Sparse};
 use crate::sparse::{Rule, SparseFunction};
 
 /// The bindings of an entry point over rows whose passes read `reads`, also from `out` where they
@@ -462,6 +462,12 @@ impl Kernels {
             first_row: 0,
             plan: &plan,
             slots: &|entry_point| module_slots(module, entry_point),
+            one_row: match module {
+                Kin::Noisy { backward: false } => {
+                    one_row(AxisFunction::Softmax, Pass::Forward, shape)
+                }
+                _ => "row_per_invocation",
+            },
             per_row: PerRow {
                 dy: module == Kin::Argmax(Argmax::MaxoutGrad),
                 out: module == Kin::Argmax(Argmax::Maxout),

@@ -1,0 +1,478 @@
+//! The softmax family over shaped rows, on ranges of the caller's buffers.
+
+use super::axis::{Beside, PerRow, RowsRecorder, axis_slots, kernel_of, one_row, sign_of};
+use super::{Kernels, ModuleKey, Operand, Slot, holds, separate};
+use crate::axis::{AxisFunction, AxisShape, element_count};
+use crate::error::{Error, Result};
+use crate::plan::{self, AxisChunk, AxisPlan};
+use crate::shader::{Pass, Shaped, Value};
+use crate::shaping::{Dimension, Geometry, RowPolicy, Settings, Shaping, Which};
+use std::ops::Range;
+
+/// A [`Shaping`] whose arrays are ranges of buffers, for [`Kernels`].
+///
+/// A mask has one byte an element, four in a word as `u8`s lie in memory, and fills up its last
+/// word; its range is a multiple of four bytes long, as all are.
+pub type BufferShaping<'a> =
+    Shaping<'a, wgpu::BufferSlice<'a>, wgpu::BufferSlice<'a>, wgpu::BufferSlice<'a>>;
+
+impl<'a> BufferShaping<'a> {
+    /// A shaping that changes nothing yet, for arrays in buffers.
+    pub fn in_buffers() -> Self {
+        Self::NONE
+    }
+
+    /// Elements whose byte is 0 take no part; `shape` broadcasts to x's.
+    pub fn mask(mut self, keep: wgpu::BufferSlice<'a>, shape: &'a [usize]) -> Self {
+        self.mask = Some((keep, shape));
+        self
+    }
+
+    /// Is added to the scaled and capped elements; f32, and `shape` broadcasts to x's.
+    pub fn bias(mut self, bias: wgpu::BufferSlice<'a>, shape: &'a [usize]) -> Self {
+        self.bias = Some((bias, shape));
+        self
+    }
+
+    /// How many elements of a row take part; u32, and `shape` broadcasts to x's with its axes
+    /// aligned at the beginning.
+    pub fn lengths(mut self, lengths: wgpu::BufferSlice<'a>, shape: &'a [usize]) -> Self {
+        self.lengths = Some((lengths, shape));
+        self
+    }
+}
+
+/// The axes that a kernel follows.
+const DIMENSIONS: usize = 8;
+
+/// `Dimension` of shaped.wgsl.
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct DimensionUniforms {
+    pub size: u32,
+    pub mask: u32,
+    pub bias: u32,
+    pub lengths: u32,
+    pub query: u32,
+    pub padding: [u32; 3],
+}
+
+/// `Shaping` of shaped.wgsl.
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct ShapingUniforms {
+    pub mask_first: u32,
+    pub bias_first: u32,
+    pub lengths_first: u32,
+    pub mask_step: u32,
+    pub bias_step: u32,
+    pub keys: u32,
+    pub causal: u32,
+    pub diagonal: i32,
+    pub scale: f32,
+    pub scale_hi: f32,
+    pub scale_lo: f32,
+    pub scale_rest: f32,
+    pub cap: f32,
+    pub cap_hi: f32,
+    pub cap_lo: f32,
+    pub rate_hi: f32,
+    pub rate_lo: f32,
+    pub far: f32,
+    pub sink: f32,
+    pub has_sink: u32,
+    pub nan_rows: u32,
+    pub count: u32,
+    pub padding_0: u32,
+    pub padding_1: u32,
+    pub dimensions: [DimensionUniforms; DIMENSIONS],
+}
+
+/// The leading 12 bits, as `leading` of math.wgsl.
+fn leading(x: f32) -> f32 {
+    f32::from_bits(x.to_bits() & 0xffff_f000)
+}
+
+impl ShapingUniforms {
+    /// All but where the arrays begin.
+    fn new(geometry: &Geometry, settings: &Settings) -> Result<Self> {
+        let axes = geometry.dimensions.len();
+        if axes > DIMENSIONS {
+            return Err(Error::TooManyAxes {
+                axes,
+                most: DIMENSIONS,
+            });
+        }
+        let scale = settings.scale as f32;
+        let cap = settings.soft_cap;
+        // An infinite rate is of a cap that every element reaches.
+        let rate = (2.0 * settings.scale.abs() / f64::from(cap)).min(1e38);
+        let rate_hi = leading(rate as f32);
+        let mut dimensions = [DimensionUniforms::default(); DIMENSIONS];
+        for (to, from) in dimensions.iter_mut().zip(geometry.dimensions.iter().rev()) {
+            // Rows and the arrays' elements are counted in u32, modulo 2^32 where they lie.
+            let Dimension { size, strides } = *from;
+            let [mask, bias, lengths, query] = strides.map(|s| s as u32);
+            *to = DimensionUniforms {
+                size: size as u32,
+                mask,
+                bias,
+                lengths,
+                query,
+                padding: [0; 3],
+            };
+        }
+        Ok(Self {
+            mask_step: geometry.steps[0] as u32,
+            bias_step: geometry.steps[1] as u32,
+            keys: geometry.shape.len as u32,
+            causal: geometry.diagonal.is_some().into(),
+            // Both lengths are below 2^31.
+            diagonal: geometry.diagonal.unwrap_or(0) as i32,
+            scale,
+            scale_hi: leading(scale),
+            scale_lo: scale - leading(scale),
+            scale_rest: (settings.scale - f64::from(scale)) as f32,
+            cap,
+            cap_hi: leading(cap),
+            cap_lo: cap - leading(cap),
+            rate_hi,
+            rate_lo: (rate - f64::from(rate_hi)) as f32,
+            // e^-170 is nothing beside 1.
+            far: (170.0 / rate).min(f32::MAX.into()) as f32,
+            sink: settings.sink.unwrap_or(0.0),
+            has_sink: settings.sink.is_some().into(),
+            nan_rows: (settings.policy == RowPolicy::Nan).into(),
+            count: axes as u32,
+            dimensions,
+            ..Self::default()
+        })
+    }
+}
+
+/// An array of a shaping, or a part of it from element `origin` on.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    operand: Operand<'a>,
+    origin: u64,
+}
+
+/// An operation over shaped rows: the whole array, or a part of its rows.
+pub(crate) struct ShapedJob<'a> {
+    pub function: AxisFunction,
+    pub geometry: &'a Geometry,
+    pub settings: &'a Settings,
+    /// The rows, as an array around the axis, and the first one's number in the whole.
+    pub shape: AxisShape,
+    pub first_row: u64,
+    /// Mask, bias and lengths, each with the number of its range's first element.
+    pub arrays: [Option<(wgpu::BufferSlice<'a>, u64)>; 3],
+    pub x: wgpu::BufferSlice<'a>,
+    /// The upstream gradient where the operation is a gradient.
+    pub dy: Option<wgpu::BufferSlice<'a>>,
+    pub out: wgpu::BufferSlice<'a>,
+}
+
+const ARRAYS: [(Which, Slot, &str, u64); 3] = [
+    (Which::Mask, Slot::Mask, "mask", 1),
+    (Which::Bias, Slot::Bias, "bias", 4),
+    (Which::Lengths, Slot::Lengths, "lengths", 4),
+];
+
+impl Kernels {
+    /// Records y = `function` of every row of x along `axis`, after `shaping`.
+    ///
+    /// # Errors
+    /// As [`Kernels::apply_axis`]; [`Error::NotBroadcastable`], [`Error::NoQueryAxis`],
+    /// [`Error::ParameterOutOfRange`], [`Error::PolicyNeedsHost`], [`Error::TooManyAxes`],
+    /// [`Error::TooManyBuffers`].
+    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
+    pub fn apply_axis_shaped(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shaping: &BufferShaping<'_>,
+        shape: &[usize],
+        axis: isize,
+        x: wgpu::BufferSlice<'_>,
+        y: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        self.shaped_call(pass, function, shaping, (shape, axis), x, None, y)
+    }
+
+    /// Records dx = the gradient of `function` after `shaping` by x, from the input x; dy has the
+    /// shape of the function's output.
+    ///
+    /// # Errors
+    /// As [`Kernels::apply_axis_shaped`].
+    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
+    pub fn grad_axis_shaped(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shaping: &BufferShaping<'_>,
+        shape: &[usize],
+        axis: isize,
+        x: wgpu::BufferSlice<'_>,
+        dy: wgpu::BufferSlice<'_>,
+        dx: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        self.shaped_call(pass, function, shaping, (shape, axis), x, Some(dy), dx)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place behind two public calls"
+    )]
+    fn shaped_call(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shaping: &BufferShaping<'_>,
+        (shape, axis): (&[usize], isize),
+        x: wgpu::BufferSlice<'_>,
+        dy: Option<wgpu::BufferSlice<'_>>,
+        out: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let geometry = Geometry::new(shaping, shape, axis)?;
+        if shaping.settings.policy == RowPolicy::Error {
+            return Err(Error::PolicyNeedsHost);
+        }
+        let arrays = [shaping.mask, shaping.bias, shaping.lengths];
+        for (array, (_, _, what, bytes)) in arrays.iter().zip(ARRAYS) {
+            if let Some((slice, shape)) = array {
+                let elements = element_count(shape)? as u64;
+                let words = (elements * bytes).div_ceil(4);
+                holds(&self.operand(*slice, what)?, words as usize)?;
+            }
+        }
+        let job = ShapedJob {
+            function,
+            geometry: &geometry,
+            settings: &shaping.settings,
+            shape: geometry.shape,
+            first_row: 0,
+            arrays: arrays.map(|array| array.map(|(slice, _)| (slice, 0))),
+            x,
+            dy,
+            out,
+        };
+        self.shaped(pass, &job)
+    }
+
+    /// Records an operation over shaped rows; the arrays hold what the rows use of them.
+    pub(crate) fn shaped(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        job: &ShapedJob<'_>,
+    ) -> Result<()> {
+        let traits = &self.traits();
+        let (function, shape) = (job.function, &job.shape);
+        let kind = if job.dy.is_some() {
+            Pass::Backward
+        } else {
+            Pass::Forward
+        };
+        let results = if kind.is_backward() {
+            shape.elements()
+        } else {
+            shape.output_elements(function)
+        };
+        let out_name = if kind.is_backward() {
+            "gradient"
+        } else {
+            "output"
+        };
+        let x = self.operand(job.x, "input")?;
+        let out = self.operand(job.out, out_name)?;
+        holds(&x, shape.elements())?;
+        holds(&out, results)?;
+        separate(&x, &out)?;
+        let dy = match job.dy {
+            Some(dy) => {
+                let dy = self.operand(dy, "upstream gradient")?;
+                holds(&dy, shape.output_elements(function))?;
+                separate(&dy, &out)?;
+                Some(dy)
+            }
+            None => None,
+        };
+        let mut parts = [None; 3];
+        for ((part, array), (_, _, what, _)) in parts.iter_mut().zip(job.arrays).zip(ARRAYS) {
+            if let Some((slice, origin)) = array {
+                let operand = self.operand(slice, what)?;
+                separate(&operand, &out)?;
+                *part = Some(Part { operand, origin });
+            }
+        }
+        if results == 0 {
+            return Ok(());
+        }
+        let rows = job.first_row + shape.rows() as u64;
+        if rows > u64::from(u32::MAX) || shape.len > i32::MAX as usize {
+            return Err(Error::ShapeTooLarge {
+                shape: vec![shape.outer, shape.len, shape.inner],
+            });
+        }
+        let constants = ShapingUniforms::new(job.geometry, job.settings)?;
+        let shaped = Shaped {
+            mask: parts[0].is_some(),
+            bias: parts[1].is_some(),
+            lengths: parts[2].is_some(),
+            value: match job.settings {
+                settings if settings.soft_cap > 0.0 => Value::Capped,
+                settings if settings.scale != 1.0 => Value::Scaled,
+                _ => Value::Plain,
+            },
+        };
+        // The most that an entry point binds, with the partial results.
+        let needed = (3 + parts.iter().flatten().count() + usize::from(dy.is_some())) as u32;
+        let limit = self
+            .inner
+            .device
+            .limits()
+            .max_storage_buffers_per_shader_stage;
+        if needed > limit {
+            return Err(Error::TooManyBuffers { needed, limit });
+        }
+        let mut plan = plan::axis(shape, traits).ok_or(Error::AxisStepTooLarge {
+            bytes: shape.inner as u64 * 4,
+            limit: traits.max_binding,
+        })?;
+        let windows = Windows { job, parts };
+        windows.refine(&mut plan, traits)?;
+        let recorder = RowsRecorder {
+            kernels: self,
+            module: ModuleKey::Shaped(kernel_of(function), kind, shaped),
+            sign: sign_of(function),
+            number: 0.0,
+            shape,
+            first_row: job.first_row,
+            plan: &plan,
+            slots: &|entry_point| axis_slots(function, kind, entry_point),
+            one_row: one_row(function, kind, shape),
+            per_row: PerRow::of(function, kind),
+            refinements: 0,
+            x: Some(x),
+            dy,
+            out,
+            beside: Some(&|entry_point, chunk| {
+                let slots = shaped_slots(shaped, entry_point);
+                windows.beside(constants, &slots, chunk, traits)
+            }),
+        };
+        recorder.record(pass);
+        Ok(())
+    }
+}
+
+/// The bindings of an entry point beside those of the plain kernel.
+pub(crate) fn shaped_slots(shaped: Shaped, entry_point: &str) -> Vec<Slot> {
+    let mut slots = vec![Slot::Shaping];
+    if entry_point != "split_combine" {
+        let arrays = [shaped.mask, shaped.bias, shaped.lengths];
+        let used = ARRAYS.iter().zip(arrays).filter(|(_, used)| *used);
+        slots.extend(used.map(|((_, slot, ..), _)| *slot));
+    }
+    slots
+}
+
+/// The parts of a shaping's arrays that are bound for a part of the rows.
+struct Windows<'a> {
+    job: &'a ShapedJob<'a>,
+    parts: [Option<Part<'a>>; 3],
+}
+
+impl<'a> Windows<'a> {
+    /// The elements of an array for a part of the rows, in whole words.
+    fn span(&self, which: Which, chunk: &AxisChunk) -> Range<u64> {
+        let inner = self.job.shape.inner as u64;
+        let first = self.job.first_row + chunk.first_outer * inner;
+        let rows = first..first + chunk.outer * inner;
+        let steps = chunk.first_step..chunk.first_step + chunk.steps;
+        let span = self.job.geometry.span(which, rows, steps);
+        match which {
+            Which::Mask => span.start / 4 * 4..span.end.next_multiple_of(4),
+            _ => span,
+        }
+    }
+
+    /// Halves the parts of the rows whose arrays no binding holds.
+    fn refine(&self, plan: &mut AxisPlan, traits: &plan::Traits) -> Result<()> {
+        let bindable = traits.max_binding.saturating_sub(traits.alignment);
+        let mut fine = Vec::with_capacity(plan.chunks.len());
+        let mut coarse: Vec<AxisChunk> = plan.chunks.drain(..).rev().collect();
+        while let Some(chunk) = coarse.pop() {
+            let largest = ARRAYS
+                .iter()
+                .zip(&self.parts)
+                .filter(|(_, part)| part.is_some())
+                .map(|(&(which, _, _, bytes), _)| {
+                    let span = self.span(which, &chunk);
+                    (span.end - span.start) * bytes
+                })
+                .max();
+            if largest.unwrap_or(0) <= bindable {
+                fine.push(chunk);
+                continue;
+            }
+            if chunk.outer == 1 {
+                return Err(Error::AxisStepTooLarge {
+                    bytes: self.job.shape.inner as u64 * 4,
+                    limit: traits.max_binding,
+                });
+            }
+            let half = chunk.outer / 2;
+            coarse.push(AxisChunk {
+                first_outer: chunk.first_outer + half,
+                outer: chunk.outer - half,
+                ..chunk
+            });
+            coarse.push(AxisChunk {
+                outer: half,
+                ..chunk
+            });
+        }
+        plan.chunks = fine;
+        Ok(())
+    }
+
+    fn beside(
+        &self,
+        mut constants: ShapingUniforms,
+        slots: &[Slot],
+        chunk: &AxisChunk,
+        traits: &plan::Traits,
+    ) -> Beside<'a> {
+        let mut bindings = Vec::new();
+        let mut firsts = [0; 3];
+        for (((which, slot, _, bytes), part), first) in
+            ARRAYS.iter().zip(&self.parts).zip(&mut firsts)
+        {
+            let Some(part) = part.filter(|_| slots.contains(slot)) else {
+                continue;
+            };
+            let span = self.span(*which, chunk);
+            // The host may have less than the last word of a mask.
+            let words = |elements: u64| elements * bytes / 4;
+            let (binding, before) = part.operand.window(
+                words(span.start - part.origin),
+                words(span.end - span.start),
+                traits,
+            );
+            bindings.push((*slot, binding));
+            // Modulo 2^32, as the kernel's sums are.
+            *first = (before * (4 / *bytes as u32)).wrapping_sub(span.start as u32);
+        }
+        [
+            constants.mask_first,
+            constants.bias_first,
+            constants.lengths_first,
+        ] = firsts;
+        let words = bytemuck::cast_slice(std::slice::from_ref(&constants)).to_vec();
+        Beside {
+            bindings,
+            constants: Some((Slot::Shaping, words)),
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Shaped rows on devices of all kinds: every strategy, and arrays that no binding holds.
+
+use super::{disguises, gpu, run, values, whole, wrong};
+use crate::axis::AxisFunction;
+use crate::kernels::{BufferShaping, Kernels};
+use crate::plan::Traits;
+use crate::{Causal, Error, RowPolicy, Shaping, reference};
+
+#[test]
+fn every_device_shapes_the_same() {
+    let Some(gpu) = gpu() else { return };
+    let mut cases = 0;
+    for traits in disguises(Traits::of(gpu.device())) {
+        let kernels = Kernels::with_traits(gpu.device(), traits);
+        for (i, (shape, axis)) in [
+            ([3usize, 200, 40], 2usize),
+            ([2, 3, 257], 2),
+            ([2, 260, 100], 2),
+            ([5, 14, 3], 2),
+            ([1, 2, 9001], 2),
+            ([2, 700, 5], 1),
+            ([3, 33, 40], 1),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let n: usize = shape.iter().product();
+            let x = values(n, i as u32);
+            let full = &shape[..];
+            let (mask_shape, bias_shape) = match i % 3 {
+                0 => (full, &shape[1..]),
+                1 => (&shape[2..], full),
+                _ => (&shape[1..], &shape[2..]),
+            };
+            let count = |shape: &[usize]| shape.iter().product::<usize>();
+            let keep: Vec<u8> = values(count(mask_shape), 50)
+                .iter()
+                .map(|&v| u8::from(v > -5.0))
+                .collect();
+            let bias = values(count(bias_shape), 51);
+            let ends: Vec<u32> = (0..shape[0] as u32)
+                .map(|i| shape[axis] as u32 - i * 5)
+                .collect();
+            let shaping = Shaping::new()
+                .mask(&keep, mask_shape)
+                .bias(&bias, bias_shape)
+                .lengths(&ends, &shape[..1])
+                .causal(Causal::LowerRight)
+                .query_axis(0)
+                .scale(0.75);
+            // Any four bytes are an element of a tensor.
+            let mut bytes = keep.clone();
+            bytes.resize(bytes.len().next_multiple_of(4), 1);
+            let keep: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+            let ends: Vec<f32> = bytemuck::pod_collect_to_vec(&ends);
+            let [keep, bias, ends] =
+                [&keep[..], &bias, &ends].map(|v| gpu.upload(v, &[v.len()]).unwrap());
+            let in_buffers = BufferShaping::in_buffers()
+                .mask(whole(&keep), mask_shape)
+                .bias(whole(&bias), bias_shape)
+                .lengths(whole(&ends), &shape[..1])
+                .causal(Causal::LowerRight)
+                .query_axis(0)
+                .scale(0.75);
+            let rounding = (shape[axis] as f64).log2().ceil();
+            for function in [AxisFunction::Softmax, AxisFunction::LogSumExp] {
+                let what = format!("{function} of {shape:?} along {axis} on {traits:?}");
+                let rows = if function.reduces() {
+                    n / shape[axis]
+                } else {
+                    n
+                };
+                let dy = values(rows, 100 + i as u32);
+                let [tx, tdy, y, dx] =
+                    [&x[..], &dy, &dy, &x].map(|v| gpu.upload(v, &[v.len()]).unwrap());
+                let [bx, bdy, by, bdx] = [&tx, &tdy, &y, &dx].map(whole);
+                let at = axis as isize;
+                run(&gpu, |pass| {
+                    kernels.apply_axis_shaped(pass, function, &in_buffers, full, at, bx, by)?;
+                    if function.reduces() {
+                        return Ok(());
+                    }
+                    kernels.grad_axis_shaped(pass, function, &in_buffers, full, at, bx, bdy, bdx)
+                })
+                .unwrap();
+                let want = reference::shaped_forward(function, &shaping, &x, full, axis);
+                let largest = vec![if function.reduces() { 1.0 } else { 0.0 }; rows];
+                let got = y.read().unwrap();
+                assert_eq!(wrong(&got, &want, &largest, rounding), None, "{what}");
+                cases += 1;
+                if function.reduces() {
+                    continue;
+                }
+                let (want, largest) =
+                    reference::shaped_backward(function, &shaping, &x, &dy, full, axis);
+                let got = dx.read().unwrap();
+                assert_eq!(
+                    wrong(&got, &want, &largest, 2.0 * rounding),
+                    None,
+                    "{what}'"
+                );
+            }
+        }
+        gpu.wait().unwrap();
+    }
+    assert!(cases >= 70, "{cases}");
+}
+
+#[test]
+fn mistakes_are_errors() {
+    let Some(gpu) = gpu() else { return };
+    let kernels = gpu.kernels();
+    let [x, y] = [(); 2].map(|()| gpu.upload(&[1.0; 24], &[2, 3, 4]).unwrap());
+    let mask = gpu.upload(&[1.0], &[1]).unwrap();
+    let shape = [2, 3, 4];
+    let call = |shaping: &BufferShaping<'_>, axis| {
+        let mut result = Ok(());
+        run(&gpu, |pass| {
+            let softmax = AxisFunction::Softmax;
+            result = kernels.apply_axis_shaped(
+                pass,
+                softmax,
+                shaping,
+                &shape,
+                axis,
+                whole(&x),
+                whole(&y),
+            );
+            Ok(())
+        })
+        .unwrap();
+        result.unwrap_err()
+    };
+    let plain = BufferShaping::in_buffers();
+    let error = call(&plain.mask(whole(&mask), &[5]), -1);
+    assert!(matches!(error, Error::NotBroadcastable { .. }), "{error}");
+    // Four bytes are less than eight.
+    let error = call(&plain.mask(whole(&mask), &[2, 1, 4]), -1);
+    assert!(matches!(error, Error::BufferTooSmall { .. }), "{error}");
+    // Lengths begin with the first axis, and have none along the function's.
+    let error = call(&plain.lengths(whole(&mask), &[4]), -1);
+    assert!(matches!(error, Error::NotBroadcastable { .. }), "{error}");
+    let error = call(&plain.lengths(whole(&mask), &[2]), 0);
+    assert!(matches!(error, Error::NotBroadcastable { .. }), "{error}");
+    let error = call(&plain.causal(Causal::UpperLeft), 0);
+    assert!(matches!(error, Error::NoQueryAxis { axis: 0 }), "{error}");
+    let error = call(&plain.row_policy(RowPolicy::Error), -1);
+    assert!(matches!(error, Error::PolicyNeedsHost), "{error}");
+    for wrong in [
+        plain.scale(0.0),
+        plain.scale(f32::NAN),
+        plain.temperature(f32::INFINITY),
+        plain.temperature(0.0),
+        plain.soft_cap(-1.0),
+        plain.soft_cap(f32::INFINITY),
+        plain.sink(f32::INFINITY),
+    ] {
+        let error = call(&wrong, -1);
+        assert!(
+            matches!(error, Error::ParameterOutOfRange { .. }),
+            "{error}"
+        );
+    }
+    // The result's buffer cannot be the mask's.
+    let error = call(&plain.mask(whole(&y), &shape), -1);
+    assert!(matches!(error, Error::BufferOverlap { .. }), "{error}");
+}

@@ -1,0 +1,491 @@
+//! What is done to the elements of a row before its softmax: masks, biases, scales. Which elements
+//! take part, and where arrays that are broadcast lie.
+
+use crate::axis::{AxisShape, element_count};
+use crate::catalogue::Range as Values;
+use crate::cpu::same_length;
+use crate::error::{Error, Result};
+use std::ops::Range;
+
+/// Which keys a query sees: those of its own place and before, along the softmax axis. The queries
+/// are the axis before the softmax axis, or the one that [`Shaping::query_axis`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Causal {
+    /// Query 0 sees key 0: key <= query. PyTorch's `is_causal`, `causal_upper_left`.
+    UpperLeft,
+    /// The last query sees the last key: key <= query + keys - queries. PyTorch's
+    /// `causal_lower_right`, and what a key-value cache wants.
+    LowerRight,
+}
+
+/// What a row is of which nothing takes part: every element masked, beyond its length, or not yet
+/// there for its query. Its gradient is 0 whatever the policy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum RowPolicy {
+    /// The sum over nothing: softmax and softmin are 0, log_softmax is -infinity, logsumexp
+    /// -infinity (or the sink, where there is one).
+    #[default]
+    Zeros,
+    /// NaN.
+    Nan,
+    /// [`Error::FullyMaskedRow`] names the first such row, and nothing is written. For calls on
+    /// host memory; the others answer [`Error::PolicyNeedsHost`].
+    Error,
+}
+
+/// What is done to the elements of a row before a function of the softmax family.
+///
+/// With x an element, its value is, in this order (that of FlashAttention, and of ONNX's Attention
+/// since its order was corrected in 2026),
+///
+/// 1. v = `scale` · x, or x / `temperature`;
+/// 2. v = cap · tanh(v / cap), where there is a `soft_cap` (Gemma 2);
+/// 3. v + `bias`;
+/// 4. no part in the row at all, where the `mask` is 0, the key is at or beyond its row's `lengths`,
+///    or after its query (`causal`), or the bias is -infinity.
+///
+/// The function is of these values (softmin of their negatives). What takes no part has the result
+/// 0 (-infinity for log_softmax) and the gradient 0, exactly, and is not looked at: a NaN or an
+/// infinity there, also in the upstream gradient, does not show. A NaN that takes part makes NaN
+/// of all that takes part in its row. A row of which nothing takes part is what [`RowPolicy`] says.
+/// A row that takes part with nothing but -infinity has no defined softmax and becomes NaN there, as
+/// without a mask, unless there is a sink.
+///
+/// **A mask says what to keep**: nonzero, or true, takes part. That is the meaning of a bool mask
+/// in PyTorch's `scaled_dot_product_attention`, in JAX's `where=` and in ONNX, and the opposite of
+/// `masked_fill` and of `key_padding_mask` in PyTorch's `MultiheadAttention`.
+///
+/// Mask and bias have any shape that broadcasts to x's by NumPy's rule: axes are aligned at the
+/// end, and a missing axis or one of length 1 is repeated. Lengths are aligned at the *beginning*:
+/// `[B]` has one for each batch of `[B, H, Q, K]`, and the axis of the function, where they
+/// reach it, has length 1.
+///
+/// Gradients are by x. The gradient by the bias is that by the values: where there is neither
+/// scale nor soft cap it is the one by x, summed over the axes that the bias is broadcast along.
+///
+/// The type parameters are where the arrays are: host memory by default, see
+/// [`TensorShaping`](crate::TensorShaping) and [`BufferShaping`](crate::BufferShaping).
+///
+/// ```
+/// use wgpu_activations::{AxisFunction, Backend, Shaping};
+/// let backend = Backend::auto()?;
+/// // Two rows of three; the last key is padding.
+/// let shaping = Shaping::new().mask(&[1, 1, 0], &[3]).scale(0.5);
+/// let p = backend.apply_axis_shaped(
+///     AxisFunction::Softmax, &shaping, &[4.0, 4.0, 9.0, 0.0, 0.0, f32::NAN], &[2, 3], -1)?;
+/// assert_eq!(p, [0.5, 0.5, 0.0, 0.5, 0.5, 0.0]);
+/// # Ok::<(), wgpu_activations::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Shaping<'a, M = &'a [u8], B = &'a [f32], L = &'a [u32]> {
+    pub(crate) mask: Option<(M, &'a [usize])>,
+    pub(crate) bias: Option<(B, &'a [usize])>,
+    pub(crate) lengths: Option<(L, &'a [usize])>,
+    pub(crate) settings: Settings,
+}
+
+/// The numbers of a [`Shaping`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Settings {
+    pub scale: f64,
+    /// 0 where there is none.
+    pub soft_cap: f32,
+    pub sink: Option<f32>,
+    pub causal: Option<Causal>,
+    pub query_axis: Option<isize>,
+    pub policy: RowPolicy,
+}
+
+impl<'a, M, B, L> Shaping<'a, M, B, L> {
+    pub(crate) const NONE: Self = Self {
+        mask: None,
+        bias: None,
+        lengths: None,
+        settings: Settings {
+            scale: 1.0,
+            soft_cap: 0.0,
+            sink: None,
+            causal: None,
+            query_axis: None,
+            policy: RowPolicy::Zeros,
+        },
+    };
+
+    /// Queries see keys up to their own place.
+    pub fn causal(mut self, causal: Causal) -> Self {
+        self.settings.causal = Some(causal);
+        self
+    }
+
+    /// The axis of the queries for [`Shaping::causal`]; the axis before the function's by default.
+    pub fn query_axis(mut self, axis: isize) -> Self {
+        self.settings.query_axis = Some(axis);
+        self
+    }
+
+    /// Multiplies x by `scale`, finite and not 0; 1 by default. Replaces a temperature.
+    pub fn scale(mut self, scale: f32) -> Self {
+        self.settings.scale = scale.into();
+        self
+    }
+
+    /// Divides x by `temperature`, finite and not 0. Replaces a scale.
+    pub fn temperature(mut self, temperature: f32) -> Self {
+        self.settings.scale = 1.0 / f64::from(temperature);
+        self
+    }
+
+    /// Keeps scaled elements within (-cap, cap) by cap · tanh(x / cap); 0 is no cap.
+    pub fn soft_cap(mut self, cap: f32) -> Self {
+        self.settings.soft_cap = cap;
+        self
+    }
+
+    /// Adds e^`logit` to the row's sum of exponentials: a place that takes a share and has no
+    /// result (gpt-oss' sinks). 0 adds 1, which is softmax1 (Miller 2023).
+    pub fn sink(mut self, logit: f32) -> Self {
+        self.settings.sink = Some(logit);
+        self
+    }
+
+    /// What a row is of which nothing takes part.
+    pub fn row_policy(mut self, policy: RowPolicy) -> Self {
+        self.settings.policy = policy;
+        self
+    }
+}
+
+impl Default for Shaping<'_> {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl<'a> Shaping<'a> {
+    /// A shaping that changes nothing yet, for arrays in host memory.
+    pub fn new() -> Self {
+        Self::NONE
+    }
+
+    /// Elements whose mask is 0 take no part; `shape` broadcasts to x's.
+    pub fn mask(mut self, keep: &'a [u8], shape: &'a [usize]) -> Self {
+        self.mask = Some((keep, shape));
+        self
+    }
+
+    /// [`Shaping::mask`] of booleans: true takes part.
+    pub fn mask_of_bools(self, keep: &'a [bool], shape: &'a [usize]) -> Self {
+        self.mask(bytemuck::cast_slice(keep), shape)
+    }
+
+    /// Is added to the scaled and capped elements; `shape` broadcasts to x's.
+    pub fn bias(mut self, bias: &'a [f32], shape: &'a [usize]) -> Self {
+        self.bias = Some((bias, shape));
+        self
+    }
+
+    /// How many elements of a row take part, from the first on; `shape` broadcasts to x's with
+    /// its axes aligned at the beginning.
+    pub fn lengths(mut self, lengths: &'a [u32], shape: &'a [usize]) -> Self {
+        self.lengths = Some((lengths, shape));
+        self
+    }
+
+    /// Where everything lies for an array of `shape`.
+    pub(crate) fn geometry(&self, shape: &[usize], axis: isize) -> Result<Geometry> {
+        let geometry = Geometry::new(self, shape, axis)?;
+        let given = [
+            ("the mask", self.mask.map(|(m, s)| (m.len(), s))),
+            ("the bias", self.bias.map(|(b, s)| (b.len(), s))),
+            ("the lengths", self.lengths.map(|(l, s)| (l.len(), s))),
+        ];
+        for (what, given) in given {
+            if let Some((got, shape)) = given {
+                same_length(what, element_count(shape)?, got)?;
+            }
+        }
+        Ok(geometry)
+    }
+
+    /// An error that names the first row of which nothing takes part, where that is the policy.
+    pub(crate) fn check_rows(&self, geometry: &Geometry) -> Result<()> {
+        if self.settings.policy != RowPolicy::Error || geometry.shape.elements() == 0 {
+            return Ok(());
+        }
+        for row in 0..geometry.shape.rows() as u64 {
+            let line = self.line(geometry, row);
+            let mut steps = 0..line.end;
+            if !steps.any(|k| line.keeps(k)) {
+                return Err(Error::FullyMaskedRow {
+                    row: geometry.coordinates(row),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// What there is of the arrays for a row.
+    pub(crate) fn line(&self, geometry: &Geometry, row: u64) -> Line<'a> {
+        let [mask, bias, length, query] = geometry.places(row);
+        let keys = geometry.shape.len;
+        let mut end = match geometry.diagonal {
+            Some(diagonal) => (query as i64 + diagonal + 1).clamp(0, keys as i64) as usize,
+            None => keys,
+        };
+        if let Some((lengths, _)) = self.lengths {
+            end = end.min(lengths[length as usize] as usize);
+        }
+        Line {
+            end,
+            mask: self.mask.map(|(m, _)| &m[mask as usize..]),
+            mask_step: geometry.steps[0] as usize,
+            bias: self.bias.map(|(b, _)| &b[bias as usize..]),
+            bias_step: geometry.steps[1] as usize,
+        }
+    }
+}
+
+/// What takes part in a row of an array in host memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Line<'a> {
+    /// Where the elements end that may take part.
+    pub end: usize,
+    /// The mask from the row's first element on, and the step to the next.
+    pub mask: Option<&'a [u8]>,
+    pub mask_step: usize,
+    pub bias: Option<&'a [f32]>,
+    pub bias_step: usize,
+}
+
+impl Line<'_> {
+    /// Whether element `k`, which is below the end, takes part.
+    #[inline(always)]
+    pub(crate) fn keeps(&self, k: usize) -> bool {
+        self.mask.is_none_or(|m| m[k * self.mask_step] != 0)
+            && self
+                .bias
+                .is_none_or(|b| b[k * self.bias_step] != f32::NEG_INFINITY)
+    }
+}
+
+/// An axis of the rows, or several that all arrays pass through in even steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dimension {
+    pub size: u64,
+    /// The strides of mask, bias, lengths and query number.
+    pub strides: [u64; 4],
+}
+
+/// Where the arrays of a shaping lie beside an array of some shape.
+#[derive(Clone, Debug)]
+pub(crate) struct Geometry {
+    pub shape: AxisShape,
+    /// The axes but the function's, the first one first, fused where that is the same.
+    pub dimensions: Vec<Dimension>,
+    /// The strides of mask and bias along the function's axis.
+    pub steps: [u64; 2],
+    /// The last key of a query less its number.
+    pub diagonal: Option<i64>,
+    /// The lengths of the axes but the function's.
+    outer_shape: Vec<usize>,
+}
+
+/// An array of a shaping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    Mask = 0,
+    Bias = 1,
+    Lengths = 2,
+}
+
+impl Geometry {
+    /// Checks shapes and numbers; the arrays' lengths are the caller's to check.
+    pub(crate) fn new<M, B, L>(
+        shaping: &Shaping<'_, M, B, L>,
+        shape: &[usize],
+        axis: isize,
+    ) -> Result<Self> {
+        shaping.settings.check()?;
+        let around = AxisShape::new(shape, axis)?;
+        let rank = shape.len();
+        let index = from_either_end(axis, rank);
+        let none = vec![0; rank];
+        let right = |what, given: Option<&[usize]>| match given {
+            Some(given) => strides(what, given, shape, rank.saturating_sub(given.len())),
+            None => Ok(none.clone()),
+        };
+        let mask = right("the mask", shaping.mask.as_ref().map(|m| m.1))?;
+        let bias = right("the bias", shaping.bias.as_ref().map(|b| b.1))?;
+        let lengths = match &shaping.lengths {
+            Some((_, given)) => {
+                let along = given.get(index).copied().unwrap_or(1);
+                if along != 1 {
+                    return Err(Error::NotBroadcastable {
+                        what: "the lengths",
+                        shape: given.to_vec(),
+                        to: shape.to_vec(),
+                    });
+                }
+                strides("the lengths", given, shape, 0)?
+            }
+            None => none,
+        };
+        let (diagonal, query) = match shaping.settings.causal {
+            None => (None, None),
+            Some(causal) => {
+                let query = match shaping.settings.query_axis {
+                    Some(query) => {
+                        AxisShape::new(shape, query)?;
+                        Some(from_either_end(query, rank)).filter(|&q| q != index)
+                    }
+                    None => index.checked_sub(1),
+                };
+                let query = query.ok_or(Error::NoQueryAxis { axis: index })?;
+                let diagonal = match causal {
+                    Causal::UpperLeft => 0,
+                    Causal::LowerRight => shape[index] as i64 - shape[query] as i64,
+                };
+                (Some(diagonal), Some(query))
+            }
+        };
+        let mut dimensions: Vec<Dimension> = Vec::new();
+        let mut outer_shape = Vec::new();
+        for i in (0..rank).filter(|&i| i != index) {
+            outer_shape.push(shape[i]);
+            let size = shape[i] as u64;
+            if size == 1 {
+                continue;
+            }
+            let strides = [mask[i], bias[i], lengths[i], u64::from(query == Some(i))];
+            match dimensions.last_mut() {
+                // Steps of the one before are whole turns of this.
+                Some(last) if last.strides == strides.map(|s| s * size) => {
+                    last.size *= size;
+                    last.strides = strides;
+                }
+                _ => dimensions.push(Dimension { size, strides }),
+            }
+        }
+        Ok(Self {
+            shape: around,
+            dimensions,
+            steps: [mask[index], bias[index]],
+            diagonal,
+            outer_shape,
+        })
+    }
+
+    /// Where mask, bias and length of a row begin, and the number of its query.
+    pub(crate) fn places(&self, row: u64) -> [u64; 4] {
+        let mut places = [0; 4];
+        let mut rest = row;
+        for dimension in self.dimensions.iter().rev() {
+            let place = rest % dimension.size;
+            rest /= dimension.size;
+            for (to, stride) in places.iter_mut().zip(dimension.strides) {
+                *to += place * stride;
+            }
+        }
+        places
+    }
+
+    /// A row's place along each axis but the function's.
+    fn coordinates(&self, row: u64) -> Vec<usize> {
+        let mut rest = row as usize;
+        let mut coordinates = vec![0; self.outer_shape.len()];
+        for (to, &size) in coordinates.iter_mut().zip(&self.outer_shape).rev() {
+            *to = rest % size;
+            rest /= size;
+        }
+        coordinates
+    }
+
+    /// The elements of an array that lie between the first and the last that `steps` of `rows`
+    /// use, or a few more; none is empty.
+    pub(crate) fn span(&self, which: Which, rows: Range<u64>, steps: Range<u64>) -> Range<u64> {
+        let stride = |d: &Dimension| d.strides[which as usize];
+        let (mut low, mut high) = (0, 0);
+        let (mut first, mut last) = (rows.start, rows.end - 1);
+        // Rows below one dimension, so that a place along it is a quotient.
+        let mut below: u64 = self.dimensions.iter().map(|d| d.size).product();
+        let mut whole = false;
+        for dimension in &self.dimensions {
+            below /= dimension.size;
+            if whole {
+                high += (dimension.size - 1) * stride(dimension);
+                continue;
+            }
+            let (from, to) = (first / below, last / below);
+            low += from * stride(dimension);
+            high += to * stride(dimension);
+            // Behind the first axis that rows differ in, they may be anywhere.
+            whole = from != to;
+            (first, last) = (first % below, last % below);
+        }
+        if which != Which::Lengths && !steps.is_empty() {
+            let step = self.steps[which as usize];
+            low += steps.start * step;
+            high += (steps.end - 1) * step;
+        }
+        low..high + 1
+    }
+}
+
+impl Settings {
+    fn check(&self) -> Result<()> {
+        let cap = self.soft_cap;
+        let scale = self.scale as f32;
+        let wrong = |parameter, value, range| {
+            Err(Error::ParameterOutOfRange {
+                function: "the shaping",
+                parameter,
+                value,
+                range,
+            })
+        };
+        // A temperature's inverse may leave f32 where the temperature does not.
+        if !scale.is_finite() || scale.abs() < f32::MIN_POSITIVE {
+            return wrong("scale", scale, Values::NonZero);
+        }
+        if !cap.is_finite() || cap < 0.0 {
+            return wrong("soft_cap", cap, Values::NonNegative);
+        }
+        match self.sink {
+            Some(sink) if !sink.is_finite() => wrong("sink", sink, Values::Finite),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// An axis that is in range, counted from the front.
+fn from_either_end(axis: isize, rank: usize) -> usize {
+    if axis < 0 {
+        (axis + rank as isize) as usize
+    } else {
+        axis as usize
+    }
+}
+
+/// The strides along the axes of `shape` of an array whose axes begin at axis `first` of it.
+fn strides(what: &'static str, given: &[usize], shape: &[usize], first: usize) -> Result<Vec<u64>> {
+    let wrong = || Error::NotBroadcastable {
+        what,
+        shape: given.to_vec(),
+        to: shape.to_vec(),
+    };
+    if given.len() > shape.len() {
+        return Err(wrong());
+    }
+    let mut strides = vec![0; shape.len()];
+    let mut stride = 1;
+    for (i, &length) in given.iter().enumerate().rev() {
+        let whole = shape[first + i];
+        if length == whole && length != 1 {
+            strides[first + i] = stride;
+        } else if length != 1 {
+            return Err(wrong());
+        }
+        stride *= length as u64;
+    }
+    Ok(strides)
+}

@@ -1,0 +1,546 @@
+//! Masked and shaped softmax on every backend, against the f64 reference and against what it is
+//! made of.
+
+mod common;
+
+use wgpu_activations::reference::{self, shaped_backward, shaped_forward, ulp_error};
+use wgpu_activations::{
+    AxisFunction, AxisShape, Backend, Causal, Error, RowPolicy, Shaping, TensorShaping,
+};
+
+use AxisFunction::{LogSoftmax, LogSumExp, Softmax, Softmin};
+
+/// Numbers between -scale and scale.
+fn numbers(count: usize, seed: u64, scale: f32) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / 8_388_608.0 - 1.0
+    };
+    (0..count).map(|_| next() * scale).collect()
+}
+
+fn bytes(count: usize, seed: u64) -> Vec<u8> {
+    // Any nonzero byte keeps.
+    let keep = numbers(count, seed, 1.0);
+    keep.iter()
+        .map(|&v| {
+            if v > -0.3 {
+                1 + (v.to_bits() % 255) as u8
+            } else {
+                0
+            }
+        })
+        .collect()
+}
+
+fn lengths(count: usize, seed: u64, most: usize) -> Vec<u32> {
+    let spread = numbers(count, seed, 1.0);
+    spread
+        .iter()
+        .map(|v| ((v + 1.0) * 0.6 * most as f32) as u32)
+        .collect()
+}
+
+/// The error in ULP that the rounding of a sum does not explain.
+fn beyond(got: f32, want: f64, largest: f64, allowance: f64) -> f64 {
+    let error = f64::from(got) - want;
+    let own = ulp_error(got, want, largest);
+    if own == 0.0 || !error.is_finite() {
+        return own;
+    }
+    own * (1.0 - allowance / error.abs()).max(0.0)
+}
+
+/// The largest error of a function, forward and backward; the first that is out of bounds, or a
+/// result of what takes no part that is not exactly nothing, panics.
+fn hold(
+    backend: &Backend,
+    function: AxisFunction,
+    shaping: &Shaping<'_>,
+    x: &[f32],
+    shape: &[usize],
+    axis: usize,
+    what: &str,
+) -> f64 {
+    let kind = backend.kind();
+    let levels = (shape[axis] as f64 + 1.0).log2().ceil() * 2f64.powi(-24);
+    let y = backend
+        .apply_axis_shaped(function, shaping, x, shape, axis as isize)
+        .unwrap();
+    let want = shaped_forward(function, shaping, x, shape, axis);
+    assert_eq!(y.len(), want.len());
+    let mut worst = 0.0f64;
+    let mut see = |i: usize, got: f32, want: f64, error: f64, pass: &str| {
+        assert!(
+            error <= 4.0,
+            "{function} {pass} on {kind:?}, {what}, {shape:?} along {axis}, {i}: {got:e}, want {want:e}, {error} ULP"
+        );
+        worst = worst.max(error);
+    };
+    for (i, (&got, &want)) in y.iter().zip(&want).enumerate() {
+        let (largest, allowance) = match function {
+            Softmax | Softmin => (0.0, want.abs() * levels),
+            LogSoftmax => (0.0, levels),
+            // The maximum and the logarithm may cancel: such a sum is measured against 1.
+            _ => (1.0, levels),
+        };
+        see(
+            i,
+            got,
+            want,
+            beyond(got, want, largest, allowance),
+            "forward",
+        );
+        let nothing = match function {
+            LogSoftmax | LogSumExp => f64::NEG_INFINITY,
+            _ => 0.0,
+        };
+        assert!(
+            want != nothing || f64::from(got) == want,
+            "{what} {i}: {got:e}"
+        );
+    }
+    let dy = numbers(want.len(), 99, 2.0);
+    let dx = backend
+        .grad_axis_shaped(function, shaping, x, &dy, shape, axis as isize)
+        .unwrap();
+    let (want, largest) = shaped_backward(function, shaping, x, &dy, shape, axis);
+    for (i, &got) in dx.iter().enumerate() {
+        let error = beyond(got, want[i], largest[i], 2.0 * largest[i] * levels);
+        see(i, got, want[i], error, "backward");
+        assert!(
+            want[i] != 0.0 || largest[i] != 0.0 || got == 0.0,
+            "{what} {i}"
+        );
+    }
+    worst
+}
+
+/// Mask, bias and lengths along every subset of the axes, along every axis.
+#[test]
+fn arrays_broadcast_over_any_axes() {
+    const SHAPE: [usize; 4] = [2, 3, 4, 5];
+    let x = numbers(120, 1, 6.0);
+    let mut cases = 0;
+    for backend in common::backends() {
+        let mut worst = 0.0f64;
+        for axis in 0..4 {
+            for subset in 0..16usize {
+                let part = |subset: usize| -> Vec<usize> {
+                    (0..4)
+                        .map(|i| if subset >> i & 1 == 1 { SHAPE[i] } else { 1 })
+                        .collect()
+                };
+                let mask_shape = part(subset);
+                // Others in other turns; without the leading ones, as NumPy has them.
+                let full = part(subset.wrapping_mul(7) & 15);
+                let ones = full.iter().take_while(|&&d| d == 1).count();
+                let bias_shape = &full[ones..];
+                let mut lengths_shape = part(subset.wrapping_mul(11) & 15);
+                lengths_shape[axis] = 1;
+                lengths_shape.truncate(1 + subset % 4);
+                let count = |shape: &[usize]| shape.iter().product::<usize>();
+                let mask = bytes(count(&mask_shape), 3 + subset as u64);
+                let bias = numbers(count(bias_shape), 5, 3.0);
+                let ends = lengths(count(&lengths_shape), 7 + subset as u64, SHAPE[axis]);
+                let mut shaping = Shaping::new()
+                    .mask(&mask, &mask_shape)
+                    .bias(&bias, bias_shape)
+                    .lengths(&ends, &lengths_shape)
+                    .scale(0.7)
+                    .soft_cap(4.0);
+                if subset % 3 == 1 {
+                    let query = (axis + 1 + subset % 3) % 4;
+                    shaping = shaping
+                        .causal([Causal::UpperLeft, Causal::LowerRight][subset & 1])
+                        .query_axis(query as isize);
+                }
+                if subset % 5 == 2 {
+                    shaping = shaping.sink(0.25);
+                }
+                let function = AxisFunction::ALL[subset % 4];
+                for function in [function, Softmax] {
+                    let what = format!(
+                        "mask {mask_shape:?}, bias {bias_shape:?}, lengths {lengths_shape:?}"
+                    );
+                    worst = worst.max(hold(&backend, function, &shaping, &x, &SHAPE, axis, &what));
+                    cases += 1;
+                }
+            }
+        }
+        println!("{:?}: {worst:.2} ULP", backend.kind());
+    }
+    assert!(cases >= 128, "{cases}");
+}
+
+/// Rows of every strategy, with each part of the shaping.
+#[test]
+fn parts_and_lengths() {
+    let shapes: [(&[usize], usize); 7] = [
+        (&[3, 7, 1], 2),
+        (&[2, 40, 16], 2),
+        (&[4, 9, 64], 2),
+        (&[2, 3, 1000], 2),
+        (&[1, 2, 40_000], 2),
+        (&[2, 50, 33], 1),
+        (&[2, 3000, 3], 1),
+    ];
+    for backend in common::backends() {
+        let mut worst = 0.0f64;
+        for (shape, axis) in shapes {
+            let count: usize = shape.iter().product();
+            let x = numbers(count, 11, 20.0);
+            let mask = bytes(count, 12);
+            let bias = numbers(count, 13, 5.0);
+            let ends = lengths(shape[0], 14, shape[axis]);
+            let plain = Shaping::new();
+            let sliced: &[usize] = &shape[..1];
+            let cases = [
+                ("nothing", plain),
+                ("mask", plain.mask(&mask, shape)),
+                ("scaled bias", plain.bias(&bias, shape).temperature(0.3)),
+                ("causal", plain.causal(Causal::LowerRight).query_axis(0)),
+                ("lengths", plain.lengths(&ends, sliced)),
+                ("cap", plain.mask(&mask, shape).soft_cap(8.0)),
+                ("sink", plain.mask(&mask, shape).sink(3.0)),
+            ];
+            for (what, shaping) in cases {
+                // Most functions of the plain parts, and softmax of all: pipelines take time.
+                let functions: &[AxisFunction] = match what {
+                    "mask" | "sink" => AxisFunction::ALL,
+                    _ => &[Softmax],
+                };
+                for &function in functions {
+                    let error = hold(&backend, function, &shaping, &x, shape, axis, what);
+                    worst = worst.max(error);
+                }
+            }
+        }
+        println!("{:?}: {worst:.2} ULP", backend.kind());
+    }
+}
+
+/// The bytes and the shape of a .npy file of examples/data, in C order.
+fn npy(name: &str) -> (Vec<u8>, Vec<usize>) {
+    let path = format!("{}/examples/data/{name}.npy", env!("CARGO_MANIFEST_DIR"));
+    let bytes = std::fs::read(&path).unwrap();
+    let end = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let header = std::str::from_utf8(&bytes[10..end]).unwrap();
+    assert!(header.contains("'fortran_order': False"), "{header}");
+    let inside = header.split('(').nth(1).unwrap().split(')').next().unwrap();
+    let dims = inside.split(',').map(str::trim).filter(|d| !d.is_empty());
+    let shape = dims.map(|d| d.parse().unwrap()).collect();
+    (bytes[end..].to_vec(), shape)
+}
+
+/// A mask says what a row is: the softmax of the unmasked part, and nothing beside.
+#[test]
+fn real_scores_with_their_key_mask() {
+    let (scores, shape) = npy("attention_scores");
+    let x: Vec<f32> = scores
+        .chunks_exact(4)
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect();
+    let (keep, mask_shape) = npy("attention_mask");
+    assert_eq!(shape.len(), 4, "[batch, heads, queries, keys]");
+    assert_eq!(x.len(), shape.iter().product::<usize>());
+    let keys = shape[3];
+    assert!(keep.contains(&0) && keep.contains(&1));
+    let broadcast = [mask_shape[0], 1, 1, keys];
+    let ends: Vec<u32> = keep
+        .chunks(keys)
+        .map(|row| row.iter().map(|&k| u32::from(k)).sum())
+        .collect();
+    let padded_at_the_end = keep
+        .chunks(keys)
+        .zip(&ends)
+        .all(|(row, &end)| row[..end as usize].iter().all(|&k| k == 1));
+    assert!(padded_at_the_end);
+    let shapings = [
+        Shaping::new().mask(&keep, &broadcast),
+        Shaping::new().lengths(&ends, &mask_shape[..1]),
+    ];
+    let per_batch = x.len() / shape[0];
+    for backend in common::backends() {
+        for (function, shaping) in [Softmax, LogSoftmax, LogSumExp]
+            .into_iter()
+            .flat_map(|f| shapings.map(|s| (f, s)))
+        {
+            let y = backend
+                .apply_axis_shaped(function, &shaping, &x, &shape, -1)
+                .unwrap();
+            let levels = (keys as f64).log2().ceil() * 2f64.powi(-24);
+            for (number, row) in x.chunks(keys).enumerate() {
+                let end = ends[number * keys / per_batch] as usize;
+                let unmasked = AxisShape::new(&[end], 0).unwrap();
+                let want = reference::axis_forward(function, &row[..end], &unmasked);
+                if function == LogSumExp {
+                    let error = beyond(y[number], want[0], 1.0, levels);
+                    assert!(error <= 4.0, "{error} ULP");
+                    continue;
+                }
+                let got = &y[number * keys..][..keys];
+                for (&got, &want) in got.iter().zip(&want) {
+                    let allowance = match function {
+                        Softmax => want * levels,
+                        _ => levels,
+                    };
+                    let error = beyond(got, want, 0.0, allowance);
+                    assert!(error <= 4.0, "{got:e}, want {want:e}: {error} ULP");
+                }
+                let nothing = if function == Softmax {
+                    0.0
+                } else {
+                    f32::NEG_INFINITY
+                };
+                assert!(got[end..].iter().all(|&y| y == nothing));
+            }
+            // The gradient of what is masked is 0, also where the upstream gradient is NaN there.
+            if function != LogSumExp {
+                let dy: Vec<f32> = (0..x.len())
+                    .map(|i| {
+                        if i % keys < ends[i / per_batch] as usize {
+                            x[i]
+                        } else {
+                            f32::NAN
+                        }
+                    })
+                    .collect();
+                let dx = backend
+                    .grad_axis_shaped(function, &shaping, &x, &dy, &shape, -1)
+                    .unwrap();
+                for (i, &dx) in dx.iter().enumerate() {
+                    let masked = i % keys >= ends[i / per_batch] as usize;
+                    assert!(dx.is_finite() && (!masked || dx == 0.0), "{i}: {dx}");
+                }
+            }
+        }
+    }
+}
+
+/// One row of each kind of special values, in and out of the mask, with each strategy's length.
+#[test]
+fn special_rows() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    for backend in common::backends() {
+        for len in [5usize, 40, 5000] {
+            let shape = [8, len];
+            let mut x = numbers(8 * len, 21, 3.0);
+            let mut keep = bytes(8 * len, 22);
+            let at = |row: usize, k: usize| row * len + k;
+            for k in 0..len {
+                keep[at(0, k)] = 0;
+                x[at(1, k)] = -inf;
+                keep[at(6, k)] = u8::from(k == 2);
+            }
+            keep[at(1, 1)] = 1;
+            let rows = [
+                (2, nan, 0),
+                (3, nan, 1),
+                (4, inf, 0),
+                (5, inf, 1),
+                (7, 80.0, 1),
+            ];
+            for (row, value, kept) in rows {
+                x[at(row, 3)] = value;
+                keep[at(row, 3)] = kept;
+            }
+            let shaping = Shaping::new().mask(&keep, &shape);
+            for &function in AxisFunction::ALL {
+                for policy in [RowPolicy::Zeros, RowPolicy::Nan] {
+                    let shaping = shaping.row_policy(policy);
+                    let what = format!("special rows, {policy:?}");
+                    hold(&backend, function, &shaping, &x, &shape, 1, &what);
+                    let shaping = shaping.sink(-1.0);
+                    hold(&backend, function, &shaping, &x, &shape, 1, &what);
+                }
+            }
+            let y = backend
+                .apply_axis_shaped(Softmax, &shaping, &x, &shape, -1)
+                .unwrap();
+            let row = |i: usize| &y[i * len..(i + 1) * len];
+            assert!(row(0).iter().all(|&y| y == 0.0));
+            assert!(
+                row(1)
+                    .iter()
+                    .zip(&keep[len..])
+                    .all(|(y, &k)| y.is_nan() == (k != 0))
+            );
+            for (number, defined) in [(2, true), (3, false), (4, true), (5, false)] {
+                let sum: f32 = row(number).iter().sum();
+                assert_eq!((sum - 1.0).abs() < 1e-5, defined, "{number}: {sum}");
+                // What takes no part is 0, whatever the row is.
+                let masked = row(number).iter().zip(&keep[number * len..]);
+                assert!(masked.filter(|&(_, &k)| k == 0).all(|(&y, _)| y == 0.0));
+            }
+            assert_eq!(row(6)[2], 1.0);
+
+            // The error names the first row, and nothing is written.
+            let mut out = vec![7.0; x.len()];
+            let strict = shaping.row_policy(RowPolicy::Error);
+            let error = backend
+                .apply_axis_shaped_into(Softmax, &strict, &x, &shape, -1, &mut out)
+                .unwrap_err();
+            assert!(
+                matches!(&error, Error::FullyMaskedRow { row } if row == &[0]),
+                "{error}"
+            );
+            assert!(out.iter().all(|&y| y == 7.0));
+        }
+    }
+}
+
+/// Causal masks with fewer and more queries than keys are PyTorch's two.
+#[test]
+fn causal_masks_are_triangles() {
+    for backend in common::backends() {
+        for (queries, keys) in [(3usize, 4usize), (4, 3), (40, 70), (70, 40)] {
+            let shape = [2, queries, keys];
+            let x = numbers(2 * queries * keys, 31, 4.0);
+            for (causal, diagonal) in [
+                (Causal::UpperLeft, 0),
+                (Causal::LowerRight, keys as isize - queries as isize),
+            ] {
+                let tril: Vec<bool> = (0..queries * keys)
+                    .map(|i| (i % keys) as isize <= (i / keys) as isize + diagonal)
+                    .collect();
+                let triangle = [queries, keys];
+                let masked = Shaping::new().mask_of_bools(&tril, &triangle);
+                let shaping = Shaping::new().causal(causal);
+                for function in [Softmax, LogSoftmax, LogSumExp] {
+                    let y = backend.apply_axis_shaped(function, &shaping, &x, &shape, -1);
+                    let want = backend.apply_axis_shaped(function, &masked, &x, &shape, -1);
+                    let pairs = y.unwrap().into_iter().zip(want.unwrap());
+                    // The sums of a masked row may be added in another order.
+                    for (y, want) in pairs {
+                        let near = (y - want).abs() <= 1e-6 * want.abs().max(1e-3);
+                        assert!(y == want || near, "{function} {shape:?}: {y} {want}");
+                    }
+                    let what = format!("{causal:?}");
+                    hold(&backend, function, &shaping, &x, &shape, 2, &what);
+                }
+            }
+        }
+    }
+}
+
+/// Tensors give what arrays in host memory give, bit for bit; pieces what the whole gives.
+#[test]
+fn tensors_and_pieces() {
+    for backend in common::backends() {
+        // More than a piece, of rows that broadcast arrays turn over in; a mask without every axis.
+        let shape = [6usize, 10, 300, 300];
+        let count: usize = shape.iter().product();
+        let x = numbers(count, 41, 5.0);
+        let keep = bytes(6 * 300, 42);
+        let bias = numbers(10 * 300 * 300, 43, 2.0);
+        let ends = lengths(6, 44, 300);
+        let shaping = Shaping::new()
+            .mask(&keep, &[6, 1, 1, 300])
+            .bias(&bias, &[10, 300, 300])
+            .lengths(&ends, &[6]);
+        let y = backend
+            .apply_axis_shaped(Softmax, &shaping, &x, &shape, -1)
+            .unwrap();
+        let want = Backend::cpu()
+            .apply_axis_shaped(Softmax, &shaping, &x, &shape, -1)
+            .unwrap();
+        let levels = 9.0 * 2f64.powi(-24);
+        for (i, (&y, &want)) in y.iter().zip(&want).enumerate() {
+            let want = f64::from(want);
+            // The CPU's own rounding is one more.
+            assert!(
+                beyond(y, want, 0.0, want * levels) <= 5.0,
+                "{i}: {y} {want}"
+            );
+        }
+        let Backend::Gpu(gpu) = &backend else {
+            continue;
+        };
+        let small = [2usize, 3, 5, 7];
+        let count = 210;
+        let x = numbers(count, 45, 5.0);
+        let keep = bytes(2 * 7, 46);
+        let bias = numbers(35, 47, 2.0);
+        let ends = [5, 0];
+        let host = Shaping::new()
+            .mask(&keep, &[2, 1, 1, 7])
+            .bias(&bias, &[5, 7])
+            .lengths(&ends, &[2])
+            .causal(Causal::UpperLeft);
+        let mask = gpu.upload_mask(&keep, &[2, 1, 1, 7]).unwrap();
+        let bias = gpu.upload(&bias, &[5, 7]).unwrap();
+        let ends = gpu.upload_lengths(&ends, &[2]).unwrap();
+        let device = TensorShaping::on_device()
+            .mask(&mask)
+            .bias(&bias)
+            .lengths(&ends)
+            .causal(Causal::UpperLeft);
+        let input = gpu.upload(&x, &small).unwrap();
+        for &function in AxisFunction::ALL {
+            let mut batch = gpu.batch();
+            let y = batch
+                .apply_axis_shaped(function, &device, &input, -1)
+                .unwrap();
+            let dx = batch
+                .grad_axis_shaped(function, &device, &input, &y, -1)
+                .unwrap();
+            batch.submit().unwrap();
+            let y = y.read().unwrap();
+            let same = backend.apply_axis_shaped(function, &host, &x, &small, -1);
+            assert_eq!(y, same.unwrap(), "{function}");
+            let same = backend.grad_axis_shaped(function, &host, &x, &y, &small, -1);
+            let dx = dx.read().unwrap();
+            let equal = |(a, b): (&f32, &f32)| a == b || a.is_nan() && b.is_nan();
+            assert!(dx.iter().zip(&same.unwrap()).all(equal), "{function}");
+        }
+    }
+}
+
+/// Arrays of no elements, and rows of none.
+#[test]
+fn nothing_at_all() {
+    for backend in common::backends() {
+        let shaping = Shaping::new().mask(&[], &[0]).sink(0.5);
+        let y = backend.apply_axis_shaped(LogSumExp, &shaping, &[], &[3, 0], 1);
+        assert_eq!(y.unwrap(), [0.5; 3]);
+        let plain = Shaping::new().causal(Causal::LowerRight);
+        let y = backend.apply_axis_shaped(LogSumExp, &plain, &[], &[3, 0], 1);
+        assert_eq!(y.unwrap(), [f32::NEG_INFINITY; 3]);
+        for shape in [[3, 0], [0, 3]] {
+            let y = backend.apply_axis_shaped(Softmax, &plain, &[], &shape, 1);
+            assert!(y.unwrap().is_empty());
+            let dx = backend.grad_axis_shaped(Softmax, &plain, &[], &[], &shape, 1);
+            assert!(dx.unwrap().is_empty());
+        }
+    }
+}
+
+/// The harness itself: another mask, scale or causal diagonal is seen.
+#[test]
+fn wrong_shapings_are_seen() {
+    let x = numbers(40, 51, 4.0);
+    let keep = bytes(8, 52);
+    let right = Shaping::new().mask(&keep, &[8]).scale(0.5);
+    let other: Vec<u8> = keep.iter().map(|&k| u8::from(k == 0)).collect();
+    let want = shaped_forward(Softmax, &right, &x, &[5, 8], 1);
+    for wrong in [
+        right.mask(&other, &[8]),
+        right.scale(0.5001),
+        right.causal(Causal::UpperLeft),
+        right.soft_cap(30.0),
+        right.sink(-5.0),
+    ] {
+        let y = Backend::cpu()
+            .apply_axis_shaped(Softmax, &wrong, &x, &[5, 8], 1)
+            .unwrap();
+        let worst = y
+            .iter()
+            .zip(&want)
+            .map(|(&y, &want)| beyond(y, want, 0.0, want * 4.0 * 2f64.powi(-24)));
+        assert!(worst.fold(0.0, f64::max) > 4.0, "{wrong:?}");
+    }
+}
