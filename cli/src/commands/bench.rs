@@ -87,9 +87,11 @@ impl Subject {
         let gates = Gate::ALL
             .iter()
             .map(|&gate| (gate.name(), Self::Gate(gate)));
-        gates
-            .chain([("cross_entropy", Self::CrossEntropy)])
-            .collect()
+        let rest = [
+            ("masked_softmax", Self::Masked),
+            ("cross_entropy", Self::CrossEntropy),
+        ];
+        gates.chain(rest).collect()
     }
 
     fn find(name: &str) -> Option<(&'static str, Self)> {
