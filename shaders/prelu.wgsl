@@ -35,6 +35,10 @@ fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
 
 // Where the slope of the array's i-th element lies.
 fn slope_of(i: u32) -> u32 {
+    if uniforms.r1 == 0u {
+        // One for all.
+        return uniforms.slope_first;
+    }
     if uniforms.k3 == 1u && uniforms.k2 == 1u && uniforms.r2 == 1u {
         // One run for each of the outermost slopes.
         return uniforms.slope_first + i / uniforms.r3 / uniforms.r1;

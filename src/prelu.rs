@@ -162,18 +162,6 @@ impl Prelu {
     }
 }
 
-impl SumShape {
-    /// The groups with as few as there are at the end, so that the last length is that of the
-    /// longest runs of one sum.
-    pub(crate) fn from_the_end(&self) -> [usize; 6] {
-        let mut groups = self.groups;
-        while groups[4..] == [1, 1] && groups != [1; 6] {
-            groups = [1, 1, groups[0], groups[1], groups[2], groups[3]];
-        }
-        groups
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,7 +170,7 @@ mod tests {
     fn slopes_are_counted() {
         let groups = |p: Result<Prelu>| {
             let p = p.unwrap();
-            (p.slopes(), p.sums().from_the_end())
+            (p.slopes(), p.sums().shifted_to_the_end())
         };
         assert_eq!(groups(Prelu::shared(&[2, 3])), (1, [1, 1, 1, 1, 1, 6]));
         let channels = groups(Prelu::per_channel(&[2, 3, 4, 5]));

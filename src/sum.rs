@@ -60,6 +60,16 @@ impl SumShape {
         Ok(Self { groups })
     }
 
+    /// The groups with those of length 1 in front, so that the last length is that of the longest
+    /// runs of one sum.
+    pub(crate) fn shifted_to_the_end(&self) -> [usize; 6] {
+        let mut groups = self.groups;
+        while groups[4..] == [1, 1] && groups != [1; 6] {
+            groups = [1, 1, groups[0], groups[1], groups[2], groups[3]];
+        }
+        groups
+    }
+
     /// Elements of the array.
     pub fn elements(&self) -> usize {
         self.groups.iter().product()

@@ -6,6 +6,7 @@ use super::{Cpu, same_length, sum};
 use crate::error::Result;
 use crate::prelu::Prelu;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Elements that a thread takes at a time.
 const CHUNK: usize = 16 * 1024;
@@ -55,9 +56,39 @@ impl Kernel for Run<'_> {
     }
 }
 
+/// x · dy where x <= 0, else 0: the term of the gradient by the slope.
+#[inline(always)]
+fn slope_term(x: f32, dy: f32) -> f64 {
+    let product = f64::from(x) * f64::from(dy);
+    // Of numbers, only 0 times an infinity is NaN; there the zero wins.
+    let none = product.is_nan() & !(x.is_nan() | dy.is_nan());
+    if (x > 0.0) | none { 0.0 } else { product }
+}
+
+/// The sum of the slope's terms over a run.
+struct SlopeSum<'a> {
+    x: &'a [f32],
+    dy: &'a [f32],
+}
+
+impl Kernel for SlopeSum<'_> {
+    type Output = f64;
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> f64 {
+        // Sums side by side, so that lanes of any width add in the same order.
+        let mut lanes = [0.0f64; 16];
+        for (x, dy) in self.x.chunks(16).zip(self.dy.chunks(16)) {
+            for ((lane, &x), &dy) in lanes.iter_mut().zip(x).zip(dy) {
+                *lane += slope_term(x, dy);
+            }
+        }
+        lanes.iter().fold(0.0, |total, lane| total + lane)
+    }
+}
+
 /// out = y where x > 0, else slope · y, over a whole array.
 fn run(isa: Isa, prelu: &Prelu, x: &[f32], y: &[f32], slope: &[f32], out: &mut [f32]) {
-    let [_, r1, k2, r2, k3, r3] = prelu.sums().from_the_end();
+    let [_, r1, k2, r2, k3, r3] = prelu.sums().shifted_to_the_end();
     let chunk = |first: usize, out: &mut [f32]| {
         let mut done = 0;
         while done < out.len() {
@@ -123,12 +154,17 @@ impl Cpu {
         same_length("the gradient", x.len(), dx.len())?;
         prelu.check_slopes("the gradient by the slope", dslope.len())?;
         run(self.isa, prelu, x, dy, slope, dx);
-        let sums = sum::sum(prelu.sums(), |i| {
-            let (x, dy) = (f64::from(x[i]), f64::from(dy[i]));
-            let product = x * dy;
-            let none = (x == 0.0 && !dy.is_nan()) || (dy == 0.0 && !x.is_nan());
-            if x > 0.0 || none { 0.0 } else { product }
-        });
+        let run = |range: Range<usize>| {
+            let (x, dy) = (&x[range.clone()], &dy[range]);
+            self.isa.run(SlopeSum { x, dy })
+        };
+        let add = |range: Range<usize>, totals: &mut [f64]| {
+            let rows = x[range.clone()].iter().zip(&dy[range]);
+            for (total, (&x, &dy)) in totals.iter_mut().zip(rows) {
+                *total += slope_term(x, dy);
+            }
+        };
+        let sums = sum::sum_of_runs(prelu.sums(), run, add);
         for (out, sum) in dslope.iter_mut().zip(sums) {
             *out = sum as f32;
         }

@@ -13,7 +13,26 @@ const MOST_PARTS: usize = 64;
 
 /// For each sum of `shape`, that of `term(i)` over its elements' places i.
 pub(super) fn sum(shape: &SumShape, term: impl Fn(usize) -> f64 + Sync) -> Vec<f64> {
-    let [k1, r1, k2, r2, k3, r3] = shape.groups;
+    let add = |range: Range<usize>, totals: &mut [f64]| {
+        for (total, i) in totals.iter_mut().zip(range) {
+            *total += term(i);
+        }
+    };
+    sum_of_runs(shape, |range| run(range, &term), add)
+}
+
+/// As [`sum`], where `run` gives the sum of neighbouring terms, and `add` adds each of them to a
+/// total of its own.
+pub(super) fn sum_of_runs(
+    shape: &SumShape,
+    run: impl Fn(Range<usize>) -> f64 + Sync,
+    add: impl Fn(Range<usize>, &mut [f64]) + Sync,
+) -> Vec<f64> {
+    let [k1, r1, k2, r2, k3, r3] = match shape.groups {
+        // The last length is that of runs.
+        [k1, r1, k2, r2, 1, 1] => [k1, r1, 1, 1, k2, r2],
+        groups => groups,
+    };
     let (sums, unit) = (k2 * k3, k2 * r2 * k3 * r3);
     if shape.elements() == 0 || sums == 0 {
         return vec![0.0; shape.sums()];
@@ -23,19 +42,20 @@ pub(super) fn sum(shape: &SumShape, term: impl Fn(usize) -> f64 + Sync) -> Vec<f
     let part = |index: usize| -> Vec<f64> {
         let (block, first) = (index / per_block, index % per_block * step);
         let units = block * r1 + first..block * r1 + r1.min(first + step);
+        if unit == 1 {
+            return vec![run(units)];
+        }
         let mut totals = vec![0.0; sums];
         for unit_index in units {
             let mut at = unit_index * unit;
             for totals in totals.chunks_mut(k3) {
                 for _ in 0..r2 {
                     if r3 == 1 {
-                        for (total, i) in totals.iter_mut().zip(at..) {
-                            *total += term(i);
-                        }
+                        add(at..at + k3, totals);
                         at += k3;
                     } else {
                         for total in totals.iter_mut() {
-                            *total += run(at..at + r3, &term);
+                            *total += run(at..at + r3);
                             at += r3;
                         }
                     }

@@ -123,9 +123,13 @@ impl Gpu {
             }
             return Ok(());
         }
-        let pieces = ranges(shape.blocks, PIECE / (2 * half).max(1)).map(|blocks| Piece {
-            inputs: vec![2 * half * blocks.start..2 * half * blocks.end],
-            outputs: vec![half * blocks.start..half * blocks.end],
+        let pieces = ranges(shape.blocks, PIECE / (2 * half).max(1)).map(|blocks| {
+            let results = half * blocks.start..half * blocks.end;
+            let both = 2 * results.start..2 * results.end;
+            Piece {
+                inputs: vec![both],
+                outputs: vec![results],
+            }
         });
         let operation = Operation {
             inputs: &[words(x)],

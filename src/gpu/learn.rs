@@ -54,9 +54,12 @@ impl Gpu {
     ) -> Result<f32> {
         let learnable = Learnable::find(f.activation(), name)?;
         same_length("the upstream gradient", x.len(), dy.len())?;
-        let pieces = ranges(x.len(), PIECE).enumerate().map(|(i, range)| Piece {
-            inputs: vec![range.clone(); 2],
-            outputs: vec![2 * i..2 * i + 2],
+        let pieces = ranges(x.len(), PIECE).enumerate().map(|(i, range)| {
+            let pair = 2 * i..2 * i + 2;
+            Piece {
+                inputs: vec![range; 2],
+                outputs: vec![pair],
+            }
         });
         let mut parts = vec![0.0; 2 * x.len().div_ceil(PIECE)];
         let operation = Operation {

@@ -251,7 +251,7 @@ impl Kernels {
                 ("pairs", Lanes::Four, 0, whole),
                 ("blocks", Lanes::One, whole, pairs - whole),
             ]
-        } else if half % 4 == 0 {
+        } else if half.is_multiple_of(4) {
             vec![("blocks", Lanes::Four, 0, pairs)]
         } else {
             vec![("blocks", Lanes::One, 0, pairs)]

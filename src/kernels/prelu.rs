@@ -123,7 +123,7 @@ impl Kernels {
         out: Operand<'_>,
     ) -> Result<()> {
         let traits = &self.inner.traits;
-        let groups = prelu.sums().from_the_end().map(|n| n as u64);
+        let groups = prelu.sums().shifted_to_the_end().map(|n| n as u64);
         let [k1, r1, k2, r2, k3, r3] = groups;
         let block = r1 * k2 * r2 * k3 * r3;
         let elements = k1 * block;
@@ -182,7 +182,8 @@ impl Kernels {
                     dy_first: first_element,
                     out_first: first_element,
                     slope_first,
-                    r1: r1 as u32,
+                    // 0 for one slope.
+                    r1: if slopes == 1 { 0 } else { r1 as u32 },
                     k2: k2 as u32,
                     r2: r2 as u32,
                     k3: k3 as u32,

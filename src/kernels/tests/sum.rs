@@ -34,7 +34,7 @@ fn wrong(got: &[f32], want: &[(f64, f64)]) -> Option<String> {
     let far = |i: &usize| {
         let (want, size) = want[*i];
         let allowed = want.abs() * 2f64.powi(-23) + size * 2f64.powi(-40);
-        !((f64::from(got[*i]) - want).abs() <= allowed)
+        got[*i].is_nan() || (f64::from(got[*i]) - want).abs() > allowed
     };
     let first = (0..got.len()).find(far)?;
     Some(format!(
