@@ -44,9 +44,11 @@ fn elu_grad(x: f32, alpha: f32) -> f32 {
 }
 
 fn selu(x: f32, alpha: f32, scale_: f32) -> f32 {
+    let near = at_most(x, 0.0);
+    let e = expm1_parts(near, 0.0);
     let both = product(scale_, alpha);
-    let e = expm1_parts(at_most(x, 0.0), 0.0);
-    let below = both.x * e.x + (both.x * e.y + both.y * (e.x + e.y));
+    let y = times_parts(narrowed(both.x, both.y), narrowed(e.x, e.y));
+    let below = select(y.x + y.y, (scale_ * alpha) * near, near > -1e-20);
     return select(below, times(scale_, x), x > 0.0);
 }
 fn selu_grad(x: f32, alpha: f32, scale_: f32) -> f32 {
@@ -59,16 +61,23 @@ fn celu_argument(x: f32, alpha: f32) -> vec2<f32> {
     let up = select(1.0, 1.8446744e19, abs(alpha) < 1e-18);
     let top = at_most(x, 0.0) * up;
     let bottom = alpha * up;
-    let hi = top / bottom;
+    let hi = ratio(top, bottom);
     let p = product(hi, bottom);
     let exact = abs(hi) < 200.0 && abs(top) > 1e-30;
-    return vec2<f32>(hi, select(0.0, (settled(top - p.x) - p.y) / bottom, exact));
+    return vec2<f32>(hi, select(0.0, ratio(settled(top - p.x) - p.y, bottom), exact));
 }
 fn celu(x: f32, alpha: f32) -> f32 {
     let z = celu_argument(x, alpha);
     // alpha (e^z - 1) = x (1 + z/2 + ...), which also outlives an underflow of z.
     let small = x + x * (z.x * (0.5 + z.x * (0.16666667 + z.x * 0.041666668)));
-    let y = select(alpha * expm1_sum(z.x, z.y), small, abs(z.x) < 0.02);
+    let e = expm1_parts(z.x, 0.0);
+    // What z.y adds, apart: beside e.y it would be rounded away.
+    let rest = z.y * at_most(1.0 + (e.x + e.y), 3e38);
+    let near = narrowed(e.x, e.y);
+    let far = times_parts(split(alpha), vec2<f32>(near.x, near.y + rest));
+    let plain = alpha * (e.x + (e.y + rest));
+    let moderate = is_moderate(alpha) && z.x < 80.0;
+    let y = select(select(plain, far.x + far.y, moderate), small, abs(z.x) < 0.02);
     return select(y, x, x > 0.0);
 }
 fn celu_grad(x: f32, alpha: f32) -> f32 {
@@ -76,16 +85,24 @@ fn celu_grad(x: f32, alpha: f32) -> f32 {
     return select(exp_sum(z.x, z.y), 1.0, x > 0.0);
 }
 
-// t Phi(-t) = t (0.46875 + v) / (t + 1) (1 + q) 2^n, every factor carried with its rounding
-// error, which is what a bound of 2 ULP asks.
+// Phi(-t) e^(t^2/2) as hi, lo, every factor carried with its rounding error, which is what a
+// bound of 2 ULP asks. One quotient serves the polynomial's variable and the denominator.
+fn normal_tail_parts(t: f32) -> vec2<f32> {
+    let r = ratio(1.0, (t + 1.0) * (t + 4.0));
+    let d = one_plus(t);
+    let whole = r * (t + 4.0);
+    let hi = leading(whole);
+    let lo = (settled(1.0 - hi * d.x) - hi * d.y) * whole;
+    let top = narrowed(0.46875, normal_tail_rest(t, r * (t + 1.0)));
+    return times_parts(top, vec2<f32>(hi, lo));
+}
+// t Phi(-t).
 fn gelu_tail(x: f32) -> f32 {
     let t = at_most(abs(x), 16.0);
     let e = gaussian_scaled(t, 0.5);
-    let d = sum(t, 1.0);
-    let r = quotient_parts(0.46875, normal_tail_numerator(t), d.x, d.y);
-    let p = product(t, r.x);
-    let lo = (p.y + t * r.y) + (t * r.x) * e.q;
-    return scale(p.x + lo, e.n);
+    let m = normal_tail_parts(t);
+    let p = times_parts(narrowed(m.x, m.y), split(t));
+    return scale(p.x + (p.y + (p.x + p.y) * e.q), e.n);
 }
 // x Phi(x) is -t Phi(-t) below zero and x - x Phi(-x) above; near zero it is x / 2.
 fn gelu(x: f32) -> f32 {
@@ -95,25 +112,29 @@ fn gelu(x: f32) -> f32 {
 fn gelu_grad(x: f32) -> f32 {
     let t = at_most(abs(x), 16.0);
     let e = gaussian_scaled(t, 0.5);
-    let mills = (0.46875 + normal_tail_numerator(t)) / (t + 1.0);
-    let share = mills - FRAC_1_SQRT_2PI * t;
+    let m = normal_tail_parts(t);
+    // t / sqrt(2 pi).
+    let c = times_parts(split(t), vec2<f32>(0.39892578125, 1.64989999e-5));
+    let share = m.x - c.x;
+    let larger = m.x > c.x;
+    let rest = (settled(select(-c.x, m.x, larger) - share) + select(m.x, -c.x, larger)) + (m.y - c.y);
     // f'(-t); f'(x) + f'(-x) = 1.
-    let below = scale(share + share * e.q, e.n);
+    let below = scale(share + (rest + (share + rest) * e.q), e.n);
     return select(1.0 - below, below, x < 0.0);
 }
 
-// 2 sqrt(2/pi) (x + 0.044715 x^3) as hi, lo; the sum loses nothing, since both terms have the
-// sign of x.
-fn gelu_tanh_argument(x: f32) -> vec2<f32> {
+// x (2 sqrt(2/pi) + k x^2) as hi, lo; the sum loses nothing, since both terms have the sign of
+// x. k's hi has 12 bits.
+fn cubic(x: f32, k: vec2<f32>) -> vec2<f32> {
     let square = product(x, x);
     let sh = leading(square.x);
-    // 0.0713548163 x^2.
-    let cubic_hi = 0.07135009765625 * sh;
-    let cubic_lo = 0.07135009765625 * ((square.x - sh) + square.y) + 4.71861635e-6 * (square.x + square.y);
-    let inner = sum(1.595703125, cubic_hi);
-    let inner_lo = inner.y + (cubic_lo + 6.59966057e-5);
-    let xh = leading(x);
-    return vec2<f32>(xh * inner.x, (x - xh) * inner.x + x * inner_lo);
+    let rest = k.x * ((square.x - sh) + square.y) + k.y * (square.x + square.y);
+    let inner = sum(1.595703125, k.x * sh);
+    return times_parts(split(x), vec2<f32>(inner.x, inner.y + (rest + 6.59966057e-5)));
+}
+// 2 sqrt(2/pi) (x + 0.044715 x^3).
+fn gelu_tanh_argument(x: f32) -> vec2<f32> {
+    return cubic(x, vec2<f32>(0.07135009765625, 4.71861635e-6));
 }
 fn gelu_tanh(x: f32) -> f32 {
     let near = at_least(at_most(x, 16.0), -16.0);
@@ -123,7 +144,9 @@ fn gelu_tanh(x: f32) -> f32 {
 fn gelu_tanh_grad(x: f32) -> f32 {
     let near = at_least(at_most(x, 12.0), -12.0);
     let z = gelu_tanh_argument(near);
-    return gated_slope(z.x, z.y, near * (1.595769122 + 0.214064449 * near * near));
+    // x z', where the cubic term counts three times.
+    let rise = cubic(near, vec2<f32>(0.21405029296875, 1.41558494e-05));
+    return gated_slope(z.x, z.y, rise);
 }
 
 fn quick_gelu(x: f32) -> f32 {
@@ -138,7 +161,7 @@ fn silu(x: f32) -> f32 {
 }
 fn silu_grad(x: f32) -> f32 {
     let near = at_least(at_most(x, 150.0), -150.0);
-    return gated_slope(near, 0.0, near);
+    return gated_slope(near, 0.0, vec2<f32>(near, 0.0));
 }
 
 // beta x as hi, lo; an infinity stays, and what overflows or underflows needs no second part.
@@ -159,44 +182,53 @@ fn swish(x: f32, beta: f32) -> f32 {
 fn swish_grad(x: f32, beta: f32) -> f32 {
     let z = swish_argument(x, beta);
     let near = at_least(at_most(z.x, 150.0), -150.0);
-    return gated_slope(near, z.y, near + z.y);
+    return gated_slope(near, z.y, vec2<f32>(near, z.y));
 }
 
-// tanh(softplus x) = e (e + 2) / ((e + 1)^2 + 1) with e = e^x, or 1 less 2 / ((e + 1)^2 + 1).
-fn mish(x: f32) -> f32 {
-    let near = at_least(at_most(x, 20.0), -150.0);
+// e = e^x, 1 / ((1 + e)^2 + 1) = 1 / D and 1 + e, what tanh(softplus x) = 1 - 2 / D is made of.
+struct Mish {
+    e: Scaled,
+    above: vec2<f32>,
+    r: vec2<f32>,
+}
+fn mish_parts(near: f32) -> Mish {
     let e = exp_scaled(near, 0.0);
     let d = one_plus_exp(e);
     // d.x has 12 bits, so that its square is exact.
     let square = sum(d.x * d.x, 1.0);
-    let square_lo = square.y + d.y * (2.0 * d.x + d.y);
-    let above = x * (1.0 - 2.0 / (square.x + square_lo));
-    // x (e + 2) (1 + q).
-    let head = d.x + 1.0;
-    let nh = leading(near);
-    let top = nh * head;
-    let top_lo = ((near - nh) * head + near * d.y) + (near * (head + d.y)) * e.q;
-    let below = scale(quotient_sums(top, top_lo, square.x, square_lo), e.n);
-    return select(above, below, x < 0.0);
+    let r = reciprocal_parts(square.x, square.y + d.y * (2.0 * d.x + d.y));
+    return Mish(e, d, r);
 }
+// 1 - 2 / D or, below zero, e (e + 2) / D.
+fn mish(x: f32) -> f32 {
+    let near = at_least(at_most(x, 20.0), -150.0);
+    let m = mish_parts(near);
+    let top = times_parts(narrowed(m.above.x + 1.0, m.above.y), m.r);
+    let negative = x < 0.0;
+    let share = narrowed(select(1.0 - 2.0 * m.r.x, top.x, negative), select(-2.0 * m.r.y, top.y, negative));
+    let y = times_parts(share, split(near));
+    let below = scale(y.x + (y.y + (y.x + y.y) * m.e.q), m.e.n);
+    let above = select(y.x + y.y, x, x >= 20.0);
+    return select(select(above, below, negative), 0.6 * x, abs(x) < 1e-20);
+}
+// (e / D) (e + 2 + 4 x (1 + e) / D).
 fn mish_grad(x: f32) -> f32 {
     let near = at_least(at_most(x, 15.0), -150.0);
-    let e = exp_scaled(near, 0.0);
-    let y = value(e);
-    let above = squared_sum(one_plus_exp(e)) + 1.0;
-    let denominator = above * above;
-    let swing = 4.0 * near * (1.0 + y);
-    // (e + 2) ((e + 1)^2 + 1) is 4 + y (6 + y (4 + y)), whose rounding is that of one sum.
-    let share = (4.0 + (y * (6.0 + y * (4.0 + y)) + swing)) / denominator;
-    let below = scale(share + share * e.q, e.n);
-    return select((1.0 - 2.0 / above) + swing * y / denominator, below, x < 0.0);
+    let m = mish_parts(near);
+    let share = times_parts(m.above, m.r);
+    let swing = times_parts(narrowed(share.x, share.y), split(4.0 * near));
+    let head = m.above.x + 1.0;
+    let total = head + swing.x;
+    let lost = swing.x - settled(total - head);
+    let slope = times_parts(narrowed(total, lost + (swing.y + m.above.y)), m.r);
+    return scale(slope.x + (slope.y + (slope.x + slope.y) * m.e.q), m.e.n);
 }
 
 fn sigmoid(x: f32) -> f32 {
     return sigmoid_sum(x, 0.0);
 }
 fn sigmoid_grad(x: f32) -> f32 {
-    return logistic_slope(abs(x), 0.0);
+    return logistic_slope(abs(x), 0.0, 0);
 }
 
 fn logsigmoid(x: f32) -> f32 {
@@ -217,15 +249,17 @@ fn line(x: f32, alpha: f32, beta: f32) -> f32 {
     let exact = settled(settled(settled(ah * xh + beta) + ah * xl) + al * xh) + al * xl;
     let s = sum(ah * xh, beta);
     let near = s.x + (s.y + (ah * xl + (al * xh + al * xl)));
-    let best = select(near, exact, abs(near) < 0.01 * abs(beta));
-    return select(plain + beta, best, abs(plain) > 1e-30 && abs(plain) < 1e38);
+    let best = select(near, exact, abs(near) < 2e-4 * abs(beta));
+    return select(plain + beta, best, min(abs(plain), abs(x)) > 1e-29 && abs(plain) < 1e38);
 }
 fn hardsigmoid(x: f32, alpha: f32, beta: f32) -> f32 {
     return at_most(at_least(line(x, alpha, beta), 0.0), 1.0);
 }
 fn hardsigmoid_grad(x: f32, alpha: f32, beta: f32) -> f32 {
     // Both comparisons see the line through its exact difference to the bound.
-    let inside = line(x, alpha, beta) > 0.0 && line(x, alpha, beta - 1.0) < 0.0;
+    // A tiny x is taken up, so that its product is no subnormal.
+    let up = select(1.0, 1.8446744e19, abs(x) < 1e-19);
+    let inside = line(x * up, alpha, beta * up) > 0.0 && line(x * up, alpha, (beta - 1.0) * up) < 0.0;
     return select(0.0, alpha, inside);
 }
 
@@ -252,14 +286,14 @@ fn clamp_grad(x: f32, low: f32, high: f32) -> f32 {
 
 fn hardswish(x: f32) -> f32 {
     let near = at_least(at_most(x, 3.0), -3.0);
-    let above = sum(near, 3.0);
-    let nh = leading(near);
-    let lo = (near - nh) * above.x + near * above.y;
-    let y = select(quotient_sums(nh * above.x, lo, 6.0, 0.0), x, x >= 3.0);
-    return select(y, signed_zero(x), x <= -3.0);
+    let p = times_parts(sum(near, 3.0), split(near));
+    // 1/6 as two.
+    let y = times_parts(narrowed(p.x, p.y), vec2<f32>(0.166625976562, 4.06901054e-5));
+    let inside = select(y.x + y.y, 0.5 * x, abs(x) < 1e-20);
+    return select(select(inside, x, x >= 3.0), signed_zero(x), x <= -3.0);
 }
 fn hardswish_grad(x: f32) -> f32 {
-    return select(select((2.0 * x + 3.0) / 6.0, 1.0, x >= 3.0), 0.0, x <= -3.0);
+    return select(select(0.5 + x * 0.333333343, 1.0, x >= 3.0), 0.0, x <= -3.0);
 }
 
 // log(1 + e^z) / beta with z = beta x; where z is past 90 that is x, whatever z overflows to.
@@ -287,14 +321,20 @@ fn softplus_grad(x: f32, beta: f32, threshold_: f32) -> f32 {
 fn softsign(x: f32) -> f32 {
     // Past 2^25 the quotient is 1.
     let a = at_most(abs(x), 1e9);
-    return with_sign(quotient(a, 1.0 + a), x);
+    let d = sum(a, 1.0);
+    let y = times_parts(split(a), reciprocal_parts(d.x, d.y));
+    return select(with_sign(y.x + y.y, x), x, a < 1e-20);
 }
 fn softsign_grad(x: f32) -> f32 {
-    let above = 1.0 + abs(x);
-    return 1.0 / (above * above);
+    // Taken down so that the parts of the square are normal.
+    let a = at_most(abs(x), 1e20);
+    let down = select(1.0, 2.3283064365386963e-10, a > 1e9);
+    let d = sum(a * down, down);
+    let r = reciprocal_parts(d.x, d.y);
+    return (r.x * r.x + r.y * (2.0 * r.x + r.y)) * down * down;
 }
 
-// A series below 1.1 (0.20), else (x - 1) + 2 / (e^2x + 1), whose difference is exact.
+// A series below 0.9 (0.20), else x - (2 / (1 + e^-2x) - 1), whose first difference is exact.
 fn tanhshrink(x: f32) -> f32 {
     let a = abs(x);
     let near = at_most(a, 1.1);
@@ -305,13 +345,17 @@ fn tanhshrink(x: f32) -> f32 {
     let nh = leading(near);
     let sh = leading(nh * nh);
     let s_lo = ((nh * nh) - sh) + (near - nh) * (near + nh);
-    let series = near * (0.333251953125 * sh + (0.333251953125 * s_lo + s * p));
-    let far = (a - 1.0) + 2.0 / (value(exp_scaled(2.0 * at_most(a, 40.0), 0.0)) + 1.0);
-    return with_sign(select(far, series, a < 1.1), x);
+    let share = narrowed(0.333251953125 * sh, 0.333251953125 * s_lo + s * p);
+    let cube = times_parts(share, split(near));
+    let series = select(near * (share.x + share.y), cube.x + cube.y, near > 1e-9);
+    let above = one_plus_exp(exp_scaled(-2.0 * at_most(a, 40.0), 0.0));
+    let r = reciprocal_parts(above.x, above.y);
+    let far = settled(a - (2.0 * r.x - 1.0)) - 2.0 * r.y;
+    return with_sign(select(far, series, a < 0.9), x);
 }
 fn tanhshrink_grad(x: f32) -> f32 {
-    let t = tanh_f32(x);
-    return t * t;
+    let t = tanh_parts(x);
+    return select(t.x * t.x + t.y * (2.0 * t.x + t.y), x * x, abs(x) < 1e-10);
 }
 
 fn hardshrink(x: f32, lambd: f32) -> f32 {
@@ -357,16 +401,16 @@ fn exponent(m: f32) -> i32 {
 fn hypotenuse(u: f32, b: f32) -> vec2<f32> {
     let square = product(u, u);
     let v = sum(square.x, b);
-    let root = sqrt(v.x + (v.y + square.y));
+    let root = square_root(v.x + (v.y + square.y));
     let p = product(root, root);
     let rest = settled(v.x - p.x) + ((v.y + square.y) - p.y);
-    return vec2<f32>(root, select(0.0, 0.5 * rest / root, root > 0.0));
+    return vec2<f32>(root, select(0.0, ratio(0.5 * rest, root), root > 0.0));
 }
 // With u = x 2^-k at k = the exponent of the larger of |x| and sqrt(b) nothing overflows; below
 // zero the sum is b / (root - x).
 fn squareplus(x: f32, b: f32) -> f32 {
     let near = at_least(at_most(x, 3.4028234e38), -3.4028234e38);
-    let k = exponent(max(abs(near), sqrt(b)));
+    let k = exponent(max(abs(near), square_root(b)));
     let u = scale(near, -k);
     let root = hypotenuse(u, scale(b, -2 * k));
     let total = sum(root.x, abs(u));
@@ -374,21 +418,26 @@ fn squareplus(x: f32, b: f32) -> f32 {
     let below = scale(quotient_sums(0.5 * b, 0.0, total.x, total.y + root.y), -k);
     return select(select(above, below, x < 0.0), select(x, 0.0, x < 0.0), is_inf(x));
 }
+// b / (2 root (root + |x|)) below zero, which is less than 1 by as much above.
 fn squareplus_grad(x: f32, b: f32) -> f32 {
     let near = at_least(at_most(x, 3.4028234e38), -3.4028234e38);
-    let k = exponent(max(abs(near), sqrt(b)));
+    let k = exponent(max(abs(near), square_root(b)));
     let u = scale(near, -k);
     let root = hypotenuse(u, scale(b, -2 * k));
     let total = sum(root.x, abs(u));
-    let over = total.x + (total.y + root.y);
-    let below = scale(quotient(0.5 * b, over) / root.x, -2 * k);
-    let slope = select(0.5 * (over / root.x), below, x < 0.0);
+    let d = times_parts(narrowed(root.x, root.y), narrowed(total.x, total.y + root.y));
+    let below_parts = narrowed(d.x, d.y);
+    let r = reciprocal_parts(below_parts.x, below_parts.y);
+    let y = times_parts(split(0.5 * b), r);
+    let below = scale(select(0.5 * b * (r.x + r.y), y.x + y.y, is_moderate(b)), -2 * k);
+    let slope = select(1.0 - below, below, x < 0.0);
     return select(slope, 0.5, x == 0.0 && b == 0.0);
 }
 
 fn sparse_plus(x: f32) -> f32 {
-    let above = at_least(at_most(x, 1.0), -1.0) + 1.0;
-    return select(0.25 * above * above, x, x >= 1.0);
+    let above = one_plus(at_least(at_most(x, 1.0), -1.0));
+    let y = above.x * above.x + above.y * (2.0 * above.x + above.y);
+    return select(0.25 * y, x, x >= 1.0);
 }
 fn sparse_plus_grad(x: f32) -> f32 {
     return at_most(at_least(0.5 * (x + 1.0), 0.0), 1.0);
@@ -417,11 +466,12 @@ fn exp_grad(x: f32) -> f32 {
 }
 
 fn erf(x: f32) -> f32 {
-    return erf_f32(x);
+    return select(erf_f32(x), x * FRAC_2_SQRT_PI, abs(x) < 1e-20);
 }
 fn erf_grad(x: f32) -> f32 {
     let e = gaussian_scaled(x, 1.0);
-    return scale(FRAC_2_SQRT_PI * (1.0 + e.q), e.n);
+    let y = times_parts(narrowed(1.0, e.q), vec2<f32>(1.1279296875, 0.000449479602));
+    return scale(y.x + y.y, e.n);
 }
 
 fn abs_(x: f32) -> f32 {
@@ -468,19 +518,29 @@ fn snake_phase(x: f32, alpha: f32) -> u32 {
 fn snake(x: f32, alpha: f32) -> f32 {
     let wave = sin_squared_turns(snake_phase(x, alpha));
     let ah = leading(alpha);
-    let rise = quotient_parts(wave.x, wave.y, ah, alpha - ah);
-    return select((x + rise.x) + rise.y, x, is_inf(x));
+    let rise = times_parts(wave, reciprocal_parts(ah, alpha - ah));
+    let total = x + rise.x;
+    let larger = abs(x) > rise.x;
+    let rest = settled(select(rise.x, x, larger) - total) + select(x, rise.x, larger);
+    return select(total + (rest + rise.y), x, is_inf(x));
 }
+// 1 + sin 2 alpha x = 2 sin^2 (alpha x + pi/4), which does not cancel.
 fn snake_grad(x: f32, alpha: f32) -> f32 {
-    return select(1.0 + sin_turns(2u * snake_phase(x, alpha)), 1.0, is_inf(x));
+    let wave = sin_squared_turns(snake_phase(x, alpha) + 0x20000000u);
+    return select(2.0 * (wave.x + wave.y), 1.0, is_inf(x));
 }
 
 // A series below 1 (0.13), else |x| + log(1 + e^-2|x|) - log 2.
 fn logcosh(x: f32) -> f32 {
     let a = abs(x);
-    let s = at_most(a * a, 1.0);
-    let series = s * (0.5 + s * (-0.0833330974 + s * (0.0222174488 + s * (-0.00671350025
-        + s * (0.00208252133 + s * (-0.000560404267 + s * 8.78655337e-5))))));
+    let near = at_most(a, 1.0);
+    let nh = leading(near);
+    let s = near * near;
+    let p = -0.0833330974 + s * (0.0222174488 + s * (-0.00671350025
+        + s * (0.00208252133 + s * (-0.000560404267 + s * 8.78655337e-5))));
+    // Half of the square as it is, its own rounding in the rest.
+    let rest = 0.5 * ((near - nh) * (near + nh)) + s * s * p;
+    let series = select(0.5 * (nh * nh) + rest, 0.5 * s, a < 1e-10);
     let far = (a - LN2_HI) + (log1p_exp(-2.0 * at_most(a, 100.0), 0.0) - LN2_LO);
     return select(far, series, a < 1.0);
 }
@@ -489,8 +549,13 @@ fn logcosh_grad(x: f32) -> f32 {
 }
 
 fn lisht(x: f32) -> f32 {
-    return x * tanh_f32(x);
+    let a = abs(x);
+    let y = times_parts(tanh_parts(x), split(a));
+    return select(select(y.x + y.y, a, a > 20.0), a * a, a < 1e-10);
 }
 fn lisht_grad(x: f32) -> f32 {
-    return tanh_f32(x) + at_least(at_most(x, 100.0), -100.0) * sech_squared(x);
+    let a = at_most(abs(x), 20.0);
+    let t = tanh_parts(x);
+    let rest = settled(1.0 - t.x * t.x) - t.y * (2.0 * t.x + t.y);
+    return with_sign(select(t.x + (t.y + a * rest), 2.0 * a, a < 1e-10), x);
 }

@@ -81,32 +81,78 @@ fn sum(a: f32, b: f32) -> vec2<f32> {
     return vec2<f32>(hi, settled(select(b, a, larger) - hi) + select(a, b, larger));
 }
 
-// Whether products with x's parts stay in f32: 2^-96 <= |x| < 2^96.
+// x as hi, lo; hi has 12 bits.
+fn split(x: f32) -> vec2<f32> {
+    let hi = leading(x);
+    return vec2<f32>(hi, x - hi);
+}
+
+// a + b as hi, lo, for |a| >= |b| or a that is 0; hi has 12 bits, and nothing is lost where a
+// has few.
+fn narrowed(a: f32, b: f32) -> vec2<f32> {
+    let hi = leading(a + b);
+    return vec2<f32>(hi, settled(a - hi) + b);
+}
+
+// (a.x + a.y) (b.x + b.y) as hi, lo; exact but for the rounding of lo where both have a hi of
+// 12 bits.
+fn times_parts(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
+    return vec2<f32>(a.x * b.x, a.x * b.y + a.y * (b.x + b.y));
+}
+
+// Whether the parts of x and products with them stay normal: 2^-96 <= |x| < 2^96.
 fn is_moderate(x: f32) -> bool {
     return ((bitcast<u32>(x) & 0x7fffffffu) - 0x0f800000u) < 0x60000000u;
 }
 
-// (a + a_lo) / (b + b_lo) and its rounding error, found by one residual step, for where the
-// device's quotient (2.5 ULP allowed) or a rounded part would take more of a bound than it has.
-// b must have 12 bits, as the hi of `sum` has; then the residual is exact, fused or not. Where
-// it could leave f32 the product with the reciprocal stands. |b| must be below 2^126.
+// The device's quotient and square root, of which WGSL promises 2.5 ULP and about as much. No
+// other function divides, so that a test can put worse ones in their place.
+fn ratio(a: f32, b: f32) -> f32 {
+    return a / b;
+}
+
+fn square_root(x: f32) -> f32 {
+    return sqrt(x);
+}
+
+// 1 / (b + b_lo) as hi, lo, whatever the device's quotient is: hi has 12 bits, and so must b, so
+// that the residual 1 - hi b is exact, fused or not. |b| must lie in 2^-100 .. 2^100.
+fn reciprocal_parts(b: f32, b_lo: f32) -> vec2<f32> {
+    let r = ratio(1.0, b + b_lo);
+    let hi = leading(r);
+    return vec2<f32>(hi, (settled(1.0 - hi * b) - hi * b_lo) * r);
+}
+
+// 1 / b within an ULP, whatever the device's quotient is.
+fn reciprocal(b: f32) -> f32 {
+    let r = ratio(1.0, b);
+    let hi = leading(r);
+    return hi + settled(1.0 - hi * b) * r;
+}
+
+// (a + a_lo) / (b + b_lo) and its rounding error, for a b of 12 bits. Where the residual could
+// leave f32 the product with the reciprocal stands. |b| must be below 2^126.
 fn quotient_parts(a: f32, a_lo: f32, b: f32, b_lo: f32) -> vec2<f32> {
-    let reciprocal = 1.0 / (b + b_lo);
+    let reciprocal = ratio(1.0, b + b_lo);
     let q = (a + a_lo) * reciprocal;
     let qh = leading(q);
     let rest = (settled(settled(a - qh * b) + a_lo) - (q - qh) * b) - q * b_lo;
     return vec2<f32>(q, select(0.0, rest * reciprocal, is_moderate(a)));
 }
 
+// (a + a_lo) / (b + b_lo) for a b of 12 bits; where a's parts could leave the normal numbers, with
+// one rounding more.
 fn quotient_sums(a: f32, a_lo: f32, b: f32, b_lo: f32) -> f32 {
-    let q = quotient_parts(a, a_lo, b, b_lo);
-    return q.x + q.y;
+    let r = reciprocal_parts(b, b_lo);
+    let q = times_parts(narrowed(a, a_lo), r);
+    return select((a + a_lo) * (r.x + r.y), q.x + q.y, is_moderate(a));
 }
 
 // a / b, within an ULP whatever the device's quotient is.
 fn quotient(a: f32, b: f32) -> f32 {
-    let bh = leading(b);
-    return quotient_sums(a, 0.0, bh, b - bh);
+    let d = split(b);
+    let q = quotient_parts(a, 0.0, d.x, d.y);
+    return q.x + q.y;
 }
 
 // The integer that a float below 2^22 is, from the bits of an exact sum: a conversion would be
@@ -204,7 +250,7 @@ fn log_parts(s: f32, s_lo: f32) -> vec2<f32> {
     let t = z.x * z.x;
     let p = z.x * t * (0.666666667 + t * (0.4 + t * (0.285714286 + t * (0.222222222 + t * 0.181818182))));
     let whole = sum(n * LN2_HI, 2.0 * z.x);
-    return vec2<f32>(whole.x, whole.y + (((2.0 * z.y + p) + n * LN2_LO) + s_lo / s));
+    return vec2<f32>(whole.x, whole.y + (((2.0 * z.y + p) + n * LN2_LO) + ratio(s_lo, s)));
 }
 
 // log(1 + e^(hi + lo)) for hi <= 0, as (x + y) * 2^z so that a tail outlives e^hi.
@@ -222,73 +268,104 @@ fn log1p_exp(hi: f32, lo: f32) -> f32 {
     return scale(v.x + v.y, small_integer(v.z));
 }
 
-// e / (1 + e)^2 with e = e^-a, a >= 0: the logistic density.
-fn logistic_slope(hi: f32, lo: f32) -> f32 {
+// sigma(z) = 1 / (1 + e^-z) as (hi + lo) 2^-m with a hi of 12 bits.
+struct Logistic {
+    hi: f32,
+    lo: f32,
+    m: i32,
+}
+
+// With E = e^-z = (1 + q) 2^n the denominator is taken out 2^m, m = max(n, 0), which outlives
+// e^z. It is 1 + 2^-|n| and the rest; the first two are exact.
+fn logistic(hi: f32, lo: f32) -> Logistic {
     let e = exp_scaled(-hi, -lo);
-    let above = 1.0 + value(e);
-    let share = 1.0 / (above * above);
-    return scale(share + share * e.q, e.n);
+    let small = pow2(-min(abs(e.n), 126));
+    let rest = select(e.q, small * e.q, e.n < 0);
+    let above = leading(1.0 + (small + rest));
+    let r = reciprocal_parts(above, (settled(1.0 - above) + small) + rest);
+    return Logistic(r.x, r.y, max(e.n, 0));
 }
 
 fn sigmoid_sum(hi: f32, lo: f32) -> f32 {
-    return gated_sum(1.0, hi, lo);
+    let s = logistic(hi, lo);
+    return scale(s.hi + s.lo, -s.m);
 }
 
-// 1 + e^x for n <= 0 as hi, lo: the two of 1 + 2^n and 2^n q, of which the first is exact and
-// the larger.
+// x sigma(hi + lo). Below -173 the result is 0.
+fn gated_sum(x: f32, hi: f32, lo: f32) -> f32 {
+    let s = logistic(hi, lo);
+    let y = times_parts(split(x), vec2<f32>(s.hi, s.lo));
+    let total = select(x * (s.hi + s.lo), y.x + y.y, is_moderate(x));
+    return select(scale(total, -s.m), signed_zero(x), hi < -173.0);
+}
+
+// d/dx of x sigma(z) where x dz/dx is `rise`, whose sign is z's: with s = sigma(-|z|) it is
+// s (1 - |rise| (1 - s)) for z < 0, and 1 less that above. 1 - |rise| is exact where it matters.
+fn gated_slope(hi: f32, lo: f32, rise: vec2<f32>) -> f32 {
+    let negative = hi < 0.0;
+    let l = logistic(-abs(hi), select(-lo, lo, negative));
+    let steep = abs(rise.x);
+    let rest = select(rise.y, -rise.y, negative);
+    let s = (l.hi + l.lo) * pow2(max(-l.m, -126));
+    let w = split((1.0 - steep) + ((steep + rest) * s - rest));
+    let y = times_parts(w, vec2<f32>(l.hi, l.lo));
+    let below = scale(y.x + y.y, -l.m);
+    return select(1.0 - below, below, negative);
+}
+
+// 1 + a as hi, lo for a in [-1, 2^23]; hi has 12 bits, and hi - 1 is exact.
+fn one_plus(a: f32) -> vec2<f32> {
+    let hi = leading(1.0 + a);
+    return vec2<f32>(hi, a - settled(hi - 1.0));
+}
+
+// 1 + e as hi, lo for n <= 23; past that off by 2^-24. hi has 12 bits.
 fn one_plus_exp(e: Scaled) -> vec2<f32> {
     let s = pow2(max(e.n, -126));
     let rest = s * e.q;
-    let whole = settled(1.0 + s);
-    let hi = leading(whole + rest);
-    return vec2<f32>(hi, settled(whole - hi) + rest);
+    let hi = leading(1.0 + (s + rest));
+    return vec2<f32>(hi, (s - settled(hi - 1.0)) + rest);
 }
 
-// x / (1 + e^-(hi + lo)). With E = e^-z the denominator is taken out 2^m, m = max(n, 0), which
-// comes back last, so that x e^z outlives e^z. Below -173 the result is 0.
-fn gated_sum(x: f32, hi: f32, lo: f32) -> f32 {
+// 2^k e / (1 + e)^2 with e = e^-(hi + lo), hi >= 0: at k = 0 the logistic density. The rounding
+// of e shows in both and all but cancels.
+fn logistic_slope(hi: f32, lo: f32, k: i32) -> f32 {
     let e = exp_scaled(-hi, -lo);
-    let m = max(e.n, 0);
-    let one = pow2(max(-m, -126));
-    let power = pow2(max(e.n - m, -126));
-    let rest = power * e.q;
-    let total = settled(one + power);
-    let above = leading(total + rest);
-    let y = quotient_sums(x, 0.0, above, settled(total - above) + rest);
-    return select(scale(y, -m), signed_zero(x), hi < -173.0);
+    let y = value(e);
+    let above = one_plus(y);
+    let r = reciprocal_parts(above.x, above.y);
+    let square = r.x * r.x;
+    let rest = r.y * (2.0 * r.x + r.y);
+    let m = e.n + k;
+    let top = select(pow2(max(m, -126)), 0.0, m < -126);
+    return top * (square + (rest + (square + rest) * e.q));
 }
 
-// (1 + e)^2 of the two parts of 1 + e.
-fn squared_sum(above: vec2<f32>) -> f32 {
-    return above.x * above.x + above.y * (2.0 * above.x + above.y);
+// tanh |x| as hi, lo, hi of 12 bits: odd series below 0.6 (0.05), else 2 / (1 + e^-2a) - 1.
+fn tanh_parts(x: f32) -> vec2<f32> {
+    let a = at_most(abs(x), 10.0);
+    let s = a * a;
+    let p = -0.333332986 + s * (0.133319408 + s * (-0.053785298
+        + s * (0.0208009779 + s * -0.00590098649)));
+    let above = one_plus_exp(exp_scaled(-2.0 * a, 0.0));
+    let r = reciprocal_parts(above.x, above.y);
+    let near = a < 0.6;
+    return narrowed(select(2.0 * r.x - 1.0, a, near), select(2.0 * r.y, a * s * p, near));
 }
 
-// d/dx of x sigmoid(z) where x dz/dx is `rise`: e (1 + e + rise) / (1 + e)^2 for z < 0, else
-// (1 + e + rise e) / (1 + e)^2, with e = e^-|z|.
-fn gated_slope(hi: f32, lo: f32, rise: f32) -> f32 {
-    let negative = hi < 0.0;
-    let e = exp_scaled(-abs(hi), select(-lo, lo, negative));
-    let above = one_plus_exp(e);
-    let denominator = squared_sum(above);
-    let total = above.x + (above.y + select(rise * value(e), rise, negative));
-    let share = total / denominator;
-    return select(share, scale(share + share * e.q, e.n), negative);
-}
-
-// tanh, odd series below 0.6 (0.05), else 1 - 2 / (e^2a + 1).
+// The same in one, where a reciprocal that is not exact to its rounding will do.
 fn tanh_f32(x: f32) -> f32 {
     let a = at_most(abs(x), 10.0);
     let s = a * a;
     let p = -0.333332986 + s * (0.133319408 + s * (-0.053785298
         + s * (0.0208009779 + s * -0.00590098649)));
-    let far = 1.0 - 2.0 / (value(exp_scaled(2.0 * a, 0.0)) + 1.0);
-    let y = select(far, a + a * s * p, a < 0.6);
-    return with_sign(y, x);
+    let far = 1.0 - 2.0 * reciprocal(value(exp_scaled(2.0 * a, 0.0)) + 1.0);
+    return with_sign(select(far, a + a * s * p, a < 0.6), x);
 }
 
 // 1 - tanh(x)^2.
 fn sech_squared(x: f32) -> f32 {
-    return 4.0 * logistic_slope(2.0 * abs(x), 0.0);
+    return logistic_slope(2.0 * abs(x), 0.0, 2);
 }
 
 // e^(-x^2 * k) for k = 1/2 or 1, scaled; the square's own rounding is carried along.
@@ -299,12 +376,17 @@ fn gaussian_scaled(x: f32, k: f32) -> Scaled {
 }
 
 // The tail of the normal distribution is Phi(-t) = e^(-t^2/2) (0.46875 + v) / (t + 1); this is v
-// for t in [0, 14.6], a polynomial of (t - 4) / (t + 4) (0.04).
-fn normal_tail_numerator(t: f32) -> f32 {
-    let u = (t - 4.0) / (t + 4.0);
+// for t in [0, 14.6], a polynomial of u = (t - 4) / (t + 4) (0.04), by a rough 1 / (t + 4).
+fn normal_tail_rest(t: f32, r: f32) -> f32 {
+    // Near -1 it is u + 1 that a rough quotient leaves right.
+    let low = t < 2.0;
+    let u = select(t - 4.0, t + t, low) * r - select(0.0, 1.0, low);
     return 0.00330320699 + u * (-0.0967034698 + u * (0.0139995916 + u * (0.0286000241
         + u * (-0.0321972035 + u * (0.0179400221 + u * (-0.00500471704 + u * (-0.000303612207
         + u * (0.000693381531 + u * (-6.03124608e-5 + u * -7.16087816e-5)))))))));
+}
+fn normal_tail_numerator(t: f32) -> f32 {
+    return normal_tail_rest(t, ratio(1.0, t + 4.0));
 }
 
 // erf: x times an even polynomial below 0.9 (0.01), else 1 - e^(fit of log erfc) (0.01).
@@ -370,17 +452,6 @@ fn turns(x: f32, shift: u32) -> u32 {
     return select(fraction, 0u - fraction, x < 0.0);
 }
 
-// The sine of a fixed-point fraction of a turn.
-fn sin_turns(phase: u32) -> f32 {
-    // sin(pi - a) = sin(a) folds the half turn that is away from 0.
-    let outer = ((phase + 0x40000000u) & 0x80000000u) != 0u;
-    let folded = select(phase, 0x80000000u - phase, outer);
-    let f = f32(bitcast<i32>(folded)) * 2.3283064365386963e-10;
-    let s = f * f;
-    return f * (6.28318548 + s * (-41.3418388 + s * (81.6226425 + s * (-77.4828873
-        + s * (56.2300911 + s * -105.333023)))));
-}
-
 // The squared sine of a fixed-point fraction of a turn as hi, lo; its error is relative to the
 // smaller of sin^2 and cos^2 (0.1).
 fn sin_squared_turns(phase: u32) -> vec2<f32> {
@@ -398,6 +469,11 @@ fn sin_squared_turns(phase: u32) -> vec2<f32> {
     let t = s + s_lo;
     let p = 0.00966757629 + t * (-519.515076 + t * (2734.57593 + t * (-7703.34277
         + t * 12924.4297)));
-    let y = 39.46875 * sh + (39.46875 * ((s - sh) + s_lo) + t * p);
-    return select(vec2<f32>(y, 0.0), vec2<f32>(1.0, -y), outer);
+    let y = 39.46875 * sh;
+    let y_lo = 39.46875 * ((s - sh) + s_lo) + t * p;
+    let start = select(y, 1.0, outer);
+    let less = select(0.0, -y, outer);
+    let rest = select(y_lo, -y_lo, outer);
+    let hi = leading((start + less) + rest);
+    return vec2<f32>(hi, (settled(start - hi) + less) + rest);
 }

@@ -213,10 +213,10 @@ fn even_series<R: Real>(x2: R, coefficients: &[f64]) -> R {
     sum
 }
 
-/// Below this, `tanhshrink` and `logcosh` are their Taylor series (truncated past 1e-11).
+/// Below this, `tanhshrink` and `logcosh` are their Taylor series (truncated past 1e-14).
 const SERIES: f64 = 0.25;
 /// (x - tanh x)/x³.
-const TANHSHRINK: [f64; 7] = [
+const TANHSHRINK: [f64; 9] = [
     1.0 / 3.0,
     -2.0 / 15.0,
     17.0 / 315.0,
@@ -224,9 +224,11 @@ const TANHSHRINK: [f64; 7] = [
     1382.0 / 155_925.0,
     -21_844.0 / 6_081_075.0,
     929_569.0 / 638_512_875.0,
+    -6_404_582.0 / 10_854_718_875.0,
+    443_861_162.0 / 1_856_156_927_625.0,
 ];
 /// log cosh x / x².
-const LOGCOSH: [f64; 7] = [
+const LOGCOSH: [f64; 9] = [
     1.0 / 2.0,
     -1.0 / 12.0,
     1.0 / 45.0,
@@ -234,6 +236,8 @@ const LOGCOSH: [f64; 7] = [
     31.0 / 14_175.0,
     -691.0 / 935_550.0,
     10_922.0 / 42_567_525.0,
+    -929_569.0 / 10_216_206_000.0,
+    3_202_291.0 / 97_692_469_875.0,
 ];
 
 const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;

@@ -1,5 +1,5 @@
 """Prints hard_points.jsonl: every function of the catalogue and its derivative at the f32 inputs
-where implementations go wrong, from definitions written here, to 25 digits.
+where implementations go wrong, from definitions written here, to 50 digits.
 
 A derivative is a central difference of the definition, at 600 digits with a step of 1e-150 of x:
 the truncation error is some 1e-300 of the result and the cancelled digits leave more than 250.
@@ -14,7 +14,7 @@ import mpmath
 from mpmath import mp, mpf
 
 mp.dps = 600
-DIGITS = 25
+DIGITS = 50
 INF = float("inf")
 
 
@@ -227,7 +227,7 @@ MORE = {
     "logsigmoid": TAILS + GATES,
     "softplus": TAILS + GATES + neighbours(20.0),
     "tanh": TAILS + SMALL + [0.55, 0.625, -2.0],
-    "tanhshrink": TAILS + SMALL + [-0.35, 0.55],
+    "tanhshrink": TAILS + SMALL + [-0.35, 0.55, 0.756, 0.8, -0.9, 1.0956],
     "logcosh": TAILS + SMALL,
     "lisht": TAILS + SMALL,
     "erf": TAILS + SMALL + [0.84, -0.86, 1.99, 3.8, -3.93, 4.1, -9.2, 9.3],
@@ -265,6 +265,28 @@ VARIANTS = [
     ("squareplus", {"b": 0.0}, SMALL),
     ("linear", {"alpha": -7.4, "beta": 5.9}, []),
     ("snake", {"alpha": 2.5}, neighbours(-mp.pi / 10) + [1e6]),
+    ("snake", {"alpha": -0.1}, neighbours(mp.pi * 5 / 2) + [-11.5, 15.6, 1.1473766e35]),
+    ("snake", {"alpha": 35.8}, [3.0, -0.03, 1e6]),
+    ("leaky_relu", {"negative_slope": 0.0}, []),
+    ("elu", {"alpha": 0.3}, SMALL + GATES),
+    ("elu", {"alpha": 35.8}, SMALL),
+    ("selu", {"alpha": -1.75, "scale": 0.3}, SMALL + GATES),
+    ("celu", {"alpha": 0.1}, SMALL + [-9.0, -8.7, -8.8]),
+    ("celu", {"alpha": 35.8}, SMALL + [-3000.0, -3200.0]),
+    ("swish", {"beta": 0.0}, []),
+    ("swish", {"beta": 0.3}, [x / 0.3 for x in GATES] + neighbours(-1.2784645 / 0.3)),
+    ("swish", {"beta": 35.8}, [x / 35.8 for x in GATES] + neighbours(-1.2784645 / 35.8)),
+    ("swish", {"beta": -1.75}, [-x / 1.75 for x in GATES] + neighbours(1.2784645 / 1.75)),
+    ("hardsigmoid", {"beta": 1.0}, [-5.977453, -5.99]),
+    ("hardsigmoid", {"beta": 0.0}, [1.1777381e-38]),
+    ("hardtanh", {"min_val": -0.25, "max_val": 20.0}, []),
+    ("softplus", {"beta": 0.1}, TAILS + [-880.0, 880.0]),
+    ("softplus", {"beta": 35.8}, [x / 35.8 for x in TAILS]),
+    ("hardshrink", {"lambd": 1.5}, []),
+    ("thresholded_relu", {"alpha": -0.25}, []),
+    ("squareplus", {"b": 0.001}, SMALL + [35.5, -35.5, -5e-2, -1e5, -1e18]),
+    ("squareplus", {"b": 100.0}, SMALL + [64.0, -64.0, -1e5, -1e18]),
+    ("linear", {"alpha": 0.3, "beta": -1.75}, [5.8333, 5.8334]),
 ]
 
 

@@ -10,6 +10,7 @@ mod exhaustive;
 mod faults;
 mod gradients;
 mod process;
+mod rough;
 mod self_check;
 mod sizes;
 

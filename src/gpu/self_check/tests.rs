@@ -111,6 +111,11 @@ fn reassociated(text: String) -> String {
         "return vec2<f32>(hi, settled(select(b, a, larger) - hi) + select(a, b, larger));",
         "return vec2<f32>(hi, (a + b) - (hi + settled(a + b - hi)));",
     );
+    let text = instead(
+        &text,
+        "return vec2<f32>(hi, settled(a - hi) + b);",
+        "return vec2<f32>(hi, (a + b) - (hi + settled(a + b - hi)));",
+    );
     text.replace(
         "return settled(a - settled(s - c)) + settled(b - c);",
         "return (a + b) - s;",
