@@ -48,7 +48,7 @@ fn higher_value(a: f32, b: f32) -> f32 {
 }
 
 fn same(a: f32, b: f32) -> bool {
-    return a == b && !is_inf(a);
+    return (a == b) & !is_inf(a);
 }
 
 fn end_of(line: Line, end: u32) -> u32 {

@@ -69,7 +69,7 @@ fn add(s: Sum, term: f32) -> Sum {
 fn exp_below(x: f32, m: f32) -> f32 {
     let d = sum(x, -m);
     let e = exp_sum(d.x, d.y);
-    return select(e, 0.0, x - m < -200.0 || (is_inf(x) && x < 0.0));
+    return select(e, 0.0, (x - m < -200.0) | (is_inf(x) & (x < 0.0)));
 }
 
 fn negative_infinity() -> f32 {
@@ -94,7 +94,7 @@ struct Share {
 
 // The larger of two; a NaN only where a is one.
 fn higher(a: f32, b: f32) -> f32 {
-    return select(a, b, b > a || is_nan(a));
+    return select(a, b, (b > a) | is_nan(a));
 }
 
 @compute @workgroup_size(workgroup_size)

@@ -116,11 +116,11 @@ fn value_of_row(r: Row) -> vec2<f32> {
 }
 
 fn higher_value(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
-    return select(a, b, b.x > a.x || is_nan(a.x) || (b.x == a.x && b.y > a.y));
+    return select(a, b, (b.x > a.x) | is_nan(a.x) | ((b.x == a.x) & (b.y > a.y)));
 }
 
 fn same(a: vec2<f32>, b: vec2<f32>) -> bool {
-    return a.x == b.x && a.y == b.y && !is_inf(a.x);
+    return (a.x == b.x) & (a.y == b.y) & !is_inf(a.x);
 }
 
 fn end_of(line: Line, end: u32) -> u32 {
@@ -132,7 +132,7 @@ fn bounded(hi: f32, lo: f32, infinite: bool) -> vec2<f32> {
     let out_of_range = (bitcast<u32>(hi) & 0x7fffffffu) >= 0x7f800000u;
     let largest = with_sign(bitcast<f32>(0x7f7fffffu - uniforms.zero), hi);
     return vec2<f32>(
-        select(hi, largest, is_inf(hi) && !infinite),
+        select(hi, largest, is_inf(hi) & !infinite),
         select(lo, 0.0, out_of_range));
 }
 
@@ -204,7 +204,7 @@ fn plus(v: vec2<f32>, b: f32) -> vec2<f32> {
     let s = settled(v.x + b);
     let larger = abs(v.x) >= abs(b);
     let lo = settled(select(b, v.x, larger) - s) + select(v.x, b, larger);
-    return bounded(s, lo + v.y, is_inf(v.x) || is_inf(b));
+    return bounded(s, lo + v.y, is_inf(v.x) | is_inf(b));
 }
 
 // Whether element k, which is below the end, takes part.
@@ -212,7 +212,7 @@ fn keep(line: Line, k: u32) -> bool {
     var kept = load_mask(line.mask + k * shaping.mask_step);
     if BIAS {
         let b = load_bias(line.bias + k * shaping.bias_step);
-        kept = kept && !(is_inf(b) && b < 0.0);
+        kept = kept & !(is_inf(b) & (b < 0.0));
     }
     return kept;
 }
@@ -247,7 +247,7 @@ fn keep_four(line: Line, k: u32, step: u32) -> u32 {
         let stride = step * shaping.bias_step;
         for (var i = 0u; i < 4u; i++) {
             let b = load_bias(first + i * stride);
-            bits = select(bits, bits & ~(1u << i), is_inf(b) && b < 0.0);
+            bits = select(bits, bits & ~(1u << i), is_inf(b) & (b < 0.0));
         }
     }
     return bits;
@@ -265,7 +265,7 @@ fn element(line: Line, k: u32, at: u32, kept: bool) -> vec2<f32> {
 fn weight(v: vec2<f32>, m: vec2<f32>) -> f32 {
     let d = sum(v.x, -m.x);
     let e = exp_sum(d.x, d.y + (v.y - m.y));
-    return select(e, 0.0, v.x - m.x < -200.0 || (is_inf(v.x) && v.x < 0.0));
+    return select(e, 0.0, (v.x - m.x < -200.0) | (is_inf(v.x) & (v.x < 0.0)));
 }
 
 // v - m - log(sum).

@@ -39,6 +39,16 @@ fn finish_share(line: Line, share: Share, r: Row) {
     for (; i + 3u * step < end; i += 4u * step) {
         let at = line.start + i * uniforms.inner;
         let four = keep_four(line, i, step);
+        if MASKED {
+            if four == 0u {
+                let none = nothing_kept(r);
+                out[uniforms.out_first + at] = none;
+                out[uniforms.out_first + at + stride] = none;
+                out[uniforms.out_first + at + 2u * stride] = none;
+                out[uniforms.out_first + at + 3u * stride] = none;
+                continue;
+            }
+        }
         finish(line, i, at, r, log_sum, bit(four, 0u));
         finish(line, i + step, at + stride, r, log_sum, bit(four, 1u));
         finish(line, i + 2u * step, at + 2u * stride, r, log_sum, bit(four, 2u));
@@ -160,10 +170,10 @@ fn row_held(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let second = ((e[8] + e[9]) + (e[10] + e[11])) + ((e[12] + e[13]) + (e[14] + e[15]));
     var seen = 0.0;
     if MASKED {
-        let any = ((p[0].kept || p[1].kept) || (p[2].kept || p[3].kept))
-            || ((p[4].kept || p[5].kept) || (p[6].kept || p[7].kept))
-            || ((p[8].kept || p[9].kept) || (p[10].kept || p[11].kept))
-            || ((p[12].kept || p[13].kept) || (p[14].kept || p[15].kept));
+        let any = ((p[0].kept | p[1].kept) | (p[2].kept | p[3].kept))
+            | ((p[4].kept | p[5].kept) | (p[6].kept | p[7].kept))
+            | ((p[8].kept | p[9].kept) | (p[10].kept | p[11].kept))
+            | ((p[12].kept | p[13].kept) | (p[14].kept | p[15].kept));
         seen = select(0.0, KEPT_SEEN, any);
     }
     let r = completed(Row(high(m), seen, (first + second) + max(tops - 1.0, 0.0), select(0.0, low(m), EXACT_MAX)));
