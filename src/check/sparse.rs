@@ -60,7 +60,7 @@ pub fn sparse(backend: &Backend, function: SparseFunction) -> Result<Vec<Report>
         .into_iter()
         .enumerate()
         {
-            let mut noise = Noise(0x51_7cc1_b727_220a_95 ^ (i * 8 + k) as u64);
+            let mut noise = Noise(0x517c_c1b7_2722_0a95 ^ (i * 8 + k) as u64);
             let mut x: Vec<f32> = (0..around.elements())
                 .map(|_| noise.next() * scale + offset)
                 .collect();

@@ -981,6 +981,7 @@ impl<'a> Tile<'a> {
         }
         let mut sums = self.sums::<FMA>(&anchor, &values, &ready.target, dense);
         let mut far = false;
+        #[expect(clippy::needless_range_loop, reason = "lanes of several arrays")]
         for j in 0..self.width {
             far |= ready.live[j] != 0 && f64::from(sums.max[j]) - values[j] > FARTHEST;
         }
@@ -1069,6 +1070,7 @@ impl<'a> Tile<'a> {
                 *v -= factor;
             }
         } else {
+            #[expect(clippy::needless_range_loop, reason = "lanes of several arrays")]
             for j in 0..LANES {
                 let here = ready.target[j] == i as u32;
                 v[j] = if here { ready.at_target[j] } else { v[j] };

@@ -367,7 +367,7 @@ impl Kernel for Entmax<'_> {
             let short = step.abs() <= SHORT * w;
             if !short && q > 1.0 {
                 // Every other step is at least a halving.
-                if !halved || !(next > low && next < high) {
+                if !(halved && next > low && next < high) {
                     next = 0.5 * (low + high);
                 }
                 halved = !halved;

@@ -294,6 +294,9 @@ pub(super) struct Beside<'a> {
     pub constants: Option<(Slot, Vec<u32>)>,
 }
 
+/// What an entry point binds beside, for a part of the array.
+pub(super) type BesideOf<'a> = &'a dyn Fn(&str, &AxisChunk) -> Beside<'a>;
+
 /// One operation over rows while it is recorded.
 pub(super) struct RowsRecorder<'a> {
     pub kernels: &'a Kernels,
@@ -317,7 +320,7 @@ pub(super) struct RowsRecorder<'a> {
     pub dy: Option<Operand<'a>>,
     pub out: Operand<'a>,
     /// What an entry point binds beside, for a part of the array.
-    pub beside: Option<&'a dyn Fn(&str, &AxisChunk) -> Beside<'a>>,
+    pub beside: Option<BesideOf<'a>>,
 }
 
 impl RowsRecorder<'_> {
