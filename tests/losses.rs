@@ -537,8 +537,8 @@ impl Line {
         };
         let pairs = loss.iter().zip(&self.loss);
         // The data's own sums cancel to within 1e-15 of their terms.
-        let off = pairs.filter(|(got, want)| !near(**got, **want, 1e-14));
-        if let Some((got, want)) = off.last() {
+        let mut off = pairs.filter(|(got, want)| !near(**got, **want, 1e-14));
+        if let Some((got, want)) = off.next_back() {
             return Err(format!("loss {got} instead of {want:?}"));
         }
         let pairs = dx.iter().zip(&self.gradient);
@@ -550,8 +550,8 @@ impl Line {
         } else {
             4.0 * 8.0 * 2f64.powi(-24)
         };
-        let off = pairs.filter(|(got, want)| !near(**got, **want, absolute));
-        match off.last() {
+        let mut off = pairs.filter(|(got, want)| !near(**got, **want, absolute));
+        match off.next_back() {
             Some((got, want)) => Err(format!("gradient {got} instead of {want:?}")),
             None => Ok(()),
         }
