@@ -10,7 +10,7 @@ use crate::loss::{
     BceWithLogits, BinaryCrossEntropy, BinaryProblem, ClassProblem, ClassTargets, CrossEntropy,
     Reduction, Spread, Targets, Upstream,
 };
-use crate::plan::{self, Traits};
+use crate::plan;
 
 /// The targets of a loss over classes on a device, with the loss's options: checked on the host,
 /// for [`Batch::cross_entropy`] and its kin.
@@ -519,7 +519,7 @@ impl Gpu {
             losses.fill(0.0);
             return Ok(());
         }
-        let traits = Traits::of(&self.inner.device);
+        let traits = self.inner.kernels.traits();
         if plan::axis(&AxisShape { outer: 1, ..shape }, &traits).is_none() {
             return self.class_loss_by_columns(job, losses, dx, wait).await;
         }
@@ -627,7 +627,7 @@ impl Gpu {
     ) -> Result<()> {
         let problem = job.problem;
         let AxisShape { outer, len, inner } = problem.shape;
-        let traits = Traits::of(&self.inner.device);
+        let traits = self.inner.kernels.traits();
         // Less than a piece, and than a binding from an aligned offset.
         let bindable = (traits.max_binding.saturating_sub(traits.alignment) / 4) as usize;
         let width = (PIECE.min(bindable) / len).max(1);

@@ -6,7 +6,7 @@ use super::{Gpu, Wait};
 use crate::axis::AxisShape;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::plan::{self, Traits};
+use crate::plan;
 
 /// An operation over rows; its arrays have the shape's elements, or one for each row.
 pub(super) struct RowsOperation<'a> {
@@ -39,7 +39,7 @@ impl<F> Record for F where
 impl Gpu {
     /// Whether the device binds a block of rows, so that the elements of a part lie side by side.
     pub(super) fn binds_rows(&self, shape: &AxisShape, steps: u64) -> bool {
-        let traits = Traits::of(&self.inner.device);
+        let traits = self.inner.kernels.traits();
         plan::axis_within(&AxisShape { outer: 1, ..*shape }, &traits, steps).is_some()
     }
 
@@ -58,7 +58,7 @@ impl Gpu {
         if self.binds_rows(shape, operation.steps) {
             return self.blocks_host(operation, output, 0, wait.0, record).await;
         }
-        let traits = Traits::of(&self.inner.device);
+        let traits = self.inner.kernels.traits();
         // Less than a piece, and than a binding from an aligned offset.
         let bindable = (traits.max_binding.saturating_sub(traits.alignment) / 4) as usize;
         let width = (PIECE.min(bindable) / shape.len).max(1);

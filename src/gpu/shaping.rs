@@ -7,7 +7,7 @@ use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::cpu::same_length;
 use crate::error::{Error, Result};
 use crate::kernels::{BufferShaping, ShapedJob};
-use crate::plan::{self, Traits};
+use crate::plan;
 use crate::shaping::{Geometry, Shaping, Which};
 use std::ops::Range;
 
@@ -132,7 +132,7 @@ impl Gpu {
         if output.is_empty() {
             return Ok(());
         }
-        let traits = Traits::of(&self.inner.device);
+        let traits = self.inner.kernels.traits();
         if plan::axis(&AxisShape { outer: 1, ..shape }, &traits).is_some() {
             return self
                 .shaped_rows(&host, shape, 0, job.x, job.dy, output, wait)
