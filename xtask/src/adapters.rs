@@ -35,6 +35,26 @@ Holds every function against the f64 reference on the implementations NAME, or a
   --no-install    take what is there; install and download nothing
   --list          check nothing: print how to run a program on each";
 
+/// The tests that run on SwiftShader, too: those of kernels, buffers and limits that are quick there.
+const TESTS: [&str; 7] = [
+    "conformance",
+    "gate",
+    "gpu",
+    "oracle",
+    "prelu",
+    "random",
+    "statistics",
+];
+
+/// Tests that take long on SwiftShader, and are about what all adapters have in common, or what the
+/// check goes over too.
+const SLOW: [&str; 4] = [
+    "process::",
+    "every_strategy_along_every_axis",
+    "ten_million_rows_of_two",
+    "a_step_past_a_binding_is_tiled",
+];
+
 /// One way to run the shaders.
 struct Implementation {
     name: &'static str,
@@ -316,6 +336,47 @@ pub fn run(arguments: &[&str]) -> Result<(), Option<String>> {
         return list(&options).map_err(Some);
     }
     check(&options, &mut Counts::default()).map_err(Some)
+}
+
+/// How cargo runs the tests that run on SwiftShader, too.
+fn test_arguments() -> Vec<String> {
+    let all = ["test", "--release", "--workspace", "--no-fail-fast"];
+    let mut arguments = all.map(str::to_owned).to_vec();
+    arguments.extend(
+        TESTS
+            .iter()
+            .flat_map(|name| ["--test", name])
+            .map(str::to_owned),
+    );
+    arguments.push("--".to_owned());
+    arguments.extend(SLOW.iter().map(|name| format!("--skip={name}")));
+    arguments
+}
+
+/// What continuous integration does beside the tests: the check on lavapipe and SwiftShader, and
+/// tests of the device level on the latter, which has other limits and flushes subnormals.
+pub fn ci(counts: &mut Counts) -> Outcome {
+    let names = ALL.iter().filter(|implementation| implementation.in_ci);
+    let options = Options {
+        names: names
+            .map(|implementation| implementation.name.to_owned())
+            .collect(),
+        ..Options::default()
+    };
+    let checked = check(&options, counts);
+    let tested = match swiftshader(&provision(&options)) {
+        Ok(found) => {
+            println!("\nTests on SwiftShader");
+            let mut environment = vec![("ACTIVATIONS_REQUIRE_GPU", "1")];
+            environment.extend(found.environment.iter().map(|(k, v)| (*k, v.as_str())));
+            let arguments = test_arguments();
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            cargo::run_counting(&arguments, &environment, counts)
+        }
+        // The check has counted it, or let it pass, and said why.
+        Err(_) => Ok(()),
+    };
+    checked.and(tested)
 }
 
 fn provision(options: &Options) -> Provision {
@@ -625,6 +686,33 @@ mod tests {
         assert_eq!(
             found.shell(),
             "WGPU_BACKEND=vulkan VK_DRIVER_FILES='/a b/c.json' VK_ICD_FILENAMES='/a b/c.json'"
+        );
+    }
+
+    /// A test that was renamed would otherwise be run, or be an error of cargo's, in CI alone.
+    #[test]
+    fn the_tests_for_swiftshader_are_there() {
+        let tests = cargo::root().join("tests");
+        let names = cargo::target_names(&tests).unwrap();
+        assert!(
+            TESTS
+                .iter()
+                .all(|test| names.iter().any(|name| name == test))
+        );
+        let mut texts = String::new();
+        for file in ["main", "process", "sizes"] {
+            texts +=
+                &fs::read_to_string(tests.join("gpu").join(file).with_extension("rs")).unwrap();
+        }
+        for slow in SLOW {
+            let declared = format!("mod {};", slow.trim_end_matches(':'));
+            assert!(texts.contains(&format!("fn {slow}(")) || texts.contains(&declared));
+        }
+        let arguments = test_arguments();
+        assert!(
+            arguments
+                .iter()
+                .any(|argument| argument == "--skip=process::")
         );
     }
 

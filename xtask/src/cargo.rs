@@ -42,7 +42,7 @@ pub fn run_examples(environment: &[(&str, &str)], counts: &mut Counts) -> Outcom
     run(&["build", "--release", "--workspace", "--examples"], &[])?;
     // Not `cargo run --example`: that selects one package's features and builds wgpu again.
     let binaries = target_directory()?.join("release").join("examples");
-    for name in example_names(&root().join("examples"))? {
+    for name in target_names(&root().join("examples"))? {
         println!("\n     Running example {name}");
         let status = Command::new(
             binaries
@@ -66,8 +66,8 @@ pub fn run_examples(environment: &[(&str, &str)], counts: &mut Counts) -> Outcom
     Ok(())
 }
 
-/// The examples that cargo finds in `directory`: `NAME.rs` and `NAME/main.rs`, in order.
-fn example_names(directory: &Path) -> Result<Vec<String>, String> {
+/// The examples or tests that cargo finds in `directory`: `NAME.rs` and `NAME/main.rs`, in order.
+pub fn target_names(directory: &Path) -> Result<Vec<String>, String> {
     let entries = fs::read_dir(directory).map_err(|e| format!("{}: {e}", directory.display()))?;
     let mut names: Vec<String> = entries
         .filter_map(|entry| {
@@ -130,8 +130,8 @@ mod tests {
         fs::write(directory.join("one.rs"), "").unwrap();
         fs::write(directory.join("folder/main.rs"), "").unwrap();
         fs::write(directory.join("data/README.md"), "").unwrap();
-        assert_eq!(example_names(&directory).unwrap(), ["folder", "one"]);
+        assert_eq!(target_names(&directory).unwrap(), ["folder", "one"]);
         fs::remove_dir_all(&directory).unwrap();
-        assert!(example_names(&directory).is_err());
+        assert!(target_names(&directory).is_err());
     }
 }

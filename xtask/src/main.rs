@@ -8,6 +8,7 @@ mod counts;
 mod docs;
 mod packages;
 
+use counts::Counts;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
@@ -15,7 +16,8 @@ usage: cargo xtask COMMAND
 
   test      install the software adapter where it is missing and may be installed,
             then run every test, documentation test and example
-  ci        check the format, the lints and the documentation with warnings denied, then test
+  ci        check the format, the lints and the documentation with warnings denied, then test,
+            then check lavapipe and SwiftShader
   adapters  hold every function against the f64 reference on each implementation of Vulkan and
             OpenGL that is there or can be had; `cargo xtask adapters --help` has the options
   accuracy [REPORT.json...]
@@ -64,21 +66,30 @@ fn ci() -> Outcome {
     cargo::run(&lint.split(' ').collect::<Vec<_>>(), &[])?;
     let doc = ["doc", "--release", "--workspace", "--no-deps"];
     cargo::run(&doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
-    test()
+    let mut counts = Counts::default();
+    let tests_ran = run_tests(&mut counts);
+    let elsewhere = adapters::ci(&mut counts);
+    println!("\n{counts}");
+    tests_ran.and(elsewhere)?;
+    counts.verdict()
 }
 
 fn test() -> Outcome {
+    let mut counts = Counts::default();
+    let tests_ran = run_tests(&mut counts);
+    println!("\n{counts}");
+    tests_ran?;
+    counts.verdict()
+}
+
+fn run_tests(counts: &mut Counts) -> Outcome {
     // Where this is set, a test that finds no adapter fails instead of skipping its GPU half.
     let required = [("ACTIVATIONS_REQUIRE_GPU", "1")];
     let environment: &[_] = if adapter::provide() { &required } else { &[] };
 
-    let mut counts = counts::Counts::default();
     // One feature set for all: another selection of packages would build wgpu a second time.
     let tests = ["test", "--release", "--workspace", "--no-fail-fast"];
-    let tests_ran = cargo::run_counting(&tests, environment, &mut counts);
-    let examples_ran = cargo::run_examples(environment, &mut counts);
-
-    println!("\n{counts}");
-    tests_ran.and(examples_ran)?;
-    counts.verdict()
+    let tests_ran = cargo::run_counting(&tests, environment, counts);
+    let examples_ran = cargo::run_examples(environment, counts);
+    tests_ran.and(examples_ran)
 }
