@@ -489,7 +489,7 @@ mod tests {
     }
 
     fn functions() -> Vec<SparseFunction> {
-        let alphas = [1.0, 1.0001, 1.05, 1.25, 1.5, 1.75, 1.999, 2.0, 2.5, 4.0];
+        let alphas = [1.0, 1.0001, 1.25, 1.5, 1.999, 2.5, 4.0];
         let entmax = alphas.map(|alpha| SparseFunction::Entmax { alpha });
         let mut functions = vec![SparseFunction::Hardmax, SparseFunction::Sparsemax];
         functions.extend(entmax);
@@ -500,7 +500,7 @@ mod tests {
     /// rounded once.
     #[test]
     fn rows_are_the_references() {
-        for (k, shape) in [[1, 1], [7, 3], [9, 17], [5, 64], [1, 1003]]
+        for (k, shape) in [[1, 1], [7, 3], [5, 17], [2, 64], [1, 203]]
             .into_iter()
             .enumerate()
         {

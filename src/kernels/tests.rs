@@ -2,6 +2,7 @@
 //! all kinds of devices, and is cut as devices of all sizes would be.
 
 mod shaping;
+mod sparse;
 mod sum;
 
 use super::*;
