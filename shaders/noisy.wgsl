@@ -9,7 +9,15 @@ struct Line {
     row: u32,
 }
 
+// 1 / tau as hi, lo of which hi has 12 bits; made once, with the line.
+var<private> rate: vec2<f32>;
+
 fn line_of(row: u32) -> Line {
+    let tau = uniforms.number;
+    let tau_hi = leading(tau);
+    let r = quotient_parts(1.0, 0.0, tau_hi, tau - tau_hi);
+    let hi = leading(r.x);
+    rate = vec2<f32>(hi, (r.x - hi) + r.y);
     return Line(row_start(row), row);
 }
 
@@ -26,9 +34,10 @@ fn rate() -> vec2<f32> {
 }
 
 fn element(line: Line, k: u32, at: u32, kept: bool) -> Value {
+fn element(line: Line, k: u32, at: u32) -> Value {
     let v = load_x(uniforms.x_first + at);
     let t = sum(v, out[uniforms.out_first + at]);
-    let r = rate();
+    let r = rate;
     let product = t.x * r.x;
     let rest = t.x * r.y + t.y * (r.x + r.y);
     let hi = product + rest;
@@ -87,7 +96,7 @@ fn log_softmax_of(v: Value, m: Value, log_sum: f32) -> f32 {
 
 // The gradient by x of an element whose gradient by its value is d.
 fn by_input(d: f32, at: u32) -> f32 {
-    let r = rate();
+    let r = rate;
     return d * r.x + d * r.y;
 }
 

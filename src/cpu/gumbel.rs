@@ -111,17 +111,18 @@ impl Kernel for Row<'_> {
             out,
         } = self;
         let rate = 1.0 / f64::from(tau);
-        weights.clear();
-        let values = x.iter().zip(noise);
-        weights.extend(values.map(|(&x, &noise)| (f64::from(x) + f64::from(noise)) * rate));
-        let max = weights
-            .iter()
-            .fold(f64::NEG_INFINITY, |a, &b| if b > a { b } else { a });
-        let mut sum = 0.0;
+        weights.resize(x.len(), 0.0);
+        let mut max = f64::NEG_INFINITY;
+        for ((weight, &x), &noise) in weights.iter_mut().zip(x).zip(noise) {
+            *weight = (f64::from(x) + f64::from(noise)) * rate;
+        }
+        for &weight in weights.iter() {
+            max = if weight > max { weight } else { max };
+        }
         for weight in weights.iter_mut() {
             *weight = Wide::<FMA>(*weight - max).exp_below_zero().0;
-            sum += *weight;
         }
+        let sum: f64 = weights.iter().sum();
         // An infinite maximum has no defined row; a NaN is in the sum.
         let scale = if max.is_infinite() {
             f64::NAN

@@ -101,14 +101,17 @@ fn chunks(out: &mut [f32], each: impl Fn(u64, &mut [f32]) + Sync) {
         .for_each(|(i, out)| each((i * CHUNK) as u64, out));
 }
 
-/// Calls `each` with the bits of numbers 0 to `len`, a few blocks at a time, and the index of the
-/// first of them.
-#[inline(always)]
-fn batches(random: Random, len: usize, mut each: impl FnMut(usize, &[u32])) {
-    let [s0, s1] = halves(random.stream_number());
-    let key = halves(random.seed());
-    let mut at = 0;
-    while at < len {
+/// A few blocks of numbers. No closure takes them: its body would be compiled for the baseline.
+struct Bits {
+    words: [u32; 4 * BLOCKS],
+    first: usize,
+}
+
+impl Bits {
+    /// Number `at` of `random` and those behind it.
+    #[inline(always)]
+    fn of(random: Random, at: usize) -> Self {
+        let [s0, s1] = halves(random.stream_number());
         let first = random.first().wrapping_add(at as u64);
         let mut counters = [[0; BLOCKS], [0; BLOCKS], [s0; BLOCKS], [s1; BLOCKS]];
         for lane in 0..BLOCKS {
@@ -116,17 +119,24 @@ fn batches(random: Random, len: usize, mut each: impl FnMut(usize, &[u32])) {
             let block = (first / 4 + lane as u64) & (u64::MAX >> 2);
             [counters[0][lane], counters[1][lane]] = halves(block);
         }
-        let words = philox_lanes(counters, key);
-        let mut bits = [0; 4 * BLOCKS];
+        let lanes = philox_lanes(counters, halves(random.seed()));
+        let mut words = [0; 4 * BLOCKS];
         for lane in 0..BLOCKS {
             for word in 0..4 {
-                bits[4 * lane + word] = words[word][lane];
+                words[4 * lane + word] = lanes[word][lane];
             }
         }
-        let bits = &bits[(first % 4) as usize..];
-        let bits = &bits[..bits.len().min(len - at)];
-        each(at, bits);
-        at += bits.len();
+        Self {
+            words,
+            first: (first % 4) as usize,
+        }
+    }
+
+    /// As many of them as `most`, or as there are.
+    #[inline(always)]
+    fn up_to(&self, most: usize) -> &[u32] {
+        let bits = &self.words[self.first..];
+        &bits[..bits.len().min(most)]
     }
 }
 
@@ -147,24 +157,32 @@ impl Kernel for Fill<'_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let Self { random, noise, out } = self;
-        batches(random, out.len(), |at, bits| {
+        let mut at = 0;
+        while at < out.len() {
+            let bits = Bits::of(random, at);
+            let bits = bits.up_to(out.len() - at);
             let out = &mut out[at..at + bits.len()];
-            for (out, &bits) in out.iter_mut().zip(bits) {
-                *out = uniform_of(bits);
-            }
-            if let Noise::Gumbel = noise {
-                for (out, &bits) in out.iter_mut().zip(bits) {
-                    *out = gumbel::<FMA>(uniform_of(bits)) as f32;
+            at += bits.len();
+            match noise {
+                Noise::Uniform => {
+                    for (out, &bits) in out.iter_mut().zip(bits) {
+                        *out = uniform_of(bits);
+                    }
                 }
-                for (out, &bits) in out.iter_mut().zip(bits) {
-                    // Close to its root the polynomials' error would be seen.
-                    if out.abs() < 1.0 / 128.0 {
-                        let u = f64::from(uniform_of(bits));
-                        *out = -libm::log(-libm::log(u)) as f32;
+                Noise::Gumbel => {
+                    for (out, &bits) in out.iter_mut().zip(bits) {
+                        *out = gumbel::<FMA>(uniform_of(bits)) as f32;
+                    }
+                    for (out, &bits) in out.iter_mut().zip(bits) {
+                        // Close to its root the polynomials' error would be seen.
+                        if out.abs() < 1.0 / 128.0 {
+                            let u = f64::from(uniform_of(bits));
+                            *out = -libm::log(-libm::log(u)) as f32;
+                        }
                     }
                 }
             }
-        });
+        }
     }
 }
 
@@ -173,9 +191,10 @@ impl Kernel for Fill<'_> {
 fn gumbel<const FMA: bool>(u: f32) -> f64 {
     let u = f64::from(u);
     let e = Wide::<FMA>((1.0 - u) / u).ln_1p_any().0;
+    // |log e| by the one of e and 1/e that is not below 1.
     let above = e > 1.0;
-    let distance = if above { e - 1.0 } else { (1.0 - e) / e };
-    let log = Wide::<FMA>(distance).ln_1p_any().0;
+    let (numerator, denominator) = if above { (e - 1.0, 1.0) } else { (1.0 - e, e) };
+    let log = Wide::<FMA>(numerator / denominator).ln_1p_any().0;
     if above { -log } else { log }
 }
 
@@ -199,14 +218,18 @@ impl Kernel for Sloped<'_> {
             dy,
             out,
         } = self;
-        batches(random, out.len(), |at, bits| {
+        let mut at = 0;
+        while at < out.len() {
+            let bits = Bits::of(random, at);
+            let bits = bits.up_to(out.len() - at);
             let range = at..at + bits.len();
+            at += bits.len();
             let (x, out) = (&x[range.clone()], &mut out[range.clone()]);
             match dy {
                 None => {
                     for ((out, &x), &bits) in out.iter_mut().zip(x).zip(bits) {
                         let value = times(rrelu.slope(uniform_of(bits)), x);
-                        *out = if x > 0.0 || x.is_nan() { x } else { value };
+                        *out = if (x > 0.0) | x.is_nan() { x } else { value };
                     }
                 }
                 Some(dy) => {
@@ -218,7 +241,7 @@ impl Kernel for Sloped<'_> {
                     }
                 }
             }
-        });
+        }
     }
 }
 

@@ -350,12 +350,21 @@ impl Kernel for Entmax<'_> {
         let mut halved = true;
         for _ in 0..STEPS {
             let scale = q * w.powf(-q);
-            let (mut sum, mut slope) = (0.0, 0.0);
-            for candidate in candidates.iter() {
-                let (t, u) = term::<FMA>(candidate.below, scale, exponent);
-                sum += t;
-                slope += if u > 0.0 { t / u } else { 0.0 };
+            let (mut sums, mut slopes) = ([0.0; LANES], [0.0; LANES]);
+            let (chunks, rest) = candidates.as_chunks::<LANES>();
+            for chunk in chunks {
+                for lane in 0..LANES {
+                    let (t, u) = term::<FMA>(chunk[lane].below, scale, exponent);
+                    sums[lane] += t;
+                    slopes[lane] += if u > 0.0 { t / u } else { 0.0 };
+                }
             }
+            for (lane, candidate) in rest.iter().enumerate() {
+                let (t, u) = term::<FMA>(candidate.below, scale, exponent);
+                sums[lane] += t;
+                slopes[lane] += if u > 0.0 { t / u } else { 0.0 };
+            }
+            let (sum, slope) = (sums.iter().sum::<f64>(), slopes.iter().sum::<f64>());
             let above = w * sum - 1.0;
             if above > 0.0 {
                 high = w;
@@ -416,38 +425,96 @@ impl Kernel for Gradient<'_> {
     fn run<const FMA: bool>(self) {
         let Self { rule, y, dy, dx } = self;
         match rule {
-            Rule::Hardmax => gradient(y, dy, dx, |_| 0.0),
-            Rule::Entmax15 => gradient(y, dy, dx, f64::sqrt),
+            Rule::Hardmax => gradient::<FMA, _>(Nothing, y, dy, dx),
+            Rule::Entmax15 => gradient::<FMA, _>(Root, y, dy, dx),
             Rule::Entmax(alpha) => {
-                let power = 2.0 - f64::from(alpha);
-                // y <= 1; a log by way of 1/y - 1, which is positive.
-                gradient(y, dy, dx, |y| {
-                    let log = -Wide::<FMA>((1.0 - y) / y).ln_1p_any().0;
-                    Wide::<FMA>(log * power).exp().0
-                });
+                gradient::<FMA, _>(Power(2.0 - f64::from(alpha)), y, dy, dx);
             }
             // Softmax is not computed here.
-            Rule::Sparsemax | Rule::Softmax => gradient(y, dy, dx, |_| 1.0),
+            Rule::Sparsemax | Rule::Softmax => gradient::<FMA, _>(One, y, dy, dx),
         }
     }
 }
 
+/// The weight s of a y > 0. A trait, because a closure's body would be compiled for the baseline.
+trait Weight: Copy {
+    fn of<const FMA: bool>(self, y: f64) -> f64;
+}
+
+#[derive(Clone, Copy)]
+struct Nothing;
+
+impl Weight for Nothing {
+    #[inline(always)]
+    fn of<const FMA: bool>(self, _: f64) -> f64 {
+        0.0
+    }
+}
+
+#[derive(Clone, Copy)]
+struct One;
+
+impl Weight for One {
+    #[inline(always)]
+    fn of<const FMA: bool>(self, _: f64) -> f64 {
+        1.0
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Root;
+
+impl Weight for Root {
+    #[inline(always)]
+    fn of<const FMA: bool>(self, y: f64) -> f64 {
+        y.sqrt()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Power(f64);
+
+impl Weight for Power {
+    #[inline(always)]
+    fn of<const FMA: bool>(self, y: f64) -> f64 {
+        // y <= 1; a log by way of 1/y - 1, which is positive.
+        let log = -Wide::<FMA>((1.0 - y) / y).ln_1p_any().0;
+        Wide::<FMA>(log * self.0).exp().0
+    }
+}
+
 #[inline(always)]
-fn gradient(y: &[f32], dy: &[f32], dx: &mut [f32], weight: impl Fn(f64) -> f64) {
-    let weight = |y: f32| {
-        let s = weight(if y > 0.0 { f64::from(y) } else { 1.0 });
-        if y > 0.0 { s } else { 0.0 }
-    };
-    let times = |s: f64, g: f64| if s == 0.0 { 0.0 } else { s * g };
+fn weight<const FMA: bool, W: Weight>(weight: W, y: f32) -> f64 {
+    let s = weight.of::<FMA>(if y > 0.0 { f64::from(y) } else { 1.0 });
+    if y > 0.0 { s } else { 0.0 }
+}
+
+/// s g, where an s of 0 wins over an infinity.
+#[inline(always)]
+fn times(s: f64, g: f64) -> f64 {
+    if s == 0.0 { 0.0 } else { s * g }
+}
+
+#[inline(always)]
+fn gradient<const FMA: bool, W: Weight>(kind: W, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     let (mut total, mut dot) = ([0.0; LANES], [0.0; LANES]);
     let mut nan = [false; LANES];
-    for (y, dy) in y.chunks(LANES).zip(dy.chunks(LANES)) {
-        for (lane, (&y, &g)) in y.iter().zip(dy).enumerate() {
-            let s = weight(y);
+    let (ys, y_rest) = y.as_chunks::<LANES>();
+    let (dys, dy_rest) = dy.as_chunks::<LANES>();
+    for (y, dy) in ys.iter().zip(dys) {
+        for lane in 0..LANES {
+            let (y, g) = (y[lane], dy[lane]);
+            let s = weight::<FMA, W>(kind, y);
             total[lane] += s;
             dot[lane] += times(s, g.into());
             nan[lane] |= y.is_nan() | g.is_nan();
         }
+    }
+    for (lane, (&y, &g)) in y_rest.iter().zip(dy_rest).enumerate() {
+        let s = weight::<FMA, W>(kind, y);
+        total[lane] += s;
+        dot[lane] += times(s, g.into());
+        nan[lane] |= y.is_nan() | g.is_nan();
     }
     if nan.contains(&true) {
         dx.fill(f32::NAN);
@@ -455,7 +522,7 @@ fn gradient(y: &[f32], dy: &[f32], dx: &mut [f32], weight: impl Fn(f64) -> f64) 
     }
     let mean = dot.iter().sum::<f64>() / total.iter().sum::<f64>();
     for ((dx, &y), &g) in dx.iter_mut().zip(y).zip(dy) {
-        *dx = times(weight(y), f64::from(g) - mean) as f32;
+        *dx = times(weight::<FMA, W>(kind, y), f64::from(g) - mean) as f32;
     }
 }
 
