@@ -114,6 +114,7 @@ impl Bits {
         let [s0, s1] = halves(random.stream_number());
         let first = random.first().wrapping_add(at as u64);
         let mut counters = [[0; BLOCKS], [0; BLOCKS], [s0; BLOCKS], [s1; BLOCKS]];
+        #[expect(clippy::needless_range_loop, reason = "lanes of several arrays")]
         for lane in 0..BLOCKS {
             // Blocks are counted modulo 2^62, as numbers are modulo 2^64.
             let block = (first / 4 + lane as u64) & (u64::MAX >> 2);
