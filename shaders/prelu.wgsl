@@ -43,6 +43,13 @@ fn slope_of(i: u32) -> u32 {
         // One run for each of the outermost slopes.
         return uniforms.slope_first + i / uniforms.r3 / uniforms.r1;
     }
+    if uniforms.k2 == 1u && uniforms.r1 == 0xffffffffu {
+        // One cycle of runs after the other. Divisions are dear where neighbours are lanes.
+        if uniforms.r3 == 1u {
+            return uniforms.slope_first + i % uniforms.k3;
+        }
+        return uniforms.slope_first + (i / uniforms.r3) % uniforms.k3;
+    }
     let runs = i / uniforms.r3;
     let rest = runs / uniforms.k3;
     let middle = rest / uniforms.r2;

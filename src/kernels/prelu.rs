@@ -182,8 +182,12 @@ impl Kernels {
                     dy_first: first_element,
                     out_first: first_element,
                     slope_first,
-                    // 0 for one slope.
-                    r1: if slopes == 1 { 0 } else { r1 as u32 },
+                    // 0 for one slope; past every index where there is one block.
+                    r1: match (slopes, k1) {
+                        (1, _) => 0,
+                        (_, 1) => u32::MAX,
+                        _ => r1 as u32,
+                    },
                     k2: k2 as u32,
                     r2: r2 as u32,
                     k3: k3 as u32,
