@@ -24,15 +24,6 @@ fn line_of(row: u32) -> Line {
 // The value as hi, lo.
 alias Value = vec2<f32>;
 
-// 1 / tau as hi, lo of which hi has 12 bits.
-fn rate() -> vec2<f32> {
-    let tau = uniforms.number;
-    let tau_hi = leading(tau);
-    let r = quotient_parts(1.0, 0.0, tau_hi, tau - tau_hi);
-    let hi = leading(r.x);
-    return vec2<f32>(hi, (r.x - hi) + r.y);
-}
-
 fn element(line: Line, k: u32, at: u32, kept: bool) -> Value {
 fn element(line: Line, k: u32, at: u32) -> Value {
     let v = load_x(uniforms.x_first + at);
