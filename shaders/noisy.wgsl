@@ -25,7 +25,6 @@ fn line_of(row: u32) -> Line {
 alias Value = vec2<f32>;
 
 fn element(line: Line, k: u32, at: u32, kept: bool) -> Value {
-fn element(line: Line, k: u32, at: u32) -> Value {
     let v = load_x(uniforms.x_first + at);
     let t = sum(v, out[uniforms.out_first + at]);
     let r = rate;
