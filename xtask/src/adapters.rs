@@ -417,7 +417,7 @@ fn none(fault: &str, names: &[&str]) -> Outcome {
 
 /// Checks what is selected and prints the table; each implementation counts as a test.
 fn check(options: &Options, counts: &mut Counts) -> Outcome {
-    let build = ["build", "--release", "--workspace", "--bins"];
+    let build = ["build", "--release", "--workspace", "--bins", "--examples"];
     cargo::run(&build, &[])?;
     let activations = cargo::target_directory()?.join("release/activations");
     let softmax = axis_functions(&activations)?;
