@@ -43,8 +43,17 @@ fn reached(a: f32, b: f32) -> f32 {
     return select(a * b, 0.0, lost);
 }
 
+// From here on, log(1 + e^-|x|) and 1 / (1 + e^|x|) are e^-|x|, which may be subnormal where a weight
+// makes a normal result of it.
+const FAR: f32 = 80.0;
+
 // w (p t log(1 + e^-x) + (1 - t) log(1 + e^x)).
 fn logit_loss(x: f32, t: f32, w: f32, p: f32) -> f32 {
+    if abs(x) > FAR {
+        let near = select(1.0 - t, p * t, x > 0.0);
+        let far = select(p * t, 1.0 - t, x > 0.0);
+        return reached(w * far, abs(x)) + exp_times(w * near, -abs(x), 0.0);
+    }
     let tail = log1p_exp(-abs(x), 0.0);
     let up = at_least(x, 0.0) + tail;
     let down = at_least(-x, 0.0) + tail;
@@ -53,6 +62,12 @@ fn logit_loss(x: f32, t: f32, w: f32, p: f32) -> f32 {
 
 // w ((1 - t) / (1 + e^-x) - p t / (1 + e^x)).
 fn logit_slope(x: f32, t: f32, w: f32, p: f32) -> f32 {
+    if x > FAR {
+        return w * (1.0 - t) - exp_times(w * (p * t), -x, 0.0);
+    }
+    if x < -FAR {
+        return exp_times(w * (1.0 - t), x, 0.0) - w * (p * t);
+    }
     return w * ((1.0 - t) * sigmoid_sum(x, 0.0) - p * t * sigmoid_sum(-x, 0.0));
 }
 
