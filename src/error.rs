@@ -41,6 +41,12 @@ pub enum Error {
         /// Catalogue names that look like it.
         similar: Vec<&'static str>,
     },
+    /// A name of no type of numbers.
+    #[error("no type of numbers is called '{text}'; there are f32, f16 and bf16")]
+    UnknownDType {
+        /// The name as given.
+        text: String,
+    },
     /// A parameter that the function does not have.
     #[error("{function} has no parameter '{name}'; {}", known_parameters(.known))]
     UnknownParameter {

@@ -53,6 +53,7 @@ mod backend;
 mod catalogue;
 pub mod check;
 mod cpu;
+mod element;
 mod error;
 mod gate;
 mod gpu;
@@ -77,6 +78,7 @@ pub use axis::{AxisFunction, AxisShape};
 pub use backend::{Backend, BackendKind};
 pub use catalogue::{Activation, Bounds, Elementwise, Info, Parameter, Range};
 pub use cpu::Cpu;
+pub use element::{DType, Element};
 pub use error::{Error, Result};
 pub use gate::{Gate, GateShape, Layout, Order};
 pub use gpu::{
@@ -84,6 +86,7 @@ pub use gpu::{
     adapters, adapters_async,
 };
 pub use gumbel::GumbelSoftmax;
+pub use half;
 pub use kernels::{
     BinaryBuffers, BufferShaping, ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer,
 };
