@@ -30,6 +30,10 @@ use std::fmt::Write;
 pub const MATH: &str = include_str!("../shaders/math.wgsl");
 /// Every activation and its derivative as pure functions over [`MATH`].
 pub const ACTIVATIONS: &str = include_str!("../shaders/activations.wgsl");
+/// f16 and bf16 from and to f32, rounded to nearest even, on devices with and without either: pure
+/// functions over words of two numbers each, `unpack_f16`, `pack_f16`, `unpack_bf16`, `pack_bf16`
+/// four at a time, `f16_to_f32`, `f32_to_f16`, `bf16_to_f32`, `f32_to_bf16` one at a time.
+pub const HALF: &str = include_str!("../shaders/half.wgsl");
 const ELEMENTWISE: &str = include_str!("../shaders/elementwise.wgsl");
 const PROBES: &str = include_str!("../shaders/probes.wgsl");
 

@@ -9,6 +9,7 @@ mod chains;
 mod exhaustive;
 mod faults;
 mod gradients;
+mod half;
 mod process;
 mod rough;
 mod self_check;
