@@ -1,70 +1,127 @@
-//! The CPU backend's rates against its own plain copy, call by call in turn, so that a noisy
-//! machine is noisy for both: `cargo bench --bench cpu [NAME...]`.
+//! The CPU backend, with `memcpy` on the same threads beside it.
+//!
+//! `cargo bench --bench cpu` runs a subset of about two minutes; with a filter (a regular
+//! expression over the names below), all functions and shapes are picked from:
+//!
+//! ```text
+//! forward/FUNCTION/ROWSxCOLUMNS    backward/FUNCTION/ROWSxCOLUMNS
+//! size/FUNCTION/ELEMENTS           the cost of an array by its size; `one_thread` beside it
+//! copy/ROWSxCOLUMNS                memcpy, in chunks over the threads
+//! cargo bench --bench cpu -- 'forward/(copy|gelu)/'
+//! ```
 
+mod common;
+
+use common::{Cases, SQUARE, bytes, name, numbers};
+use criterion::{BenchmarkId, Criterion, Throughput};
+use rayon::prelude::*;
+use std::hint::black_box;
 use std::time::Instant;
-use wgpu_activations::{Activation, AxisFunction, Cpu, Result};
+use wgpu_activations::{Activation, AxisFunction, Cpu};
 
-const ROWS: usize = 4096;
-const COLUMNS: usize = 1024;
-const ELEMENTS: usize = ROWS * COLUMNS;
-const ROUNDS: usize = 25;
+/// Elements that a thread copies at a time.
+const CHUNK: usize = 16 * 1024;
 
-/// The least seconds of a call and of the copy in between.
-fn least(
-    cpu: &Cpu,
-    x: &[f32],
-    y: &mut [f32],
-    mut call: impl FnMut(&mut [f32]) -> Result<()>,
-) -> Result<(f64, f64)> {
-    let (mut copy, mut called) = (f64::INFINITY, f64::INFINITY);
-    for _ in 0..ROUNDS {
-        let start = Instant::now();
-        cpu.apply_into(Activation::Identity, x, y)?;
-        copy = copy.min(start.elapsed().as_secs_f64());
-        let start = Instant::now();
-        call(y)?;
-        called = called.min(start.elapsed().as_secs_f64());
+/// y = x, by `memcpy` in chunks over the threads.
+fn copy(x: &[f32], y: &mut [f32]) {
+    if x.len() < 2 * CHUNK {
+        return y.copy_from_slice(x);
     }
-    Ok((copy, called))
+    let chunks = y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+    chunks.for_each(|(y, x)| y.copy_from_slice(x));
 }
 
-fn report(name: &str, bytes_per_element: usize, (copy, called): (f64, f64)) {
-    let rate = (ELEMENTS * bytes_per_element) as f64 / called / 1e9;
-    let copy_rate = (ELEMENTS * 8) as f64 / copy / 1e9;
-    println!(
-        "{name:28} {rate:6.1} GB/s, {:3.0} % of a copy's {copy_rate:.1}",
-        100.0 * rate / copy_rate
-    );
+fn elementwise(c: &mut Criterion, cases: &Cases, cpu: &Cpu) {
+    let elements = SQUARE[0] * SQUARE[1];
+    let (x, mut y) = (numbers(elements), vec![0.0; elements]);
+    let mut group = c.benchmark_group("forward");
+    group.throughput(Throughput::Bytes(bytes(elements, 2)));
+    group.bench_function(BenchmarkId::new("copy", name(SQUARE)), |b| {
+        b.iter(|| copy(black_box(&x), &mut y));
+    });
+    for &f in &cases.activations {
+        group.bench_function(BenchmarkId::new(f.info().name, name(SQUARE)), |b| {
+            b.iter(|| cpu.apply_into(f, black_box(&x), &mut y));
+        });
+    }
+    group.finish();
+    let mut group = c.benchmark_group("backward");
+    group.throughput(Throughput::Bytes(bytes(elements, 3)));
+    for &f in &cases.activations {
+        group.bench_function(BenchmarkId::new(f.info().name, name(SQUARE)), |b| {
+            b.iter(|| cpu.grad_into(f, black_box(&x), &x, &mut y));
+        });
+    }
 }
 
-fn main() -> Result<()> {
-    let wanted: Vec<String> = std::env::args()
-        .skip(1)
-        .filter(|a| !a.starts_with('-'))
-        .collect();
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|w| w == name);
-    let cpu = Cpu::new();
-    println!("{}, f32 [{ROWS}, {COLUMNS}]", cpu.description());
-    let x: Vec<f32> = (0..ELEMENTS)
-        .map(|i| ((i * 7919) % 20_011) as f32 / 1000.0 - 10.0)
-        .collect();
-    let mut y = vec![0.0f32; ELEMENTS];
-    for &f in Activation::ALL.iter().filter(|f| is_wanted(f.info().name)) {
-        let forward = least(&cpu, &x, &mut y, |y| cpu.apply_into(f, &x, y))?;
-        report(f.info().name, 8, forward);
-        let backward = least(&cpu, &x, &mut y, |y| cpu.grad_into(f, &x, &x, y))?;
-        report(&format!("{} backward", f.info().name), 12, backward);
-    }
-    for &f in AxisFunction::ALL.iter().filter(|f| is_wanted(f.name())) {
-        for len in [2, 8, 33, 128, 1024, 8192, 65_536, 1 << 20, 1 << 22] {
-            let rows = ELEMENTS / len;
-            let used = rows * len;
-            let results = if f.reduces() { rows } else { used };
-            let forward = least(&cpu, &x, &mut y, |y| {
-                cpu.apply_axis_into(f, &x[..used], &[rows, len], -1, &mut y[..results])
-            })?;
-            report(&format!("{f} of {len}"), 4 + 4 * results / used, forward);
+fn along_an_axis(c: &mut Criterion, cases: &Cases, cpu: &Cpu) {
+    for &shape in &cases.shapes {
+        let [rows, columns] = shape;
+        let elements = rows * columns;
+        let (x, mut y) = (numbers(elements), vec![0.0; elements]);
+        let mut group = c.benchmark_group("forward");
+        for &f in &cases.axis_functions {
+            let results = if f.reduces() { rows } else { elements };
+            group.throughput(Throughput::Bytes(bytes(elements + results, 1)));
+            group.bench_function(BenchmarkId::new(f.name(), name(shape)), |b| {
+                b.iter(|| cpu.apply_axis_into(f, black_box(&x), &shape, -1, &mut y[..results]));
+            });
+        }
+        group.finish();
+        let mut group = c.benchmark_group("backward");
+        for &f in &cases.axis_functions {
+            let results = if f.reduces() { rows } else { elements };
+            group.throughput(Throughput::Bytes(bytes(2 * elements + results, 1)));
+            group.bench_function(BenchmarkId::new(f.name(), name(shape)), |b| {
+                let dy = &x[..results];
+                b.iter(|| cpu.grad_axis_into(f, black_box(&x), dy, &shape, -1, &mut y));
+            });
         }
     }
-    Ok(())
+}
+
+/// From what still fits the first cache to what no cache holds.
+fn sizes(c: &mut Criterion, cases: &Cases, cpu: &Cpu) {
+    // A pool of one: what a call costs that wakes nobody.
+    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+    let one_thread = one_thread.expect("a thread starts");
+    let mut group = c.benchmark_group("size");
+    for &elements in &cases.sizes {
+        let (x, mut y) = (numbers(elements), vec![0.0; elements]);
+        group.throughput(Throughput::Bytes(bytes(elements, 2)));
+        group.bench_function(BenchmarkId::new("copy", elements), |b| {
+            b.iter(|| copy(black_box(&x), &mut y));
+        });
+        for f in [Activation::Relu, Activation::Gelu] {
+            group.bench_function(BenchmarkId::new(f.info().name, elements), |b| {
+                b.iter(|| cpu.apply_into(f, black_box(&x), &mut y));
+            });
+            let id = BenchmarkId::new(format!("{f} one_thread"), elements);
+            group.bench_function(id, |b| {
+                b.iter_custom(|times| {
+                    one_thread.install(|| {
+                        let start = Instant::now();
+                        for _ in 0..times {
+                            let _ = black_box(cpu.apply_into(f, black_box(&x), &mut y));
+                        }
+                        start.elapsed()
+                    })
+                });
+            });
+        }
+        let (softmax, shape) = (AxisFunction::Softmax, [elements]);
+        group.bench_function(BenchmarkId::new("softmax", elements), |b| {
+            b.iter(|| cpu.apply_axis_into(softmax, black_box(&x), &shape, -1, &mut y));
+        });
+    }
+}
+
+fn main() {
+    let (cases, cpu) = (Cases::selected(), Cpu::new());
+    eprintln!("{}", cpu.description());
+    let mut c = common::criterion();
+    elementwise(&mut c, &cases, &cpu);
+    along_an_axis(&mut c, &cases, &cpu);
+    sizes(&mut c, &cases, &cpu);
+    c.final_summary();
 }
