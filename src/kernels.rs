@@ -6,6 +6,7 @@ mod axis;
 mod binary;
 mod elementwise;
 mod gate;
+mod groups;
 mod learn;
 mod loss;
 mod prelu;
@@ -51,10 +52,12 @@ pub(crate) use sum::{SumUniforms, sum_slots};
 use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::error::{Error, Result};
+use crate::few::Few;
 use crate::plan::{Quirks, Traits};
 use crate::self_check::{SelfCheck, Trust};
 use crate::shader::{self, Bend, BinaryModule, ClassModule, Draw, Lanes, Pass, Shaped, Term};
 use ask::Asked;
+use groups::{Groups, Recorded};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,6 +99,8 @@ struct Inner {
     /// Constant buffers by their contents: they never change, so that recorded work may share
     /// them in any order, and a repeated operation allocates none.
     uniforms: Mutex<HashMap<Box<[u32]>, wgpu::Buffer>>,
+    /// Bind groups by the dispatches that they were made for.
+    groups: Mutex<Groups>,
     /// Partial results of split rows. Work of one queue runs in order and each operation writes
     /// before it reads, so that all of them share it.
     scratch: Mutex<Option<wgpu::Buffer>>,
@@ -180,6 +185,11 @@ struct Work<'a> {
     /// Workgroups, folded into two dimensions where they are many.
     groups: u64,
 }
+
+/// The bindings of an entry point; no more than a few are ever bound.
+pub(crate) type Slots = Few<Slot, 12>;
+/// What is bound for a dispatch.
+type Bindings<'a> = Few<(Slot, wgpu::BufferBinding<'a>), 12>;
 
 /// A binding of the shader files; the number is that of its `@binding`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,6 +317,7 @@ impl Kernels {
                 modules: Mutex::default(),
                 pipelines: Mutex::default(),
                 uniforms: Mutex::default(),
+                groups: Mutex::default(),
                 scratch: Mutex::default(),
                 trust: Mutex::default(),
                 #[cfg(test)]
@@ -414,7 +425,18 @@ impl Kernels {
             workgroup: work.workgroup,
             one_buffer,
         };
-        let pipeline = self.pipeline(key, || {
+        // Looked up and let go of: what is not there is made outside of the lock.
+        let known = lock(&self.inner.groups).get(&key, work);
+        let recorded = known.unwrap_or_else(|| self.prepare(key, work));
+        let [columns, rows] = self.inner.traits.fold(work.groups);
+        pass.set_pipeline(&recorded.pipeline);
+        pass.set_bind_group(0, &recorded.group, &[]);
+        pass.dispatch_workgroups(columns, rows, 1);
+    }
+
+    /// Makes what a dispatch sets, and keeps it.
+    fn prepare(&self, key: PipelineKey, work: &Work<'_>) -> Recorded {
+        let Pipeline { pipeline, layout } = self.pipeline(key, || {
             let slots = work.bindings.iter().map(|(slot, _)| *slot);
             slots.chain([Slot::Uniforms]).collect()
         });
@@ -434,13 +456,31 @@ impl Kernels {
             .device
             .create_bind_group(&wgpu::BindGroupDescriptor {
                 label: Some("activations"),
-                layout: &pipeline.layout,
+                layout: &layout,
                 entries: &entries,
             });
-        let [columns, rows] = self.inner.traits.fold(work.groups);
-        pass.set_pipeline(&pipeline.pipeline);
-        pass.set_bind_group(0, &group, &[]);
-        pass.dispatch_workgroups(columns, rows, 1);
+        let recorded = Recorded { pipeline, group };
+        lock(&self.inner.groups).keep(key, work, recorded.clone());
+        recorded
+    }
+
+    /// Lets go of all bind groups that are kept for when the same work is recorded again, and with
+    /// them of the buffers that they keep alive.
+    ///
+    /// Up to 1024 are kept, the longest unused go first, and those of buffers of the caller's own
+    /// keep at most 256 MiB alive. Work that is recorded already is not touched.
+    pub fn release(&self) {
+        lock(&self.inner.groups).clear();
+    }
+
+    /// Takes a new buffer as one whose end [`Kernels::forget`] tells.
+    pub(crate) fn own(&self, buffer: &wgpu::Buffer) {
+        lock(&self.inner.groups).own(buffer);
+    }
+
+    /// Lets go of a buffer.
+    pub(crate) fn forget(&self, buffer: &wgpu::Buffer) {
+        lock(&self.inner.groups).forget(buffer);
     }
 
     /// A buffer that holds `words`, as many as a struct of the shader files has.
@@ -470,7 +510,11 @@ impl Kernels {
                     usage: wgpu::BufferUsages::STORAGE,
                     mapped_at_creation: false,
                 });
-                scratch.insert(buffer).clone()
+                self.own(&buffer);
+                if let Some(smaller) = scratch.replace(buffer.clone()) {
+                    self.forget(&smaller);
+                }
+                buffer
             }
         }
     }

@@ -55,6 +55,7 @@ pub mod check;
 mod cpu;
 mod element;
 mod error;
+mod few;
 mod gate;
 mod gpu;
 mod gumbel;

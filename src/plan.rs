@@ -8,6 +8,7 @@ pub(crate) use sum::{
 };
 
 use crate::axis::AxisShape;
+use crate::few::Few;
 
 /// What a plan needs to know of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +93,10 @@ pub(crate) struct Chunk {
 }
 
 /// Cuts `elements` f32 into parts that can be bound, at offsets that can be bound.
-pub(crate) fn chunks(elements: u64, traits: &Traits) -> impl Iterator<Item = Chunk> + use<> {
+pub(crate) fn chunks(
+    elements: u64,
+    traits: &Traits,
+) -> impl Iterator<Item = Chunk> + Clone + use<> {
     let step = (traits.alignment / 4).max(4);
     let dispatch = traits
         .most_groups()
@@ -137,7 +141,7 @@ pub(crate) struct AxisPlan {
     pub workgroup: u32,
     /// Invocations that merge the parts of a split row.
     pub merging: u32,
-    pub chunks: Vec<AxisChunk>,
+    pub chunks: Few<AxisChunk, 1>,
     /// Chunks that one row is cut into; 1 but for split rows that no binding holds.
     pub chunks_per_row: u64,
 }
@@ -209,7 +213,7 @@ pub(crate) fn axis_within(shape: &AxisShape, traits: &Traits, steps: u64) -> Opt
     if most_outer == 0 {
         return None;
     }
-    let mut chunks = Vec::new();
+    let mut chunks = Few::default();
     let mut first = 0;
     while first < outer {
         let count = most_outer.min(outer - first);
@@ -298,7 +302,7 @@ pub(crate) fn of_strategy(strategy: Strategy, traits: &Traits) -> AxisPlan {
         strategy,
         workgroup,
         merging: merging(workgroup, traits),
-        chunks: Vec::new(),
+        chunks: Few::default(),
         chunks_per_row: 1,
     }
 }
@@ -342,7 +346,7 @@ fn split_blocks(
     {
         return None;
     }
-    let mut chunks = Vec::new();
+    let mut chunks = Few::default();
     for outer in 0..shape.outer as u64 {
         for i in 0..chunks_per_row {
             chunks.push(AxisChunk {

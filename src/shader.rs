@@ -726,7 +726,7 @@ mod tests {
                     }
                     let used = used(&module, &info, entry);
                     let mut slots = axis_slots(function, pass, entry);
-                    slots.extend(shaped_slots(shaped, entry));
+                    slots.extend_from_slice(&shaped_slots(shaped, entry));
                     let what = format!("{function}, {pass:?}, {shaped:?}, {entry}");
                     assert_eq!(used, bound(&slots), "{what}");
                     compared += used.len();

@@ -5,6 +5,7 @@ use crate::axis::{AxisShape, element_count};
 use crate::catalogue::Range as Values;
 use crate::cpu::same_length;
 use crate::error::{Error, Result};
+use crate::few::Few;
 use std::ops::Range;
 
 /// Which keys a query sees: those of its own place and before, along the softmax axis. The queries
@@ -281,13 +282,13 @@ pub(crate) struct Dimension {
 pub(crate) struct Geometry {
     pub shape: AxisShape,
     /// The axes but the function's, the first one first, fused where that is the same.
-    pub dimensions: Vec<Dimension>,
+    pub dimensions: Few<Dimension, 8>,
     /// The strides of mask and bias along the function's axis.
     pub steps: [u64; 2],
     /// The last key of a query less its number.
     pub diagonal: Option<i64>,
     /// The lengths of the axes but the function's.
-    outer_shape: Vec<usize>,
+    outer_shape: Few<usize, 8>,
 }
 
 /// An array of a shaping.
@@ -309,7 +310,7 @@ impl Geometry {
         let around = AxisShape::new(shape, axis)?;
         let rank = shape.len();
         let index = from_either_end(axis, rank);
-        let none = vec![0; rank];
+        let none: Few<u64, 8> = shape.iter().map(|_| 0).collect();
         let right = |what, given: Option<&[usize]>| match given {
             Some(given) => strides(what, given, shape, rank.saturating_sub(given.len())),
             None => Ok(none.clone()),
@@ -348,8 +349,8 @@ impl Geometry {
                 (Some(diagonal), Some(query))
             }
         };
-        let mut dimensions: Vec<Dimension> = Vec::new();
-        let mut outer_shape = Vec::new();
+        let mut dimensions = Few::<Dimension, 8>::default();
+        let mut outer_shape = Few::default();
         for i in (0..rank).filter(|&i| i != index) {
             outer_shape.push(shape[i]);
             let size = shape[i] as u64;
@@ -467,7 +468,12 @@ fn from_either_end(axis: isize, rank: usize) -> usize {
 }
 
 /// The strides along the axes of `shape` of an array whose axes begin at axis `first` of it.
-fn strides(what: &'static str, given: &[usize], shape: &[usize], first: usize) -> Result<Vec<u64>> {
+fn strides(
+    what: &'static str,
+    given: &[usize],
+    shape: &[usize],
+    first: usize,
+) -> Result<Few<u64, 8>> {
     let wrong = || Error::NotBroadcastable {
         what,
         shape: given.to_vec(),
@@ -476,7 +482,7 @@ fn strides(what: &'static str, given: &[usize], shape: &[usize], first: usize) -
     if given.len() > shape.len() {
         return Err(wrong());
     }
-    let mut strides = vec![0; shape.len()];
+    let mut strides: Few<u64, 8> = shape.iter().map(|_| 0).collect();
     let mut stride = 1;
     for (i, &length) in given.iter().enumerate().rev() {
         let whole = shape[first + i];

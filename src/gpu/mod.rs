@@ -55,6 +55,8 @@ struct Inner {
     pool: Pool,
     /// `None` where the device's handlers are the caller's.
     faults: Option<Arc<Faults>>,
+    /// An empty list for what the next batch keeps, as long as the last one's.
+    spare: Mutex<Vec<Tensor>>,
 }
 
 /// What the device reported of itself, asynchronously.
@@ -135,15 +137,17 @@ impl Gpu {
         why: String,
         faults: Option<Arc<Faults>>,
     ) -> Self {
+        let kernels = Kernels::new(&device);
         Self {
             inner: Arc::new(Inner {
-                kernels: Kernels::new(&device),
+                pool: Pool::new(&kernels),
+                kernels,
                 device,
                 queue,
                 info,
                 why,
-                pool: Pool::default(),
                 faults,
+                spare: Mutex::default(),
             }),
         }
     }

@@ -2,7 +2,7 @@
 //! adapter is more than a kernel.
 
 use crate::error::{Error, Result};
-use crate::kernels::lock;
+use crate::kernels::{Kernels, lock};
 use std::collections::HashMap;
 use std::sync::Mutex;
 
@@ -18,8 +18,10 @@ pub(super) enum Purpose {
 /// Bytes of unused buffers that are kept at most.
 const KEPT: u64 = 256 << 20;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
+    /// They keep bind groups of these buffers, until they are told that one is gone.
+    kernels: Kernels,
     free: Mutex<Free>,
 }
 
@@ -41,6 +43,13 @@ pub(super) fn rounded(bytes: u64) -> u64 {
 }
 
 impl Pool {
+    pub(super) fn new(kernels: &Kernels) -> Self {
+        Self {
+            kernels: kernels.clone(),
+            free: Mutex::default(),
+        }
+    }
+
     /// A buffer of at least `bytes`, with any contents.
     pub(super) fn take(
         &self,
@@ -69,7 +78,7 @@ impl Pool {
                 return Ok(buffer);
             }
         }
-        super_.create(&wgpu::BufferDescriptor {
+        let buffer = super_.create(&wgpu::BufferDescriptor {
             label: Some("activations"),
             size,
             usage: match purpose {
@@ -81,7 +90,11 @@ impl Pool {
                 Purpose::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             },
             mapped_at_creation: false,
-        })
+        })?;
+        if purpose == Purpose::Storage {
+            self.kernels.own(&buffer);
+        }
+        Ok(buffer)
     }
 
     /// Takes back a buffer whose recorded work is all submitted: a queue runs in order, so that
@@ -94,6 +107,18 @@ impl Pool {
                 .entry((purpose, buffer.size()))
                 .or_default()
                 .push(buffer);
+            return;
+        }
+        drop(free);
+        self.kernels.forget(&buffer);
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // All buffers are back: tensors keep the device that they are of.
+        for buffer in lock(&self.free).buffers.values().flatten() {
+            self.kernels.forget(buffer);
         }
     }
 }

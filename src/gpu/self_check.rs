@@ -11,7 +11,7 @@ use crate::self_check::probes::{self, Answers, GROUPS, TURNS, WORDS};
 use crate::self_check::{Answer, Direction, Finding, Question, SelfCheck, Verdict, Way};
 use crate::shader::{self, Pass};
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 impl Gpu {
     /// Asks the adapter everything that this crate takes for granted: probes of its arithmetic,
@@ -55,8 +55,9 @@ impl Gpu {
                 kernels: gpu.kernels.trusting(),
                 info: gpu.info.clone(),
                 why: gpu.why.clone(),
-                pool: Pool::default(),
+                pool: Pool::new(&gpu.kernels),
                 faults: gpu.faults.clone(),
+                spare: Mutex::default(),
             }),
         }
     }

@@ -6,6 +6,7 @@ use super::{Gpu, Inner, Wait, stream};
 use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::catalogue::Elementwise;
 use crate::error::{Error, Result};
+use crate::few::Few;
 use crate::kernels::{Kernels, lock};
 use crate::self_check::Answer;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -189,10 +190,9 @@ impl Tensor {
         answers.clone()
     }
 
-    /// The array's bytes of its buffer; `None` where it has none.
-    fn slice(&self) -> Option<wgpu::BufferSlice<'_>> {
-        let bytes = self.len() as u64 * 4;
-        (bytes > 0).then(|| self.buffer().slice(..bytes))
+    /// The array's bytes of its buffer; not of an empty one.
+    fn slice(&self) -> wgpu::BufferSlice<'_> {
+        self.buffer().slice(..self.len() as u64 * 4)
     }
 }
 
@@ -226,7 +226,7 @@ impl Batch {
             kernels: gpu.inner.asking(),
             encoder: gpu.inner.device.create_command_encoder(&descriptor),
             pass: None,
-            kept: Vec::new(),
+            kept: std::mem::take(&mut *lock(&gpu.inner.spare)),
             fate: Undecided::default(),
         }
     }
@@ -446,7 +446,7 @@ impl Batch {
             kernels,
             mut encoder,
             pass,
-            kept,
+            mut kept,
             fate,
             ..
         } = self;
@@ -456,7 +456,8 @@ impl Batch {
         gpu.submit(|| Some(encoder.finish()))?;
         staged.submitted();
         fate.submitted();
-        drop(kept);
+        kept.clear();
+        *lock(&gpu.spare) = kept;
         Ok(())
     }
 
@@ -492,11 +493,10 @@ impl Batch {
                 return Err(Error::ForeignTensor { what });
             }
         }
-        let slices: Option<Vec<_>> = tensors.iter().map(|(_, tensor)| tensor.slice()).collect();
-        let Some(slices) = slices else {
+        if tensors.iter().any(|(_, tensor)| tensor.is_empty()) {
             return Ok(());
-        };
-        let slices: [wgpu::BufferSlice<'_>; N] = std::array::from_fn(|i| slices[i]);
+        }
+        let slices = tensors.map(|(_, tensor)| tensor.slice());
         let encoder = &mut self.encoder;
         let pass = self.pass.get_or_insert_with(|| {
             encoder
@@ -531,19 +531,17 @@ pub(crate) fn output_shape(
     function: AxisFunction,
     shape: &[usize],
     axis: isize,
-) -> Result<Vec<usize>> {
+) -> Result<Few<usize, 8>> {
     AxisShape::new(shape, axis)?;
-    let mut output = shape.to_vec();
-    if function.reduces() {
-        // `axis` is in range, or the line above had returned.
-        let index = if axis < 0 {
-            axis + shape.len() as isize
-        } else {
-            axis
-        };
-        output.remove(index as usize);
-    }
-    Ok(output)
+    // `axis` is in range, or the line above had returned.
+    let index = if axis < 0 {
+        axis + shape.len() as isize
+    } else {
+        axis
+    };
+    let is_left_out = |i: usize| function.reduces() && i == index as usize;
+    let kept = shape.iter().enumerate().filter(|(i, _)| !is_left_out(*i));
+    Ok(kept.map(|(_, &len)| len).collect())
 }
 
 pub(super) fn same_shape(what: &'static str, expected: &[usize], got: &[usize]) -> Result<()> {

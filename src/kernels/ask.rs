@@ -175,7 +175,7 @@ impl Kernels {
                     Strategy::Split { segment, .. } => plan::short_split(segment, shape.len),
                     other => other,
                 },
-                chunks: vec![chunk],
+                chunks: [chunk].into(),
                 chunks_per_row: 1,
                 ..*plan
             };

@@ -1,20 +1,27 @@
 //! The softmax family along an axis, on ranges of the caller's buffers: one dispatch, or the three
 //! of a split, for each chunk of a plan.
 
-use super::{Kernels, ModuleKey, Operand, Slot, Work, elementwise_slots, holds, separate};
+use super::{
+    Bindings, Kernels, ModuleKey, Operand, Slot, Slots, Work, elementwise_slots, holds, separate,
+};
 use crate::axis::{AxisFunction, AxisShape};
 use crate::error::{Error, Result};
+use crate::few::Few;
 use crate::plan::{self, AxisChunk, AxisPlan, PARTIAL_BYTES, Strategy};
 use crate::self_check::{Question, Way};
 use crate::shader::{HELD, HELD_LENGTH, Pass};
 
 /// The bindings of a softmax entry point.
-pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) -> Vec<Slot> {
+pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) -> Slots {
     let mut slots = elementwise_slots(pass);
     let reduced = function.reduces() && !pass.is_backward();
     match entry_point {
         "split_combine" => {
-            slots = if reduced { vec![Slot::Out] } else { Vec::new() };
+            slots = if reduced {
+                [Slot::Out].into()
+            } else {
+                Slots::default()
+            };
             slots.extend([Slot::Uniforms, Slot::Partials]);
         }
         "split_partial" => {
@@ -22,11 +29,12 @@ pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) 
             // gradient of logsumexp is not needed yet.
             let uses_out = pass == Pass::ForwardInPlace
                 || (pass == Pass::BackwardInPlace && !function.reduces());
-            slots.retain(|slot| match slot {
+            let is_used = |slot: &&Slot| match slot {
                 Slot::Out => uses_out,
                 Slot::Dy => !function.reduces(),
                 _ => true,
-            });
+            };
+            slots = slots.iter().filter(is_used).copied().collect();
             slots.push(Slot::Partials);
         }
         "split_finish" => slots.push(Slot::Partials),
@@ -289,9 +297,9 @@ impl PerRow {
 /// What an operation over rows binds beside its arrays and partial results.
 #[derive(Default)]
 pub(super) struct Beside<'a> {
-    pub bindings: Vec<(Slot, wgpu::BufferBinding<'a>)>,
+    pub bindings: Bindings<'a>,
     /// The words of a uniform struct of the kind's own.
-    pub constants: Option<(Slot, Vec<u32>)>,
+    pub constants: Option<(Slot, Few<u32, 88>)>,
 }
 
 /// What an entry point binds beside, for a part of the array.
@@ -310,7 +318,7 @@ pub(super) struct RowsRecorder<'a> {
     pub first_row: u64,
     pub plan: &'a AxisPlan,
     /// The bindings of an entry point, but those beside the arrays.
-    pub slots: &'a dyn Fn(&str) -> Vec<Slot>,
+    pub slots: &'a dyn Fn(&str) -> Slots,
     /// The entry point in which an invocation has a row.
     pub one_row: &'static str,
     pub per_row: PerRow,
@@ -479,11 +487,11 @@ impl RowsRecorder<'_> {
         let constants = constants
             .as_ref()
             .map(|(slot, buffer)| (*slot, buffer.as_entire_buffer_binding()));
-        let bindings: Vec<_> = arrays
+        let bindings: Bindings<'_> = arrays
             .into_iter()
             .chain([(Slot::Partials, scratch)])
             .filter_map(|(slot, binding)| Some((slot, binding?)))
-            .chain(beside.bindings)
+            .chain(beside.bindings.iter().cloned())
             .chain(constants)
             .collect();
         self.kernels.dispatch(

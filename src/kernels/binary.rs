@@ -1,6 +1,6 @@
 //! Binary cross entropy, on ranges of the caller's buffers.
 
-use super::{Kernels, ModuleKey, Operand, Slot, UpstreamBuffer, Work, holds, separate};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, UpstreamBuffer, Work, holds, separate};
 use crate::axis::element_count;
 use crate::cpu::same_length;
 use crate::error::Result;
@@ -32,8 +32,8 @@ pub(crate) struct BinaryUniforms {
 
 /// The bindings of a module of binary.wgsl.
 #[cfg(test)]
-pub(crate) fn binary_slots(module: BinaryModule) -> Vec<Slot> {
-    let mut slots = vec![Slot::X, Slot::Targets, Slot::Out, Slot::Uniforms];
+pub(crate) fn binary_slots(module: BinaryModule) -> super::Slots {
+    let mut slots = super::Slots::from([Slot::X, Slot::Targets, Slot::Out, Slot::Uniforms]);
     let more = [
         (module.gradient, Slot::Dy),
         (module.weighted, Slot::ClassWeight),
@@ -214,7 +214,7 @@ impl Kernels {
         let workgroup = traits.elementwise_workgroup();
         for chunk in plan::chunks(count as u64, traits) {
             let (start, len) = (chunk.start, chunk.len);
-            let mut bindings = Vec::with_capacity(6);
+            let mut bindings = Bindings::default();
             let mut bind = |slot: Slot, (binding, first)| {
                 bindings.push((slot, binding));
                 first

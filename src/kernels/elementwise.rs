@@ -1,14 +1,14 @@
 //! The element-wise operations: y = f(x) and dx = dy · f'(x), on ranges of the caller's buffers.
 
-use super::{Kernels, ModuleKey, Operand, Slot, Work, separate};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, Work, separate};
 use crate::catalogue::{Elementwise, MAX_PARAMETERS};
 use crate::error::Result;
 use crate::plan;
 use crate::shader::{Lanes, Pass};
 
 /// The bindings of an element-wise entry point.
-pub(crate) fn elementwise_slots(pass: Pass) -> Vec<Slot> {
-    let mut slots = Vec::with_capacity(4);
+pub(crate) fn elementwise_slots(pass: Pass) -> Slots {
+    let mut slots = Slots::default();
     if pass.binds_x() {
         slots.push(Slot::X);
     }
@@ -150,7 +150,7 @@ impl Kernels {
                     padding: [0; 3],
                 };
                 let operands = [(Slot::X, x), (Slot::Dy, dy), (Slot::Out, out)];
-                let bindings: Vec<_> = operands
+                let bindings: Bindings<'_> = operands
                     .into_iter()
                     .filter_map(|(slot, operand)| {
                         // A chunk begins where a binding may.

@@ -1,6 +1,6 @@
 //! Gated linear units: value · f(gate) and its gradients, of one array that holds both or of two.
 
-use super::{Kernels, ModuleKey, Operand, Slot, Work, holds, separate};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Work, holds, separate};
 use crate::error::Result;
 use crate::gate::{Clamp, Gate, GateShape, Order};
 use crate::plan;
@@ -27,8 +27,8 @@ pub(crate) struct GateUniforms {
 
 /// The bindings of an entry point of gate.wgsl.
 #[cfg(test)]
-pub(crate) fn gate_slots(entry_point: &str) -> Vec<Slot> {
-    let mut slots = vec![Slot::X, Slot::Out, Slot::Uniforms];
+pub(crate) fn gate_slots(entry_point: &str) -> super::Slots {
+    let mut slots = super::Slots::from([Slot::X, Slot::Out, Slot::Uniforms]);
     if entry_point.starts_with("backward") {
         slots.push(Slot::Dy);
     }
@@ -247,14 +247,17 @@ impl Kernels {
         // As elements: which entry point, four or one a lane, and which pairs.
         let parts = if half == 1 {
             let whole = pairs / 4 * 4;
-            vec![
+            [
                 ("pairs", Lanes::Four, 0, whole),
                 ("blocks", Lanes::One, whole, pairs - whole),
             ]
-        } else if half.is_multiple_of(4) {
-            vec![("blocks", Lanes::Four, 0, pairs)]
         } else {
-            vec![("blocks", Lanes::One, 0, pairs)]
+            let lanes = if half.is_multiple_of(4) {
+                Lanes::Four
+            } else {
+                Lanes::One
+            };
+            [("blocks", lanes, 0, pairs), ("blocks", lanes, pairs, 0)]
         };
         let start = first * half;
         for (form, lanes, skipped, count) in parts {
@@ -271,7 +274,7 @@ impl Kernels {
             };
             let at = start + skipped;
             let (x, x_first) = x.window(2 * at, 2 * count, traits);
-            let mut bindings = vec![(Slot::X, x)];
+            let mut bindings = Bindings::from([(Slot::X, x)]);
             let mut dy_first = 0;
             if let Some(dy) = dy {
                 let (dy, first) = dy.window(at, count, traits);
@@ -395,7 +398,7 @@ impl Kernels {
                 out_gate_first: first(4),
                 ..Self::gate_numbers(function)
             };
-            let bindings: Vec<_> = slots
+            let bindings: Bindings<'_> = slots
                 .into_iter()
                 .zip(windows)
                 .filter_map(|(slot, window)| Some((slot, window?.0)))

@@ -2,7 +2,7 @@
 
 use super::axis::{Beside, PerRow, RowsRecorder};
 use super::sum::Sum;
-use super::{Kernels, ModuleKey, Operand, Slot, holds, separate};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, holds, separate};
 use crate::axis::AxisShape;
 use crate::error::{Error, Result};
 use crate::loss::CrossEntropy;
@@ -59,7 +59,7 @@ pub(crate) struct LossOptions {
 }
 
 /// The bindings of an entry point of cross_entropy.wgsl.
-pub(crate) fn class_slots(module: ClassModule, entry_point: &str) -> Vec<Slot> {
+pub(crate) fn class_slots(module: ClassModule, entry_point: &str) -> Slots {
     let ClassModule {
         pass,
         probabilities,
@@ -67,7 +67,7 @@ pub(crate) fn class_slots(module: ClassModule, entry_point: &str) -> Vec<Slot> {
         ..
     } = module;
     let of_rows = entry_point == "split_combine";
-    let mut slots = vec![Slot::Uniforms];
+    let mut slots = Slots::from([Slot::Uniforms]);
     if entry_point.starts_with("split") {
         slots.push(Slot::Partials);
     }
@@ -294,7 +294,7 @@ impl Kernels {
             let slots = class_slots(module, entry_point);
             let (first_row, rows) = (chunk.first_outer * inner, chunk.outer * inner);
             let steps = (chunk.first_outer * shape.len as u64 + chunk.first_step) * inner;
-            let mut bindings = Vec::new();
+            let mut bindings = Bindings::default();
             let (start, len) = if probabilities {
                 (steps, chunk.outer * chunk.steps * inner)
             } else {
@@ -321,10 +321,10 @@ impl Kernels {
                 spread: (call.smoothing / shape.len as f64) as f32,
                 scale,
             };
-            let words = bytemuck::cast_slice(std::slice::from_ref(&options)).to_vec();
+            let words: &[u32] = bytemuck::cast_slice(std::slice::from_ref(&options));
             let constants = slots
                 .contains(&Slot::LossOptions)
-                .then_some((Slot::LossOptions, words));
+                .then(|| (Slot::LossOptions, words.iter().copied().collect()));
             Beside {
                 bindings,
                 constants,
@@ -358,7 +358,7 @@ impl Kernels {
 /// Binds elements (start, count) of an operand where an entry point has the slot; says how many
 /// elements lie in the binding before them.
 fn bound<'a>(
-    bindings: &mut Vec<(Slot, wgpu::BufferBinding<'a>)>,
+    bindings: &mut Bindings<'a>,
     slots: &[Slot],
     slot: Slot,
     operand: Option<Operand<'a>>,

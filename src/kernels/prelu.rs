@@ -1,7 +1,7 @@
 //! The parametric rectifier, and the gradients by its input and by its slopes.
 
 use super::sum::Sum;
-use super::{Kernels, ModuleKey, Operand, Slot, Work, holds, separate};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Work, holds, separate};
 use crate::error::{Error, Result};
 use crate::plan;
 use crate::prelu::Prelu;
@@ -27,8 +27,8 @@ pub(crate) struct PreluUniforms {
 
 /// The bindings of an entry point of prelu.wgsl.
 #[cfg(test)]
-pub(crate) fn prelu_slots(entry_point: &str) -> Vec<Slot> {
-    let mut slots = vec![Slot::X, Slot::Second, Slot::Out, Slot::Uniforms];
+pub(crate) fn prelu_slots(entry_point: &str) -> super::Slots {
+    let mut slots = super::Slots::from([Slot::X, Slot::Second, Slot::Out, Slot::Uniforms]);
     if entry_point == "backward" {
         slots.push(Slot::Dy);
     }
@@ -137,8 +137,7 @@ impl Kernels {
             let (first, last) = (chunk.start / block, (chunk.start + chunk.len - 1) / block);
             (chunk, first, (last - first + 1) * per_block)
         });
-        let chunks: Vec<_> = chunks.collect();
-        let most = chunks.iter().map(|(.., slopes)| *slopes).max().unwrap_or(0);
+        let most = chunks.clone().map(|(.., slopes)| slopes).max().unwrap_or(0);
         if most > bindable || block > u64::from(u32::MAX) {
             return Err(Error::OutOfMemory {
                 bytes: most.saturating_mul(4),
@@ -168,7 +167,7 @@ impl Kernels {
                 }
                 // Chunks begin where bindings may.
                 let [x, out] = [x, out].map(|o| o.window(chunk.start, chunk.len, traits).0);
-                let mut bindings = vec![(Slot::X, x), (Slot::Out, out)];
+                let mut bindings = Bindings::from([(Slot::X, x), (Slot::Out, out)]);
                 bindings.push((Slot::Second, slope.clone()));
                 if let Some(dy) = dy {
                     bindings.push((Slot::Dy, dy.window(chunk.start, chunk.len, traits).0));

@@ -1,6 +1,6 @@
 //! Random numbers and the randomised leaky rectifier, on ranges of the caller's buffers.
 
-use super::{Kernels, ModuleKey, Operand, Slot, Work, separate};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Work, separate};
 use crate::error::Result;
 use crate::plan;
 use crate::random::{Random, halves};
@@ -31,9 +31,9 @@ pub(crate) struct RandomUniforms {
 
 /// The bindings of a drawing module.
 #[cfg(test)]
-pub(crate) fn draw_slots(draw: Draw) -> Vec<Slot> {
+pub(crate) fn draw_slots(draw: Draw) -> super::Slots {
     match draw {
-        Draw::Uniform | Draw::Gumbel => vec![Slot::Out, Slot::Uniforms],
+        Draw::Uniform | Draw::Gumbel => [Slot::Out, Slot::Uniforms].into(),
         Draw::Rrelu(pass) => super::elementwise_slots(pass),
     }
 }
@@ -200,7 +200,7 @@ impl Kernels {
                 width_rest: (width - f64::from(leading)) as f32,
                 ..RandomUniforms::default()
             };
-            let mut bindings = Vec::with_capacity(3);
+            let mut bindings = Bindings::default();
             for (slot, operand, before) in [
                 (Slot::X, x, &mut uniforms.x_first),
                 (Slot::Dy, dy, &mut uniforms.dy_first),

@@ -1,9 +1,10 @@
 //! The softmax family over shaped rows, on ranges of the caller's buffers.
 
 use super::axis::{Beside, PerRow, RowsRecorder, axis_slots, kernel_of, one_row, sign_of};
-use super::{Kernels, ModuleKey, Operand, Slot, holds, separate};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, holds, separate};
 use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::error::{Error, Result};
+use crate::few::Few;
 use crate::plan::{self, AxisChunk, AxisPlan};
 use crate::shader::{Pass, Shaped, Value};
 use crate::shaping::{Dimension, Geometry, RowPolicy, Settings, Shaping, Which};
@@ -367,8 +368,8 @@ impl Kernels {
 }
 
 /// The bindings of an entry point beside those of the plain kernel.
-pub(crate) fn shaped_slots(shaped: Shaped, entry_point: &str) -> Vec<Slot> {
-    let mut slots = vec![Slot::Shaping];
+pub(crate) fn shaped_slots(shaped: Shaped, entry_point: &str) -> Slots {
+    let mut slots = Slots::from([Slot::Shaping]);
     if entry_point != "split_combine" {
         let arrays = [shaped.mask, shaped.bias, shaped.lengths];
         let used = ARRAYS.iter().zip(arrays).filter(|(_, used)| *used);
@@ -400,8 +401,8 @@ impl<'a> Windows<'a> {
     /// Halves the parts of the rows whose arrays no binding holds.
     fn refine(&self, plan: &mut AxisPlan, traits: &plan::Traits) -> Result<()> {
         let bindable = traits.max_binding.saturating_sub(traits.alignment);
-        let mut fine = Vec::with_capacity(plan.chunks.len());
-        let mut coarse: Vec<AxisChunk> = plan.chunks.drain(..).rev().collect();
+        let mut fine = Few::default();
+        let mut coarse: Few<AxisChunk, 4> = plan.chunks.iter().rev().copied().collect();
         while let Some(chunk) = coarse.pop() {
             let largest = ARRAYS
                 .iter()
@@ -444,7 +445,7 @@ impl<'a> Windows<'a> {
         chunk: &AxisChunk,
         traits: &plan::Traits,
     ) -> Beside<'a> {
-        let mut bindings = Vec::new();
+        let mut bindings = Bindings::default();
         let mut firsts = [0; 3];
         for (((which, slot, _, bytes), part), first) in
             ARRAYS.iter().zip(&self.parts).zip(&mut firsts)
@@ -469,10 +470,10 @@ impl<'a> Windows<'a> {
             constants.bias_first,
             constants.lengths_first,
         ] = firsts;
-        let words = bytemuck::cast_slice(std::slice::from_ref(&constants)).to_vec();
+        let words: &[u32] = bytemuck::cast_slice(std::slice::from_ref(&constants));
         Beside {
             bindings,
-            constants: Some((Slot::Shaping, words)),
+            constants: Some((Slot::Shaping, words.iter().copied().collect())),
         }
     }
 }

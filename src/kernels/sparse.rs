@@ -2,7 +2,7 @@
 //! gumbel_softmax.
 
 use super::axis::{PerRow, RowsRecorder, one_row};
-use super::{Kernels, ModuleKey, Operand, Slot, holds, separate};
+use super::{Kernels, ModuleKey, Operand, Slot, Slots, holds, separate};
 use crate::axis::{AxisFunction, AxisShape};
 use crate::error::{Error, Result};
 use crate::gumbel::GumbelSoftmax;
@@ -19,8 +19,8 @@ pub(crate) fn kin_slots(
     in_place: bool,
     finish: &[Slot],
     reduces: bool,
-) -> Vec<Slot> {
-    let mut slots = vec![Slot::Uniforms];
+) -> Slots {
+    let mut slots = Slots::from([Slot::Uniforms]);
     match entry_point {
         "split_partial" | "refine_partial" => {
             slots.extend_from_slice(reads);
@@ -48,7 +48,7 @@ pub(crate) fn kin_slots(
 }
 
 /// The bindings of an entry point of a module of the kin.
-pub(crate) fn module_slots(module: Kin, entry_point: &str) -> Vec<Slot> {
+pub(crate) fn module_slots(module: Kin, entry_point: &str) -> Slots {
     let (x, both) = ([Slot::X], [Slot::X, Slot::Dy]);
     let (reads, in_place, finish): (&[Slot], bool, &[Slot]) = match module {
         Kin::Argmax(Argmax::Hardmax | Argmax::Maxout) | Kin::Sparse(_) => (&x, false, &x),

@@ -1,6 +1,6 @@
 //! Statistics of an array's parts: one dispatch adds up what the host merges.
 
-use super::{Kernels, ModuleKey, Operand, Slot, Work};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Work};
 use crate::axis::AxisShape;
 use crate::catalogue::Elementwise;
 use crate::error::Result;
@@ -136,7 +136,7 @@ impl Kernels {
             p1,
             ..StatisticsUniforms::default()
         };
-        let mut bindings = vec![(Slot::X, x), (Slot::Out, out), (Slot::Counts, counts)];
+        let mut bindings = Bindings::from([(Slot::X, x), (Slot::Out, out), (Slot::Counts, counts)]);
         let entry_point = match stage {
             Stage::Summarise { saturation } => {
                 uniforms.saturation = saturation;

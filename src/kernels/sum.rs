@@ -1,7 +1,7 @@
 //! Sums over axes: terms to partial sums, partial sums to fewer, those to results, in an order
 //! that the shape and the device alone decide.
 
-use super::{Kernels, ModuleKey, Operand, Slot, Work, holds, separate};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Work, holds, separate};
 use crate::error::{Error, Result};
 use crate::plan::{self, MERGED, PARTIAL_SUM_BYTES, SumPlan};
 use crate::shader::Term;
@@ -36,8 +36,8 @@ pub(crate) struct SumUniforms {
 
 /// The bindings of an entry point of reduce.wgsl.
 #[cfg(test)]
-pub(crate) fn sum_slots(term: Term, entry_point: &str) -> Vec<Slot> {
-    let mut slots = vec![Slot::Uniforms];
+pub(crate) fn sum_slots(term: Term, entry_point: &str) -> super::Slots {
+    let mut slots = super::Slots::from([Slot::Uniforms]);
     if matches!(entry_point, "sum_rows" | "sum_lanes") {
         slots.push(Slot::X);
         if term.binds_dy() {
@@ -109,7 +109,7 @@ impl Kernels {
             return Ok(());
         }
         let traits = &self.traits();
-        let plan = plan::sum(sum.shape, traits).ok_or(Error::OutOfMemory {
+        let plan = plan::sum(sum.shape, traits).ok_or_else(|| Error::OutOfMemory {
             bytes: (sum.shape.sums() as u64).saturating_mul(PARTIAL_SUM_BYTES),
             reason: "partial sums are more than it binds".to_owned(),
         })?;
@@ -232,7 +232,7 @@ impl Kernels {
             divisor: sum.divisor,
             ..SumUniforms::default()
         };
-        let mut bindings = vec![(Slot::X, x)];
+        let mut bindings = Bindings::from([(Slot::X, x)]);
         bindings.extend(dy.map(|dy| (Slot::Dy, dy.0)));
         let (entry_point, uniforms) = match scratch {
             Some(scratch) => {

@@ -1,6 +1,7 @@
 //! How sums over axes are cut into dispatches.
 
 use super::{Traits, enough_invocations, most_steps};
+use crate::few::Few;
 use crate::sum::SumShape;
 
 /// A contiguous part of the array, an array of its own.
@@ -40,7 +41,7 @@ impl SumPiece {
 /// The cutting of sums over axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SumPlan {
-    pub pieces: Vec<SumPiece>,
+    pub pieces: Few<SumPiece, 1>,
     /// Pieces of each sum.
     pub pieces_per_row: u64,
     /// Invocations of a sum in a piece; 1 with one piece for a sum: no partial sums are needed.
@@ -111,8 +112,8 @@ pub(crate) fn sum(shape: &SumShape, traits: &Traits) -> Option<SumPlan> {
 }
 
 /// Cuts the sums of `shape` into pieces of at most `most` elements.
-pub(crate) fn sum_pieces(shape: &SumShape, most: u64) -> Vec<SumPiece> {
-    let mut pieces = Vec::new();
+pub(crate) fn sum_pieces(shape: &SumShape, most: u64) -> Few<SumPiece, 1> {
+    let mut pieces = Few::default();
     let whole = SumPiece {
         start: 0,
         groups: shape.groups.map(|n| n as u64),
@@ -149,7 +150,7 @@ pub(crate) fn merge_pieces(pieces: &[SumPiece], parts: &[f32], sums: &mut [f32])
 }
 
 /// Cuts a piece into such as can be bound, and says how many share each sum.
-fn cut(piece: SumPiece, bindable: u64, pieces: &mut Vec<SumPiece>) -> u64 {
+fn cut(piece: SumPiece, bindable: u64, pieces: &mut Few<SumPiece, 1>) -> u64 {
     let [k1, r1, k2, r2, k3, r3] = piece.groups;
     let (unit, unit_rows) = (k2 * r2 * k3 * r3, k2 * k3);
     let block = r1 * unit;

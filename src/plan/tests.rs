@@ -371,7 +371,10 @@ fn wrong_plans_are_seen() {
         check_axis(&rows, &SOFTWARE, &plan)
     };
     for (what, change) in [
-        ("nothing", (|plan| plan.chunks.clear()) as fn(&mut AxisPlan)),
+        (
+            "nothing",
+            (|plan| plan.chunks = Few::default()) as fn(&mut AxisPlan),
+        ),
         ("a block too few", |plan| plan.chunks[0].outer -= 1),
         ("a block too many", |plan| plan.chunks[0].outer += 1),
         ("twice", |plan| plan.chunks.push(plan.chunks[0])),

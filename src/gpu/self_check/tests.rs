@@ -31,14 +31,16 @@ fn spoiled(hardware: bool, fault: Fault) -> Option<Gpu> {
         software: own.software && !hardware,
         ..own
     };
+    let kernels = Kernels::spoiled(&opened.device, traits, fault);
     let gpu = Gpu {
         inner: Arc::new(Inner {
-            kernels: Kernels::spoiled(&opened.device, traits, fault),
+            pool: Pool::new(&kernels),
+            kernels,
             device: opened.device,
             queue: opened.queue,
             info: opened.info,
             why: opened.why,
-            pool: Default::default(),
+            spare: Default::default(),
             faults: None,
         }),
     };
