@@ -1,63 +1,49 @@
-// The element-wise kernels: one invocation, one Element, which the composer makes a vec4<f32>
-// or, for what is left over at the end of an array, an f32. The composer also writes
-// `activate(x)` and `activate_grad(x, dy)` over the catalogue's functions.
+// The element-wise kernels: an invocation computes one unit, or several that lie as far apart as
+// there are invocations. The composer writes the arrays x, dy and out with their loads and stores,
+// `activate(x)` and `activate_grad(x, dy)` over the catalogue's functions, and the entry points,
+// each of which calls the function of its name with `_unit` for each of its units.
 
 struct Uniforms {
-    // Elements to compute, and how many lie before them in the binding.
+    // Units to compute, and how many lie before them in the binding.
     count: u32,
     first: u32,
     p0: f32,
     p1: f32,
     // 0, for math.wgsl.
     zero: u32,
+    // The place of the last element.
+    last: u32,
 }
 
 override workgroup_size: u32 = 64u;
 
-@group(0) @binding(0) var<storage, read> x: array<Element>;
-@group(0) @binding(1) var<storage, read> dy: array<Element>;
-@group(0) @binding(2) var<storage, read_write> out: array<Element>;
 @group(0) @binding(3) var<uniform> uniforms: Uniforms;
 
-// This invocation's element. Workgroups are folded into two dimensions, of which one ends at 65,535.
-fn invocation(id: vec3<u32>, groups: vec3<u32>) -> u32 {
-    opaque_zero = uniforms.zero;
-    return id.y * (groups.x * workgroup_size) + id.x;
-}
-
-@compute @workgroup_size(workgroup_size)
-fn forward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+fn forward_unit(i: u32) {
     if i < uniforms.count {
         let at = uniforms.first + i;
-        out[at] = activate(x[at]);
+        store_out(at, activate(load_x(at)));
     }
 }
 
-@compute @workgroup_size(workgroup_size)
-fn forward_in_place(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+fn forward_in_place_unit(i: u32) {
     if i < uniforms.count {
         let at = uniforms.first + i;
-        out[at] = activate(out[at]);
+        store_out(at, activate(load_out(at)));
     }
 }
 
-@compute @workgroup_size(workgroup_size)
-fn backward(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+fn backward_unit(i: u32) {
     if i < uniforms.count {
         let at = uniforms.first + i;
-        out[at] = activate_grad(x[at], dy[at]);
+        store_out(at, activate_grad(load_x(at), load_dy(at)));
     }
 }
 
 // The upstream gradient lies in `out` and is replaced.
-@compute @workgroup_size(workgroup_size)
-fn backward_in_place(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let i = invocation(id, groups);
+fn backward_in_place_unit(i: u32) {
     if i < uniforms.count {
         let at = uniforms.first + i;
-        out[at] = activate_grad(x[at], out[at]);
+        store_out(at, activate_grad(load_x(at), load_out(at)));
     }
 }

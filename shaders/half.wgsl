@@ -6,9 +6,8 @@
 // bits of its payload. What is subnormal in 16 bits is kept, also where a device flushes f32's: of
 // f16 it is normal in f32, and of bf16 it is moved as bits.
 
-// Four f16 as f32, exactly.
-fn unpack_f16(words: vec2<u32>) -> vec4<f32> {
-    let high = unpack_high(words);
+// Four f16, in the upper halves of words whose lower ones are 0, as f32, exactly.
+fn widen_f16(high: vec4<u32>) -> vec4<f32> {
     // Exponent and fraction where f32 has them; the exponent is that of f16.
     let size = (high >> vec4<u32>(3u)) & vec4<u32>(0x0fffe000u);
     let normal = size + vec4<u32>(0x38000000u);
@@ -19,8 +18,8 @@ fn unpack_f16(words: vec2<u32>) -> vec4<f32> {
     return bitcast<vec4<f32>>(whole | (high & vec4<u32>(0x80000000u)));
 }
 
-// Four f32 rounded to f16.
-fn pack_f16(x: vec4<f32>) -> vec2<u32> {
+// Four f32 rounded to f16, in the lower halves of words whose upper ones are 0.
+fn narrow_f16(x: vec4<f32>) -> vec4<u32> {
     let bits = bitcast<vec4<u32>>(x);
     let size = bits & vec4<u32>(0x7fffffffu);
     let cut = size >> vec4<u32>(13u);
@@ -32,25 +31,46 @@ fn pack_f16(x: vec4<f32>) -> vec2<u32> {
     let finite = select(min(rounded, vec4<u32>(0x7c00u)), small, size < vec4<u32>(0x38800000u));
     let nan = (cut & vec4<u32>(0x3ffu)) | vec4<u32>(0x7e00u);
     let whole = select(finite, nan, size > vec4<u32>(0x7f800000u));
-    let signs = ((vec2<u32>(bits.x, bits.z) >> vec2<u32>(16u)) & vec2<u32>(0x8000u))
-        | (vec2<u32>(bits.y, bits.w) & vec2<u32>(0x80000000u));
-    return vec2<u32>(whole.x, whole.z) | (vec2<u32>(whole.y, whole.w) << vec2<u32>(16u)) | signs;
+    return whole | ((bits >> vec4<u32>(16u)) & vec4<u32>(0x8000u));
 }
 
-// Four bf16 as f32, exactly.
-fn unpack_bf16(words: vec2<u32>) -> vec4<f32> {
-    return bitcast<vec4<f32>>(unpack_high(words));
+// As `widen_f16`, of bf16.
+fn widen_bf16(high: vec4<u32>) -> vec4<f32> {
+    return bitcast<vec4<f32>>(high);
 }
 
-// Four f32 rounded to bf16.
-fn pack_bf16(x: vec4<f32>) -> vec2<u32> {
+// As `narrow_f16`, to bf16.
+fn narrow_bf16(x: vec4<f32>) -> vec4<u32> {
     let bits = bitcast<vec4<u32>>(x);
     let lowest = (bits >> vec4<u32>(16u)) & vec4<u32>(1u);
     // A carry goes to the exponent, and from the largest to infinity.
     let rounded = bits + (lowest + vec4<u32>(0x7fffu));
     let nan = (bits & vec4<u32>(0x7fffffffu)) > vec4<u32>(0x7f800000u);
     let whole = select(rounded, bits | vec4<u32>(0x00400000u), nan);
-    return (vec2<u32>(whole.x, whole.z) >> vec2<u32>(16u)) | (vec2<u32>(whole.y, whole.w) & vec2<u32>(0xffff0000u));
+    return whole >> vec4<u32>(16u);
+}
+
+// Four numbers of two words.
+fn unpack_f16(words: vec2<u32>) -> vec4<f32> {
+    return widen_f16(unpack_high(words));
+}
+
+fn unpack_bf16(words: vec2<u32>) -> vec4<f32> {
+    return widen_bf16(unpack_high(words));
+}
+
+// Four numbers into two words.
+fn pack_f16(x: vec4<f32>) -> vec2<u32> {
+    return joined(narrow_f16(x));
+}
+
+fn pack_bf16(x: vec4<f32>) -> vec2<u32> {
+    return joined(narrow_bf16(x));
+}
+
+// Lower halves of words, two to a word.
+fn joined(bits: vec4<u32>) -> vec2<u32> {
+    return vec2<u32>(bits.x, bits.z) | (vec2<u32>(bits.y, bits.w) << vec2<u32>(16u));
 }
 
 // Four numbers of 16 bits in the upper halves of words.

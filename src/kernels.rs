@@ -51,11 +51,14 @@ pub(crate) use sum::{SumUniforms, sum_slots};
 
 use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
+use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::few::Few;
 use crate::plan::{Quirks, Traits};
 use crate::self_check::{SelfCheck, Trust};
-use crate::shader::{self, Bend, BinaryModule, ClassModule, Draw, Lanes, Pass, Shaped, Term};
+use crate::shader::{
+    self, Access, Bend, BinaryModule, ClassModule, Draw, Lanes, Pass, Shaped, Term,
+};
 use ask::Asked;
 use groups::{Groups, Recorded};
 use std::borrow::Cow;
@@ -117,7 +120,8 @@ pub(crate) type Fault = fn(String) -> String;
 /// A shader module of this crate; what its text depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum ModuleKey {
-    Elementwise(Activation, Lanes),
+    /// Over x, dy and the result of these types.
+    Elementwise(Activation, Access, [DType; 3]),
     Axis(AxisFunction, Pass),
     Statistics(Activation),
     Random(Draw),
@@ -137,7 +141,9 @@ enum ModuleKey {
 impl ModuleKey {
     fn text(self) -> String {
         match self {
-            Self::Elementwise(activation, lanes) => shader::elementwise(activation, lanes),
+            Self::Elementwise(activation, access, dtypes) => {
+                shader::elementwise(activation, access, dtypes)
+            }
             Self::Axis(function, pass) => shader::softmax(function, pass),
             Self::Statistics(activation) => shader::statistics(activation),
             Self::Random(draw) => shader::random(draw),
@@ -256,32 +262,59 @@ impl Slot {
     }
 }
 
+/// A range of a buffer as numbers of a type, in row-major order. A [`wgpu::BufferSlice`] by itself
+/// is one of f32.
+///
+/// Its size is a multiple of 4, so that an odd number of 16 bits each has two bytes behind it, which
+/// are written with any contents.
+#[derive(Clone, Copy, Debug)]
+pub struct TypedSlice<'a> {
+    slice: wgpu::BufferSlice<'a>,
+    dtype: DType,
+}
+
+impl<'a> TypedSlice<'a> {
+    /// The range as numbers of this type.
+    pub fn new(slice: wgpu::BufferSlice<'a>, dtype: DType) -> Self {
+        Self { slice, dtype }
+    }
+}
+
+impl<'a> From<wgpu::BufferSlice<'a>> for TypedSlice<'a> {
+    fn from(slice: wgpu::BufferSlice<'a>) -> Self {
+        Self::new(slice, DType::F32)
+    }
+}
+
 /// A range of a buffer, checked.
 #[derive(Clone, Copy)]
 struct Operand<'a> {
     buffer: &'a wgpu::Buffer,
     offset: u64,
     bytes: u64,
+    dtype: DType,
     what: &'static str,
 }
 
 impl<'a> Operand<'a> {
+    /// How many there are; of an odd number of 16 bits each, one more.
     fn elements(&self) -> u64 {
-        self.bytes / 4
+        self.bytes / self.dtype.bytes() as u64
     }
 
     /// Elements [start, start + len) bound from an offset that the device takes, and how many
     /// elements lie in the binding before them.
     fn window(&self, start: u64, len: u64, traits: &Traits) -> (wgpu::BufferBinding<'a>, u32) {
-        let begin = self.offset + start * 4;
+        let element = self.dtype.bytes() as u64;
+        let begin = self.offset + start * element;
         let aligned = begin / traits.alignment * traits.alignment;
         let binding = wgpu::BufferBinding {
             buffer: self.buffer,
             offset: aligned,
-            size: wgpu::BufferSize::new(begin - aligned + len * 4),
+            size: wgpu::BufferSize::new((begin - aligned + len * element).next_multiple_of(4)),
         };
         // Less than one alignment, which is a u32.
-        (binding, ((begin - aligned) / 4) as u32)
+        (binding, ((begin - aligned) / element) as u32)
     }
 }
 
@@ -364,7 +397,12 @@ impl Kernels {
 
     /// A range as an operand; an error where it cannot be one, or where the adapter gets wrong what
     /// every function counts on.
-    fn operand<'a>(&self, slice: wgpu::BufferSlice<'a>, what: &'static str) -> Result<Operand<'a>> {
+    fn operand<'a>(
+        &self,
+        slice: impl Into<TypedSlice<'a>>,
+        what: &'static str,
+    ) -> Result<Operand<'a>> {
+        let TypedSlice { slice, dtype } = slice.into();
         if !self.trusting {
             self.trust().anything()?;
         }
@@ -393,19 +431,31 @@ impl Kernels {
             buffer,
             offset,
             bytes,
+            dtype,
             what,
         })
     }
 
     fn same_size(&self, a: &Operand<'_>, b: &Operand<'_>) -> Result<()> {
-        if b.bytes < a.bytes {
+        let mut lengths = [a, b].map(|o| o.elements() as usize);
+        // An odd number of f32 beside 16 bits each, whose last has a word to itself.
+        if a.dtype.bytes() != b.dtype.bytes() && lengths[0].abs_diff(lengths[1]) == 1 {
+            let (wide, narrow) = if a.dtype == DType::F32 {
+                (0, 1)
+            } else {
+                (1, 0)
+            };
+            if lengths[wide] % 2 == 1 && lengths[narrow] == lengths[wide] + 1 {
+                lengths[narrow] -= 1;
+            }
+        }
+        if lengths[1] < lengths[0] {
             return Err(Error::BufferTooSmall {
                 what: b.what,
-                needed: a.bytes,
+                needed: (lengths[0] * b.dtype.bytes()) as u64,
                 got: b.bytes,
             });
         }
-        let lengths = [a, b].map(|o| o.elements() as usize);
         crate::cpu::same_length(b.what, lengths[0], lengths[1])
     }
 

@@ -89,7 +89,7 @@ pub use gpu::{
 pub use gumbel::GumbelSoftmax;
 pub use half;
 pub use kernels::{
-    BinaryBuffers, BufferShaping, ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer,
+    BinaryBuffers, BufferShaping, ClassBuffers, Kernels, TargetBuffer, TypedSlice, UpstreamBuffer,
 };
 pub use learn::learnable;
 pub use loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets};

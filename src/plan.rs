@@ -8,7 +8,9 @@ pub(crate) use sum::{
 };
 
 use crate::axis::AxisShape;
+use crate::element::DType;
 use crate::few::Few;
+use crate::shader::{Access, Width};
 
 /// What a plan needs to know of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +25,38 @@ pub(crate) struct Traits {
     pub max_invocations: u32,
     /// Whether the adapter is a CPU: no coalescing to win, and barriers cost dearly.
     pub software: bool,
+    /// How element-wise kernels walk arrays that are not small.
+    pub walk: Walk,
     /// What it gets wrong.
     pub quirks: Quirks,
+}
+
+/// How element-wise kernels walk arrays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Walk {
+    /// Arrays of f32.
+    pub wide: Access,
+    /// Where an array's numbers have 16 bits.
+    pub narrow: Access,
+    /// Invocations of a workgroup.
+    pub workgroup: u32,
+}
+
+impl Walk {
+    /// The default of an adapter: 16 bytes an invocation on hardware; on a CPU, where an access
+    /// costs by the word, long words where there are any, and fewer invocations.
+    pub(crate) const fn of(software: bool, long: bool) -> Self {
+        let (wide, narrow) = match (software, long) {
+            (false, _) => (Access::single(Width::Four), Access::single(Width::Eight)),
+            (true, false) => (Access::single(Width::Eight), Access::single(Width::Eight)),
+            (true, true) => (Access::single(Width::Long), Access::single(Width::Long)),
+        };
+        Self {
+            wide,
+            narrow,
+            workgroup: 128,
+        }
+    }
 }
 
 /// What an adapter gets wrong and a plan goes around; the self-check finds it.
@@ -49,6 +81,8 @@ impl Quirks {
 impl Traits {
     pub(crate) fn of(device: &wgpu::Device) -> Self {
         let limits = device.limits();
+        let software = device.adapter_info().device_type == wgpu::DeviceType::Cpu;
+        let long = device.features().contains(wgpu::Features::SHADER_INT64);
         Self {
             // A binding is also a whole number of elements, and its size is a u32 in shaders.
             max_binding: limits
@@ -60,7 +94,8 @@ impl Traits {
             max_invocations: limits
                 .max_compute_invocations_per_workgroup
                 .min(limits.max_compute_workgroup_size_x),
-            software: device.adapter_info().device_type == wgpu::DeviceType::Cpu,
+            software,
+            walk: Walk::of(software, long),
             quirks: Quirks::default(),
         }
     }
@@ -81,9 +116,26 @@ impl Traits {
 
     /// The invocations of an element-wise workgroup.
     pub(crate) fn elementwise_workgroup(&self) -> u32 {
-        128.min(self.max_invocations)
+        self.walk.workgroup.min(self.max_invocations)
+    }
+
+    /// How an element-wise kernel walks that many elements, of these types.
+    pub(crate) fn access(&self, elements: u64, dtypes: &[DType]) -> Access {
+        let narrow = dtypes.iter().any(|&dtype| dtype != DType::F32);
+        // Few elements compile no pipeline for many, and a short one where they are not so few.
+        match elements {
+            0..4 if narrow => Access::single(Width::Two),
+            0..4 => Access::single(Width::One),
+            4..SMALL if self.software => Access::single(Width::Four),
+            _ if narrow => self.walk.narrow,
+            _ => self.walk.wide,
+        }
     }
 }
+
+/// Arrays of fewer elements are walked by fours on a CPU: what wide pipelines take to compile
+/// would be most of the time.
+const SMALL: u64 = 1 << 14;
 
 /// A part of an array: `len` elements behind the first `start`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,11 +149,22 @@ pub(crate) fn chunks(
     elements: u64,
     traits: &Traits,
 ) -> impl Iterator<Item = Chunk> + Clone + use<> {
-    let step = (traits.alignment / 4).max(4);
+    chunks_of(elements, &[DType::F32], traits)
+}
+
+/// [`chunks`] of arrays of these types, each of which has that many elements.
+pub(crate) fn chunks_of(
+    elements: u64,
+    dtypes: &[DType],
+    traits: &Traits,
+) -> impl Iterator<Item = Chunk> + Clone + use<> {
+    let bytes = dtypes.iter().map(|dtype| dtype.bytes() as u64);
+    let (least, most) = bytes.fold((4, 2), |(least, most), b| (b.min(least), b.max(most)));
+    let step = (traits.alignment / least).max(8);
     let dispatch = traits
         .most_groups()
         .saturating_mul(u64::from(traits.elementwise_workgroup()));
-    let most = (traits.max_binding / 4).min(dispatch) / step * step;
+    let most = (traits.max_binding / most).min(dispatch) / step * step;
     let most = most.max(step);
     (0..elements.div_ceil(most)).map(move |i| Chunk {
         start: i * most,

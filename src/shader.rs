@@ -1,8 +1,10 @@
 //! WGSL: the shader files, and the composer that joins them with a generated shim. Public, so
 //! that a caller's own shader can fuse an activation.
 
+mod elementwise;
 mod gate;
 mod loss;
+mod memory;
 mod prelu;
 mod random;
 mod reduce;
@@ -10,8 +12,10 @@ mod softmax;
 mod sparse;
 mod statistics;
 
+pub(crate) use elementwise::{Access, elementwise};
 pub(crate) use gate::{gate, is_tight};
 pub(crate) use loss::{BinaryModule, ClassModule, LossPass, binary_loss, class_loss};
+pub(crate) use memory::Width;
 pub(crate) use prelu::{Bend, prelu};
 pub(crate) use random::{Draw, random};
 pub(crate) use reduce::{Term, reduce};
@@ -34,7 +38,6 @@ pub const ACTIVATIONS: &str = include_str!("../shaders/activations.wgsl");
 /// functions over words of two numbers each, `unpack_f16`, `pack_f16`, `unpack_bf16`, `pack_bf16`
 /// four at a time, `f16_to_f32`, `f32_to_f16`, `bf16_to_f32`, `f32_to_bf16` one at a time.
 pub const HALF: &str = include_str!("../shaders/half.wgsl");
-const ELEMENTWISE: &str = include_str!("../shaders/elementwise.wgsl");
 const PROBES: &str = include_str!("../shaders/probes.wgsl");
 
 /// The name of an activation's WGSL function; its derivative's is that of [`derivative_name`].
@@ -111,49 +114,6 @@ fn uniform_arguments(activation: Activation) -> String {
         .collect()
 }
 
-/// The element-wise module of one activation: entry points `forward`, `forward_in_place`,
-/// `backward`, `backward_in_place`.
-pub(crate) fn elementwise(activation: Activation, lanes: Lanes) -> String {
-    let arguments = uniform_arguments(activation);
-    let forward = function_name(activation);
-    let backward = derivative_name(activation);
-    let (element, vector) = match lanes {
-        Lanes::One => (
-            "f32",
-            ["activate_one(x)", "activate_grad_one(x, dy)"].map(str::to_owned),
-        ),
-        Lanes::Four => {
-            let each = |call: &str| {
-                let calls: Vec<String> = "xyzw"
-                    .chars()
-                    .map(|c| call.replace('@', &c.to_string()))
-                    .collect();
-                format!("vec4<f32>({})", calls.join(", "))
-            };
-            (
-                "vec4<f32>",
-                [
-                    each("activate_one(x.@)"),
-                    each("activate_grad_one(x.@, dy.@)"),
-                ],
-            )
-        }
-    };
-    let [all, all_grad] = vector;
-    format!(
-        "{MATH}\n{ACTIVATIONS}\nalias Element = {element};\n\
-         fn activate_one(x: f32) -> f32 {{\n    return select({forward}(x{arguments}), x, is_nan(x));\n}}\n\
-         fn activate_grad_one(x: f32, dy: f32) -> f32 {{\n    \
-             let d = select({backward}(x{arguments}), x, is_nan(x));\n    \
-             let y = dy * d;\n    \
-             // Only 0 * infinity makes a NaN of what was none; the zero wins.\n    \
-             return select(y, 0.0, is_nan(y) && !is_nan(x) && !is_nan(dy));\n}}\n\
-         fn activate(x: Element) -> Element {{\n    return {all};\n}}\n\
-         fn activate_grad(x: Element, dy: Element) -> Element {{\n    return {all_grad};\n}}\n\
-         {ELEMENTWISE}"
-    )
-}
-
 /// A module of this crate with its inputs declared writable, as their bindings must be where they
 /// are ranges of the buffer that the result goes to: a buffer has one usage in a dispatch.
 pub(crate) fn in_one_buffer(text: &str) -> String {
@@ -210,6 +170,7 @@ mod tests {
 
     use super::*;
     use crate::axis::AxisFunction;
+    use crate::element::DType;
     use crate::kernels::{
         AxisUniforms, ElementwiseUniforms, LossOptions, Slot, StatisticsUniforms, axis_slots,
         class_slots, elementwise_slots,
@@ -268,13 +229,62 @@ mod tests {
         try_validate(text).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// Ways to walk arrays of f32 with every activation, and all ways and types with one.
+    fn elementwise_variants(activation: Activation) -> Vec<(Access, [DType; 3])> {
+        let single = |width, dtype| (Access::single(width), [dtype; 3]);
+        let mut variants = vec![
+            single(Width::One, DType::F32),
+            single(Width::Four, DType::F32),
+        ];
+        if activation == Activation::Elu {
+            variants.push(single(Width::Eight, DType::F32));
+            let units = 3;
+            let width = Width::Four;
+            variants.push((Access { width, units }, [DType::F32; 3]));
+            for width in [Width::Two, Width::Four, Width::Eight] {
+                variants.extend([DType::F16, DType::Bf16].map(|dtype| single(width, dtype)));
+                let mixed = [DType::F16, DType::F32, DType::Bf16];
+                variants.push((Access::single(width), mixed));
+                variants.push((Access::single(width), [DType::F32, DType::F16, DType::F32]));
+            }
+        }
+        variants
+    }
+
+    /// Words of 64 bits are for software adapters, all of which take SPIR-V.
+    #[test]
+    fn long_words_validate() {
+        for dtypes in [
+            [DType::F32; 3],
+            [DType::F16; 3],
+            [DType::F32, DType::Bf16, DType::F16],
+        ] {
+            let access = Access::single(Width::Long);
+            let text = elementwise(Activation::Elu, access, dtypes);
+            let module = wgsl::parse_str(&text).unwrap();
+            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::SHADER_INT64);
+            let info = validator.validate(&module).unwrap();
+            let constants = [("workgroup_size".to_owned(), 64.0)].into_iter().collect();
+            let stage = (ShaderStage::Compute, "forward");
+            let (module, info) =
+                process_overrides(&module, &info, Some(stage), &constants).unwrap();
+            let options = spv::PipelineOptions {
+                shader_stage: ShaderStage::Compute,
+                entry_point: "forward".to_owned(),
+            };
+            spv::write_vec(&module, &info, &spv::Options::default(), Some(&options)).unwrap();
+            // Without the feature, it is seen that there are such words.
+            assert!(try_validate(&text).is_err());
+        }
+    }
+
     /// Every module of the crate, by a name.
     fn modules() -> Vec<(String, String)> {
         let mut modules = Vec::new();
         for &activation in Activation::ALL {
-            for lanes in [Lanes::One, Lanes::Four] {
-                let name = format!("{activation}, {lanes:?}");
-                let text = elementwise(activation, lanes);
+            for (access, dtypes) in elementwise_variants(activation) {
+                let name = format!("{activation}, {access:?}, {dtypes:?}");
+                let text = elementwise(activation, access, dtypes);
                 modules.push((format!("{name}, one buffer"), in_one_buffer(&text)));
                 modules.push((name, text));
             }
@@ -372,8 +382,8 @@ mod tests {
     #[test]
     fn every_module_validates() {
         for &activation in Activation::ALL {
-            for lanes in [Lanes::One, Lanes::Four] {
-                let (module, _) = validate(&elementwise(activation, lanes));
+            for (access, dtypes) in elementwise_variants(activation) {
+                let (module, _) = validate(&elementwise(activation, access, dtypes));
                 let names = module.entry_points.iter().map(|e| e.name.as_str());
                 for pass in PASSES {
                     assert!(names.clone().any(|name| name == pass.entry_point()));
@@ -532,7 +542,10 @@ mod tests {
         }
         let shaped = SHAPED_PASSES.len() * SHAPED.len();
         let rows = AxisFunction::ALL.len() * (PASSES.len() + shaped);
-        let all = Activation::ALL.len() * 2 * 4 + rows * SOFTMAX_ENTRY_POINTS.len();
+        let elementwise = Activation::ALL
+            .iter()
+            .map(|&f| elementwise_variants(f).len() * 4);
+        let all = elementwise.sum::<usize>() + rows * SOFTMAX_ENTRY_POINTS.len();
         let statistics = Activation::ALL.len() * 3;
         let draws = 2 * Draw::ALL.len();
         let sums = reduce::modules().len() * reduce::ENTRY_POINTS.len();
@@ -587,7 +600,11 @@ mod tests {
     #[test]
     fn broken_shaders_are_seen() {
         assert!(try_validate("fn f() -> f32 { return 1u; }").is_err());
-        let text = elementwise(Activation::Gelu, Lanes::One);
+        let text = elementwise(
+            Activation::Gelu,
+            Access::single(Width::One),
+            [DType::F32; 3],
+        );
         let (module, info) = validate(&text);
         assert!(translate(&module, &info, "no_such_entry_point", 64).is_err());
         assert!(translate(&module, &info, "forward", 64).is_ok());
@@ -642,11 +659,11 @@ mod tests {
     fn bind_groups_are_what_entry_points_use() {
         let mut compared = 0;
         for &activation in Activation::ALL {
-            for lanes in [Lanes::One, Lanes::Four] {
-                let (module, info) = validate(&elementwise(activation, lanes));
+            for (access, dtypes) in elementwise_variants(activation) {
+                let (module, info) = validate(&elementwise(activation, access, dtypes));
                 for pass in PASSES {
                     let used = used(&module, &info, pass.entry_point());
-                    let what = format!("{activation}, {lanes:?}, {pass:?}");
+                    let what = format!("{activation}, {access:?}, {dtypes:?}, {pass:?}");
                     assert_eq!(used, bound(&elementwise_slots(pass)), "{what}");
                     compared += used.len();
                 }
@@ -742,7 +759,7 @@ mod tests {
     #[test]
     fn inputs_in_the_results_buffer_are_writable() {
         let texts = [
-            elementwise(Activation::Elu, Lanes::One),
+            elementwise(Activation::Elu, Access::single(Width::One), [DType::F32; 3]),
             softmax(AxisFunction::Softmax, Pass::Backward),
         ];
         for (text, entry) in texts.iter().zip(["backward", "row_per_invocation"]) {
@@ -774,14 +791,18 @@ mod tests {
 
     #[test]
     fn uniforms_lie_where_the_host_writes_them() {
-        let (module, _) = validate(&elementwise(Activation::Elu, Lanes::Four));
+        let (module, _) = validate(&elementwise(
+            Activation::Elu,
+            Access::single(Width::Four),
+            [DType::F32; 3],
+        ));
         let (members, span) = layout(&module, "Uniforms");
         let mut expected = offsets!(ElementwiseUniforms: count, first);
         let parameters = offset_of!(ElementwiseUniforms, parameters) as u32;
         for i in 0..crate::catalogue::MAX_PARAMETERS as u32 {
             expected.push((format!("p{i}"), parameters + 4 * i));
         }
-        expected.extend(offsets!(ElementwiseUniforms: zero));
+        expected.extend(offsets!(ElementwiseUniforms: zero, last));
         assert_eq!(members, expected);
         // The buffer may be longer than the struct, never shorter.
         assert!(span as usize <= size_of::<ElementwiseUniforms>());

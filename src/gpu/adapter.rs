@@ -153,6 +153,7 @@ async fn open_from(instance: &wgpu::Instance, choice: &AdapterChoice) -> Result<
         label: Some("wgpu-activations"),
         // All that the adapter has: larger bindings mean fewer dispatches.
         required_limits: adapter.limits(),
+        required_features: wanted(&info) & adapter.features(),
         ..Default::default()
     };
     let opened = adapter.request_device(&request).await;
@@ -170,6 +171,15 @@ async fn open_from(instance: &wgpu::Instance, choice: &AdapterChoice) -> Result<
         info,
         why,
     })
+}
+
+/// The features that are of use on an adapter that has them.
+fn wanted(info: &wgpu::AdapterInfo) -> wgpu::Features {
+    match info.device_type {
+        // Long words are fewer accesses.
+        wgpu::DeviceType::Cpu => wgpu::Features::SHADER_INT64,
+        _ => wgpu::Features::empty(),
+    }
 }
 
 fn instance() -> wgpu::Instance {

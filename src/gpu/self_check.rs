@@ -210,7 +210,8 @@ impl Inner {
                 Question::Elementwise(activation, direction) => {
                     let kind = pass_of(direction);
                     let kernels = &self.kernels;
-                    Some(kernels.ask_elementwise(&mut pass, activation, kind, true, true))
+                    let access = traits.access(u64::MAX, &[]);
+                    Some(kernels.ask_elementwise(&mut pass, activation, kind, access, true))
                 }
                 Question::Axis(function, direction, way) => {
                     let strategy = strategy(way, &traits)?;

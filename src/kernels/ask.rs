@@ -4,11 +4,12 @@
 use super::{Kernels, Operand, filled_buffer, lock};
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::Activation;
+use crate::element::DType;
 use crate::error::Result;
 use crate::plan::{self, AxisChunk, AxisPlan, Quirks, Strategy};
 use crate::self_check::answers::{self, GUARD, Inputs};
 use crate::self_check::{Answer, Consult, Question, Way};
-use crate::shader::Pass;
+use crate::shader::{Access, Pass};
 use std::sync::{Arc, Mutex};
 
 /// What one recording asked, and all answers that it stands and falls with.
@@ -127,28 +128,27 @@ impl Kernels {
         pass: &mut wgpu::ComputePass<'_>,
         activation: Activation,
         kind: Pass,
-        vectors: bool,
+        access: Access,
     ) -> Result<()> {
         let question = Question::Elementwise(activation, kind.into());
         self.consult(pass, question, |kernels, pass| {
-            kernels.ask_elementwise(pass, activation, kind, vectors, false)
+            kernels.ask_elementwise(pass, activation, kind, access, false)
         })
     }
 
-    /// Records an activation's known inputs; by fours where `vectors`, and with some left over
-    /// where `tail`.
+    /// Records an activation's known inputs by `access`, and with some left over where `tail`.
     pub(crate) fn ask_elementwise(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         activation: Activation,
         kind: Pass,
-        vectors: bool,
+        access: Access,
         tail: bool,
     ) -> Asking {
         let question = Question::Elementwise(activation, kind.into());
         let inputs = answers::inputs(question, tail);
         self.ask(question, kind, inputs, |operands, _| {
-            self.record_elementwise(pass, activation.into(), kind, operands, vectors);
+            self.record_elementwise(pass, activation.into(), kind, operands, access);
         })
     }
 
@@ -212,6 +212,7 @@ impl Kernels {
             buffer,
             offset: 0,
             bytes: elements as u64 * 4,
+            dtype: DType::F32,
             what: "known answers",
         };
         let operands = [

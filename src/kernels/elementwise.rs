@@ -1,10 +1,11 @@
 //! The element-wise operations: y = f(x) and dx = dy · f'(x), on ranges of the caller's buffers.
 
-use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, Work, separate};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, TypedSlice, Work, separate};
 use crate::catalogue::{Elementwise, MAX_PARAMETERS};
+use crate::element::DType;
 use crate::error::Result;
 use crate::plan;
-use crate::shader::{Lanes, Pass};
+use crate::shader::{Access, Pass, Width};
 
 /// The bindings of an element-wise entry point.
 pub(crate) fn elementwise_slots(pass: Pass) -> Slots {
@@ -27,20 +28,29 @@ pub(crate) struct ElementwiseUniforms {
     pub first: u32,
     pub parameters: [f32; MAX_PARAMETERS],
     pub zero: u32,
-    pub padding: [u32; 3],
+    pub last: u32,
+    pub padding: [u32; 2],
 }
 
 impl Kernels {
-    /// Records y = f(x).
+    /// Records y = f(x), of any types of numbers, computed in f32 and rounded to that of y.
+    ///
+    /// ```no_run
+    /// # fn record(kernels: &wgpu_activations::Kernels, pass: &mut wgpu::ComputePass<'_>, x: &wgpu::Buffer, y: &wgpu::Buffer) -> wgpu_activations::Result<()> {
+    /// use wgpu_activations::{Activation, DType, TypedSlice};
+    /// let x = TypedSlice::new(x.slice(..), DType::F16);
+    /// kernels.apply(pass, Activation::Gelu, x, y.slice(..))?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     /// A buffer without `STORAGE`, a misaligned or overlapping range, ranges of unequal length.
-    pub fn apply(
+    pub fn apply<'a>(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         f: impl Into<Elementwise>,
-        x: wgpu::BufferSlice<'_>,
-        y: wgpu::BufferSlice<'_>,
+        x: impl Into<TypedSlice<'a>>,
+        y: impl Into<TypedSlice<'a>>,
     ) -> Result<()> {
         let (x, y) = (self.operand(x, "input")?, self.operand(y, "output")?);
         self.same_size(&x, &y)?;
@@ -52,11 +62,11 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply`].
-    pub fn apply_in_place(
+    pub fn apply_in_place<'a>(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         f: impl Into<Elementwise>,
-        x: wgpu::BufferSlice<'_>,
+        x: impl Into<TypedSlice<'a>>,
     ) -> Result<()> {
         let x = self.operand(x, "input")?;
         self.elementwise(pass, f.into(), Pass::ForwardInPlace, None, None, x)
@@ -66,13 +76,13 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply`].
-    pub fn grad(
+    pub fn grad<'a>(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         f: impl Into<Elementwise>,
-        x: wgpu::BufferSlice<'_>,
-        dy: wgpu::BufferSlice<'_>,
-        dx: wgpu::BufferSlice<'_>,
+        x: impl Into<TypedSlice<'a>>,
+        dy: impl Into<TypedSlice<'a>>,
+        dx: impl Into<TypedSlice<'a>>,
     ) -> Result<()> {
         let x = self.operand(x, "input")?;
         let dy = self.operand(dy, "upstream gradient")?;
@@ -88,12 +98,12 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply`].
-    pub fn grad_in_place(
+    pub fn grad_in_place<'a>(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         f: impl Into<Elementwise>,
-        x: wgpu::BufferSlice<'_>,
-        dy: wgpu::BufferSlice<'_>,
+        x: impl Into<TypedSlice<'a>>,
+        dy: impl Into<TypedSlice<'a>>,
     ) -> Result<()> {
         let x = self.operand(x, "input")?;
         let dy = self.operand(dy, "upstream gradient")?;
@@ -111,47 +121,58 @@ impl Kernels {
         dy: Option<Operand<'_>>,
         out: Operand<'_>,
     ) -> Result<()> {
-        // Few elements compile no pipeline for many.
-        let vectors = out.elements() >= 4;
-        self.consult_activation(pass, f.activation(), kind, vectors)?;
-        self.record_elementwise(pass, f, kind, [x, dy, Some(out)], vectors);
+        let operands = [x, dy, Some(out)];
+        let dtypes = operands.map(|operand| operand.map_or(DType::F32, |o| o.dtype));
+        let elements = operands.iter().flatten().map(Operand::elements).min();
+        let access = self.inner.traits.access(elements.unwrap_or(0), &dtypes);
+        self.consult_activation(pass, f.activation(), kind, access)?;
+        self.record_elementwise(pass, f, kind, operands, access);
         Ok(())
     }
 
-    /// Records dispatches on x, dy and the result; by fours as far as it goes where `vectors`.
+    /// Records dispatches on x, dy and the result; by `access` as far as its units go.
     pub(super) fn record_elementwise(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         f: Elementwise,
         kind: Pass,
         operands: [Option<Operand<'_>>; 3],
-        vectors: bool,
+        access: Access,
     ) {
         let traits = &self.inner.traits;
-        let [x, dy, out] = operands;
-        let elements = out.map_or(0, |out| out.elements());
-        for chunk in plan::chunks(elements, traits) {
-            let tail = if vectors { chunk.len % 4 } else { chunk.len };
-            for (lanes, first, count) in [
-                (Lanes::Four, 0, chunk.len - tail),
-                (Lanes::One, chunk.len - tail, tail),
+        let dtypes = operands.map(|operand| operand.map_or(DType::F32, |o| o.dtype));
+        let bound = operands.iter().flatten();
+        // Of an odd number of 16 bits each, the last has a word to itself.
+        let elements = bound.map(Operand::elements).min().unwrap_or(0);
+        // What is left over goes by the smallest unit: an element, or what shares a word.
+        let rest = match dtypes {
+            [DType::F32, DType::F32, DType::F32] => Width::One,
+            _ => Width::Two,
+        };
+        for chunk in plan::chunks_of(elements, &dtypes, traits) {
+            let tail = chunk.len % access.width.elements();
+            for (access, first, count) in [
+                (access, 0, chunk.len - tail),
+                (Access::single(rest), chunk.len - tail, tail),
             ] {
                 if count == 0 {
                     continue;
                 }
-                let groups =
-                    count.div_ceil(lanes.count() * u64::from(traits.elementwise_workgroup()));
+                let unit = access.width.elements();
+                let units = count.div_ceil(unit);
+                let invocations = units.div_ceil(u64::from(access.units));
+                let groups = invocations.div_ceil(u64::from(traits.elementwise_workgroup()));
                 // A chunk is a binding, whose elements a u32 counts.
                 let uniforms = ElementwiseUniforms {
-                    count: (count / lanes.count()) as u32,
-                    first: (first / lanes.count()) as u32,
+                    count: units as u32,
+                    first: (first / unit) as u32,
                     parameters: f.packed(),
                     zero: 0,
-                    padding: [0; 3],
+                    last: (chunk.len - 1) as u32,
+                    padding: [0; 2],
                 };
-                let operands = [(Slot::X, x), (Slot::Dy, dy), (Slot::Out, out)];
+                let operands = [Slot::X, Slot::Dy, Slot::Out].into_iter().zip(operands);
                 let bindings: Bindings<'_> = operands
-                    .into_iter()
                     .filter_map(|(slot, operand)| {
                         // A chunk begins where a binding may.
                         Some((slot, operand?.window(chunk.start, chunk.len, traits).0))
@@ -160,7 +181,7 @@ impl Kernels {
                 self.dispatch(
                     pass,
                     &Work {
-                        module: ModuleKey::Elementwise(f.activation(), lanes),
+                        module: ModuleKey::Elementwise(f.activation(), access, dtypes),
                         entry_point: kind.entry_point(),
                         workgroup: traits.elementwise_workgroup(),
                         bindings: &bindings,

@@ -4,7 +4,7 @@ use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Work, holds, separate};
 use crate::error::Result;
 use crate::gate::{Clamp, Gate, GateShape, Order};
 use crate::plan;
-use crate::shader::{Lanes, Pass};
+use crate::shader::{Access, Lanes, Pass, Width};
 
 /// `Uniforms` of gate.wgsl.
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -189,9 +189,11 @@ impl Kernels {
         backward: bool,
     ) -> Result<()> {
         let activation = function.function().activation();
-        self.consult_activation(pass, activation, Pass::Forward, true)?;
+        // It asks the short pipeline, which is quick to compile.
+        let access = Access::single(Width::Four);
+        self.consult_activation(pass, activation, Pass::Forward, access)?;
         if backward {
-            self.consult_activation(pass, activation, Pass::Backward, true)?;
+            self.consult_activation(pass, activation, Pass::Backward, access)?;
         }
         Ok(())
     }

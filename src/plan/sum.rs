@@ -213,6 +213,7 @@ mod tests {
             max_groups: 65_535,
             max_invocations: 256,
             software,
+            walk: crate::plan::Walk::of(software, false),
             quirks: Quirks::default(),
         }
     }

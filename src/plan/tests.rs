@@ -15,6 +15,7 @@ const HARDWARE: Traits = Traits {
     max_groups: 65_535,
     max_invocations: 1024,
     software: false,
+    walk: Walk::of(false, false),
     quirks: Quirks {
         barriers: false,
         loops: false,
@@ -28,6 +29,7 @@ const SOFTWARE: Traits = Traits {
     max_groups: 65_535,
     max_invocations: 1024,
     software: true,
+    walk: Walk::of(true, true),
     quirks: Quirks {
         barriers: false,
         loops: false,
@@ -41,6 +43,7 @@ const DOWNLEVEL: Traits = Traits {
     max_groups: 65_535,
     max_invocations: 256,
     software: false,
+    walk: Walk::of(false, false),
     quirks: Quirks {
         barriers: false,
         loops: false,
@@ -64,6 +67,7 @@ fn any_traits() -> impl Generator<Value = Traits> {
                 max_groups,
                 max_invocations,
                 software,
+                walk: Walk::of(software, loops),
                 quirks: Quirks { barriers, loops },
             }
         },

@@ -14,6 +14,7 @@ mod process;
 mod rough;
 mod self_check;
 mod sizes;
+mod types;
 
 use common::gpu;
 use wgpu_activations::{AxisFunction, AxisShape, Backend, reference};

@@ -49,7 +49,7 @@ fn elementwise_is_exact(gpu: &Gpu, n: usize) {
 #[test]
 fn lengths_around_every_boundary() {
     let Some(gpu) = gpu() else { return };
-    let edges = [4, 64, 256, 1024, 4096, 8192];
+    let edges = [4, 8, 64, 256, 1024, 4096, 8192, 16_384];
     let around = edges.into_iter().flat_map(|n| [n - 1, n, n + 1]);
     for n in [0, 1, 2].into_iter().chain(around) {
         elementwise_is_exact(&gpu, n);

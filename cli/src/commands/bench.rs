@@ -1,8 +1,10 @@
 //! `activations bench`: the rates of the functions beside the rate of a plain copy.
 //!
-//! The copy is the backend's own identity kernel, measured in turn with each function, so that
+//! The copy is a kernel of one vec4 an invocation on a GPU, and the identity on the CPU, measured in
+//! turn with each function, so that
 //! a share of it is a ratio within the run that the machine's other load does not bend.
 
+use super::copy::CopyKernel;
 use crate::args::BenchArgs;
 use crate::error::CliError;
 use crate::function::{Function, Operation};
@@ -112,6 +114,7 @@ impl From<Function> for Subject {
 /// What one call computes.
 #[derive(Clone, Copy)]
 enum Work {
+    Copy,
     Forward(Subject),
     Backward(Subject),
 }
@@ -119,6 +122,7 @@ enum Work {
 impl Work {
     fn name(self) -> &'static str {
         match self {
+            Self::Copy => "copy",
             Self::Forward(_) => "forward",
             Self::Backward(_) => "backward",
         }
@@ -146,6 +150,7 @@ enum Memory {
     },
     Gpu {
         gpu: Gpu,
+        copy: CopyKernel,
         x: Tensor,
         dy: Tensor,
         y: Tensor,
@@ -170,6 +175,7 @@ impl Rig {
         let keys: Vec<u8> = (0..len).map(|key| u8::from(key % 8 != 7)).collect();
         let memory = match backend {
             Backend::Gpu(gpu) => Memory::Gpu {
+                copy: CopyKernel::new(&gpu, elements),
                 x: gpu.upload(&x, shape)?,
                 dy: gpu.upload(&dy, shape)?,
                 y: gpu.empty(shape)?,
@@ -213,6 +219,10 @@ impl Rig {
             Subject::CrossEntropy => self.rows,
         };
         let values = match work {
+            Work::Copy => match &self.memory {
+                Memory::Gpu { copy, .. } => return copy.bytes(),
+                Memory::Cpu { .. } => 2 * self.elements,
+            },
             Work::Forward(subject) => self.elements + outputs(subject),
             Work::Backward(subject) => 2 * self.elements + outputs(subject),
         };
@@ -234,6 +244,7 @@ impl Rig {
                 let start = Instant::now();
                 for _ in 0..calls {
                     match work {
+                        Work::Copy => backend.apply_into(Activation::Identity, x, y)?,
                         Work::Forward(Subject::Operation(Operation::Elementwise(f))) => {
                             backend.apply_into(f, x, y)?
                         }
@@ -281,6 +292,7 @@ impl Rig {
             }
             Memory::Gpu {
                 gpu,
+                copy,
                 x,
                 dy,
                 y,
@@ -292,9 +304,16 @@ impl Rig {
                 keys,
             } => {
                 let start = Instant::now();
+                if let Work::Copy = work {
+                    copy.submit(gpu, calls);
+                    gpu.wait()?;
+                    return Ok(start.elapsed());
+                }
                 let mut batch = gpu.batch();
                 for _ in 0..calls {
                     match work {
+                        // Done above.
+                        Work::Copy => {}
                         Work::Forward(Subject::Operation(Operation::Elementwise(f))) => {
                             batch.apply_into(f, x, y)?
                         }
@@ -354,8 +373,7 @@ impl Rig {
     }
 
     fn measure(&mut self, function: &'static str, work: Work) -> Result<Entry, CliError> {
-        let identity = Operation::Elementwise(Activation::Identity.into());
-        let copy = Work::Forward(Subject::Operation(identity));
+        let copy = Work::Copy;
         let (copy_calls, calls) = (self.calls(copy)?, self.calls(work)?);
         let mut copies = Vec::new();
         let mut rates = Vec::new();

@@ -3,6 +3,7 @@
 mod adapters;
 mod bench;
 mod check;
+mod copy;
 mod exhaustive;
 mod inspect;
 mod list;

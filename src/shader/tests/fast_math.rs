@@ -267,8 +267,12 @@ fn functions(text: &str) -> HashMap<&str, &str> {
 /// was never in the module.
 #[test]
 fn what_fast_math_would_break_is_seen() {
-    use super::{Activation, Lanes, elementwise, translate, validate};
-    let text = elementwise(Activation::Gelu, Lanes::One);
+    use super::{Access, Activation, DType, Width, elementwise, translate, validate};
+    let text = elementwise(
+        Activation::Gelu,
+        Access::single(Width::One),
+        [DType::F32; 3],
+    );
     let (module, info) = validate(&text);
     let targets = translate(&module, &info, "forward", 64).unwrap();
     for (text, language) in targets.texts() {
