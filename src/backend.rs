@@ -2,9 +2,11 @@
 
 use crate::axis::AxisFunction;
 use crate::catalogue::Elementwise;
+use crate::cpu::convert::{self, WideOutput};
+use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterChoice, AxisOperation, Gpu, HostWait, output_shape};
-use crate::{AxisShape, Cpu};
+use crate::{AxisShape, Cpu, Statistics};
 use std::fmt;
 use std::str::FromStr;
 
@@ -77,26 +79,79 @@ pub enum Backend {
     Cpu(Cpu, String),
 }
 
+/// A call and its twin that does not block. `fn name / async_name / core` with generic numbers in
+/// angle brackets hands its arguments to `core` as they are. With `[arrays]`, and `[arrays => out]`
+/// where it writes one, `core` computes in f32: arrays of 16-bit numbers are widened before it and
+/// what comes out is rounded behind it.
 macro_rules! twins {
     ($(
         $(#[$doc:meta])*
-        fn $name:ident / $async_name:ident / $core:ident ($($argument:ident: $type:ty),*) -> $output:ty;
+        fn $name:ident / $async_name:ident / $core:ident $(<$($number:ident),+>)? $([$($array:ident),+ $(=> $out:ident)?])? ($($argument:ident: $type:ty),*) -> $output:ty;
     )*) => {
         $(
             $(#[$doc])*
-            pub fn $name(&self, $($argument: $type),*) -> Result<$output> {
-                pollster::block_on(self.$core($($argument,)* HostWait::BLOCK))
+            pub fn $name$(<$($number: Element),+>)?(&self, $($argument: $type),*) -> Result<$output> {
+                pollster::block_on(twins!(@call self, $core, HostWait::BLOCK, [$($($array),+ $(=> $out)?)?], $($argument),*))
             }
 
             #[doc = concat!("[`Backend::", stringify!($name), "`] without blocking while a GPU works.")]
             ///
             /// # Errors
             #[doc = concat!("As [`Backend::", stringify!($name), "`].")]
-            pub async fn $async_name(&self, $($argument: $type),*) -> Result<$output> {
-                self.$core($($argument,)* HostWait::ASYNC).await
+            pub async fn $async_name$(<$($number: Element),+>)?(&self, $($argument: $type),*) -> Result<$output> {
+                twins!(@call self, $core, HostWait::ASYNC, [$($($array),+ $(=> $out)?)?], $($argument),*).await
             }
         )*
     };
+    (@call $self:ident, $core:ident, $wait:expr, [], $($argument:ident),*) => {
+        $self.$core($($argument,)* $wait)
+    };
+    (@call $self:ident, $core:ident, $wait:expr, [$($array:ident),+], $($argument:ident),*) => {
+        async {
+            $(let $array = &*convert::widened($array);)+
+            $self.$core($($argument,)* $wait).await.map(Narrowed::narrowed)
+        }
+    };
+    (@call $self:ident, $core:ident, $wait:expr, [$($array:ident),+ => $out:ident], $($argument:ident),*) => {
+        async {
+            $(let $array = &*convert::widened($array);)+
+            let mut wide = WideOutput::new($out);
+            let $out = &mut *wide;
+            $self.$core($($argument,)* $wait).await?;
+            wide.finish();
+            Ok(())
+        }
+    };
+}
+
+/// What was computed in f32, in the caller's numbers.
+trait Narrowed<R> {
+    fn narrowed(self) -> R;
+}
+
+impl<T: Element> Narrowed<Vec<T>> for Vec<f32> {
+    fn narrowed(self) -> Vec<T> {
+        convert::narrowed(self)
+    }
+}
+
+impl<T: Element> Narrowed<(Vec<T>, Vec<T>)> for (Vec<f32>, Vec<f32>) {
+    fn narrowed(self) -> (Vec<T>, Vec<T>) {
+        (convert::narrowed(self.0), convert::narrowed(self.1))
+    }
+}
+
+/// A sum over all elements stays f32.
+impl Narrowed<f32> for f32 {
+    fn narrowed(self) -> f32 {
+        self
+    }
+}
+
+impl Narrowed<Statistics> for Statistics {
+    fn narrowed(self) -> Statistics {
+        self
+    }
 }
 
 // Behind the macro, which they use.
@@ -201,56 +256,56 @@ impl Backend {
         ///
         /// # Errors
         /// [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::Device`].
-        fn apply / apply_async / apply_core (f: impl Into<Elementwise>, x: &[f32]) -> Vec<f32>;
+        fn apply / apply_async / apply_core<T> (f: impl Into<Elementwise>, x: &[T]) -> Vec<T>;
         /// y = f(x).
         ///
         /// # Errors
         /// As [`Backend::apply`]; [`Error::LengthMismatch`].
-        fn apply_into / apply_into_async / apply_into_core (f: impl Into<Elementwise>, x: &[f32], y: &mut [f32]) -> ();
+        fn apply_into / apply_into_async / apply_into_core<T, U> (f: impl Into<Elementwise>, x: &[T], y: &mut [U]) -> ();
         /// dy · f'(x), from the input x.
         ///
         /// # Errors
         /// As [`Backend::apply_into`].
-        fn grad / grad_async / grad_core (f: impl Into<Elementwise>, x: &[f32], dy: &[f32]) -> Vec<f32>;
+        fn grad / grad_async / grad_core<T> (f: impl Into<Elementwise>, x: &[T], dy: &[T]) -> Vec<T>;
         /// dx = dy · f'(x).
         ///
         /// # Errors
         /// As [`Backend::apply_into`].
-        fn grad_into / grad_into_async / grad_into_core (f: impl Into<Elementwise>, x: &[f32], dy: &[f32], dx: &mut [f32]) -> ();
+        fn grad_into / grad_into_async / grad_into_core<T, U, V> (f: impl Into<Elementwise>, x: &[T], dy: &[U], dx: &mut [V]) -> ();
         /// `function` of every row of x along `axis`. The result has x's shape, without the axis
         /// where the function reduces.
         ///
         /// # Errors
         /// As [`Backend::apply_into`]; [`Error::AxisOutOfRange`], [`Error::ShapeTooLarge`].
-        fn apply_axis / apply_axis_async / apply_axis_core (function: AxisFunction, x: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn apply_axis / apply_axis_async / apply_axis_core<T> [x] (function: AxisFunction, x: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// y = `function` of every row of x along `axis`.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn apply_axis_into / apply_axis_into_async / apply_axis_into_core (function: AxisFunction, x: &[f32], shape: &[usize], axis: isize, y: &mut [f32]) -> ();
+        fn apply_axis_into / apply_axis_into_async / apply_axis_into_core<T> [x => y] (function: AxisFunction, x: &[T], shape: &[usize], axis: isize, y: &mut [T]) -> ();
         /// The gradient of `function` by its input x; dy has the shape of the function's output.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn grad_axis / grad_axis_async / grad_axis_core (function: AxisFunction, x: &[f32], dy: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn grad_axis / grad_axis_async / grad_axis_core<T> [x, dy] (function: AxisFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// dx = the gradient of `function` by its input x.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn grad_axis_into / grad_axis_into_async / grad_axis_into_core (function: AxisFunction, x: &[f32], dy: &[f32], shape: &[usize], axis: isize, dx: &mut [f32]) -> ();
+        fn grad_axis_into / grad_axis_into_async / grad_axis_into_core<T> [x, dy => dx] (function: AxisFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize, dx: &mut [T]) -> ();
         /// The gradient of softmax or softmin by its input, from its output y: one pass over the
         /// row less, and exact.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`]; [`Error::NotFromOutput`] for the logarithmic functions.
-        fn grad_axis_from_output / grad_axis_from_output_async / grad_axis_from_output_core (function: AxisFunction, y: &[f32], dy: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn grad_axis_from_output / grad_axis_from_output_async / grad_axis_from_output_core<T> [y, dy] (function: AxisFunction, y: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
     }
 
     /// x = f(x).
     ///
     /// # Errors
     /// As [`Backend::apply`].
-    pub fn apply_in_place(&self, f: impl Into<Elementwise>, x: &mut [f32]) -> Result<()> {
+    pub fn apply_in_place<T: Element>(&self, f: impl Into<Elementwise>, x: &mut [T]) -> Result<()> {
         if let Self::Cpu(cpu, _) = self {
             return cpu.apply_in_place(f, x);
         }
@@ -264,22 +319,22 @@ impl Backend {
         Ok(())
     }
 
-    async fn apply_core(
+    async fn apply_core<T: Element>(
         &self,
         f: impl Into<Elementwise>,
-        x: &[f32],
+        x: &[T],
         wait: HostWait,
-    ) -> Result<Vec<f32>> {
-        let mut y = vec![0.0; x.len()];
+    ) -> Result<Vec<T>> {
+        let mut y = vec![T::default(); x.len()];
         self.apply_into_core(f, x, &mut y, wait).await?;
         Ok(y)
     }
 
-    async fn apply_into_core(
+    async fn apply_into_core<T: Element, U: Element>(
         &self,
         f: impl Into<Elementwise>,
-        x: &[f32],
-        y: &mut [f32],
+        x: &[T],
+        y: &mut [U],
         wait: HostWait,
     ) -> Result<()> {
         match self {
@@ -292,24 +347,24 @@ impl Backend {
         }
     }
 
-    async fn grad_core(
+    async fn grad_core<T: Element>(
         &self,
         f: impl Into<Elementwise>,
-        x: &[f32],
-        dy: &[f32],
+        x: &[T],
+        dy: &[T],
         wait: HostWait,
-    ) -> Result<Vec<f32>> {
-        let mut dx = vec![0.0; x.len()];
+    ) -> Result<Vec<T>> {
+        let mut dx = vec![T::default(); x.len()];
         self.grad_into_core(f, x, dy, &mut dx, wait).await?;
         Ok(dx)
     }
 
-    async fn grad_into_core(
+    async fn grad_into_core<T: Element, U: Element, V: Element>(
         &self,
         f: impl Into<Elementwise>,
-        x: &[f32],
-        dy: &[f32],
-        dx: &mut [f32],
+        x: &[T],
+        dy: &[U],
+        dx: &mut [V],
         wait: HostWait,
     ) -> Result<()> {
         match self {

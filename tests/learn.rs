@@ -102,9 +102,9 @@ fn special_numbers() {
 #[test]
 fn wrong_arguments_are_errors() {
     for backend in backends() {
-        let unknown = backend.grad_parameter(Activation::Swish, "alpha", &[], &[]);
+        let unknown = backend.grad_parameter(Activation::Swish, "alpha", &[0.0f32; 0], &[]);
         assert!(matches!(unknown, Err(Error::UnknownParameter { .. })));
-        let not = backend.grad_parameter(Activation::Clamp, "min", &[], &[]);
+        let not = backend.grad_parameter(Activation::Clamp, "min", &[0.0f32; 0], &[]);
         assert!(matches!(not, Err(Error::NotLearnable { .. })));
         let short = backend.grad_parameter(Activation::Swish, "beta", &[1.0], &[]);
         assert!(matches!(short, Err(Error::LengthMismatch { .. })));

@@ -290,7 +290,12 @@ fn reductions_of_nothing() {
             let dx = backend.grad_cross_entropy(&mean, &x, shape, targets, &[1.0]);
             assert_eq!(dx.unwrap(), vec![0.0; x.len()]);
         }
-        let bce = backend.binary_cross_entropy_with_logits(&BceWithLogits::new(), &[], &[0], &[]);
+        let bce = backend.binary_cross_entropy_with_logits(
+            &BceWithLogits::new(),
+            &[0.0f32; 0],
+            &[0],
+            &[],
+        );
         assert!(bce.unwrap()[0].is_nan());
     }
 }

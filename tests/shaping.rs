@@ -503,17 +503,18 @@ fn tensors_and_pieces() {
 /// Arrays of no elements, and rows of none.
 #[test]
 fn nothing_at_all() {
+    const NONE: [f32; 0] = [];
     for backend in common::backends() {
         let shaping = Shaping::new().mask(&[], &[0]).sink(0.5);
-        let y = backend.apply_axis_shaped(LogSumExp, &shaping, &[], &[3, 0], 1);
+        let y = backend.apply_axis_shaped(LogSumExp, &shaping, &NONE, &[3, 0], 1);
         assert_eq!(y.unwrap(), [0.5; 3]);
         let plain = Shaping::new().causal(Causal::LowerRight);
-        let y = backend.apply_axis_shaped(LogSumExp, &plain, &[], &[3, 0], 1);
+        let y = backend.apply_axis_shaped(LogSumExp, &plain, &NONE, &[3, 0], 1);
         assert_eq!(y.unwrap(), [f32::NEG_INFINITY; 3]);
         for shape in [[3, 0], [0, 3]] {
-            let y = backend.apply_axis_shaped(Softmax, &plain, &[], &shape, 1);
+            let y = backend.apply_axis_shaped(Softmax, &plain, &NONE, &shape, 1);
             assert!(y.unwrap().is_empty());
-            let dx = backend.grad_axis_shaped(Softmax, &plain, &[], &[], &shape, 1);
+            let dx = backend.grad_axis_shaped(Softmax, &plain, &NONE, &NONE, &shape, 1);
             assert!(dx.unwrap().is_empty());
         }
     }

@@ -131,13 +131,13 @@ fn special_rows() {
             for shape in [[0, 4], [4, 0]] {
                 assert!(
                     backend
-                        .apply_sparse(function, &[], &shape, -1)
+                        .apply_sparse(function, &[0.0f32; 0], &shape, -1)
                         .unwrap()
                         .is_empty()
                 );
                 assert!(
                     backend
-                        .grad_sparse(function, &[], &[], &shape, 0)
+                        .grad_sparse(function, &[0.0f32; 0], &[], &shape, 0)
                         .unwrap()
                         .is_empty()
                 );
@@ -288,7 +288,12 @@ fn maxout_takes_the_first_maximum_of_each_group() {
             .grad_maxout(&image, &[0.0; 3], &[1, 4, 2], 1, 2)
             .unwrap_err();
         assert!(matches!(error, Error::LengthMismatch { .. }), "{error}");
-        assert!(backend.maxout(&[], &[0, 4], 1, 2).unwrap().is_empty());
+        assert!(
+            backend
+                .maxout(&[0.0f32; 0], &[0, 4], 1, 2)
+                .unwrap()
+                .is_empty()
+        );
         // More than a piece travels with, and groups of every length.
         let long = numbers(60 * 70_001, 5, 10.0);
         for pieces in [2, 60] {

@@ -215,7 +215,7 @@ fn nothing_is_nothing() {
     for backend in backends() {
         for (shape, units) in [(&[0][..], 1), (&[0, 5], 5), (&[5, 0], 0)] {
             let found = backend
-                .inspect(&Inspect::of(Activation::Relu), &[], shape)
+                .inspect(&Inspect::of(Activation::Relu), &[0.0f32; 0], shape)
                 .unwrap();
             assert_eq!((found.elements, found.units), (0, units), "{shape:?}");
             assert_eq!(found.dead_units, units);

@@ -1,6 +1,8 @@
 //! Gated linear units, in host memory.
 
-use super::{Backend, or_else_on_cpu};
+use super::{Backend, Narrowed, or_else_on_cpu};
+use crate::cpu::convert::{self, WideOutput};
+use crate::element::Element;
 use crate::error::Result;
 use crate::gate::{Gate, GateShape};
 use crate::gpu::HostWait;
@@ -14,33 +16,33 @@ impl Backend {
         /// As [`Backend::apply_into`]; [`Error::AxisOutOfRange`](crate::Error::AxisOutOfRange),
         /// [`Error::ShapeTooLarge`](crate::Error::ShapeTooLarge), and
         /// [`Error::OddAxis`](crate::Error::OddAxis) where the axis cannot be halved.
-        fn gate / gate_async / gate_core (function: &Gate, x: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn gate / gate_async / gate_core<T> [x] (function: &Gate, x: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// y = value · f(gate) of the two that `x` holds along `axis`.
         ///
         /// # Errors
         /// As [`Backend::gate`].
-        fn gate_into / gate_into_async / gate_into_core (function: &Gate, x: &[f32], shape: &[usize], axis: isize, y: &mut [f32]) -> ();
+        fn gate_into / gate_into_async / gate_into_core<T> [x => y] (function: &Gate, x: &[T], shape: &[usize], axis: isize, y: &mut [T]) -> ();
         /// The gradients by value and gate, in the layout of `x`; `shape` is that of x, and dy has
         /// the shape of the gate's result.
         ///
         /// # Errors
         /// As [`Backend::gate`].
-        fn grad_gate / grad_gate_async / grad_gate_core (function: &Gate, x: &[f32], dy: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn grad_gate / grad_gate_async / grad_gate_core<T> [x, dy] (function: &Gate, x: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// dx = the gradients by value and gate, in the layout of `x`.
         ///
         /// # Errors
         /// As [`Backend::gate`].
-        fn grad_gate_into / grad_gate_into_async / grad_gate_into_core (function: &Gate, x: &[f32], dy: &[f32], shape: &[usize], axis: isize, dx: &mut [f32]) -> ();
+        fn grad_gate_into / grad_gate_into_async / grad_gate_into_core<T> [x, dy => dx] (function: &Gate, x: &[T], dy: &[T], shape: &[usize], axis: isize, dx: &mut [T]) -> ();
         /// value · f(gate), of two arrays of one length.
         ///
         /// # Errors
         /// As [`Backend::apply_into`].
-        fn gate_pair / gate_pair_async / gate_pair_core (function: &Gate, value: &[f32], gate: &[f32]) -> Vec<f32>;
+        fn gate_pair / gate_pair_async / gate_pair_core<T> [value, gate] (function: &Gate, value: &[T], gate: &[T]) -> Vec<T>;
         /// The gradients by value and by gate, of arrays of one length.
         ///
         /// # Errors
         /// As [`Backend::apply_into`].
-        fn grad_gate_pair / grad_gate_pair_async / grad_gate_pair_core (function: &Gate, value: &[f32], gate: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>);
+        fn grad_gate_pair / grad_gate_pair_async / grad_gate_pair_core<T> [value, gate, dy] (function: &Gate, value: &[T], gate: &[T], dy: &[T]) -> (Vec<T>, Vec<T>);
     }
 
     async fn gate_core(

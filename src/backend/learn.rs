@@ -1,7 +1,9 @@
 //! Gradients by an activation's parameter, in host memory.
 
-use super::Backend;
+use super::{Backend, Narrowed};
 use crate::catalogue::Elementwise;
+use crate::cpu::convert;
+use crate::element::Element;
 use crate::error::Result;
 use crate::gpu::HostWait;
 
@@ -24,7 +26,7 @@ impl Backend {
         /// # Errors
         /// As [`Backend::grad`]; [`Error::UnknownParameter`](crate::Error::UnknownParameter),
         /// [`Error::NotLearnable`](crate::Error::NotLearnable).
-        fn grad_parameter / grad_parameter_async / grad_parameter_core (f: impl Into<Elementwise>, name: &str, x: &[f32], dy: &[f32]) -> f32;
+        fn grad_parameter / grad_parameter_async / grad_parameter_core<T> [x, dy] (f: impl Into<Elementwise>, name: &str, x: &[T], dy: &[T]) -> f32;
     }
 
     async fn grad_parameter_core(

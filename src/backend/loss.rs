@@ -1,7 +1,9 @@
 //! Losses, in host memory.
 
-use super::Backend;
+use super::{Backend, Narrowed};
 use crate::Cpu;
+use crate::cpu::convert;
+use crate::element::Element;
 use crate::error::Result;
 use crate::gpu::{ClassJob, HostWait};
 use crate::loss::{
@@ -35,54 +37,54 @@ impl Backend {
         /// [`Error::ParameterOutOfRange`](crate::Error::ParameterOutOfRange) for the smoothing;
         /// [`Error::IgnoreIndexOfProbabilities`](crate::Error::IgnoreIndexOfProbabilities);
         /// and as [`Backend::apply_axis`].
-        fn cross_entropy / cross_entropy_async / cross_entropy_core (loss: &CrossEntropy, logits: &[f32], shape: &[usize], targets: Targets<'_>) -> Vec<f32>;
+        fn cross_entropy / cross_entropy_async / cross_entropy_core<T> [logits] (loss: &CrossEntropy, logits: &[T], shape: &[usize], targets: Targets<'_>) -> Vec<T>;
         /// The gradient of cross entropy by the logits, for the upstream gradient `dy`, which has
         /// the loss's length: one for each row, or one.
         ///
         /// # Errors
         /// As [`Backend::cross_entropy`].
-        fn grad_cross_entropy / grad_cross_entropy_async / grad_cross_entropy_core (loss: &CrossEntropy, logits: &[f32], shape: &[usize], targets: Targets<'_>, dy: &[f32]) -> Vec<f32>;
+        fn grad_cross_entropy / grad_cross_entropy_async / grad_cross_entropy_core<T> [logits, dy] (loss: &CrossEntropy, logits: &[T], shape: &[usize], targets: Targets<'_>, dy: &[T]) -> Vec<T>;
         /// Cross entropy and its gradient by the logits for an upstream gradient of 1, in one go.
         ///
         /// # Errors
         /// As [`Backend::cross_entropy`].
-        fn cross_entropy_with_grad / cross_entropy_with_grad_async / cross_entropy_with_grad_core (loss: &CrossEntropy, logits: &[f32], shape: &[usize], targets: Targets<'_>) -> (Vec<f32>, Vec<f32>);
+        fn cross_entropy_with_grad / cross_entropy_with_grad_async / cross_entropy_with_grad_core<T> [logits] (loss: &CrossEntropy, logits: &[T], shape: &[usize], targets: Targets<'_>) -> (Vec<T>, Vec<T>);
         /// Negative log likelihood of log-probabilities of `shape`. It reads one of each row,
         /// which takes less than to bring a row to a device: the host computes it on any backend.
         ///
         /// # Errors
         /// As [`Backend::cross_entropy`];
         /// [`Error::TargetsAreIndices`](crate::Error::TargetsAreIndices).
-        fn nll_loss / nll_loss_async / nll_loss_core (loss: &NllLoss, log_probabilities: &[f32], shape: &[usize], targets: Targets<'_>) -> Vec<f32>;
+        fn nll_loss / nll_loss_async / nll_loss_core<T> [log_probabilities] (loss: &NllLoss, log_probabilities: &[T], shape: &[usize], targets: Targets<'_>) -> Vec<T>;
         /// The gradient of the negative log likelihood by the log-probabilities, on whose values
         /// it does not depend.
         ///
         /// # Errors
         /// As [`Backend::nll_loss`].
-        fn grad_nll_loss / grad_nll_loss_async / grad_nll_loss_core (loss: &NllLoss, shape: &[usize], targets: Targets<'_>, dy: &[f32]) -> Vec<f32>;
+        fn grad_nll_loss / grad_nll_loss_async / grad_nll_loss_core<T> [dy] (loss: &NllLoss, shape: &[usize], targets: Targets<'_>, dy: &[T]) -> Vec<T>;
         /// Binary cross entropy of logits of `shape` with target probabilities of that shape: one
         /// value for each element, or one in all.
         ///
         /// # Errors
         /// [`Error::LengthMismatch`](crate::Error::LengthMismatch),
         /// [`Error::NotFinite`](crate::Error::NotFinite) for weights; and as [`Backend::apply`].
-        fn binary_cross_entropy_with_logits / binary_cross_entropy_with_logits_async / binary_cross_entropy_with_logits_core (loss: &BceWithLogits, logits: &[f32], shape: &[usize], targets: &[f32]) -> Vec<f32>;
+        fn binary_cross_entropy_with_logits / binary_cross_entropy_with_logits_async / binary_cross_entropy_with_logits_core<T> [logits, targets] (loss: &BceWithLogits, logits: &[T], shape: &[usize], targets: &[T]) -> Vec<T>;
         /// The gradient of binary cross entropy by the logits; `dy` has the loss's length.
         ///
         /// # Errors
         /// As [`Backend::binary_cross_entropy_with_logits`].
-        fn grad_binary_cross_entropy_with_logits / grad_binary_cross_entropy_with_logits_async / grad_binary_cross_entropy_with_logits_core (loss: &BceWithLogits, logits: &[f32], shape: &[usize], targets: &[f32], dy: &[f32]) -> Vec<f32>;
+        fn grad_binary_cross_entropy_with_logits / grad_binary_cross_entropy_with_logits_async / grad_binary_cross_entropy_with_logits_core<T> [logits, targets, dy] (loss: &BceWithLogits, logits: &[T], shape: &[usize], targets: &[T], dy: &[T]) -> Vec<T>;
         /// Binary cross entropy of probabilities of `shape`.
         ///
         /// # Errors
         /// As [`Backend::binary_cross_entropy_with_logits`];
         /// [`Error::NotAProbability`](crate::Error::NotAProbability).
-        fn binary_cross_entropy / binary_cross_entropy_async / binary_cross_entropy_core (loss: &BinaryCrossEntropy, probabilities: &[f32], shape: &[usize], targets: &[f32]) -> Vec<f32>;
+        fn binary_cross_entropy / binary_cross_entropy_async / binary_cross_entropy_core<T> [probabilities, targets] (loss: &BinaryCrossEntropy, probabilities: &[T], shape: &[usize], targets: &[T]) -> Vec<T>;
         /// The gradient of binary cross entropy by the probabilities.
         ///
         /// # Errors
         /// As [`Backend::binary_cross_entropy`].
-        fn grad_binary_cross_entropy / grad_binary_cross_entropy_async / grad_binary_cross_entropy_core (loss: &BinaryCrossEntropy, probabilities: &[f32], shape: &[usize], targets: &[f32], dy: &[f32]) -> Vec<f32>;
+        fn grad_binary_cross_entropy / grad_binary_cross_entropy_async / grad_binary_cross_entropy_core<T> [probabilities, targets, dy] (loss: &BinaryCrossEntropy, probabilities: &[T], shape: &[usize], targets: &[T], dy: &[T]) -> Vec<T>;
     }
 
     async fn cross_entropy_core(

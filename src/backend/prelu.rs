@@ -1,6 +1,8 @@
 //! The parametric rectifier, in host memory.
 
-use super::Backend;
+use super::{Backend, Narrowed};
+use crate::cpu::convert;
+use crate::element::Element;
 use crate::error::Result;
 use crate::gpu::HostWait;
 use crate::prelu::Prelu;
@@ -11,14 +13,14 @@ impl Backend {
         ///
         /// # Errors
         /// As [`Backend::apply_into`]; [`Error::SlopeLength`](crate::Error::SlopeLength).
-        fn prelu / prelu_async / prelu_core (prelu: &Prelu, x: &[f32], slope: &[f32]) -> Vec<f32>;
+        fn prelu / prelu_async / prelu_core<T> [x, slope] (prelu: &Prelu, x: &[T], slope: &[T]) -> Vec<T>;
         /// The gradients by x and by the slope. Each sum of the latter is within an ULP of the
         /// exact sum of the rounded terms, wherever that is not the small rest of a cancellation,
         /// and has the same bits in each run.
         ///
         /// # Errors
         /// As [`Backend::prelu`].
-        fn grad_prelu / grad_prelu_async / grad_prelu_core (prelu: &Prelu, x: &[f32], slope: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>);
+        fn grad_prelu / grad_prelu_async / grad_prelu_core<T> [x, slope, dy] (prelu: &Prelu, x: &[T], slope: &[T], dy: &[T]) -> (Vec<T>, Vec<T>);
     }
 
     async fn prelu_core(

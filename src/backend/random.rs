@@ -1,6 +1,8 @@
 //! Random numbers and the randomised leaky rectifier, in host memory.
 
-use super::{Backend, or_else_on_cpu};
+use super::{Backend, Narrowed, or_else_on_cpu};
+use crate::cpu::convert;
+use crate::element::Element;
 use crate::error::Result;
 use crate::gpu::HostWait;
 use crate::random::Random;
@@ -24,12 +26,12 @@ impl Backend {
         ///
         /// # Errors
         /// As [`Backend::apply`].
-        fn rrelu / rrelu_async / rrelu_core (rrelu: Rrelu, x: &[f32]) -> Vec<f32>;
+        fn rrelu / rrelu_async / rrelu_core<T> [x] (rrelu: Rrelu, x: &[T]) -> Vec<T>;
         /// The gradient of rrelu by x, with the slopes of the forward pass.
         ///
         /// # Errors
         /// As [`Backend::grad`].
-        fn grad_rrelu / grad_rrelu_async / grad_rrelu_core (rrelu: Rrelu, x: &[f32], dy: &[f32]) -> Vec<f32>;
+        fn grad_rrelu / grad_rrelu_async / grad_rrelu_core<T> [x, dy] (rrelu: Rrelu, x: &[T], dy: &[T]) -> Vec<T>;
     }
 
     async fn uniform_core(&self, random: Random, count: usize, wait: HostWait) -> Result<Vec<f32>> {

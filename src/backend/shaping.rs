@@ -1,7 +1,9 @@
 //! The softmax family over shaped rows, on either backend.
 
-use super::Backend;
+use super::{Backend, Narrowed};
 use crate::axis::AxisFunction;
+use crate::cpu::convert::{self, WideOutput};
+use crate::element::Element;
 use crate::error::Result;
 use crate::gpu::{HostJob, HostWait, output_shape};
 use crate::shaping::Shaping;
@@ -16,18 +18,18 @@ impl Backend {
         /// [`Error::NoQueryAxis`](crate::Error::NoQueryAxis),
         /// [`Error::ParameterOutOfRange`](crate::Error::ParameterOutOfRange),
         /// [`Error::FullyMaskedRow`](crate::Error::FullyMaskedRow) where the policy is that.
-        fn apply_axis_shaped / apply_axis_shaped_async / apply_axis_shaped_core (function: AxisFunction, shaping: &Shaping<'_>, x: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn apply_axis_shaped / apply_axis_shaped_async / apply_axis_shaped_core<T> [x] (function: AxisFunction, shaping: &Shaping<'_>, x: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// y = `function` of every row of x along `axis`, after `shaping`.
         ///
         /// # Errors
         /// As [`Backend::apply_axis_shaped`].
-        fn apply_axis_shaped_into / apply_axis_shaped_into_async / apply_axis_shaped_into_core (function: AxisFunction, shaping: &Shaping<'_>, x: &[f32], shape: &[usize], axis: isize, y: &mut [f32]) -> ();
+        fn apply_axis_shaped_into / apply_axis_shaped_into_async / apply_axis_shaped_into_core<T> [x => y] (function: AxisFunction, shaping: &Shaping<'_>, x: &[T], shape: &[usize], axis: isize, y: &mut [T]) -> ();
         /// The gradient of `function` after `shaping` by its input x; dy has the shape of the
         /// function's output. It is exactly 0 where an element takes no part.
         ///
         /// # Errors
         /// As [`Backend::apply_axis_shaped`].
-        fn grad_axis_shaped / grad_axis_shaped_async / grad_axis_shaped_core (function: AxisFunction, shaping: &Shaping<'_>, x: &[f32], dy: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn grad_axis_shaped / grad_axis_shaped_async / grad_axis_shaped_core<T> [x, dy] (function: AxisFunction, shaping: &Shaping<'_>, x: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
     }
 
     async fn apply_axis_shaped_core(

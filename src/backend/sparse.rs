@@ -1,7 +1,9 @@
 //! The kin of softmax in host memory: hardmax, sparsemax, entmax, maxout and gumbel_softmax.
 
-use super::Backend;
+use super::{Backend, Narrowed};
 use crate::axis::{AxisFunction, AxisShape};
+use crate::cpu::convert;
+use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::gpu::{HostWait, SparseOperation};
 use crate::gumbel::GumbelSoftmax;
@@ -14,55 +16,55 @@ impl Backend {
         ///
         /// # Errors
         /// As [`Backend::apply_axis`]; [`Error::OptionOutOfRange`].
-        fn apply_sparse / apply_sparse_async / apply_sparse_core (function: SparseFunction, x: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn apply_sparse / apply_sparse_async / apply_sparse_core<T> [x] (function: SparseFunction, x: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// The gradient of `function` by its input x.
         ///
         /// # Errors
         /// As [`Backend::apply_sparse`].
-        fn grad_sparse / grad_sparse_async / grad_sparse_core (function: SparseFunction, x: &[f32], dy: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn grad_sparse / grad_sparse_async / grad_sparse_core<T> [x, dy] (function: SparseFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// The gradient of `function` by its input, from its output y: one pass over the rows, and
         /// exact, since the output's zeros say which elements count.
         ///
         /// # Errors
         /// As [`Backend::apply_sparse`].
-        fn grad_sparse_from_output / grad_sparse_from_output_async / grad_sparse_from_output_core (function: SparseFunction, y: &[f32], dy: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn grad_sparse_from_output / grad_sparse_from_output_async / grad_sparse_from_output_core<T> [y, dy] (function: SparseFunction, y: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// Softmax over the channels of an array (N, C, H, W) or (C, H, W), which are its axis -3.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`]; [`Error::AxisOutOfRange`] for another number of axes.
-        fn softmax2d / softmax2d_async / softmax2d_core (x: &[f32], shape: &[usize]) -> Vec<f32>;
+        fn softmax2d / softmax2d_async / softmax2d_core<T> [x] (x: &[T], shape: &[usize]) -> Vec<T>;
         /// The maxima of groups of `pieces` consecutive elements along `axis`, whose length they
         /// divide; see [`Groups`] for the shape of the result.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`]; [`Error::OptionOutOfRange`].
-        fn maxout / maxout_async / maxout_core (x: &[f32], shape: &[usize], axis: isize, pieces: usize) -> Vec<f32>;
+        fn maxout / maxout_async / maxout_core<T> [x] (x: &[T], shape: &[usize], axis: isize, pieces: usize) -> Vec<T>;
         /// The gradient of maxout by x, whose shape is `shape`; dy has that of the output.
         ///
         /// # Errors
         /// As [`Backend::maxout`].
-        fn grad_maxout / grad_maxout_async / grad_maxout_core (x: &[f32], dy: &[f32], shape: &[usize], axis: isize, pieces: usize) -> Vec<f32>;
+        fn grad_maxout / grad_maxout_async / grad_maxout_core<T> [x, dy] (x: &[T], dy: &[T], shape: &[usize], axis: isize, pieces: usize) -> Vec<T>;
         /// gumbel_softmax of every row of x along `axis`.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn gumbel_softmax / gumbel_softmax_async / gumbel_softmax_core (gumbel: GumbelSoftmax, x: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn gumbel_softmax / gumbel_softmax_async / gumbel_softmax_core<T> [x] (gumbel: GumbelSoftmax, x: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// gumbel_softmax of every row of x with noise of the caller's own.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn gumbel_softmax_with / gumbel_softmax_with_async / gumbel_softmax_with_core (gumbel: GumbelSoftmax, x: &[f32], noise: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn gumbel_softmax_with / gumbel_softmax_with_async / gumbel_softmax_with_core<T> [x, noise] (gumbel: GumbelSoftmax, x: &[T], noise: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// The gradient of gumbel_softmax by x, with the noise of the forward pass; where it is
         /// hard, that of the soft one.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn grad_gumbel_softmax / grad_gumbel_softmax_async / grad_gumbel_softmax_core (gumbel: GumbelSoftmax, x: &[f32], dy: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn grad_gumbel_softmax / grad_gumbel_softmax_async / grad_gumbel_softmax_core<T> [x, dy] (gumbel: GumbelSoftmax, x: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// The gradient of gumbel_softmax by x with noise of the caller's own.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn grad_gumbel_softmax_with / grad_gumbel_softmax_with_async / grad_gumbel_softmax_with_core (gumbel: GumbelSoftmax, x: &[f32], noise: &[f32], dy: &[f32], shape: &[usize], axis: isize) -> Vec<f32>;
+        fn grad_gumbel_softmax_with / grad_gumbel_softmax_with_async / grad_gumbel_softmax_with_core<T> [x, noise, dy] (gumbel: GumbelSoftmax, x: &[T], noise: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
     }
 
     async fn apply_sparse_core(

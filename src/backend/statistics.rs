@@ -1,6 +1,8 @@
 //! Statistics of activations in host memory.
 
-use super::{Backend, or_else_on_cpu};
+use super::{Backend, Narrowed, or_else_on_cpu};
+use crate::cpu::convert;
+use crate::element::Element;
 use crate::error::Result;
 use crate::gpu::HostWait;
 use crate::statistics::{Inspect, Statistics};
@@ -18,7 +20,7 @@ impl Backend {
         /// [`Error::DeviceLost`](crate::Error::DeviceLost) and
         /// [`Error::AxisStepTooLarge`](crate::Error::AxisStepTooLarge) where no binding holds a
         /// word for each unit.
-        fn inspect / inspect_async / inspect_core (what: &Inspect, x: &[f32], shape: &[usize]) -> Statistics;
+        fn inspect / inspect_async / inspect_core<T> [x] (what: &Inspect, x: &[T], shape: &[usize]) -> Statistics;
     }
 
     async fn inspect_core(

@@ -1,9 +1,11 @@
 //! The element-wise functions: blocks of SIMD code over chunks of the array over threads.
 
+use super::convert::{narrow_block, widen_block};
 use super::isa::{Isa, Kernel};
 use super::narrow;
 use super::wide::Wide;
 use crate::catalogue::{Activation, Elementwise, Formula, MAX_PARAMETERS, Visitor};
+use crate::element::{DType, Element};
 use rayon::prelude::*;
 
 /// Arrays of fewer elements stay on the calling thread: waking another one takes as long as
@@ -130,27 +132,62 @@ impl Isa {
     }
 }
 
+/// A block of an array as f32, in `aside` where it is not f32 itself.
+fn block<'a, T: Element>(isa: Isa, x: &'a [T], aside: &'a mut [f32; BLOCK]) -> &'a [f32] {
+    if T::DTYPE == DType::F32 {
+        return bytemuck::cast_slice(x);
+    }
+    let aside = &mut aside[..x.len()];
+    widen_block(isa, x, aside);
+    aside
+}
+
+/// Computes a block of results as f32, in `aside` where they are not f32 themselves.
+fn result<T: Element>(
+    isa: Isa,
+    out: &mut [T],
+    aside: &mut [f32; BLOCK],
+    compute: impl FnOnce(&mut [f32]),
+) {
+    if T::DTYPE == DType::F32 {
+        return compute(bytemuck::cast_slice_mut(out));
+    }
+    let aside = &mut aside[..out.len()];
+    compute(aside);
+    narrow_block(isa, aside, out);
+}
+
 /// y = f(x).
-pub(super) fn apply(isa: Isa, f: &Elementwise, x: &[f32], y: &mut [f32]) {
+pub(super) fn apply<T: Element, U: Element>(isa: Isa, f: &Elementwise, x: &[T], y: &mut [U]) {
+    let chunk = |(y, x): (&mut [U], &[T])| {
+        if T::DTYPE == DType::F32 && U::DTYPE == DType::F32 {
+            return isa.forward(f, bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
+        }
+        let (mut wide, mut out) = ([0.0; BLOCK], [0.0; BLOCK]);
+        for (y, x) in y.chunks_mut(BLOCK).zip(x.chunks(BLOCK)) {
+            let x = block(isa, x, &mut wide);
+            result(isa, y, &mut out, |y| isa.forward(f, x, y));
+        }
+    };
     if x.len() < SERIAL_BELOW {
-        return isa.forward(f, x, y);
+        return chunk((y, x));
     }
     y.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
-        .for_each(|(y, x)| isa.forward(f, x, y));
+        .for_each(chunk);
 }
 
 /// x = f(x).
-pub(super) fn apply_in_place(isa: Isa, f: &Elementwise, x: &mut [f32]) {
+pub(super) fn apply_in_place<T: Element>(isa: Isa, f: &Elementwise, x: &mut [T]) {
     if f.activation() == Activation::Identity {
         return;
     }
-    let chunk = |x: &mut [f32]| {
-        let mut aside = [0.0; BLOCK];
+    let chunk = |x: &mut [T]| {
+        let (mut aside, mut out) = ([0.0; BLOCK], [0.0; BLOCK]);
         for block in x.chunks_mut(BLOCK) {
             let aside = &mut aside[..block.len()];
-            aside.copy_from_slice(block);
-            isa.forward(f, aside, block);
+            widen_block(isa, block, aside);
+            result(isa, block, &mut out, |y| isa.forward(f, aside, y));
         }
     };
     if x.len() < SERIAL_BELOW {
@@ -160,24 +197,49 @@ pub(super) fn apply_in_place(isa: Isa, f: &Elementwise, x: &mut [f32]) {
 }
 
 /// dx = dy·f'(x).
-pub(super) fn grad(isa: Isa, f: &Elementwise, x: &[f32], dy: &[f32], dx: &mut [f32]) {
+pub(super) fn grad<T: Element, U: Element, V: Element>(
+    isa: Isa,
+    f: &Elementwise,
+    x: &[T],
+    dy: &[U],
+    dx: &mut [V],
+) {
+    let chunk = |((dx, x), dy): ((&mut [V], &[T]), &[U])| {
+        if [T::DTYPE, U::DTYPE, V::DTYPE] == [DType::F32; 3] {
+            let (x, dy) = (bytemuck::cast_slice(x), bytemuck::cast_slice(dy));
+            return isa.chunk(f, x, Some(dy), bytemuck::cast_slice_mut(dx));
+        }
+        let (mut wide, mut upstream, mut out) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
+        let inputs = x.chunks(BLOCK).zip(dy.chunks(BLOCK));
+        for (dx, (x, dy)) in dx.chunks_mut(BLOCK).zip(inputs) {
+            let x = block(isa, x, &mut wide);
+            let dy = block(isa, dy, &mut upstream);
+            result(isa, dx, &mut out, |dx| isa.chunk(f, x, Some(dy), dx));
+        }
+    };
     if x.len() < SERIAL_BELOW {
-        return isa.chunk(f, x, Some(dy), dx);
+        return chunk(((dx, x), dy));
     }
     dx.par_chunks_mut(CHUNK)
         .zip(x.par_chunks(CHUNK))
         .zip(dy.par_chunks(CHUNK))
-        .for_each(|((dx, x), dy)| isa.chunk(f, x, Some(dy), dx));
+        .for_each(chunk);
 }
 
 /// dy = dy·f'(x).
-pub(super) fn grad_in_place(isa: Isa, f: &Elementwise, x: &[f32], dy: &mut [f32]) {
-    let chunk = |(dy, x): (&mut [f32], &[f32])| {
-        let mut aside = [0.0; BLOCK];
+pub(super) fn grad_in_place<T: Element, U: Element>(
+    isa: Isa,
+    f: &Elementwise,
+    x: &[T],
+    dy: &mut [U],
+) {
+    let chunk = |(dy, x): (&mut [U], &[T])| {
+        let (mut wide, mut aside, mut out) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
         for (dy, x) in dy.chunks_mut(BLOCK).zip(x.chunks(BLOCK)) {
+            let x = block(isa, x, &mut wide);
             let aside = &mut aside[..dy.len()];
-            aside.copy_from_slice(dy);
-            isa.chunk(f, x, Some(aside), dy);
+            widen_block(isa, dy, aside);
+            result(isa, dy, &mut out, |dx| isa.chunk(f, x, Some(aside), dx));
         }
     };
     if x.len() < SERIAL_BELOW {

@@ -8,6 +8,7 @@
 
 mod binary;
 mod classes;
+pub(crate) mod convert;
 mod elementwise;
 mod gate;
 mod gumbel;
@@ -30,6 +31,7 @@ mod wide;
 
 use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::catalogue::Elementwise;
+use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::shaping::Shaping;
 use crate::statistics::{Inspect, Statistics};
@@ -62,11 +64,16 @@ impl Cpu {
         format!("cpu: {threads} thread{plural}, {}", self.isa.name())
     }
 
-    /// y = f(x), for x and y of the same length.
+    /// y = f(x), for x and y of the same length, and of any two types.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`].
-    pub fn apply_into(&self, f: impl Into<Elementwise>, x: &[f32], y: &mut [f32]) -> Result<()> {
+    pub fn apply_into<T: Element, U: Element>(
+        &self,
+        f: impl Into<Elementwise>,
+        x: &[T],
+        y: &mut [U],
+    ) -> Result<()> {
         same_length("the output", x.len(), y.len())?;
         elementwise::apply(self.isa, &f.into(), x, y);
         Ok(())
@@ -76,21 +83,22 @@ impl Cpu {
     ///
     /// # Errors
     /// None today; the signature is that of the other backends.
-    pub fn apply_in_place(&self, f: impl Into<Elementwise>, x: &mut [f32]) -> Result<()> {
+    pub fn apply_in_place<T: Element>(&self, f: impl Into<Elementwise>, x: &mut [T]) -> Result<()> {
         elementwise::apply_in_place(self.isa, &f.into(), x);
         Ok(())
     }
 
-    /// dx = dy · f'(x). A zero factor wins over an infinite one; NaN in either gives NaN.
+    /// dx = dy · f'(x), for arrays of any three types. A zero factor wins over an infinite one; NaN
+    /// in either gives NaN.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`].
-    pub fn grad_into(
+    pub fn grad_into<T: Element, U: Element, V: Element>(
         &self,
         f: impl Into<Elementwise>,
-        x: &[f32],
-        dy: &[f32],
-        dx: &mut [f32],
+        x: &[T],
+        dy: &[U],
+        dx: &mut [V],
     ) -> Result<()> {
         same_length("the upstream gradient", x.len(), dy.len())?;
         same_length("the output", x.len(), dx.len())?;
@@ -102,11 +110,11 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`].
-    pub fn grad_in_place(
+    pub fn grad_in_place<T: Element, U: Element>(
         &self,
         f: impl Into<Elementwise>,
-        x: &[f32],
-        dy_dx: &mut [f32],
+        x: &[T],
+        dy_dx: &mut [U],
     ) -> Result<()> {
         same_length("the upstream gradient", x.len(), dy_dx.len())?;
         elementwise::grad_in_place(self.isa, &f.into(), x, dy_dx);

@@ -7,7 +7,9 @@ use super::self_check::Staged;
 use super::{Gpu, Inner, Wait};
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::Elementwise;
+use crate::cpu::convert::{WideOutput, widened};
 use crate::cpu::same_length;
+use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, from_output};
 use crate::plan;
@@ -319,14 +321,15 @@ pub(super) fn ranges(total: usize, step: usize) -> impl Iterator<Item = Range<us
 
 impl Gpu {
     /// y = f(x) in host memory.
-    pub(crate) async fn apply_host(
+    pub(crate) async fn apply_host<T: Element, U: Element>(
         &self,
         f: Elementwise,
-        x: &[f32],
-        y: &mut [f32],
+        x: &[T],
+        y: &mut [U],
         wait: HostWait,
     ) -> Result<()> {
         same_length("the output", x.len(), y.len())?;
+        let (x, mut out) = (&*widened(x), WideOutput::new(y));
         let pieces = ranges(x.len(), PIECE).map(|range| Piece {
             inputs: vec![range.clone()],
             outputs: vec![range],
@@ -335,27 +338,30 @@ impl Gpu {
             &self.inner,
             Operation {
                 inputs: &[words(x)],
-                outputs: &mut [y],
+                outputs: &mut [&mut *out],
                 results: Results::InLastInput,
             },
             pieces,
             wait.0,
             |kernels, pass, slices, _| kernels.apply_in_place(pass, f, slices[0]),
         )
-        .await
+        .await?;
+        out.finish();
+        Ok(())
     }
 
     /// dx = dy · f'(x) in host memory.
-    pub(crate) async fn grad_host(
+    pub(crate) async fn grad_host<T: Element, U: Element, V: Element>(
         &self,
         f: Elementwise,
-        x: &[f32],
-        dy: &[f32],
-        dx: &mut [f32],
+        x: &[T],
+        dy: &[U],
+        dx: &mut [V],
         wait: HostWait,
     ) -> Result<()> {
         same_length("the upstream gradient", x.len(), dy.len())?;
         same_length("the gradient", x.len(), dx.len())?;
+        let (x, dy, mut out) = (&*widened(x), &*widened(dy), WideOutput::new(dx));
         let pieces = ranges(x.len(), PIECE).map(|range| Piece {
             inputs: vec![range.clone(), range.clone()],
             outputs: vec![range],
@@ -364,14 +370,16 @@ impl Gpu {
             &self.inner,
             Operation {
                 inputs: &[words(x), words(dy)],
-                outputs: &mut [dx],
+                outputs: &mut [&mut *out],
                 results: Results::InLastInput,
             },
             pieces,
             wait.0,
             |kernels, pass, slices, _| kernels.grad_in_place(pass, f, slices[0], slices[1]),
         )
-        .await
+        .await?;
+        out.finish();
+        Ok(())
     }
 
     /// An operation along an axis, in host memory. Where its known answers are wrong and the plan
