@@ -6,6 +6,7 @@
 //! | You have | Take |
 //! |---|---|
 //! | arrays in host memory | [`Backend`]: one call, on a GPU or the CPU, whatever the size |
+//! | arrays that are larger than memory | [`Stream`]: chunks from files, or anything else, to files |
 //! | several operations in a row | [`Gpu`]: [`Tensor`]s stay on the device, a [`Batch`] is one submission |
 //! | a wgpu program of your own | [`Kernels`]: records into your compute pass, on your buffers |
 //! | a shader of your own | [`shader::fused`]: WGSL text of an activation, to call in it |
@@ -73,6 +74,7 @@ pub mod shader;
 mod shaping;
 mod sparse;
 mod statistics;
+mod stream;
 mod sum;
 
 pub use axis::{AxisFunction, AxisShape};
@@ -101,6 +103,7 @@ pub use self_check::{Finding, SelfCheck, Verdict};
 pub use shaping::{Causal, RowPolicy, Shaping};
 pub use sparse::SparseFunction;
 pub use statistics::{Histogram, Inspect, Statistics};
+pub use stream::{Progress, Raw, Sink, Source, Stream, StreamError};
 pub use sum::SumShape;
 pub use wgpu;
 

@@ -18,6 +18,7 @@ mod lines;
 mod loss;
 mod maxout;
 mod narrow;
+mod passes;
 mod prelu;
 mod random;
 mod rows;
@@ -37,6 +38,7 @@ use crate::shaping::Shaping;
 use crate::statistics::{Inspect, Statistics};
 use crate::sum::SumShape;
 pub(crate) use isa::{Isa, Kernel};
+pub(crate) use passes::{Coefficients, Columns, Passes};
 use softmax::{Direction, Job};
 
 /// The CPU backend. Cheap to make and to clone; its threads are rayon's global pool.

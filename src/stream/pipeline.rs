@@ -1,0 +1,214 @@
+//! The threads of a stream: one reads, some compute, and the caller's writes and reports. Buffers
+//! go around between them.
+
+use super::{Sink, Source, Stream, StreamError};
+use std::io;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+/// How far a stream is, in bytes that were read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What was moved.
+    pub done: u64,
+    /// What there is to move.
+    pub total: u64,
+}
+
+impl Progress {
+    /// Nothing of so many elements.
+    pub(super) fn of(elements: u64) -> Self {
+        Self {
+            done: 0,
+            total: elements.saturating_mul(size_of::<f32>() as u64),
+        }
+    }
+}
+
+/// Elements of an array: `count` strips of `width`, `step` apart.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span {
+    pub first: u64,
+    pub width: usize,
+    pub step: u64,
+    pub count: usize,
+}
+
+impl Span {
+    /// Elements side by side.
+    pub fn of(first: u64, width: usize) -> Self {
+        Self {
+            first,
+            width,
+            step: 0,
+            count: 1,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.width * self.count
+    }
+
+    /// The strips: the first element of each in the array, and where it lies in a buffer.
+    fn strips(self) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
+        let strips = (0..if self.width == 0 { 0 } else { self.count }).map(move |i| {
+            let first = self.first + i as u64 * self.step;
+            (first, i * self.width..(i + 1) * self.width)
+        });
+        strips
+    }
+
+    fn read(self, source: &mut dyn Source, out: &mut Vec<f32>) -> io::Result<()> {
+        out.resize(self.len(), 0.0);
+        self.strips()
+            .try_for_each(|(first, at)| source.read(first, &mut out[at]))
+    }
+
+    fn write(self, sink: &mut dyn Sink, data: &[f32]) -> io::Result<()> {
+        self.strips()
+            .try_for_each(|(first, at)| sink.write(first, &data[at]))
+    }
+}
+
+/// What is computed at a time.
+#[derive(Debug)]
+pub(super) struct Chunk {
+    pub inputs: Vec<Span>,
+    pub output: Span,
+}
+
+/// What computes a chunk.
+pub(super) type Compute<'a> = dyn Fn(&[&[f32]], &mut [f32]) -> crate::Result<()> + Sync + 'a;
+
+/// A chunk with its inputs.
+struct Full {
+    chunk: Chunk,
+    inputs: Vec<Vec<f32>>,
+}
+
+/// A chunk's results.
+struct Done {
+    chunk: Chunk,
+    output: Vec<f32>,
+}
+
+/// Takes what comes next; none where nobody is left to send something.
+fn next<T>(receiver: &Mutex<Receiver<T>>) -> Option<T> {
+    let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
+    receiver.recv().ok()
+}
+
+/// The computing thread's ends of the channels.
+struct Worker<'a> {
+    full: &'a Mutex<Receiver<Result<Full, StreamError>>>,
+    empty: Sender<Vec<Vec<f32>>>,
+    vacant: &'a Mutex<Receiver<Vec<f32>>>,
+    done: Sender<Result<Done, StreamError>>,
+}
+
+impl Worker<'_> {
+    /// Works until there is no more, until something fails, or until the others are gone.
+    fn run(self, compute: &Compute<'_>) {
+        while let Some(full) = next(self.full) {
+            let Some(mut output) = next(self.vacant) else {
+                return;
+            };
+            let done = full.and_then(|Full { chunk, inputs }| {
+                output.resize(chunk.output.len(), 0.0);
+                let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+                compute(&slices, &mut output)?;
+                // Nobody reads any more where that fails.
+                let _ = self.empty.send(inputs);
+                Ok(Done { chunk, output })
+            });
+            // Who waits for buffers that went with an error must not wait for this thread.
+            let failed = done.is_err();
+            if self.done.send(done).is_err() || failed {
+                return;
+            }
+        }
+    }
+}
+
+impl Stream<'_> {
+    /// Reads, computes and writes the chunks, `workers` of them at once, and counts on from
+    /// `progress`.
+    ///
+    /// A thread that ends drops its ends of the channels, which ends the others: the first error
+    /// arrives at the caller's thread in the place of a result.
+    pub(super) fn run(
+        &self,
+        workers: usize,
+        chunks: impl Iterator<Item = Chunk> + Send,
+        sources: &mut [&mut dyn Source],
+        sink: &mut dyn Sink,
+        mut progress: Progress,
+        compute: &Compute<'_>,
+    ) -> Result<Progress, StreamError> {
+        let (fill, full) = channel();
+        let (empty_again, empty) = channel();
+        let (vacant_again, vacant) = channel();
+        let (finish, finished) = channel();
+        for _ in 0..=workers {
+            // The receivers are right here.
+            let _ = empty_again.send(vec![Vec::new(); sources.len()]);
+            let _ = vacant_again.send(Vec::new());
+        }
+        let (full, vacant) = (Mutex::new(full), Mutex::new(vacant));
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for chunk in chunks {
+                    let Ok(inputs) = empty.recv() else {
+                        return;
+                    };
+                    let read = read(chunk, inputs, sources);
+                    let failed = read.is_err();
+                    if fill.send(read).is_err() || failed {
+                        return;
+                    }
+                }
+            });
+            for _ in 0..workers {
+                let worker = Worker {
+                    full: &full,
+                    empty: empty_again.clone(),
+                    vacant: &vacant,
+                    done: finish.clone(),
+                };
+                scope.spawn(move || worker.run(compute));
+            }
+            drop((empty_again, finish));
+            let result = (|| {
+                for done in finished {
+                    let Done { chunk, output } = done?;
+                    chunk
+                        .output
+                        .write(sink, &output)
+                        .map_err(StreamError::Write)?;
+                    let inputs: usize = chunk.inputs.iter().map(Span::len).sum();
+                    let elements = inputs + chunk.output.len();
+                    progress.done += (elements * size_of::<f32>()) as u64;
+                    (self.report)(progress);
+                    // Nobody computes any more where that fails.
+                    let _ = vacant_again.send(output);
+                }
+                Ok(progress)
+            })();
+            drop(vacant_again);
+            result
+        })
+    }
+}
+
+fn read(
+    chunk: Chunk,
+    mut inputs: Vec<Vec<f32>>,
+    sources: &mut [&mut dyn Source],
+) -> Result<Full, StreamError> {
+    let spans = chunk.inputs.iter().zip(sources).zip(&mut inputs);
+    for (input, ((span, source), buffer)) in spans.enumerate() {
+        span.read(&mut **source, buffer)
+            .map_err(|source| StreamError::Read { input, source })?;
+    }
+    Ok(Full { chunk, inputs })
+}
