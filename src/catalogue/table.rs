@@ -183,8 +183,8 @@ fn gated_by_sigmoid_largest(z: f64) -> f64 {
 }
 
 /// 2·sqrt(2/pi) and 0.044715 times it (Hendrycks & Gimpel 2016, the tanh form of GELU).
-const GELU_TANH_1: f64 = 1.595_769_121_605_730_8;
-const GELU_TANH_3: f64 = 0.071_354_816_272_600_25;
+pub(crate) const GELU_TANH_1: f64 = 1.595_769_121_605_730_8;
+pub(crate) const GELU_TANH_3: f64 = 0.071_354_816_272_600_25;
 
 /// e and n = e(e + 2) with tanh(softplus x) = n / (n + 2); past 40 the quotient is 1.
 #[inline(always)]

@@ -68,6 +68,15 @@ impl Isa {
         }
     }
 
+    /// Whether a product is added to without being rounded first.
+    pub(super) fn fuses(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 | Set::Avx2 => true,
+            Set::Baseline => BASELINE_FMA,
+        }
+    }
+
     /// Runs `kernel` with these instructions.
     pub(crate) fn run<K: Kernel>(self, kernel: K) -> K::Output {
         match self.0 {
