@@ -155,6 +155,7 @@ impl Narrowed<Statistics> for Statistics {
 }
 
 // Behind the macro, which they use.
+mod chain;
 mod gate;
 mod learn;
 mod loss;

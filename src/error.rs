@@ -194,6 +194,34 @@ pub enum Error {
         /// The shape that it is for.
         to: Vec<usize>,
     },
+    /// The text of a chain cannot be read.
+    #[error("the chain at column {column}: {problem}")]
+    ChainSyntax {
+        /// The character at which the trouble is, the first one's number being 1.
+        column: usize,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// A chain's step has a value that it cannot take, or cannot stand where it stands.
+    #[error("step {step} of the chain, {text}: {problem}")]
+    ChainStep {
+        /// The step's number, from 1.
+        step: usize,
+        /// The step.
+        text: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A chain is given too many operands, or too few.
+    #[error("the chain takes {expected} operands ({}), {got} are given", .wanted.join(", "))]
+    ChainOperands {
+        /// How many there must be.
+        expected: usize,
+        /// The steps that take them.
+        wanted: Vec<&'static str>,
+        /// How many there are.
+        got: usize,
+    },
     /// A causal mask over an array that has no axis of queries.
     #[error(
         "a causal mask needs an axis of queries that is not axis {axis}, the one before it or another that is named"
@@ -386,21 +414,26 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn unknown_function(name: &str) -> Self {
+        Self::UnknownFunction {
+            name: name.to_owned(),
+            similar: Self::similar(name, &[]),
+        }
+    }
+
+    /// The functions, and the words of `more`, that look like a name.
+    pub(crate) fn similar(name: &str, more: &[&'static str]) -> Vec<&'static str> {
         let wanted = name.to_lowercase();
         let softmaxes = crate::axis::AxisFunction::ALL.iter().map(|f| f.name());
         let sparse = crate::sparse::SparseFunction::ALL.iter().map(|f| f.name());
-        let similar = Activation::ALL
+        Activation::ALL
             .iter()
             .map(|a| a.info().name)
             .chain(softmaxes)
             .chain(crate::gate::Gate::ALL.iter().map(|g| g.name()))
             .chain(sparse)
+            .chain(more.iter().copied())
             .filter(|known| looks_like(known, &wanted))
-            .collect();
-        Self::UnknownFunction {
-            name: name.to_owned(),
-            similar,
-        }
+            .collect()
     }
 }
 

@@ -4,6 +4,7 @@
 mod ask;
 mod axis;
 mod binary;
+mod chain;
 mod elementwise;
 mod gate;
 mod groups;
@@ -24,6 +25,8 @@ pub use binary::BinaryBuffers;
 pub(crate) use binary::BinaryCall;
 #[cfg(test)]
 pub(crate) use binary::{BinaryUniforms, binary_slots};
+pub(crate) use chain::ChainJob;
+pub use chain::ChainRanges;
 #[cfg(test)]
 pub(crate) use elementwise::ElementwiseUniforms;
 pub(crate) use elementwise::elementwise_slots;
@@ -57,12 +60,14 @@ use crate::few::Few;
 use crate::plan::{Quirks, Traits};
 use crate::self_check::{SelfCheck, Trust};
 use crate::shader::{
-    self, Access, Bend, BinaryModule, ClassModule, Draw, Lanes, Pass, Shaped, Term,
+    self, Access, Bend, BinaryModule, ChainModule, ClassModule, Draw, Lanes, OPERAND_GRADIENTS,
+    OPERANDS, Pass, Shaped, Term,
 };
 use ask::Asked;
 use groups::{Groups, Recorded};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The kernels of this crate on one device.
@@ -107,10 +112,26 @@ struct Inner {
     /// Partial results of split rows. Work of one queue runs in order and each operation writes
     /// before it reads, so that all of them share it.
     scratch: Mutex<Option<wgpu::Buffer>>,
+    /// Terms of the gradients by operands that are broadcast, shared as `scratch` is.
+    terms: Mutex<Option<wgpu::Buffer>>,
+    /// The structures of the chains that were asked for; a chain's key is its place here.
+    chains: Mutex<Vec<Arc<ChainModule>>>,
+    pipelines_compiled: AtomicU64,
+    dispatches_recorded: AtomicU64,
     /// What is known of the adapter's faults.
     trust: Mutex<Trust>,
     #[cfg(test)]
     fault: Mutex<Option<Fault>>,
+}
+
+/// What kernels have done since they were made, all clones together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counts {
+    /// Pipelines that were compiled.
+    pub pipelines: u64,
+    /// Dispatches that were recorded.
+    pub dispatches: u64,
 }
 
 /// A fault that a test puts into every shader's text.
@@ -136,11 +157,14 @@ enum ModuleKey {
     BinaryLoss(BinaryModule),
     Prelu(Bend),
     Shaped(AxisFunction, Pass, Shaped),
+    /// A chain's place among those that were asked for.
+    Chain(usize),
 }
 
 impl ModuleKey {
-    fn text(self) -> String {
+    fn text(self, chains: &[Arc<ChainModule>]) -> String {
         match self {
+            Self::Chain(place) => chains[place].text(),
             Self::Elementwise(activation, access, dtypes) => {
                 shader::elementwise(activation, access, dtypes)
             }
@@ -197,36 +221,65 @@ pub(crate) type Slots = Few<Slot, 12>;
 /// What is bound for a dispatch.
 type Bindings<'a> = Few<(Slot, wgpu::BufferBinding<'a>), 12>;
 
-/// A binding of the shader files; the number is that of its `@binding`.
+/// A binding of the shader files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
-    X = 0,
-    Dy = 1,
-    Out = 2,
-    Uniforms = 3,
-    Partials = 4,
+    X,
+    Dy,
+    Out,
+    Uniforms,
+    Partials,
     /// The edges of a histogram's bins.
-    Edges = 5,
+    Edges,
     /// Counters.
-    Counts = 6,
+    Counts,
     /// A second input.
-    Second = 7,
+    Second,
     /// A second result.
-    OutSecond = 8,
+    OutSecond,
     /// Of losses over classes.
-    Targets = 14,
-    ClassWeight = 15,
-    LossOptions = 16,
-    Losses = 17,
-    PositiveWeight = 18,
+    Targets,
+    ClassWeight,
+    LossOptions,
+    Losses,
+    PositiveWeight,
     /// Of shaped rows.
-    Mask = 10,
-    Bias = 11,
-    Lengths = 12,
-    Shaping = 13,
+    Mask,
+    Bias,
+    Lengths,
+    Shaping,
+    /// Of chains, by number.
+    Operand(u32),
+    OperandGradient(u32),
 }
 
 impl Slot {
+    /// The number of its `@binding`.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::X => 0,
+            Self::Dy => 1,
+            Self::Out => 2,
+            Self::Uniforms => 3,
+            Self::Partials => 4,
+            Self::Edges => 5,
+            Self::Counts => 6,
+            Self::Second => 7,
+            Self::OutSecond => 8,
+            Self::Mask => 10,
+            Self::Bias => 11,
+            Self::Lengths => 12,
+            Self::Shaping => 13,
+            Self::Targets => 14,
+            Self::ClassWeight => 15,
+            Self::LossOptions => 16,
+            Self::Losses => 17,
+            Self::PositiveWeight => 18,
+            Self::Operand(number) => OPERANDS + number,
+            Self::OperandGradient(number) => OPERAND_GRADIENTS + number,
+        }
+    }
+
     pub(crate) fn binding_type(self) -> wgpu::BufferBindingType {
         match self {
             Self::X
@@ -238,10 +291,14 @@ impl Slot {
             | Self::Second
             | Self::Targets
             | Self::ClassWeight
-            | Self::PositiveWeight => wgpu::BufferBindingType::Storage { read_only: true },
-            Self::Out | Self::Partials | Self::Counts | Self::OutSecond | Self::Losses => {
-                wgpu::BufferBindingType::Storage { read_only: false }
-            }
+            | Self::PositiveWeight
+            | Self::Operand(_) => wgpu::BufferBindingType::Storage { read_only: true },
+            Self::Out
+            | Self::Partials
+            | Self::Counts
+            | Self::OutSecond
+            | Self::Losses
+            | Self::OperandGradient(_) => wgpu::BufferBindingType::Storage { read_only: false },
             Self::Uniforms | Self::LossOptions | Self::Shaping => wgpu::BufferBindingType::Uniform,
         }
     }
@@ -352,6 +409,10 @@ impl Kernels {
                 uniforms: Mutex::default(),
                 groups: Mutex::default(),
                 scratch: Mutex::default(),
+                terms: Mutex::default(),
+                chains: Mutex::default(),
+                pipelines_compiled: AtomicU64::new(0),
+                dispatches_recorded: AtomicU64::new(0),
                 trust: Mutex::default(),
                 #[cfg(test)]
                 fault: Mutex::default(),
@@ -367,6 +428,15 @@ impl Kernels {
         let kernels = Self::with_traits(device, traits);
         *lock(&kernels.inner.fault) = Some(fault);
         kernels
+    }
+
+    /// How many pipelines were compiled and dispatches recorded: what fused operations save, in
+    /// numbers.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            pipelines: self.inner.pipelines_compiled.load(Ordering::Relaxed),
+            dispatches: self.inner.dispatches_recorded.load(Ordering::Relaxed),
+        }
     }
 
     /// What a plan may count on.
@@ -482,6 +552,9 @@ impl Kernels {
         pass.set_pipeline(&recorded.pipeline);
         pass.set_bind_group(0, &recorded.group, &[]);
         pass.dispatch_workgroups(columns, rows, 1);
+        self.inner
+            .dispatches_recorded
+            .fetch_add(1, Ordering::Relaxed);
     }
 
     /// Makes what a dispatch sets, and keeps it.
@@ -497,7 +570,7 @@ impl Kernels {
             .map(|(slot, binding)| (*slot, wgpu::BindingResource::Buffer(binding.clone())))
             .chain([(Slot::Uniforms, uniforms.as_entire_binding())])
             .map(|(slot, resource)| wgpu::BindGroupEntry {
-                binding: slot as u32,
+                binding: slot.number(),
                 resource,
             })
             .collect();
@@ -575,7 +648,7 @@ impl Kernels {
         modules
             .entry((key, one_buffer))
             .or_insert_with(|| {
-                let mut text = self.text(key.text());
+                let mut text = self.text(key.text(&lock(&self.inner.chains)));
                 if one_buffer {
                     text = shader::in_one_buffer(&text);
                 }
@@ -602,10 +675,13 @@ impl Kernels {
 
     fn compile(&self, key: PipelineKey, slots: &[Slot]) -> Pipeline {
         let device = &self.inner.device;
+        self.inner
+            .pipelines_compiled
+            .fetch_add(1, Ordering::Relaxed);
         let entries: Vec<wgpu::BindGroupLayoutEntry> = slots
             .iter()
             .map(|&slot| wgpu::BindGroupLayoutEntry {
-                binding: slot as u32,
+                binding: slot.number(),
                 visibility: wgpu::ShaderStages::COMPUTE,
                 ty: wgpu::BindingType::Buffer {
                     ty: if key.one_buffer {
@@ -645,7 +721,7 @@ impl Kernels {
 }
 
 fn holds(operand: &Operand<'_>, elements: usize) -> Result<()> {
-    let needed = elements as u64 * 4;
+    let needed = (elements * operand.dtype.bytes()).next_multiple_of(4) as u64;
     if operand.bytes < needed {
         return Err(Error::BufferTooSmall {
             what: operand.what,

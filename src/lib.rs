@@ -52,6 +52,7 @@
 mod axis;
 mod backend;
 mod catalogue;
+mod chain;
 pub mod check;
 mod cpu;
 mod element;
@@ -80,6 +81,7 @@ mod sum;
 pub use axis::{AxisFunction, AxisShape};
 pub use backend::{Backend, BackendKind};
 pub use catalogue::{Activation, Bounds, Elementwise, Info, Parameter, Range};
+pub use chain::{Chain, Step};
 pub use cpu::Cpu;
 pub use element::{DType, Element};
 pub use error::{Error, Result};
@@ -91,7 +93,8 @@ pub use gpu::{
 pub use gumbel::GumbelSoftmax;
 pub use half;
 pub use kernels::{
-    BinaryBuffers, BufferShaping, ClassBuffers, Kernels, TargetBuffer, TypedSlice, UpstreamBuffer,
+    BinaryBuffers, BufferShaping, ChainRanges, ClassBuffers, Counts, Kernels, TargetBuffer,
+    TypedSlice, UpstreamBuffer,
 };
 pub use learn::learnable;
 pub use loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets};

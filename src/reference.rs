@@ -3,6 +3,7 @@
 //! The formulas are the catalogue's, evaluated in f64 with `libm`, so an error of the reference
 //! is below 1e-9 of an f32 ULP wherever the formula does not cancel.
 
+mod chain;
 pub mod gate;
 pub mod gumbel;
 pub mod loss;
@@ -12,6 +13,7 @@ pub mod random;
 mod shaping;
 pub mod sparse;
 
+pub use chain::{Bounded, chain_backward, chain_forward};
 pub use shaping::{shaped_backward, shaped_forward};
 
 use crate::axis::{AxisFunction, AxisShape};

@@ -1,6 +1,7 @@
 //! WGSL: the shader files, and the composer that joins them with a generated shim. Public, so
 //! that a caller's own shader can fuse an activation.
 
+mod chain;
 mod elementwise;
 mod gate;
 mod loss;
@@ -12,6 +13,7 @@ mod softmax;
 mod sparse;
 mod statistics;
 
+pub(crate) use chain::{CHAIN_ENTRY_POINT, ChainModule, Link, OPERAND_GRADIENTS, OPERANDS, Reach};
 pub(crate) use elementwise::{Access, elementwise};
 pub(crate) use gate::{gate, is_tight};
 pub(crate) use loss::{BinaryModule, ClassModule, LossPass, binary_loss, class_loss};
@@ -315,6 +317,11 @@ mod tests {
             modules.push((format!("{draw:?}"), text));
         }
         modules.extend(reduce::modules());
+        modules.extend(
+            chain::modules()
+                .into_iter()
+                .map(|(name, _, text)| (name, text)),
+        );
         for bend in Bend::ALL {
             let text = prelu(bend);
             modules.push((format!("prelu, {bend:?}, one buffer"), in_one_buffer(&text)));
@@ -556,13 +563,14 @@ mod tests {
         let gates: usize = gates.sum();
         let losses = ClassModule::all().len() * 5 + BinaryModule::all().len();
         let prelu = Bend::ALL.len() * 2 * 2;
+        let chains = chain::modules().len();
         let kin = kin_modules()
             .into_iter()
             .map(|kin| kin_entry_points(kin).len());
         let kin = 2 * kin.sum::<usize>();
         assert_eq!(
             translated,
-            2 * all + statistics + draws + sums + gates + losses + prelu + kin
+            2 * all + statistics + draws + sums + gates + losses + prelu + kin + chains
         );
         // In each of three languages, each tests for NaN; half of them add in order, and split.
         let least = 3 * translated;
@@ -645,7 +653,7 @@ mod tests {
                 let ty = slot.binding_type();
                 let writable = ty == wgpu::BufferBindingType::Storage { read_only: false };
                 (
-                    slot as u32,
+                    slot.number(),
                     ty == wgpu::BufferBindingType::Uniform,
                     writable,
                 )
@@ -693,6 +701,11 @@ mod tests {
                     compared += used.len();
                 }
             }
+        }
+        for (name, bindings, text) in chain::modules() {
+            let (module, info) = validate(&text);
+            assert_eq!(used(&module, &info, CHAIN_ENTRY_POINT), bindings, "{name}");
+            compared += bindings.len();
         }
         for draw in Draw::ALL {
             let (module, info) = validate(&random(draw));

@@ -103,7 +103,7 @@ impl<F: Formula> Kernel for Backward<'_, F> {
 }
 
 impl Isa {
-    fn forward(self, f: &Elementwise, x: &[f32], out: &mut [f32]) {
+    pub(super) fn forward(self, f: &Elementwise, x: &[f32], out: &mut [f32]) {
         match f.activation() {
             // The identity is the copy that everything else is measured against.
             Activation::Identity => out.copy_from_slice(x),
@@ -128,7 +128,7 @@ impl Isa {
         });
     }
 
-    fn chunk(self, f: &Elementwise, x: &[f32], dy: Option<&[f32]>, out: &mut [f32]) {
+    pub(super) fn chunk(self, f: &Elementwise, x: &[f32], dy: Option<&[f32]>, out: &mut [f32]) {
         f.activation().visit(Chunk {
             isa: self,
             parameters: f.packed(),

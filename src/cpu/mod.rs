@@ -7,6 +7,7 @@
 //! [`shaped`] run the loops.
 
 mod binary;
+mod chain;
 mod classes;
 pub(crate) mod convert;
 mod elementwise;

@@ -488,7 +488,23 @@ impl Batch {
             [wgpu::BufferSlice<'_>; N],
         ) -> Result<()>,
     ) -> Result<()> {
-        for (what, tensor) in tensors {
+        self.record_all(&tensors, written, |kernels, pass, slices| {
+            work(kernels, pass, std::array::from_fn(|i| slices[i]))
+        })
+    }
+
+    /// [`Batch::record`] for any number of tensors.
+    pub(super) fn record_all(
+        &mut self,
+        tensors: &[(&'static str, &Tensor)],
+        written: &[&Tensor],
+        work: impl FnOnce(
+            &Kernels,
+            &mut wgpu::ComputePass<'static>,
+            &[wgpu::BufferSlice<'_>],
+        ) -> Result<()>,
+    ) -> Result<()> {
+        for &(what, tensor) in tensors {
             if !Arc::ptr_eq(&tensor.inner.gpu, &self.gpu) {
                 return Err(Error::ForeignTensor { what });
             }
@@ -496,15 +512,16 @@ impl Batch {
         if tensors.iter().any(|(_, tensor)| tensor.is_empty()) {
             return Ok(());
         }
-        let slices = tensors.map(|(_, tensor)| tensor.slice());
+        let slices: Few<_, 8> = tensors.iter().map(|(_, tensor)| tensor.slice()).collect();
         let encoder = &mut self.encoder;
         let pass = self.pass.get_or_insert_with(|| {
             encoder
                 .begin_compute_pass(&wgpu::ComputePassDescriptor::default())
                 .forget_lifetime()
         });
-        work(&self.kernels, pass, slices)?;
-        self.kept.extend(tensors.map(|(_, tensor)| tensor.clone()));
+        work(&self.kernels, pass, &slices)?;
+        self.kept
+            .extend(tensors.iter().map(|(_, tensor)| (*tensor).clone()));
         let mut answers = self.kernels.take_relied();
         answers.extend(tensors.iter().flat_map(|(_, tensor)| tensor.answers()));
         for tensor in written {

@@ -81,7 +81,7 @@ impl Groups {
         key.hash(&mut hasher);
         work.uniforms.hash(&mut hasher);
         for (slot, binding) in work.bindings {
-            (*slot as u32, binding.buffer, binding.offset, binding.size).hash(&mut hasher);
+            (slot.number(), binding.buffer, binding.offset, binding.size).hash(&mut hasher);
         }
         hasher.finish()
     }

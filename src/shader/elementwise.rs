@@ -30,7 +30,7 @@ pub(crate) fn elementwise(activation: Activation, access: Access, dtypes: [DType
     let forward = function_name(activation);
     let backward = derivative_name(activation);
     let arrays = [("x", 0, false), ("dy", 1, false), ("out", 2, true)];
-    let arrays: Vec<Array> = arrays
+    let arrays: Vec<Array<'_>> = arrays
         .into_iter()
         .zip(dtypes)
         .map(|((name, binding, written), dtype)| Array {

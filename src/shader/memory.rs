@@ -100,9 +100,9 @@ impl Width {
 
 /// An array that a kernel binds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Array {
+pub(crate) struct Array<'a> {
     /// Its variable's name.
-    pub name: &'static str,
+    pub name: &'a str,
     pub binding: u32,
     pub dtype: DType,
     pub written: bool,
@@ -112,7 +112,7 @@ pub(crate) struct Array {
 /// `store_NAME(unit, Elements)` for those that are written. A unit is numbered from the beginning
 /// of the binding. [`Width::Two`] reads `uniforms.last`, the place of the last element, beyond
 /// which nothing of an f32 array is written.
-pub(crate) fn declare(arrays: &[Array], width: Width) -> String {
+pub(crate) fn declare(arrays: &[Array<'_>], width: Width) -> String {
     let mut text = String::new();
     if arrays.iter().any(|array| array.dtype != DType::F32) {
         text.push_str(super::HALF);
@@ -140,7 +140,7 @@ pub(crate) fn declare(arrays: &[Array], width: Width) -> String {
 }
 
 /// The body of an array's load.
-fn load(array: &Array, width: Width) -> String {
+fn load(array: &Array<'_>, width: Width) -> String {
     let name = array.name;
     if array.dtype == DType::F32 {
         return match width {
@@ -186,7 +186,7 @@ fn halves(kind: &str, words: &str) -> String {
 }
 
 /// The body of an array's store.
-fn store(array: &Array, width: Width) -> String {
+fn store(array: &Array<'_>, width: Width) -> String {
     let name = array.name;
     if array.dtype == DType::F32 {
         return match width {

@@ -2,6 +2,7 @@
 
 use super::{MATH, Pass};
 
+pub(super) const PHILOX: &str = include_str!("../../shaders/philox.wgsl");
 const RANDOM: &str = include_str!("../../shaders/random.wgsl");
 
 /// What a module makes of its random numbers.
@@ -49,5 +50,7 @@ pub(crate) fn random(draw: Draw) -> String {
             }
         }
     };
-    format!("{MATH}\nfn result(i: u32, bits: u32) -> f32 {{\n    return {result};\n}}\n{RANDOM}")
+    format!(
+        "{MATH}\n{PHILOX}\nfn result(i: u32, bits: u32) -> f32 {{\n    return {result};\n}}\n{RANDOM}"
+    )
 }

@@ -1,0 +1,110 @@
+//! Fused chains, in host memory.
+
+use super::{Backend, or_else_on_cpu};
+use crate::chain::{Chain, Resolved};
+use crate::cpu::{Cpu, same_length};
+use crate::error::Result;
+use crate::gpu::HostWait;
+
+impl Backend {
+    twins! {
+        /// chain(x), where x has that shape; with the operands and their shapes in the order of
+        /// the steps that take them.
+        ///
+        /// # Errors
+        /// As [`Backend::apply_into`]; [`Error::ChainStep`](crate::Error::ChainStep),
+        /// [`Error::ChainOperands`](crate::Error::ChainOperands),
+        /// [`Error::NotBroadcastable`](crate::Error::NotBroadcastable),
+        /// [`Error::ShapeMismatch`](crate::Error::ShapeMismatch).
+        fn apply_chain / apply_chain_async / apply_chain_core (chain: &Chain, x: &[f32], shape: &[usize], operands: &[(&[f32], &[usize])]) -> Vec<f32>;
+        /// The gradients of a chain from its input: by x, and by each of the operands. Those of
+        /// operands that are broadcast are sums, added up in f64, of f32 terms.
+        ///
+        /// # Errors
+        /// As [`Backend::apply_chain`].
+        fn grad_chain / grad_chain_async / grad_chain_core (chain: &Chain, x: &[f32], shape: &[usize], operands: &[(&[f32], &[usize])], dy: &[f32]) -> (Vec<f32>, Vec<Vec<f32>>);
+    }
+
+    async fn apply_chain_core(
+        &self,
+        chain: &Chain,
+        x: &[f32],
+        shape: &[usize],
+        operands: &[(&[f32], &[usize])],
+        wait: HostWait,
+    ) -> Result<Vec<f32>> {
+        let (resolved, operands) = checked(chain, x, shape, operands)?;
+        let mut y = vec![0.0; x.len()];
+        let on_cpu = |cpu: &Cpu, y: &mut [f32]| {
+            cpu.chain(chain, &resolved, x, &operands, None, y, &mut []);
+            Ok(())
+        };
+        match self {
+            Self::Gpu(gpu) => {
+                let both = (chain, &resolved);
+                let done = gpu
+                    .chain_host(both, x, &operands, None, &mut y, &mut [], wait)
+                    .await;
+                or_else_on_cpu(done, |cpu| on_cpu(cpu, &mut y))?;
+            }
+            Self::Cpu(cpu, _) => on_cpu(cpu, &mut y)?,
+        }
+        Ok(y)
+    }
+
+    async fn grad_chain_core(
+        &self,
+        chain: &Chain,
+        x: &[f32],
+        shape: &[usize],
+        operands: &[(&[f32], &[usize])],
+        dy: &[f32],
+        wait: HostWait,
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let (resolved, operands) = checked(chain, x, shape, operands)?;
+        same_length("the upstream gradient", x.len(), dy.len())?;
+        let mut dx = vec![0.0; x.len()];
+        let mut terms = vec![vec![0.0; x.len()]; operands.len()];
+        let on_cpu = |cpu: &Cpu, dx: &mut [f32], terms: &mut [Vec<f32>]| {
+            cpu.chain(chain, &resolved, x, &operands, Some(dy), dx, terms);
+            Ok(())
+        };
+        match self {
+            Self::Gpu(gpu) => {
+                let both = (chain, &resolved);
+                let done = gpu
+                    .chain_host(both, x, &operands, Some(dy), &mut dx, &mut terms, wait)
+                    .await;
+                or_else_on_cpu(done, |cpu| on_cpu(cpu, &mut dx, &mut terms))?;
+            }
+            Self::Cpu(cpu, _) => on_cpu(cpu, &mut dx, &mut terms)?,
+        }
+        let places = resolved.places.iter().zip(terms);
+        let sums = places.map(|(place, terms)| {
+            if place.is_whole() {
+                return Ok(terms);
+            }
+            let mut sums = vec![0.0; place.elements()];
+            Cpu::new().sum_into(&place.sums, &terms, &mut sums)?;
+            Ok(sums)
+        });
+        Ok((dx, sums.collect::<Result<_>>()?))
+    }
+}
+
+/// The chain around its arrays, whose lengths are those of their shapes.
+fn checked<'a>(
+    chain: &Chain,
+    x: &[f32],
+    shape: &[usize],
+    operands: &[(&'a [f32], &[usize])],
+) -> Result<(Resolved, Vec<&'a [f32]>)> {
+    let shapes: Vec<&[usize]> = operands.iter().map(|(_, shape)| *shape).collect();
+    let resolved = chain.resolve(shape, &shapes)?;
+    same_length("the input", resolved.elements, x.len())?;
+    for (place, (values, shape)) in resolved.places.iter().zip(operands) {
+        same_length(place.what, shape.iter().product(), values.len())?;
+    }
+    let operands = operands.iter().map(|(values, _)| *values).collect();
+    Ok((resolved, operands))
+}

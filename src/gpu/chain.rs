@@ -1,0 +1,157 @@
+//! Fused chains: on tensors, and from and to host memory.
+
+use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
+use super::tensor::same_shape;
+use super::{Batch, Gpu, Tensor};
+use crate::chain::{Chain, Resolved};
+use crate::cpu::same_length;
+use crate::error::Result;
+use crate::kernels::{ChainJob, ChainRanges};
+
+impl Batch {
+    /// y = chain(x) in a new tensor, with the operands in the order of the steps that take them.
+    ///
+    /// # Errors
+    /// As [`Kernels::chain`](crate::Kernels::chain); [`Error::ForeignTensor`](crate::Error::ForeignTensor).
+    pub fn chain(&mut self, chain: &Chain, x: &Tensor, operands: &[&Tensor]) -> Result<Tensor> {
+        let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape()).collect();
+        chain.resolve(x.shape(), &shapes)?;
+        let y = self.output(x.shape())?;
+        let mut tensors = vec![("input", x), ("output", &y)];
+        tensors.extend(operands.iter().map(|operand| ("operand", *operand)));
+        self.record_all(&tensors, &[&y], |kernels, pass, slices| {
+            let operands: Vec<_> = slices[2..]
+                .iter()
+                .map(|&slice| slice.into())
+                .zip(shapes)
+                .collect();
+            let ranges = ChainRanges {
+                operands: &operands,
+                gradients: &[],
+            };
+            kernels.chain(pass, chain, x.shape(), slices[0], ranges, slices[1])
+        })?;
+        Ok(y)
+    }
+
+    /// The gradients of a chain from its input: by x, and by each of the operands, in new tensors
+    /// of their shapes.
+    ///
+    /// # Errors
+    /// As [`Batch::chain`].
+    pub fn grad_chain(
+        &mut self,
+        chain: &Chain,
+        x: &Tensor,
+        operands: &[&Tensor],
+        dy: &Tensor,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape()).collect();
+        chain.resolve(x.shape(), &shapes)?;
+        same_shape("the upstream gradient", x.shape(), dy.shape())?;
+        if x.is_empty() {
+            // Sums of nothing.
+            let zeros = |operand: &&Tensor| {
+                let zeros = vec![0.0; operand.len()];
+                self.handle.upload(&zeros, operand.shape())
+            };
+            let gradients: Result<Vec<Tensor>> = operands.iter().map(zeros).collect();
+            return Ok((self.handle.empty(x.shape())?, gradients?));
+        }
+        let dx = self.output(x.shape())?;
+        let outputs = operands.iter().map(|operand| self.output(operand.shape()));
+        let gradients: Vec<Tensor> = outputs.collect::<Result<_>>()?;
+        let mut tensors = vec![("input", x), ("upstream gradient", dy), ("gradient", &dx)];
+        tensors.extend(operands.iter().map(|operand| ("operand", *operand)));
+        tensors.extend(gradients.iter().map(|g| ("gradient by an operand", g)));
+        let written: Vec<&Tensor> = [&dx].into_iter().chain(&gradients).collect();
+        self.record_all(&tensors, &written, |kernels, pass, slices| {
+            let (inputs, rest) = slices.split_at(3);
+            let (operands, gradients) = rest.split_at(shapes.len());
+            let operands: Vec<_> = operands
+                .iter()
+                .map(|&slice| slice.into())
+                .zip(shapes)
+                .collect();
+            let gradients: Vec<_> = gradients.iter().copied().map(Some).collect();
+            let ranges = ChainRanges {
+                operands: &operands,
+                gradients: &gradients,
+            };
+            let [x_range, dy, dx] = [inputs[0], inputs[1], inputs[2]];
+            kernels.grad_chain(pass, chain, x.shape(), x_range, ranges, dy, dx)
+        })?;
+        Ok((dx, gradients))
+    }
+}
+
+impl Gpu {
+    /// A chain in host memory; for its gradients, the terms of those by operands that are
+    /// broadcast, which the host adds up.
+    pub(crate) async fn chain_host(
+        &self,
+        (chain, resolved): (&Chain, &Resolved),
+        x: &[f32],
+        operands: &[&[f32]],
+        dy: Option<&[f32]>,
+        out: &mut [f32],
+        terms: &mut [Vec<f32>],
+        wait: HostWait,
+    ) -> Result<()> {
+        same_length("the output", x.len(), out.len())?;
+        let gradients = terms.len();
+        let pieces = ranges(x.len(), PIECE).map(|elements| {
+            let mut inputs = vec![elements.clone()];
+            inputs.extend(resolved.places.iter().map(|place| {
+                if place.is_whole() {
+                    elements.clone()
+                } else {
+                    place.span(elements.start, elements.len()).0
+                }
+            }));
+            inputs.extend(dy.map(|_| elements.clone()));
+            Piece {
+                inputs,
+                outputs: vec![elements; 1 + gradients],
+            }
+        });
+        let mut inputs = vec![words(x)];
+        inputs.extend(operands.iter().map(|operand| words(operand)));
+        inputs.extend(dy.map(words));
+        let mut outputs = vec![out];
+        outputs.extend(terms.iter_mut().map(Vec::as_mut_slice));
+        let operation = Operation {
+            inputs: &inputs,
+            outputs: &mut outputs,
+            results: Results::InOwnBuffers,
+        };
+        run(
+            &self.inner,
+            operation,
+            pieces,
+            wait.0,
+            |kernels, pass, slices, piece| {
+                let (places, mut next) = (resolved.places.len(), 1);
+                let mut take = |count: usize| {
+                    next += count;
+                    &slices[next - count..next]
+                };
+                let job = ChainJob {
+                    chain,
+                    resolved,
+                    elements: piece.inputs[0].clone(),
+                    x: slices[0].into(),
+                    operands: take(places).iter().map(|&slice| slice.into()).collect(),
+                    dy: dy.map(|_| take(1)[0].into()),
+                    out: take(1)[0].into(),
+                    terms: match gradients {
+                        0 => vec![None; places],
+                        _ => take(gradients).iter().copied().map(Some).collect(),
+                    },
+                };
+                kernels.chain_part(pass, &job)
+            },
+        )
+        .await
+    }
+}

@@ -1,0 +1,434 @@
+//! Fused chains on ranges of the caller's buffers: one kernel over chunks, and for the gradients
+//! by operands that are broadcast a sum over its terms.
+
+use super::sum::Sum;
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, TypedSlice, Work, holds, lock, separate};
+use crate::chain::{Chain, Place, Resolved, Step, rest, threshold};
+use crate::element::DType;
+use crate::error::{Error, Result};
+use crate::plan::{self, Traits};
+use crate::random::halves;
+use crate::shader::{Access, CHAIN_ENTRY_POINT, ChainModule, Link, Pass, Reach, Term, Width};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// The words of `Uniforms` of chain.wgsl before the values.
+const HEADER: usize = 8;
+/// Storage buffers that a chain's kernel binds beside operands and their gradients.
+const OWN_BUFFERS: u32 = 3;
+
+/// Ranges of buffers that a chain reads beside its input, each with its shape; and for gradients,
+/// where each operand's goes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ChainRanges<'a> {
+    /// The operands in the order of the steps, of any types of numbers.
+    pub operands: &'a [(TypedSlice<'a>, &'a [usize])],
+    /// The gradients by the operands, where they are wanted, of f32; empty where none is.
+    pub gradients: &'a [Option<wgpu::BufferSlice<'a>>],
+}
+
+/// A chain over a part of an array, on buffers that hold just that.
+pub(crate) struct ChainJob<'a> {
+    pub chain: &'a Chain,
+    pub resolved: &'a Resolved,
+    /// The part's elements.
+    pub elements: Range<usize>,
+    pub x: TypedSlice<'a>,
+    /// Each operand's part, as [`Place::span`] has it; all that are whole, the part's elements.
+    pub operands: Vec<TypedSlice<'a>>,
+    pub dy: Option<TypedSlice<'a>>,
+    pub out: TypedSlice<'a>,
+    /// The terms of the gradients by the operands: an element for each of the part's.
+    pub terms: Vec<Option<wgpu::BufferSlice<'a>>>,
+}
+
+impl Kernels {
+    /// Records y = chain(x) in one dispatch; x of that shape.
+    ///
+    /// # Errors
+    /// As [`Kernels::apply`]; [`Error::ChainStep`], [`Error::ChainOperands`],
+    /// [`Error::NotBroadcastable`], [`Error::ShapeMismatch`], [`Error::TooManyBuffers`];
+    /// [`Error::OutOfMemory`] where what a part of x needs of an operand is more than a binding
+    /// holds.
+    pub fn chain<'a>(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        chain: &Chain,
+        shape: &[usize],
+        x: impl Into<TypedSlice<'a>>,
+        ranges: ChainRanges<'_>,
+        y: impl Into<TypedSlice<'a>>,
+    ) -> Result<()> {
+        self.whole_chain(pass, chain, shape, (x.into(), None, y.into()), ranges)
+    }
+
+    /// Records dx = the gradient by x, from the input, and those by the operands that have a range.
+    /// What the steps make is computed again in registers; nothing of the forward pass is needed.
+    ///
+    /// # Errors
+    /// As [`Kernels::chain`].
+    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
+    pub fn grad_chain<'a>(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        chain: &Chain,
+        shape: &[usize],
+        x: impl Into<TypedSlice<'a>>,
+        ranges: ChainRanges<'_>,
+        dy: impl Into<TypedSlice<'a>>,
+        dx: impl Into<TypedSlice<'a>>,
+    ) -> Result<()> {
+        let arrays = (x.into(), Some(dy.into()), dx.into());
+        self.whole_chain(pass, chain, shape, arrays, ranges)
+    }
+
+    fn whole_chain(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        chain: &Chain,
+        shape: &[usize],
+        (x, dy, out): (TypedSlice<'_>, Option<TypedSlice<'_>>, TypedSlice<'_>),
+        ranges: ChainRanges<'_>,
+    ) -> Result<()> {
+        let shapes: Vec<&[usize]> = ranges.operands.iter().map(|(_, shape)| *shape).collect();
+        let resolved = chain.resolve(shape, &shapes)?;
+        let wanted = ranges.gradients.len();
+        if wanted > 0 && wanted != resolved.places.len() {
+            return Err(Error::LengthMismatch {
+                what: "the list of gradients by operands",
+                expected: resolved.places.len(),
+                got: wanted,
+            });
+        }
+        let mut gradients = ranges.gradients.to_vec();
+        gradients.resize(resolved.places.len(), None);
+        // Of what is broadcast, terms first and then their sums.
+        let summed = |j: usize| gradients[j].is_some() && !resolved.places[j].is_whole();
+        let places = 0..resolved.places.len();
+        let count = places.clone().filter(|&j| summed(j)).count();
+        let bytes = (resolved.elements as u64 * 4).next_multiple_of(self.inner.traits.alignment);
+        let buffer = (count > 0 && bytes > 0).then(|| self.terms(bytes * count as u64));
+        let mut terms = gradients.clone();
+        let mut used = 0;
+        for j in places.filter(|&j| summed(j)) {
+            terms[j] = buffer.as_ref().map(|buffer| {
+                let slice = buffer.slice(used..used + resolved.elements as u64 * 4);
+                used += bytes;
+                slice
+            });
+        }
+        for (j, gradient) in gradients.iter().enumerate() {
+            let Some(gradient) = gradient else { continue };
+            let gradient = self.operand(*gradient, "gradient by an operand")?;
+            holds(&gradient, resolved.places[j].elements())?;
+            let inputs = [Some(x), dy, Some(out)].into_iter().flatten();
+            for other in inputs.chain(ranges.operands.iter().map(|(slice, _)| *slice)) {
+                separate(&self.operand(other, "chain's")?, &gradient)?;
+            }
+        }
+        let job = ChainJob {
+            chain,
+            resolved: &resolved,
+            elements: 0..resolved.elements,
+            x,
+            operands: ranges.operands.iter().map(|(slice, _)| *slice).collect(),
+            dy,
+            out,
+            terms: terms.clone(),
+        };
+        self.chain_part(pass, &job)?;
+        for (j, place) in resolved.places.iter().enumerate() {
+            let (true, Some(terms), Some(gradient)) = (summed(j), terms[j], gradients[j]) else {
+                continue;
+            };
+            let sum = Sum {
+                term: Term::Array,
+                parameters: [0.0; 2],
+                divisor: 1.0,
+                shape: &place.sums,
+                x: self.operand(terms, "terms")?,
+                dy: None,
+                out: self.operand(gradient, "gradient by an operand")?,
+            };
+            self.sum_of(pass, &sum)?;
+        }
+        Ok(())
+    }
+
+    /// Records a chain over a part of an array.
+    pub(crate) fn chain_part(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        job: &ChainJob<'_>,
+    ) -> Result<()> {
+        let traits = &self.inner.traits;
+        let part = job.elements.len();
+        let x = self.operand(job.x, "input")?;
+        let out_name = if job.dy.is_some() {
+            "gradient"
+        } else {
+            "output"
+        };
+        let out = self.operand(job.out, out_name)?;
+        let dy = job.dy.map(|dy| self.operand(dy, "upstream gradient"));
+        let dy = dy.transpose()?;
+        for operand in [Some(&x), Some(&out), dy.as_ref()].into_iter().flatten() {
+            holds(operand, part)?;
+        }
+        let mut inputs = vec![x];
+        inputs.extend(dy);
+        let mut operands = Vec::new();
+        for (place, slice) in job.resolved.places.iter().zip(&job.operands) {
+            let operand = self.operand(*slice, place.what)?;
+            let (span, _) = place.span(job.elements.start, part);
+            holds(&operand, if place.is_whole() { part } else { span.len() })?;
+            inputs.push(operand);
+            operands.push(operand);
+        }
+        let mut terms = Vec::new();
+        for slice in &job.terms {
+            let term = slice.map(|slice| self.operand(slice, "gradient by an operand"));
+            let term = term.transpose()?;
+            if let Some(term) = &term {
+                holds(term, part)?;
+            }
+            terms.push(term);
+        }
+        let written: Vec<Operand<'_>> = terms.iter().flatten().copied().chain([out]).collect();
+        for (i, written_one) in written.iter().enumerate() {
+            for other in inputs.iter().chain(&written[..i]) {
+                separate(other, written_one)?;
+            }
+        }
+        let needed = OWN_BUFFERS - u32::from(dy.is_none())
+            + operands.len() as u32
+            + terms.iter().flatten().count() as u32;
+        let limit = self
+            .inner
+            .device
+            .limits()
+            .max_storage_buffers_per_shader_stage;
+        if needed > limit {
+            return Err(Error::TooManyBuffers { needed, limit });
+        }
+        if part == 0 {
+            return Ok(());
+        }
+        let kind = if dy.is_some() {
+            Pass::Backward
+        } else {
+            Pass::Forward
+        };
+        let dtypes: Vec<DType> = inputs.iter().chain(&written).map(|o| o.dtype).collect();
+        let access = traits.access(part as u64, &dtypes);
+        // What is left over goes by the smallest unit: an element, or what shares a word.
+        let rest = match dtypes.iter().all(|&dtype| dtype == DType::F32) {
+            true => Width::One,
+            false => Width::Two,
+        };
+        for step in job.chain.steps() {
+            if let Step::Apply(f) = step {
+                self.consult_activation(pass, f.activation(), kind, access)?;
+            }
+        }
+        let binds = Binds {
+            x,
+            dy,
+            out,
+            operands,
+            terms,
+        };
+        // All of it is checked before anything is recorded.
+        let chunks: Vec<_> = plan::chunks_of(part as u64, &dtypes, traits).collect();
+        for chunk in &chunks {
+            binds.fit(job, chunk.start, chunk.len, traits)?;
+        }
+        for chunk in chunks {
+            let tail = chunk.len % access.width.elements();
+            for (access, first, count) in [
+                (access, 0, chunk.len - tail),
+                (Access::single(rest), chunk.len - tail, tail),
+            ] {
+                if count > 0 {
+                    self.chain_chunk(pass, job, &binds, chunk, access, [first, count]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One dispatch: `count` elements of a chunk from `first` on.
+    fn chain_chunk(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        job: &ChainJob<'_>,
+        binds: &Binds<'_>,
+        chunk: plan::Chunk,
+        access: Access,
+        [first, count]: [u64; 2],
+    ) {
+        let traits = &self.inner.traits;
+        let start = job.elements.start as u64 + chunk.start;
+        let mut words = vec![0; HEADER];
+        // A chunk is a binding, whose elements a u32 counts.
+        let unit = access.width.elements();
+        let units = count.div_ceil(unit);
+        words[0] = units as u32;
+        words[1] = (first / unit) as u32;
+        [words[2], words[3]] = halves(start);
+        words[5] = (chunk.len - 1) as u32;
+        values(job.chain, &mut words);
+        let mut bindings = Bindings::default();
+        bindings.push((Slot::X, binds.x.window(chunk.start, chunk.len, traits).0));
+        if let Some(dy) = &binds.dy {
+            bindings.push((Slot::Dy, dy.window(chunk.start, chunk.len, traits).0));
+        }
+        bindings.push((
+            Slot::Out,
+            binds.out.window(chunk.start, chunk.len, traits).0,
+        ));
+        let mut operands = Vec::new();
+        for (j, (place, operand)) in job.resolved.places.iter().zip(&binds.operands).enumerate() {
+            let groups = place.sums.shifted_to_the_end();
+            operands.push((Reach::new(groups, unit), operand.dtype));
+            let (origin, len, index) = window(job, place, chunk.start, chunk.len);
+            let (binding, operand_first) = operand.window(origin, len, traits);
+            bindings.push((Slot::Operand(j as u32), binding));
+            let [_, r1, k2, r2, k3, r3] = groups.map(|n| n as u32);
+            words.extend([operand_first, index as u32, r1, k2, r2, k3, r3, 0]);
+        }
+        for (j, term) in binds.terms.iter().enumerate() {
+            if let Some(term) = term {
+                let binding = term.window(chunk.start, chunk.len, traits).0;
+                bindings.push((Slot::OperandGradient(j as u32), binding));
+            }
+        }
+        // Whole vec4s, and one at least.
+        words.resize(words.len().next_multiple_of(4).max(HEADER + 4), 0);
+        let module = ChainModule {
+            links: links(job.chain),
+            operands,
+            access,
+            dtypes: [
+                binds.x.dtype,
+                binds.out.dtype,
+                binds.dy.map_or(DType::F32, |dy| dy.dtype),
+            ],
+            gradients: binds
+                .dy
+                .map(|_| binds.terms.iter().map(Option::is_some).collect()),
+        };
+        let workgroup = traits.elementwise_workgroup();
+        self.dispatch(
+            pass,
+            &Work {
+                module: self.chain_key(module),
+                entry_point: CHAIN_ENTRY_POINT,
+                workgroup,
+                bindings: &bindings,
+                uniforms: &words,
+                groups: units
+                    .div_ceil(u64::from(access.units))
+                    .div_ceil(u64::from(workgroup)),
+            },
+        );
+    }
+
+    /// The key of a chain's module.
+    fn chain_key(&self, module: ChainModule) -> ModuleKey {
+        let mut chains = lock(&self.inner.chains);
+        let known = chains.iter().position(|known| **known == module);
+        ModuleKey::Chain(known.unwrap_or_else(|| {
+            chains.push(Arc::new(module));
+            chains.len() - 1
+        }))
+    }
+
+    /// A buffer for terms of gradients.
+    fn terms(&self, bytes: u64) -> wgpu::Buffer {
+        let mut terms = lock(&self.inner.terms);
+        match &*terms {
+            Some(buffer) if buffer.size() >= bytes => buffer.clone(),
+            _ => {
+                let buffer = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
+                    label: Some("activations terms"),
+                    size: bytes,
+                    usage: wgpu::BufferUsages::STORAGE,
+                    mapped_at_creation: false,
+                });
+                terms.insert(buffer).clone()
+            }
+        }
+    }
+}
+
+/// A chain's arrays, checked.
+struct Binds<'a> {
+    x: Operand<'a>,
+    dy: Option<Operand<'a>>,
+    out: Operand<'a>,
+    operands: Vec<Operand<'a>>,
+    terms: Vec<Option<Operand<'a>>>,
+}
+
+impl Binds<'_> {
+    /// An error where what a chunk needs of an operand cannot be bound.
+    fn fit(&self, job: &ChainJob<'_>, start: u64, len: u64, traits: &Traits) -> Result<()> {
+        let bindable = traits.max_binding.saturating_sub(traits.alignment);
+        for place in job.resolved.places.iter().filter(|p| !p.is_whole()) {
+            let (_, elements, index) = window(job, place, start, len);
+            // Of 4 bytes each at most.
+            if elements * 4 > bindable || index + len > u64::from(u32::MAX) {
+                return Err(Error::OutOfMemory {
+                    bytes: elements * 4,
+                    reason: format!(
+                        "what a part needs of the operand of {} is more than it binds",
+                        place.what
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The elements of an operand's range that a chunk needs, as first and length, and the index of
+/// the chunk's first element among those that they begin with.
+fn window(job: &ChainJob<'_>, place: &Place, start: u64, len: u64) -> (u64, u64, u64) {
+    if place.is_whole() {
+        return (start, len, 0);
+    }
+    let first = job.elements.start + start as usize;
+    let (span, begin) = place.span(first, len as usize);
+    let (whole, _) = place.span(job.elements.start, job.elements.len());
+    let origin = span.start - whole.start;
+    (origin as u64, span.len() as u64, (first - begin) as u64)
+}
+
+/// The structure of a chain's steps.
+fn links(chain: &Chain) -> Vec<Link> {
+    let link = |step: &Step| match step {
+        Step::Apply(f) => Link::Function(f.activation()),
+        Step::Scale(_) => Link::Scale,
+        Step::Bias(_) | Step::Add => Link::Add,
+        Step::Multiply => Link::Multiply,
+        Step::Cast(dtype) => Link::Cast(*dtype),
+        Step::Dropout { .. } => Link::Dropout,
+    };
+    chain.steps().iter().map(link).collect()
+}
+
+/// The steps' values, as [`Link::words`] counts them.
+fn values(chain: &Chain, words: &mut Vec<u32>) {
+    for step in chain.steps() {
+        match step {
+            Step::Apply(f) => words.extend(f.parameters().iter().map(|p| p.to_bits())),
+            Step::Scale(factor) => words.push(factor.to_bits()),
+            Step::Dropout { probability, seed } => {
+                words.extend([threshold(*probability), rest(*probability).to_bits()]);
+                words.extend(halves(*seed));
+            }
+            Step::Bias(_) | Step::Add | Step::Multiply | Step::Cast(_) => {}
+        }
+    }
+}
