@@ -26,7 +26,7 @@ fn relu6(x: f32) -> f32 {
     return at_most(relu(x), 6.0);
 }
 fn relu6_grad(x: f32) -> f32 {
-    return indicator(x > 0.0 && x < 6.0);
+    return indicator((x > 0.0) & (x < 6.0));
 }
 
 fn leaky_relu(x: f32, negative_slope: f32) -> f32 {
@@ -63,7 +63,7 @@ fn celu_argument(x: f32, alpha: f32) -> vec2<f32> {
     let bottom = alpha * up;
     let hi = ratio(top, bottom);
     let p = product(hi, bottom);
-    let exact = abs(hi) < 200.0 && abs(top) > 1e-30;
+    let exact = (abs(hi) < 200.0) & (abs(top) > 1e-30);
     return vec2<f32>(hi, select(0.0, ratio(settled(top - p.x) - p.y, bottom), exact));
 }
 fn celu(x: f32, alpha: f32) -> f32 {
@@ -76,7 +76,7 @@ fn celu(x: f32, alpha: f32) -> f32 {
     let near = narrowed(e.x, e.y);
     let far = times_parts(split(alpha), vec2<f32>(near.x, near.y + rest));
     let plain = alpha * (e.x + (e.y + rest));
-    let moderate = is_moderate(alpha) && z.x < 80.0;
+    let moderate = is_moderate(alpha) & (z.x < 80.0);
     let y = select(select(plain, far.x + far.y, moderate), small, abs(z.x) < 0.02);
     return select(y, x, x > 0.0);
 }
@@ -168,7 +168,7 @@ fn silu_grad(x: f32) -> f32 {
 fn swish_argument(x: f32, beta: f32) -> vec2<f32> {
     let plain = times(beta, x);
     let z = product(beta, x);
-    let inside = abs(plain) < 300.0 && abs(plain) > 1e-20;
+    let inside = (abs(plain) < 300.0) & (abs(plain) > 1e-20);
     return select(vec2<f32>(plain, 0.0), z, inside);
 }
 fn swish(x: f32, beta: f32) -> f32 {
@@ -250,7 +250,7 @@ fn line(x: f32, alpha: f32, beta: f32) -> f32 {
     let s = sum(ah * xh, beta);
     let near = s.x + (s.y + (ah * xl + (al * xh + al * xl)));
     let best = select(near, exact, abs(near) < 2e-4 * abs(beta));
-    return select(plain + beta, best, min(abs(plain), abs(x)) > 1e-29 && abs(plain) < 1e38);
+    return select(plain + beta, best, (min(abs(plain), abs(x)) > 1e-29) & (abs(plain) < 1e38));
 }
 fn hardsigmoid(x: f32, alpha: f32, beta: f32) -> f32 {
     return at_most(at_least(line(x, alpha, beta), 0.0), 1.0);
@@ -259,7 +259,7 @@ fn hardsigmoid_grad(x: f32, alpha: f32, beta: f32) -> f32 {
     // Both comparisons see the line through its exact difference to the bound.
     // A tiny x is taken up, so that its product is no subnormal.
     let up = select(1.0, 1.8446744e19, abs(x) < 1e-19);
-    let inside = line(x * up, alpha, beta * up) > 0.0 && line(x * up, alpha, (beta - 1.0) * up) < 0.0;
+    let inside = (line(x * up, alpha, beta * up) > 0.0) & (line(x * up, alpha, (beta - 1.0) * up) < 0.0);
     return select(0.0, alpha, inside);
 }
 
@@ -274,14 +274,14 @@ fn hardtanh(x: f32, min_val: f32, max_val: f32) -> f32 {
     return at_most(at_least(x, min_val), max_val);
 }
 fn hardtanh_grad(x: f32, min_val: f32, max_val: f32) -> f32 {
-    return indicator(x > min_val && x < max_val);
+    return indicator((x > min_val) & (x < max_val));
 }
 
 fn clamp_(x: f32, low: f32, high: f32) -> f32 {
     return at_most(at_least(x, low), high);
 }
 fn clamp_grad(x: f32, low: f32, high: f32) -> f32 {
-    return indicator(x >= low && x <= high);
+    return indicator((x >= low) & (x <= high));
 }
 
 fn hardswish(x: f32) -> f32 {
@@ -302,7 +302,7 @@ fn softplus(x: f32, beta: f32, threshold_: f32) -> f32 {
     let l = log1p_exp_scaled(-abs(z.x), select(z.y, -z.y, z.x > 0.0));
     let n = small_integer(l.z);
     // The larger part of z + log(1 + e^-z) leads the sum.
-    let leads = z.x > l.x || n < 0;
+    let leads = (z.x > l.x) | (n < 0);
     let rest = z.y + select(l.x + l.y, scale(l.x + l.y, n), n < 0);
     let above = select(vec2<f32>(l.x, z.x + (z.y + l.y)), vec2<f32>(z.x, rest), leads);
     let positive = z.x > 0.0;
@@ -311,7 +311,7 @@ fn softplus(x: f32, beta: f32, threshold_: f32) -> f32 {
     let share = quotient_sums(top.x, top.y, bh, beta - bh);
     let whole = select(scale(share, n), share, positive);
     let y = select(whole, signed_zero(beta), z.x < -173.0);
-    return select(y, x, z.x > 90.0 || beta * x > threshold_);
+    return select(y, x, (z.x > 90.0) | (beta * x > threshold_));
 }
 fn softplus_grad(x: f32, beta: f32, threshold_: f32) -> f32 {
     let z = swish_argument(x, beta);
@@ -376,7 +376,7 @@ fn shrink(x: f32, lambd: f32, bias: f32) -> f32 {
     return select(select(0.0, x - bias, x > lambd), x + bias, x < -lambd);
 }
 fn shrink_grad(x: f32, lambd: f32, bias: f32) -> f32 {
-    return indicator(x < -lambd || x > lambd);
+    return indicator((x < -lambd) | (x > lambd));
 }
 
 fn threshold(x: f32, threshold_: f32, value: f32) -> f32 {
@@ -431,7 +431,7 @@ fn squareplus_grad(x: f32, b: f32) -> f32 {
     let y = times_parts(split(0.5 * b), r);
     let below = scale(select(0.5 * b * (r.x + r.y), y.x + y.y, is_moderate(b)), -2 * k);
     let slope = select(1.0 - below, below, x < 0.0);
-    return select(slope, 0.5, x == 0.0 && b == 0.0);
+    return select(slope, 0.5, (x == 0.0) & (b == 0.0));
 }
 
 fn sparse_plus(x: f32) -> f32 {
@@ -447,7 +447,7 @@ fn sparse_sigmoid(x: f32) -> f32 {
     return at_most(at_least(0.5 * (x + 1.0), 0.0), 1.0);
 }
 fn sparse_sigmoid_grad(x: f32) -> f32 {
-    return select(0.0, 0.5, x > -1.0 && x < 1.0);
+    return select(0.0, 0.5, (x > -1.0) & (x < 1.0));
 }
 
 fn relu_squared(x: f32) -> f32 {

@@ -68,22 +68,22 @@ fn zero_wins(y: f32) -> f32 {
 
 fn gate_one(value: f32, gate: f32) -> f32 {
     let y = weighed(value, bent(gate));
-    return select(y, value + gate, is_nan(value) || is_nan(gate));
+    return select(y, value + gate, is_nan(value) | is_nan(gate));
 }
 
 fn grad_value_one(value: f32, gate: f32, dy: f32) -> f32 {
     let g = upstream(dy, bent(gate));
-    let shut = CLAMPED && abs(value) > uniforms.limit;
+    let shut = CLAMPED & (abs(value) > uniforms.limit);
     let y = select(g, 0.0, shut);
     let factors = select(dy + gate, dy + gate + value, CLAMPED);
-    return select(y, factors, is_nan(dy) || is_nan(gate) || (CLAMPED && is_nan(value)));
+    return select(y, factors, is_nan(dy) | is_nan(gate) | (CLAMPED & is_nan(value)));
 }
 
 fn grad_gate_one(value: f32, gate: f32, dy: f32) -> f32 {
     let g = bent_upstream(value, bent(gate), dy);
-    let shut = CLAMPED && gate > uniforms.limit;
+    let shut = CLAMPED & (gate > uniforms.limit);
     let y = select(g, 0.0, shut);
-    return select(y, value + gate + dy, is_nan(value) || is_nan(gate) || is_nan(dy));
+    return select(y, value + gate + dy, is_nan(value) | is_nan(gate) | is_nan(dy));
 }
 
 struct Place {

@@ -61,8 +61,8 @@ fn slope_of(i: u32) -> u32 {
 // y where x > 0, else slope * y, where a zero wins over an infinity.
 fn bend_one(x: f32, y: f32, slope: f32) -> f32 {
     let product = slope * y;
-    let none = is_nan(product) && !is_nan(slope) && !is_nan(y);
-    return select(select(product, 0.0, none), y, x > 0.0 && !is_nan(x));
+    let none = is_nan(product) & !is_nan(slope) & !is_nan(y);
+    return select(select(product, 0.0, none), y, (x > 0.0) & !is_nan(x));
 }
 
 @compute @workgroup_size(workgroup_size)

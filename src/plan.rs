@@ -54,7 +54,7 @@ impl Walk {
         Self {
             wide,
             narrow,
-            workgroup: 128,
+            workgroup: 256,
         }
     }
 }

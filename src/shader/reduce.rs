@@ -25,14 +25,14 @@ impl Term {
             Self::Parameter(learnable) => format!(
                 "let d = {}(x[i], uniforms.p0, uniforms.p1);\n    \
                  let y = rounded(product_of(normal(dy[j]), d));\n    \
-                 return select(y, x[i] + dy[j], is_nan(x[i]) || is_nan(dy[j]));",
+                 return select(y, x[i] + dy[j], is_nan(x[i]) | is_nan(dy[j]));",
                 learnable.function()
             ),
             Self::Array => "return x[i];".to_owned(),
             Self::PreluSlope => "let product = x[i] * dy[j];\n    \
                  // A zero wins over an infinity.\n    \
-                 let none = is_nan(product) && !is_nan(x[i]) && !is_nan(dy[j]);\n    \
-                 return select(product, 0.0, none || (x[i] > 0.0 && !is_nan(x[i])));"
+                 let none = is_nan(product) & !is_nan(x[i]) & !is_nan(dy[j]);\n    \
+                 return select(product, 0.0, none | ((x[i] > 0.0) & !is_nan(x[i])));"
                 .to_owned(),
         }
     }

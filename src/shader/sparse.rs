@@ -47,7 +47,7 @@ pub(crate) fn argmax(argmax: Argmax) -> String {
         }
         Argmax::HardmaxGrad => {
             let dy = "dy[uniforms.dy_first + at]";
-            let nan = format!("select(0.0, not_a_number(), is_nan({x}) || is_nan({dy}))");
+            let nan = format!("select(0.0, not_a_number(), is_nan({x}) | is_nan({dy}))");
             ("HARDMAX_GRAD", nan, "0.0", "")
         }
         Argmax::Maxout => (
