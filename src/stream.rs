@@ -36,6 +36,12 @@ pub enum StreamError {
     /// The output could not be written.
     #[error("the output cannot be written: {0}")]
     Write(#[source] io::Error),
+    /// There is no room for the buffers.
+    #[error("{bytes} bytes of buffers are more than there is memory for; ask for less")]
+    Memory {
+        /// The bytes of the one that failed.
+        bytes: usize,
+    },
     /// The computation failed.
     #[error(transparent)]
     Compute(#[from] Error),

@@ -156,9 +156,32 @@ pub struct RunArgs {
     /// binary_cross_entropy_with_logits: a weight of the positive targets for each class
     #[arg(long, value_name = "P.npy")]
     pub pos_weight: Option<PathBuf>,
+    /// Memory for parts of files that are larger, such as 64M or 2G: element-wise functions and
+    /// the softmax family go through files of any size
+    #[arg(long, value_name = "BYTES", default_value = "128M", value_parser = bytes)]
+    pub memory: Bytes,
     /// Where to compute.
     #[command(flatten)]
     pub backend: BackendArgs,
+}
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes(pub usize);
+
+fn bytes(text: &str) -> Result<Bytes, String> {
+    let hint = "write it as bytes, or with K, M or G for their multiples of 1024, such as 64M";
+    let (digits, shift) = match text.to_ascii_uppercase().chars().last() {
+        Some('K') => (&text[..text.len() - 1], 10),
+        Some('M') => (&text[..text.len() - 1], 20),
+        Some('G') => (&text[..text.len() - 1], 30),
+        _ => (text, 0),
+    };
+    let number: usize = digits.parse().map_err(|_| hint)?;
+    match number.checked_mul(1 << shift) {
+        Some(bytes) if bytes > 0 => Ok(Bytes(bytes)),
+        _ => Err(hint.to_owned()),
+    }
 }
 
 /// The arguments of `grad`.

@@ -2,10 +2,11 @@
 //! f32, integers also i64 and booleans, and f32 is written. A header is checked against the file's size before anything of the
 //! size that it claims is allocated.
 
-use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar, WriterBuilder};
+use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar, TypeRead, WriterBuilder};
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use wgpu_activations::Source;
 
 /// The longest header that is parsed: numpy's own limit for files that it does not trust, far
 /// above what a plain array of 64 axes needs.
@@ -87,6 +88,16 @@ pub enum NpyError {
     Memory(usize),
 }
 
+impl NpyError {
+    /// Why elements could not be read.
+    pub fn reading(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::InvalidData => Self::Data(error.to_string()),
+            _ => Self::Io(error),
+        }
+    }
+}
+
 /// Whether the array in the file at `path` has whole numbers or booleans.
 pub fn has_integers(path: &Path) -> Result<bool, NpyError> {
     let (header, ..) = open(path)?;
@@ -107,36 +118,179 @@ fn open(path: &Path) -> Result<(NpyHeader, u64, u64, BufReader<File>), NpyError>
     Ok((header, header_size, size, reader))
 }
 
+/// An array in a file, of which the header was read and held against the file's size.
+pub struct Stored {
+    /// The dimensions, the slowest first; empty for a scalar.
+    pub shape: Vec<usize>,
+    header: NpyHeader,
+    kind: Kind,
+    /// Bytes of an element.
+    item: usize,
+    elements: usize,
+    /// Bytes before the elements.
+    start: u64,
+    /// Bytes behind them.
+    extra: u64,
+    reader: BufReader<File>,
+}
+
+impl Stored {
+    /// Opens the file at `path`.
+    pub fn open(path: &Path) -> Result<Self, NpyError> {
+        let (header, start, size, reader) = open(path)?;
+        let (kind, item) = element_kind(&header.dtype())?;
+        let there = size - start;
+        let elements = header
+            .shape()
+            .iter()
+            .try_fold(1u64, |n, &d| n.checked_mul(d));
+        let claimed = elements.and_then(|n| n.checked_mul(item));
+        let Some((elements, claimed)) = elements.zip(claimed).filter(|&(_, c)| c <= there) else {
+            return Err(NpyError::TooShort {
+                shape: header.shape().to_vec(),
+                dtype: kind.name().to_owned(),
+                claimed: claimed.map_or("2^64 or more".to_owned(), |c| c.to_string()),
+                there,
+            });
+        };
+        let too_large = |_| NpyError::Memory(usize::MAX);
+        let shape = header.shape().iter().map(|&d| usize::try_from(d));
+        Ok(Self {
+            shape: shape.collect::<Result<_, _>>().map_err(too_large)?,
+            kind,
+            item: item as usize,
+            elements: usize::try_from(elements).map_err(too_large)?,
+            start,
+            extra: there - claimed,
+            header,
+            reader,
+        })
+    }
+
+    /// Whether the elements lie with the last axis fastest.
+    pub fn is_row_major(&self) -> bool {
+        self.header.order() == Order::C || self.shape.iter().filter(|&&d| d != 1).count() < 2
+    }
+
+    /// Whether they need no conversion.
+    fn is_plain(&self) -> bool {
+        self.header.dtype() == little_f32() && self.header.order() == Order::C
+    }
+
+    /// What the user should know of the conversion to f32 and of the file.
+    fn notes(&self, losses: &Losses, converts: bool) -> Vec<String> {
+        let mut notes = Vec::new();
+        if converts && self.kind != Kind::F32 {
+            notes.push(losses.describe(self.kind, self.elements));
+        }
+        if self.extra > 0 {
+            let extra = self.extra;
+            notes.push(format!("{extra} bytes behind the array are ignored"));
+        }
+        notes
+    }
+}
+
+/// A row-major array in a file that is read in parts, as f32.
+pub struct Parts {
+    stored: Stored,
+    losses: Losses,
+    bytes: Vec<u8>,
+    /// The element before which the reader stands; unknown after an error.
+    at: Option<u64>,
+}
+
+impl Parts {
+    /// The parts of a row-major array.
+    pub fn new(stored: Stored) -> Self {
+        Self {
+            stored,
+            losses: Losses::default(),
+            bytes: Vec::new(),
+            at: Some(0),
+        }
+    }
+
+    /// What the user should know once all was read.
+    pub fn notes(&self) -> Vec<String> {
+        self.stored.notes(&self.losses, true)
+    }
+
+    /// Reads as many elements as `out` has, from where the reader stands.
+    fn read_on(&mut self, out: &mut [f32]) -> io::Result<()> {
+        let stored = &mut self.stored;
+        if stored.is_plain() {
+            stored.reader.read_exact(bytemuck::cast_slice_mut(out))?;
+            if cfg!(target_endian = "big") {
+                for x in out {
+                    *x = f32::from_bits(x.to_bits().swap_bytes());
+                }
+            }
+            return Ok(());
+        }
+        for out in out.chunks_mut(CHUNK) {
+            self.bytes.resize(out.len() * stored.item, 0);
+            stored.reader.read_exact(&mut self.bytes)?;
+            let dtype = stored.header.dtype();
+            let losses = match stored.kind {
+                Kind::F16 => convert_part::<npyz::half::f16>(&dtype, &self.bytes, out),
+                Kind::F32 => convert_part::<f32>(&dtype, &self.bytes, out),
+                Kind::F64 => convert_part::<f64>(&dtype, &self.bytes, out),
+                Kind::I8 => convert_part::<i8>(&dtype, &self.bytes, out),
+                Kind::I16 => convert_part::<i16>(&dtype, &self.bytes, out),
+                Kind::I32 => convert_part::<i32>(&dtype, &self.bytes, out),
+                Kind::I64 => convert_part::<i64>(&dtype, &self.bytes, out),
+                Kind::U8 => convert_part::<u8>(&dtype, &self.bytes, out),
+                Kind::U16 => convert_part::<u16>(&dtype, &self.bytes, out),
+                Kind::U32 => convert_part::<u32>(&dtype, &self.bytes, out),
+                Kind::U64 => convert_part::<u64>(&dtype, &self.bytes, out),
+                Kind::Bool => convert_part::<bool>(&dtype, &self.bytes, out),
+            }?;
+            self.losses.rounded += losses.rounded;
+            self.losses.overflowed += losses.overflowed;
+        }
+        Ok(())
+    }
+}
+
+impl Source for Parts {
+    fn elements(&self) -> u64 {
+        self.stored.elements as u64
+    }
+
+    fn read(&mut self, first: u64, out: &mut [f32]) -> io::Result<()> {
+        // Taken: an error below leaves it unknown.
+        if self.at.take() != Some(first) {
+            let place = self.stored.start + first * self.stored.item as u64;
+            self.stored.reader.seek(SeekFrom::Start(place))?;
+        }
+        self.read_on(out)?;
+        self.at = Some(first + out.len() as u64);
+        Ok(())
+    }
+}
+
+/// The elements of `bytes` as f32.
+fn convert_part<E: Element>(dtype: &DType, bytes: &[u8], out: &mut [f32]) -> io::Result<Losses> {
+    let mut losses = Losses::default();
+    let reader = E::reader(dtype).map_err(io::Error::other)?;
+    let mut bytes = bytes;
+    for out in out {
+        let loss;
+        (*out, loss) = reader.read_one(&mut bytes)?.to_f32();
+        losses.count(&loss);
+    }
+    Ok(losses)
+}
+
 /// Reads the array in the file at `path`: as f32, from any numbers; as i64 or as u8 that are 0
 /// or 1, from integers and booleans.
 pub fn read<T: Value>(path: &Path) -> Result<Array<T>, NpyError> {
-    let (header, header_size, size, reader) = open(path)?;
-
-    let (kind, item) = element_kind(&header.dtype())?;
-    let there = size - header_size;
-    let elements = header
-        .shape()
-        .iter()
-        .try_fold(1u64, |n, &d| n.checked_mul(d));
-    let claimed = elements.and_then(|n| n.checked_mul(item));
-    let Some((elements, claimed)) = elements.zip(claimed).filter(|&(_, c)| c <= there) else {
-        return Err(NpyError::TooShort {
-            shape: header.shape().to_vec(),
-            dtype: kind.name().to_owned(),
-            claimed: claimed.map_or("2^64 or more".to_owned(), |c| c.to_string()),
-            there,
-        });
-    };
-    let shape = header
-        .shape()
-        .iter()
-        .map(|&d| usize::try_from(d).map_err(|_| NpyError::Memory(usize::MAX)))
-        .collect::<Result<Vec<_>, _>>()?;
-    let elements = usize::try_from(elements).map_err(|_| NpyError::Memory(usize::MAX))?;
-
-    let mut sink = Sink::new(&shape, elements, header.order())?;
-    let plain = header.dtype() == little_f32() && header.order() == Order::C;
-    let file = NpyFile::with_header(header, reader);
+    let mut stored = Stored::open(path)?;
+    let (kind, elements) = (stored.kind, stored.elements);
+    let mut sink = Sink::new(&stored.shape, elements, stored.header.order())?;
+    let plain = stored.is_plain();
+    let file = NpyFile::with_header(stored.header.clone(), &mut stored.reader);
     let losses = match (kind, T::as_floats(&mut sink.data)) {
         (Kind::F32, Some(data)) if plain => copy(file.into_inner(), elements, data),
         (Kind::F16, _) => convert::<npyz::half::f16, T>(file, &mut sink),
@@ -153,29 +307,17 @@ pub fn read<T: Value>(path: &Path) -> Result<Array<T>, NpyError> {
         (Kind::Bool, _) => convert::<bool, T>(file, &mut sink),
     }?;
 
-    let mut notes = Vec::new();
-    if T::CONVERTS && kind != Kind::F32 {
-        notes.push(losses.describe(kind, elements));
-    }
-    if there > claimed {
-        let extra = there - claimed;
-        notes.push(format!("{extra} bytes behind the array are ignored"));
-    }
+    let notes = stored.notes(&losses, T::CONVERTS);
     Ok(Array {
-        shape,
+        shape: stored.shape,
         data: sink.data,
         notes,
     })
 }
 
 /// Writes an f32 array, little endian and row-major.
-pub fn write(writer: impl Write, shape: &[usize], data: &[f32]) -> io::Result<()> {
-    let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
-    let mut writer = npyz::WriteOptions::new_header_only()
-        .dtype(little_f32())
-        .shape(&shape)
-        .writer(writer)
-        .write_header_only()?;
+pub fn write(mut writer: impl Write, shape: &[usize], data: &[f32]) -> io::Result<()> {
+    writer.write_all(&header(shape)?)?;
     let mut bytes = Vec::with_capacity(CHUNK * size_of::<f32>());
     for chunk in data.chunks(CHUNK) {
         bytes.clear();
@@ -183,6 +325,16 @@ pub fn write(writer: impl Write, shape: &[usize], data: &[f32]) -> io::Result<()
         writer.write_all(&bytes)?;
     }
     writer.flush()
+}
+
+/// What precedes the elements of an f32 array, little endian and row-major.
+pub fn header(shape: &[usize]) -> io::Result<Vec<u8>> {
+    let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
+    npyz::WriteOptions::new_header_only()
+        .dtype(little_f32())
+        .shape(&shape)
+        .writer(Vec::new())
+        .write_header_only()
 }
 
 /// The element type of what is written, and of most of what is read.
@@ -378,13 +530,21 @@ pub enum Loss {
 }
 
 /// How many elements lost something.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Losses {
     rounded: usize,
     overflowed: usize,
 }
 
 impl Losses {
+    fn count(&mut self, loss: &Loss) {
+        match loss {
+            Loss::Nothing => {}
+            Loss::Rounded => self.rounded += 1,
+            Loss::Overflowed => self.overflowed += 1,
+        }
+    }
+
     fn describe(&self, kind: Kind, elements: usize) -> String {
         let name = kind.name();
         let mut note = format!("{name} converted to float32; ");
@@ -527,16 +687,9 @@ fn convert<E: Element, T: Value>(
         .data::<E>()
         .map_err(|e| NpyError::Header(e.to_string()))?;
     for element in elements {
-        let element = element.map_err(|e| match e.kind() {
-            io::ErrorKind::InvalidData => NpyError::Data(e.to_string()),
-            _ => NpyError::Io(e),
-        })?;
+        let element = element.map_err(NpyError::reading)?;
         let (value, loss) = T::of(element)?;
-        match loss {
-            Loss::Nothing => {}
-            Loss::Rounded => losses.rounded += 1,
-            Loss::Overflowed => losses.overflowed += 1,
-        }
+        losses.count(&loss);
         sink.put(value);
     }
     Ok(losses)

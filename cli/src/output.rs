@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::NamedTempFile;
 
 /// The exit code of an interrupted program, by the shells' convention.
 const INTERRUPTED: i32 = 130;
@@ -94,8 +94,8 @@ impl Target {
         }
     }
 
-    /// The content in a temporary file beside the target, on the disk.
-    fn stage(&self, content: Content<'_>) -> io::Result<TempPath> {
+    /// An empty temporary file beside the target.
+    pub fn begin(&self) -> Result<Staged<'_>, CliError> {
         let mut builder = tempfile::Builder::new();
         builder.prefix(".activations-").suffix(".tmp");
         #[cfg(unix)]
@@ -104,40 +104,89 @@ impl Target {
             // What any new file gets: the umask takes its share.
             builder.permissions(fs::Permissions::from_mode(0o666));
         }
-        let mut file = {
-            let mut pending = pending();
-            let file = builder.tempfile_in(&self.directory)?;
-            pending.push(file.path().to_owned());
-            file
-        };
-        let written = self.fill(&mut file, content);
-        let path = file.into_temp_path();
-        match written {
-            Ok(()) => Ok(path),
-            Err(e) => {
-                discard(path);
-                Err(e)
-            }
-        }
-    }
-
-    fn fill(&self, file: &mut NamedTempFile, content: Content<'_>) -> io::Result<()> {
-        match content {
-            Content::Array(shape, data) => npy::write(file.as_file_mut(), shape, data)?,
-            Content::Text(text) => file.write_all(text.as_bytes())?,
-        }
-        if let Ok(there) = fs::metadata(&self.path) {
-            file.as_file().set_permissions(there.permissions())?;
-        }
-        file.as_file().sync_all()
+        let mut pending = pending();
+        let file = builder
+            .tempfile_in(&self.directory)
+            .map_err(|e| self.error(e))?;
+        pending.push(file.path().to_owned());
+        Ok(Staged {
+            target: self,
+            file: Some(file),
+        })
     }
 }
 
-/// Removes a temporary file.
-fn discard(path: TempPath) {
-    let mut pending = pending();
-    pending.retain(|p| p != &*path);
-    drop(path);
+/// What a target is to become, in a temporary file that vanishes with the value.
+#[derive(Debug)]
+pub struct Staged<'a> {
+    target: &'a Target,
+    /// Always there until it is published.
+    file: Option<NamedTempFile>,
+}
+
+impl Staged<'_> {
+    /// The file.
+    pub fn file(&self) -> io::Result<&File> {
+        let file = self.file.as_ref().map(NamedTempFile::as_file);
+        file.ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// What went wrong with the file, as an error that names the target.
+    pub fn error(&self, error: io::Error) -> CliError {
+        self.target.error(error)
+    }
+
+    /// Finds the room that the file will take, where the system can do this.
+    pub fn reserve(&self, bytes: u64) -> Result<(), CliError> {
+        let reserve = || {
+            let file = self.file()?;
+            #[cfg(target_os = "linux")]
+            {
+                use rustix::fs::{FallocateFlags, fallocate};
+                use rustix::io::Errno;
+                match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+                    // Nothing to reserve, or a file system that does not: the writes will tell.
+                    Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {}
+                    done => return done.map_err(io::Error::from),
+                }
+            }
+            file.set_len(bytes)
+        };
+        reserve().map_err(|e| self.error(e))
+    }
+
+    fn fill(&self, content: Content<'_>) -> Result<(), CliError> {
+        let fill = || {
+            let mut file = self.file()?;
+            match content {
+                Content::Array(shape, data) => npy::write(file, shape, data),
+                Content::Text(text) => file.write_all(text.as_bytes()),
+            }
+        };
+        fill().map_err(|e| self.error(e))
+    }
+
+    /// Sees to it that the content is on the disk.
+    fn sync(&self) -> Result<(), CliError> {
+        let sync = || {
+            let file = self.file()?;
+            if let Ok(there) = fs::metadata(&self.target.path) {
+                file.set_permissions(there.permissions())?;
+            }
+            file.sync_all()
+        };
+        sync().map_err(|e| self.error(e))
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take() {
+            let mut pending = pending();
+            pending.retain(|p| p != file.path());
+            drop(file);
+        }
+    }
 }
 
 /// What a file is to hold.
@@ -153,29 +202,37 @@ pub enum Content<'a> {
 pub fn write_all(outputs: &[(&Target, Content<'_>)]) -> Result<(), CliError> {
     let mut staged = Vec::new();
     for (target, content) in outputs {
-        match target.stage(*content) {
-            Ok(path) => staged.push(path),
-            Err(e) => {
-                staged.into_iter().for_each(discard);
-                return Err(target.error(e));
-            }
-        }
+        let file = target.begin()?;
+        file.fill(*content)?;
+        staged.push(file);
     }
-    let mut pending = pending();
+    publish(staged)
+}
+
+/// Puts files in their targets' places; none before all are on the disk.
+pub fn publish(mut staged: Vec<Staged<'_>>) -> Result<(), CliError> {
+    staged.iter().try_for_each(Staged::sync)?;
     let mut result = Ok(());
-    for ((target, ..), path) in outputs.iter().zip(staged) {
-        let temporary = path.to_path_buf();
-        if result.is_ok() {
-            result = path
-                .persist(&target.path)
-                .map_err(|e| target.error(e.error));
+    {
+        let mut pending = pending();
+        for staged in &mut staged {
+            let Some(file) = staged.file.take() else {
+                continue;
+            };
+            let temporary = file.path().to_owned();
+            if result.is_ok() {
+                let persisted = file.persist(&staged.target.path);
+                result = persisted
+                    .map(drop)
+                    .map_err(|e| staged.target.error(e.error));
+            }
+            pending.retain(|p| *p != temporary);
         }
-        pending.retain(|p| *p != temporary);
     }
     // The rename itself is on the disk once the directory is; not every system can do this,
     // and the file is whole either way.
-    for (target, ..) in outputs {
-        let _ = File::open(&target.directory).and_then(|d| d.sync_all());
+    for staged in &staged {
+        let _ = File::open(&staged.target.directory).and_then(|d| d.sync_all());
     }
     result
 }

@@ -74,6 +74,25 @@ impl Progress {
         Self(bar)
     }
 
+    /// For bytes that are moved, so many as [`Progress::moved`] says: with the rate and the time
+    /// that is left.
+    pub fn bytes() -> Self {
+        let bar = ProgressBar::new(0);
+        // Invariant: the template is a valid one.
+        let style = ProgressStyle::with_template(
+            "{bar:30} {percent}% {msg} {decimal_bytes_per_sec}, {eta} left",
+        );
+        bar.set_style(style.expect("a valid template"));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        Self(bar)
+    }
+
+    /// Says how many bytes were moved.
+    pub fn moved(&self, progress: wgpu_activations::Progress) {
+        self.0.set_length(progress.total);
+        self.0.set_position(progress.done);
+    }
+
     /// Says how much is done.
     pub fn reached(&self, done: u64) {
         self.0.set_position(done);

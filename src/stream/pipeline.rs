@@ -58,10 +58,20 @@ impl Span {
         strips
     }
 
-    fn read(self, source: &mut dyn Source, out: &mut Vec<f32>) -> io::Result<()> {
-        out.resize(self.len(), 0.0);
+    fn read(self, source: &mut dyn Source, out: &mut [f32]) -> io::Result<()> {
         self.strips()
             .try_for_each(|(first, at)| source.read(first, &mut out[at]))
+    }
+
+    /// Makes a buffer as long as the elements.
+    fn fit(self, buffer: &mut Vec<f32>) -> Result<(), StreamError> {
+        let missing = self.len().saturating_sub(buffer.len());
+        let room = buffer.try_reserve_exact(missing);
+        room.map_err(|_| StreamError::Memory {
+            bytes: self.len().saturating_mul(size_of::<f32>()),
+        })?;
+        buffer.resize(self.len(), 0.0);
+        Ok(())
     }
 
     fn write(self, sink: &mut dyn Sink, data: &[f32]) -> io::Result<()> {
@@ -114,7 +124,7 @@ impl Worker<'_> {
                 return;
             };
             let done = full.and_then(|Full { chunk, inputs }| {
-                output.resize(chunk.output.len(), 0.0);
+                chunk.output.fit(&mut output)?;
                 let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
                 compute(&slices, &mut output)?;
                 // Nobody reads any more where that fails.
@@ -207,6 +217,7 @@ fn read(
 ) -> Result<Full, StreamError> {
     let spans = chunk.inputs.iter().zip(sources).zip(&mut inputs);
     for (input, ((span, source), buffer)) in spans.enumerate() {
+        span.fit(buffer)?;
         span.read(&mut **source, buffer)
             .map_err(|source| StreamError::Read { input, source })?;
     }

@@ -8,6 +8,7 @@ mod exhaustive;
 mod inspect;
 mod list;
 mod run;
+mod stream;
 
 use crate::args::{BackendArgs, BackendName, Command};
 use crate::error::CliError;

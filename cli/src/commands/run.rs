@@ -1,5 +1,6 @@
 //! `activations run` and `activations grad`: a function or its gradients on files.
 
+use super::stream::Files;
 use crate::args::{GradArgs, RunArgs};
 use crate::error::CliError;
 use crate::memory;
@@ -7,6 +8,7 @@ use crate::npy;
 use crate::operations::{self, Call, Input, Options, Output, read};
 use crate::output::{self, Content, Target};
 use crate::terminal::Progress;
+use std::path::Path;
 
 /// Arguments that fit together.
 struct Plan {
@@ -53,6 +55,14 @@ impl Plan {
         })
     }
 
+    /// The files, where the call goes through them in parts.
+    fn files<'a>(&'a self, args: &'a RunArgs) -> Result<Option<Files<'a>>, CliError> {
+        match (self.call.streamed(), &self.targets[..]) {
+            (Some(call), [target]) => Files::open(args, call, target),
+            _ => Ok(None),
+        }
+    }
+
     fn read(&self, args: &RunArgs, progress: &Progress) -> Result<Vec<Input>, CliError> {
         let files = args.inputs.iter().enumerate();
         files
@@ -72,6 +82,14 @@ impl Plan {
     }
 }
 
+/// What is wrong with an upstream gradient of another shape than the output's.
+pub fn upstream_shape(path: &Path, got: &[usize], name: &str, want: &[usize]) -> String {
+    let path = path.display();
+    format!(
+        "{path}: the upstream gradient has shape {got:?} where the output of {name} has {want:?}"
+    )
+}
+
 fn write(targets: &[Target], outputs: &[Output]) -> Result<(), CliError> {
     let outputs: Vec<_> = targets
         .iter()
@@ -84,6 +102,9 @@ fn write(targets: &[Target], outputs: &[Output]) -> Result<(), CliError> {
 /// Computes a function of arrays.
 pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let plan = Plan::new(args, false)?;
+    if let Some(files) = plan.files(args)? {
+        return files.run();
+    }
     let progress = Progress::spinner();
     let inputs = plan.read(args, &progress)?;
     plan.call.output_shape(&inputs)?;
@@ -97,6 +118,11 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
 /// Computes the gradients of a function by its inputs.
 pub fn grad(args: &GradArgs) -> Result<(), CliError> {
     let plan = Plan::new(&args.run, true)?;
+    if let Some(files) = plan.files(&args.run)?
+        && let Some(done) = files.grad(plan.name, args.upstream.as_ref())?
+    {
+        return Ok(done);
+    }
     let progress = Progress::spinner();
     let inputs = plan.read(&args.run, &progress)?;
     let shape = plan.call.output_shape(&inputs)?;
@@ -105,12 +131,8 @@ pub fn grad(args: &GradArgs) -> Result<(), CliError> {
         Some(path) => {
             let dy = read(path, &progress)?;
             if dy.shape != shape {
-                return Err(CliError::Usage(format!(
-                    "{}: the upstream gradient has shape {:?} where the output of {} has {shape:?}",
-                    path.display(),
-                    dy.shape,
-                    plan.name,
-                )));
+                let text = upstream_shape(path, &dy.shape, plan.name, &shape);
+                return Err(CliError::Usage(text));
             }
             dy.data
         }

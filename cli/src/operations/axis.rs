@@ -1,7 +1,9 @@
 //! The softmax family along one axis, shaped by masks, biases and scales, and logsumexp along
 //! several.
 
-use super::{Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry, read};
+use super::{
+    Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry, Streamed, read,
+};
 use crate::error::CliError;
 use crate::memory;
 use crate::npy::Array;
@@ -279,6 +281,17 @@ impl Gathered {
 }
 
 impl Call for Ready {
+    fn streamed(&self) -> Option<Streamed> {
+        match (&self.shaping, &self.axes[..]) {
+            (None, &[axis]) => Some(Streamed::Axis {
+                function: self.function,
+                axis,
+                keepdims: self.keepdims,
+            }),
+            _ => None,
+        }
+    }
+
     fn inputs(&self) -> &[&'static str] {
         &["x"]
     }

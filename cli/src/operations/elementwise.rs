@@ -1,6 +1,6 @@
 //! The catalogue's activations.
 
-use super::{Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry};
+use super::{Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry, Streamed};
 use crate::error::CliError;
 use crate::memory;
 use crate::terminal::Number;
@@ -50,6 +50,10 @@ struct Ready {
 impl Call for Ready {
     fn gradients(&self) -> &[&'static str] {
         &self.gradients
+    }
+
+    fn streamed(&self) -> Option<Streamed> {
+        Some(Streamed::Elementwise(self.f))
     }
 
     fn inputs(&self) -> &[&'static str] {

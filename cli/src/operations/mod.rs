@@ -20,7 +20,7 @@ use crate::npy::{self, Array, Value};
 use crate::terminal::{Number, Progress};
 use serde::Serialize;
 use std::path::Path;
-use wgpu_activations::{Activation, AxisFunction, Backend, Gate, SparseFunction};
+use wgpu_activations::{Activation, AxisFunction, Backend, Elementwise, Gate, SparseFunction};
 
 /// A function as `activations list` shows it.
 #[derive(Debug, Serialize)]
@@ -119,6 +119,22 @@ pub struct Output {
     pub data: Vec<f32>,
 }
 
+/// How a call goes through files of any size: in parts, of which few are in memory.
+#[derive(Clone, Copy, Debug)]
+pub enum Streamed {
+    /// Element by element.
+    Elementwise(Elementwise),
+    /// Along an axis.
+    Axis {
+        /// The function.
+        function: AxisFunction,
+        /// The axis, from the end where it is negative.
+        axis: isize,
+        /// Whether an axis that is reduced stays, with length 1.
+        keepdims: bool,
+    },
+}
+
 /// An operation with its options, ready for its inputs.
 pub trait Call {
     /// What the inputs are, in words; as many as there must be.
@@ -134,7 +150,13 @@ pub trait Call {
         &["the input"]
     }
 
-    /// The shape of the function's output.
+    /// How the call, and its gradient by the input, goes through one input file in parts; none
+    /// where it needs the whole array in memory.
+    fn streamed(&self) -> Option<Streamed> {
+        None
+    }
+
+    /// The shape of the function's output for inputs of these shapes.
     fn output_shape(&self, inputs: &[Input]) -> Result<Vec<usize>, CliError>;
 
     /// The function's output.

@@ -6,6 +6,7 @@ mod catalogue;
 mod compute;
 mod exhaustive;
 mod files;
+mod large;
 mod npy;
 mod streams;
 mod support;
