@@ -89,6 +89,24 @@ pub trait Element:
 
     /// The nearest number, to even between two; beyond the largest, infinity. NaN stays NaN.
     fn from_f32(value: f32) -> Self;
+
+    /// The same of an f64, rounded once.
+    fn from_f64(value: f64) -> Self {
+        Self::from_f32(to_odd(value))
+    }
+}
+
+/// `value` cut to f32, with a last bit of 1 where something was cut off: what is rounded from it
+/// to fewer bits than f32 has is rounded as `value` itself would be.
+fn to_odd(value: f64) -> f32 {
+    let nearest = value as f32;
+    let exact = f64::from(nearest);
+    if exact == value || nearest.is_nan() {
+        return nearest;
+    }
+    // Towards zero, from where the nearest may lie beyond.
+    let beyond = exact.abs() > value.abs();
+    f32::from_bits((nearest.to_bits() - u32::from(beyond)) | 1)
 }
 
 impl Element for f32 {
@@ -100,6 +118,10 @@ impl Element for f32 {
 
     fn from_f32(value: f32) -> Self {
         value
+    }
+
+    fn from_f64(value: f64) -> Self {
+        value as Self
     }
 }
 
@@ -139,6 +161,36 @@ mod tests {
             assert_eq!(dtype.to_string(), dtype.short_name());
         }
         assert!("f64".parse::<DType>().is_err());
+    }
+
+    /// Beside the middle between two numbers by less than f32 can tell.
+    #[test]
+    fn f64_are_rounded_once() {
+        for (low, high) in [
+            (1.0, 1.0 + 2f64.powi(-10)),
+            (3.0 * 2f64.powi(-24), 2f64.powi(-22)),
+        ] {
+            let middle = (low + high) / 2.0;
+            for sign in [1.0, -1.0] {
+                let round = |x: f64| <f16 as Element>::from_f64(sign * x).to_f64();
+                assert_eq!(round(middle.next_down()), sign * low);
+                assert_eq!(round(middle.next_up()), sign * high);
+            }
+        }
+        let round = <bf16 as Element>::from_f64;
+        assert_eq!(round(1.0 + 2f64.powi(-8)), bf16::ONE);
+        assert!(round((1.0 + 2f64.powi(-8)).next_up()) > bf16::ONE);
+        assert_eq!(round(2f64.powi(-134)), bf16::ZERO);
+        assert_eq!(round(2f64.powi(-134).next_up()).to_bits(), 1);
+        assert_eq!(round(1e300), bf16::INFINITY);
+        assert_eq!(<f16 as Element>::from_f64(65_520f64.next_down()), f16::MAX);
+        assert!(Element::to_f32(round(f64::NAN)).is_nan());
+        assert_eq!(round(-1e-300).to_bits(), 0x8000);
+        for bits in (0..=u32::MAX).step_by(10_007) {
+            let x = f32::from_bits(bits);
+            let same = <f16 as Element>::from_f64(x.into()) == <f16 as Element>::from_f32(x);
+            assert!(same || x.is_nan());
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Every way in which a call can fail, as a value that says what happened and what to change.
 
 use crate::catalogue::{Activation, Range};
+use crate::element::DType;
 
 /// The result of a call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -46,6 +47,14 @@ pub enum Error {
     UnknownDType {
         /// The name as given.
         text: String,
+    },
+    /// An array that is read as another type of numbers than it holds.
+    #[error("the array holds {expected}, and was read as {got}; `dtype` says what it holds")]
+    DTypeMismatch {
+        /// What it holds.
+        expected: DType,
+        /// What was asked for.
+        got: DType,
     },
     /// A parameter that the function does not have.
     #[error("{function} has no parameter '{name}'; {}", known_parameters(.known))]

@@ -139,7 +139,7 @@ fn tensors() {
     let mut batch = gpu.batch();
     let sum = batch.grad_parameter(swish, "beta", &tx, &tdy).unwrap();
     assert!(batch.grad_parameter(swish, "beta", &tx, &sum).is_err());
-    let none = gpu.upload(&[], &[0]).unwrap();
+    let none = gpu.upload(&[0.0f32; 0], &[0]).unwrap();
     let zero = batch.grad_parameter(swish, "beta", &none, &none).unwrap();
     batch.submit().unwrap();
     assert_eq!(zero.read().unwrap(), [0.0]);

@@ -694,7 +694,7 @@ fn tensors_give_what_host_memory_gives() {
     let loss = CrossEntropy::new();
     let labels = gpu.labels(loss.clone(), &[2, 3], Targets::Indices(&[-100, -100]));
     let x = gpu.upload(&[1.0; 6], &[2, 3]).unwrap();
-    let empty = gpu.upload(&[], &[0, 3]).unwrap();
+    let empty = gpu.upload(&[0.0f32; 0], &[0, 3]).unwrap();
     let none = gpu.labels(
         loss.reduction(Reduction::Sum),
         &[0, 3],

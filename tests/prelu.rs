@@ -252,7 +252,7 @@ fn tensors() {
     assert!(batch.prelu(&prelu, &tslope, &tslope).is_err());
     assert!(batch.prelu(&prelu, &tx, &tx).is_err());
     let none = Prelu::per_channel(&[0, 3]).unwrap();
-    let empty = gpu.upload(&[], &[0, 3]).unwrap();
+    let empty = gpu.upload(&[0.0f32; 0], &[0, 3]).unwrap();
     let (_, zeros) = batch.grad_prelu(&none, &empty, &tslope, &empty).unwrap();
     batch.submit().unwrap();
     assert_eq!(zeros.read().unwrap(), [0.0; 3]);

@@ -16,7 +16,7 @@ impl Batch {
     pub fn chain(&mut self, chain: &Chain, x: &Tensor, operands: &[&Tensor]) -> Result<Tensor> {
         let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape()).collect();
         chain.resolve(x.shape(), &shapes)?;
-        let y = self.output(x.shape())?;
+        let y = self.output(x.shape(), x.dtype())?;
         let mut tensors = vec![("input", x), ("output", &y)];
         tensors.extend(operands.iter().map(|operand| ("operand", *operand)));
         self.record_all(&tensors, &[&y], |kernels, pass, slices| {
@@ -58,8 +58,10 @@ impl Batch {
             let gradients: Result<Vec<Tensor>> = operands.iter().map(zeros).collect();
             return Ok((self.handle.empty(x.shape())?, gradients?));
         }
-        let dx = self.output(x.shape())?;
-        let outputs = operands.iter().map(|operand| self.output(operand.shape()));
+        let dx = self.output(x.shape(), x.dtype())?;
+        let outputs = operands
+            .iter()
+            .map(|operand| self.output(operand.shape(), operand.dtype()));
         let gradients: Vec<Tensor> = outputs.collect::<Result<_>>()?;
         let mut tensors = vec![("input", x), ("upstream gradient", dy), ("gradient", &dx)];
         tensors.extend(operands.iter().map(|operand| ("operand", *operand)));

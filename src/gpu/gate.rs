@@ -16,7 +16,7 @@ impl Batch {
     /// [`Error::OddAxis`](crate::Error::OddAxis).
     pub fn gate(&mut self, function: &Gate, x: &Tensor, axis: isize) -> Result<Tensor> {
         let shape = GateShape::new(function, x.shape(), axis)?;
-        let y = self.output(&output_shape(function, x.shape(), axis)?)?;
+        let y = self.output(&output_shape(function, x.shape(), axis)?, x.dtype())?;
         self.record(
             [("input", x), ("output", &y)],
             &[&y],
@@ -40,7 +40,7 @@ impl Batch {
         let shape = GateShape::new(function, x.shape(), axis)?;
         let upstream = output_shape(function, x.shape(), axis)?;
         same_shape("the upstream gradient", &upstream, dy.shape())?;
-        let dx = self.output(x.shape())?;
+        let dx = self.output(x.shape(), x.dtype())?;
         let tensors = [("input", x), ("upstream gradient", dy), ("gradient", &dx)];
         self.record(tensors, &[&dx], |kernels, pass, [x, dy, dx]| {
             kernels.grad_gate(pass, function, &shape, x, dy, dx)
@@ -54,7 +54,7 @@ impl Batch {
     /// As [`Batch::apply`]; [`Error::ShapeMismatch`](crate::Error::ShapeMismatch).
     pub fn gate_pair(&mut self, function: &Gate, value: &Tensor, gate: &Tensor) -> Result<Tensor> {
         same_shape("the gate", value.shape(), gate.shape())?;
-        let y = self.output(value.shape())?;
+        let y = self.output(value.shape(), value.dtype())?;
         let tensors = [("value", value), ("gate", gate), ("output", &y)];
         self.record(tensors, &[&y], |kernels, pass, [value, gate, y]| {
             kernels.gate_pair(pass, function, value, gate, y)
@@ -75,7 +75,10 @@ impl Batch {
     ) -> Result<(Tensor, Tensor)> {
         same_shape("the gate", value.shape(), gate.shape())?;
         same_shape("the upstream gradient", value.shape(), dy.shape())?;
-        let (dvalue, dgate) = (self.output(value.shape())?, self.output(value.shape())?);
+        let (dvalue, dgate) = (
+            self.output(value.shape(), value.dtype())?,
+            self.output(value.shape(), value.dtype())?,
+        );
         let tensors = [
             ("value", value),
             ("gate", gate),

@@ -5,6 +5,7 @@ use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
 use crate::catalogue::Elementwise;
 use crate::cpu::same_length;
+use crate::element::DType;
 use crate::error::Result;
 use crate::learn::Learnable;
 use crate::plan;
@@ -29,7 +30,7 @@ impl Batch {
         if x.is_empty() {
             return self.handle.upload(&[0.0], &[]);
         }
-        let sum = self.output(&[])?;
+        let sum = self.output(&[], DType::F32)?;
         let tensors = [
             ("input", x),
             ("upstream gradient", dy),

@@ -4,6 +4,7 @@ use super::stream::{self, HostWait, Operation, PIECE, Piece, Results, ranges, ru
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor, Wait};
 use crate::axis::{AxisShape, element_count};
+use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{BinaryCall, ClassBuffers, TargetBuffer, UpstreamBuffer};
 use crate::loss::{
@@ -166,7 +167,8 @@ impl Batch {
     /// [`Error::ShapeMismatch`] where the labels are for another shape; as [`Batch::apply_axis`].
     pub fn cross_entropy(&mut self, logits: &Tensor, labels: &Labels) -> Result<Tensor> {
         let losses = self.rows_of(Over::CrossEntropy, logits, labels)?;
-        self.reduced(labels, losses)
+        let loss = self.reduced(labels, losses)?;
+        self.cast(&loss, logits.dtype())
     }
 
     /// The gradient by the logits, in a new tensor; `dy` has the loss's shape.
@@ -193,12 +195,13 @@ impl Batch {
         labels: &Labels,
     ) -> Result<(Tensor, Tensor)> {
         same_shape("the logits", &labels.shape, logits.shape())?;
-        let dx = self.output(logits.shape())?;
+        let dx = self.output(logits.shape(), logits.dtype())?;
         if logits.is_empty() {
             let losses = self.no_losses(labels)?;
-            return Ok((self.reduced(labels, losses)?, dx));
+            let loss = self.reduced(labels, losses)?;
+            return Ok((self.cast(&loss, logits.dtype())?, dx));
         }
-        let losses = self.output(&labels.rows)?;
+        let losses = self.output(&labels.rows, DType::F32)?;
         self.record(
             [
                 ("logits", logits),
@@ -222,7 +225,8 @@ impl Batch {
                 )
             },
         )?;
-        Ok((self.reduced(labels, losses)?, dx))
+        let loss = self.reduced(labels, losses)?;
+        Ok((self.cast(&loss, logits.dtype())?, dx))
     }
 
     /// Negative log likelihood of log-probabilities, in a new tensor. Label smoothing has no part
@@ -233,7 +237,8 @@ impl Batch {
     pub fn nll_loss(&mut self, log_probabilities: &Tensor, labels: &Labels) -> Result<Tensor> {
         labels.indices_only()?;
         let losses = self.rows_of(Over::Nll, log_probabilities, labels)?;
-        self.reduced(labels, losses)
+        let loss = self.reduced(labels, losses)?;
+        self.cast(&loss, log_probabilities.dtype())
     }
 
     /// The gradient of the negative log likelihood by the log-probabilities, in a new tensor.
@@ -255,7 +260,7 @@ impl Batch {
         if x.is_empty() {
             return self.no_losses(labels);
         }
-        let losses = self.output(&labels.rows)?;
+        let losses = self.output(&labels.rows, DType::F32)?;
         self.record(
             [
                 ("logits", x),
@@ -287,7 +292,7 @@ impl Batch {
     ) -> Result<Tensor> {
         same_shape("the logits", &labels.shape, x.shape())?;
         same_shape("the upstream gradient", labels.result(), dy.shape())?;
-        let dx = self.output(x.shape())?;
+        let dx = self.output(x.shape(), x.dtype())?;
         self.record(
             [
                 ("logits", x),
@@ -338,7 +343,7 @@ impl Batch {
         if losses.is_empty() {
             return self.gpu().upload(&[0.0], &[]);
         }
-        let value = self.output(&[])?;
+        let value = self.output(&[], DType::F32)?;
         self.record(
             [("loss", losses), ("output", &value)],
             &[&value],
@@ -363,12 +368,7 @@ impl Batch {
     ) -> Result<Tensor> {
         same_shape("the targets", logits.shape(), targets.shape())?;
         let problem = loss.problem(logits.len(), logits.shape(), targets.len())?;
-        let losses = self.binary(&problem, logits, targets, None)?;
-        match problem.reduction {
-            Reduction::None => Ok(losses),
-            Reduction::Sum => self.reduced_by(&losses, 1.0),
-            Reduction::Mean => self.reduced_by(&losses, problem.total()),
-        }
+        self.binary_value(&problem, logits, targets)
     }
 
     /// The gradient of binary cross entropy by the logits, in a new tensor; `dy` has the loss's
@@ -401,12 +401,7 @@ impl Batch {
     ) -> Result<Tensor> {
         same_shape("the targets", probabilities.shape(), targets.shape())?;
         let problem = loss.unchecked(probabilities.len(), probabilities.shape(), targets.len())?;
-        let losses = self.binary(&problem, probabilities, targets, None)?;
-        match problem.reduction {
-            Reduction::None => Ok(losses),
-            Reduction::Sum => self.reduced_by(&losses, 1.0),
-            Reduction::Mean => self.reduced_by(&losses, problem.total()),
-        }
+        self.binary_value(&problem, probabilities, targets)
     }
 
     /// The gradient of binary cross entropy by the probabilities, in a new tensor.
@@ -425,7 +420,23 @@ impl Batch {
         self.binary(&problem, probabilities, targets, Some(dy))
     }
 
-    /// The losses of elements, or where there is an upstream gradient the gradient.
+    /// The losses of elements, reduced as f32 where the loss reduces, in x's type.
+    fn binary_value(
+        &mut self,
+        problem: &BinaryProblem<'_>,
+        x: &Tensor,
+        targets: &Tensor,
+    ) -> Result<Tensor> {
+        let losses = self.binary(problem, x, targets, None)?;
+        let loss = match problem.reduction {
+            Reduction::None => losses,
+            Reduction::Sum => self.reduced_by(&losses, 1.0)?,
+            Reduction::Mean => self.reduced_by(&losses, problem.total())?,
+        };
+        self.cast(&loss, x.dtype())
+    }
+
+    /// The losses of elements, in f32, or where there is an upstream gradient the gradient.
     fn binary(
         &mut self,
         problem: &BinaryProblem<'_>,
@@ -440,7 +451,8 @@ impl Batch {
             };
             same_shape("the upstream gradient", wanted, dy.shape())?;
         }
-        let out = self.output(x.shape())?;
+        let dtype = if dy.is_some() { x.dtype() } else { DType::F32 };
+        let out = self.output(x.shape(), dtype)?;
         let upload = |spread: Option<Spread<'_>>| match spread {
             Some(spread) => {
                 let values = spread.values;
@@ -527,8 +539,8 @@ impl Gpu {
         let loss = CrossEntropy::new()
             .label_smoothing(problem.smoothing as f32)
             .ignore_index(-1);
-        let (targets, probabilities): (&[u32], bool) = match &problem.targets {
-            ClassTargets::Classes(classes) => (classes, false),
+        let (targets, probabilities) = match &problem.targets {
+            ClassTargets::Classes(classes) => (words(classes), false),
             ClassTargets::Probabilities(q) => (words(q), true),
         };
         let weight = problem.weight.unwrap_or_default();

@@ -29,6 +29,7 @@ pub use tensor::{Batch, Tensor};
 
 use crate::axis::element_count;
 use crate::cpu::same_length;
+use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, lock};
 use adapter::Opened;
@@ -184,22 +185,30 @@ impl Gpu {
         &self.inner.kernels
     }
 
-    /// A tensor of this shape with any contents.
+    /// A tensor of f32 of this shape with any contents.
     ///
     /// # Errors
     /// [`Error::ShapeTooLarge`], [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn empty(&self, shape: &[usize]) -> Result<Tensor> {
-        self.inner.healthy()?;
-        Tensor::new(self, shape, true)
+        self.empty_as(shape, DType::F32)
     }
 
-    /// A tensor with the values of `x`, in row-major order.
+    /// A tensor of this shape and type with any contents.
+    ///
+    /// # Errors
+    /// As [`Gpu::empty`].
+    pub fn empty_as(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
+        self.inner.healthy()?;
+        Tensor::new(self, shape, dtype, true)
+    }
+
+    /// A tensor with the values of `x`, in row-major order and of their type.
     ///
     /// # Errors
     /// As [`Gpu::empty`]; [`Error::LengthMismatch`].
-    pub fn upload(&self, x: &[f32], shape: &[usize]) -> Result<Tensor> {
+    pub fn upload<T: Element>(&self, x: &[T], shape: &[usize]) -> Result<Tensor> {
         same_length("the array", element_count(shape)?, x.len())?;
-        let tensor = self.empty(shape)?;
+        let tensor = self.empty_as(shape, T::DTYPE)?;
         pollster::block_on(stream::upload(&self.inner, x, tensor.buffer(), Wait::Block))?;
         Ok(tensor)
     }
@@ -208,9 +217,9 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::upload`].
-    pub async fn upload_async(&self, x: &[f32], shape: &[usize]) -> Result<Tensor> {
+    pub async fn upload_async<T: Element>(&self, x: &[T], shape: &[usize]) -> Result<Tensor> {
         same_length("the array", element_count(shape)?, x.len())?;
-        let tensor = self.empty(shape)?;
+        let tensor = self.empty_as(shape, T::DTYPE)?;
         stream::upload(&self.inner, x, tensor.buffer(), Wait::Async).await?;
         Ok(tensor)
     }

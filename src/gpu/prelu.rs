@@ -18,7 +18,7 @@ impl Batch {
     pub fn prelu(&mut self, prelu: &Prelu, x: &Tensor, slope: &Tensor) -> Result<Tensor> {
         same_shape("the input", prelu.shape(), x.shape())?;
         prelu.check_slopes("the slope", slope.len())?;
-        let y = self.output(x.shape())?;
+        let y = self.output(x.shape(), x.dtype())?;
         let tensors = [("input", x), ("slope", slope), ("output", &y)];
         self.record(tensors, &[&y], |kernels, pass, [x, slope, y]| {
             kernels.prelu(pass, prelu, x, slope, y)
@@ -44,9 +44,13 @@ impl Batch {
             // Sums of nothing.
             let zeros = vec![0.0; slope.len()];
             let dslope = self.handle.upload(&zeros, slope.shape())?;
-            return Ok((self.handle.empty(x.shape())?, dslope));
+            let dslope = self.cast(&dslope, slope.dtype())?;
+            return Ok((self.handle.empty_as(x.shape(), x.dtype())?, dslope));
         }
-        let (dx, dslope) = (self.output(x.shape())?, self.output(slope.shape())?);
+        let (dx, dslope) = (
+            self.output(x.shape(), x.dtype())?,
+            self.output(slope.shape(), slope.dtype())?,
+        );
         let tensors = [
             ("input", x),
             ("slope", slope),

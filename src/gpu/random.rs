@@ -4,6 +4,7 @@ use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, wor
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
 use crate::cpu::same_length;
+use crate::element::DType;
 use crate::error::Result;
 use crate::random::Random;
 use crate::rrelu::Rrelu;
@@ -16,7 +17,7 @@ impl Batch {
     /// [`Error::OutOfMemory`](crate::Error::OutOfMemory),
     /// [`Error::DeviceLost`](crate::Error::DeviceLost).
     pub fn uniform(&mut self, random: Random, shape: &[usize]) -> Result<Tensor> {
-        let out = self.output(shape)?;
+        let out = self.output(shape, DType::F32)?;
         self.record([("output", &out)], &[&out], |kernels, pass, [out]| {
             kernels.uniform(pass, random, out)
         })?;
@@ -28,7 +29,7 @@ impl Batch {
     /// # Errors
     /// As [`Batch::uniform`].
     pub fn gumbel_noise(&mut self, random: Random, shape: &[usize]) -> Result<Tensor> {
-        let out = self.output(shape)?;
+        let out = self.output(shape, DType::F32)?;
         self.record([("output", &out)], &[&out], |kernels, pass, [out]| {
             kernels.gumbel_noise(pass, random, out)
         })?;
@@ -40,7 +41,7 @@ impl Batch {
     /// # Errors
     /// As [`Batch::apply`].
     pub fn rrelu(&mut self, rrelu: Rrelu, x: &Tensor) -> Result<Tensor> {
-        let y = self.output(x.shape())?;
+        let y = self.output(x.shape(), x.dtype())?;
         self.record(
             [("input", x), ("output", &y)],
             &[&y],
@@ -55,7 +56,7 @@ impl Batch {
     /// As [`Batch::grad`].
     pub fn grad_rrelu(&mut self, rrelu: Rrelu, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
-        let dx = self.output(x.shape())?;
+        let dx = self.output(x.shape(), x.dtype())?;
         let tensors = [("input", x), ("upstream gradient", dy), ("gradient", &dx)];
         self.record(tensors, &[&dx], |kernels, pass, [x, dy, dx]| {
             kernels.grad_rrelu(pass, rrelu, x, dy, dx)

@@ -1,7 +1,7 @@
 //! Operations over rows in host memory: blocks of rows piece by piece, and tiles of columns where
 //! the device binds no block.
 
-use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
+use super::stream::{HostWait, Operation, PIECE, Piece, Results, Words, ranges, run, words};
 use super::{Gpu, Wait};
 use crate::axis::AxisShape;
 use crate::error::{Error, Result};
@@ -131,7 +131,7 @@ impl Gpu {
                 .collect(),
             outputs: vec![range_of(&blocks, operation.per_row)],
         });
-        let inputs: Vec<&[u32]> = operation.inputs.iter().map(|(x, _)| words(x)).collect();
+        let inputs: Vec<Words<'_>> = operation.inputs.iter().map(|(x, _)| words(x)).collect();
         run(
             &self.inner,
             Operation {

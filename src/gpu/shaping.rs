@@ -88,7 +88,7 @@ impl Gpu {
         same_length("the mask", element_count(shape)?, keep.len())?;
         let words = packed(keep);
         Ok(Mask {
-            words: self.upload(bytemuck::cast_slice(&words), &[words.len()])?,
+            words: self.upload::<f32>(bytemuck::cast_slice(&words), &[words.len()])?,
             shape: shape.to_vec(),
         })
     }
@@ -99,7 +99,7 @@ impl Gpu {
     /// As [`Gpu::upload`].
     pub fn upload_lengths(&self, lengths: &[u32], shape: &[usize]) -> Result<Lengths> {
         Ok(Lengths {
-            words: self.upload(bytemuck::cast_slice(lengths), shape)?,
+            words: self.upload::<f32>(bytemuck::cast_slice(lengths), shape)?,
         })
     }
 
@@ -199,9 +199,9 @@ impl Gpu {
         inputs.extend(dy.map(words));
         let own = inputs.len();
         let arrays = [
-            shaping.mask.map(|_| (Which::Mask, host.mask, 4)),
+            shaping.mask.map(|_| (Which::Mask, words(host.mask), 4)),
             shaping.bias.map(|(b, _)| (Which::Bias, words(b), 1)),
-            shaping.lengths.map(|(l, _)| (Which::Lengths, l, 1)),
+            shaping.lengths.map(|(l, _)| (Which::Lengths, words(l), 1)),
         ];
         inputs.extend(arrays.iter().flatten().map(|(_, words, _)| *words));
         let block = shape.len * shape.inner;
@@ -309,7 +309,7 @@ impl Batch {
         x: &Tensor,
         axis: isize,
     ) -> Result<Tensor> {
-        let y = self.output(&output_shape(function, x.shape(), axis)?)?;
+        let y = self.output(&output_shape(function, x.shape(), axis)?, x.dtype())?;
         self.apply_axis_shaped_into(function, shaping, x, axis, &y)?;
         Ok(y)
     }
@@ -346,7 +346,7 @@ impl Batch {
     ) -> Result<Tensor> {
         let upstream = output_shape(function, x.shape(), axis)?;
         same_shape("the upstream gradient", &upstream, dy.shape())?;
-        let dx = self.output(x.shape())?;
+        let dx = self.output(x.shape(), x.dtype())?;
         if !x.is_empty() {
             self.record_shaped(function, shaping, axis, x, Some(dy), ("gradient", &dx))?;
         }

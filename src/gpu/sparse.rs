@@ -26,7 +26,7 @@ impl Batch {
         axis: isize,
     ) -> Result<Tensor> {
         let shape = AxisShape::new(x.shape(), axis)?;
-        let y = self.output(x.shape())?;
+        let y = self.output(x.shape(), x.dtype())?;
         self.record(
             [("input", x), ("output", &y)],
             &[&y],
@@ -48,7 +48,7 @@ impl Batch {
     ) -> Result<Tensor> {
         let shape = AxisShape::new(x.shape(), axis)?;
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
-        let dx = self.output(x.shape())?;
+        let dx = self.output(x.shape(), x.dtype())?;
         let tensors = [("input", x), ("upstream gradient", dy), ("gradient", &dx)];
         self.record(tensors, &[&dx], |kernels, pass, [x, dy, dx]| {
             kernels.grad_sparse(pass, function, &shape, x, dy, dx)
@@ -69,7 +69,7 @@ impl Batch {
     ) -> Result<Tensor> {
         let shape = AxisShape::new(y.shape(), axis)?;
         same_shape("the upstream gradient", y.shape(), dy.shape())?;
-        let dx = self.output(y.shape())?;
+        let dx = self.output(y.shape(), y.dtype())?;
         let tensors = [("output", y), ("upstream gradient", dy), ("gradient", &dx)];
         self.record(tensors, &[&dx], |kernels, pass, [y, dy, dx]| {
             kernels.grad_sparse_from_output(pass, function, &shape, y, dy, dx)
@@ -83,7 +83,7 @@ impl Batch {
     /// As [`Batch::apply_axis`]; [`Error::OptionOutOfRange`](crate::Error::OptionOutOfRange).
     pub fn maxout(&mut self, x: &Tensor, axis: isize, pieces: usize) -> Result<Tensor> {
         let groups = Groups::new(x.shape(), axis, pieces)?;
-        let y = self.output(groups.output_shape())?;
+        let y = self.output(groups.output_shape(), x.dtype())?;
         self.record(
             [("input", x), ("output", &y)],
             &[&y],
@@ -105,7 +105,7 @@ impl Batch {
     ) -> Result<Tensor> {
         let groups = Groups::new(x.shape(), axis, pieces)?;
         same_shape("the upstream gradient", groups.output_shape(), dy.shape())?;
-        let dx = self.output(x.shape())?;
+        let dx = self.output(x.shape(), x.dtype())?;
         let tensors = [("input", x), ("upstream gradient", dy), ("gradient", &dx)];
         self.record(tensors, &[&dx], |kernels, pass, [x, dy, dx]| {
             kernels.grad_maxout(pass, &groups, x, dy, dx)
@@ -124,7 +124,7 @@ impl Batch {
         axis: isize,
     ) -> Result<Tensor> {
         let shape = AxisShape::new(x.shape(), axis)?;
-        let y = self.output(x.shape())?;
+        let y = self.output(x.shape(), x.dtype())?;
         self.record(
             [("input", x), ("output", &y)],
             &[&y],
@@ -146,7 +146,7 @@ impl Batch {
     ) -> Result<Tensor> {
         let shape = AxisShape::new(x.shape(), axis)?;
         same_shape("the noise", x.shape(), noise.shape())?;
-        let y = self.output(x.shape())?;
+        let y = self.output(x.shape(), x.dtype())?;
         let tensors = [("input", x), ("noise", noise), ("output", &y)];
         self.record(tensors, &[&y], |kernels, pass, [x, noise, y]| {
             kernels.gumbel_softmax_with(pass, gumbel, &shape, x, noise, y)
@@ -168,7 +168,7 @@ impl Batch {
     ) -> Result<Tensor> {
         let shape = AxisShape::new(x.shape(), axis)?;
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
-        let dx = self.output(x.shape())?;
+        let dx = self.output(x.shape(), x.dtype())?;
         let tensors = [("input", x), ("upstream gradient", dy), ("gradient", &dx)];
         self.record(tensors, &[&dx], |kernels, pass, [x, dy, dx]| {
             kernels.grad_gumbel_softmax(pass, gumbel, &shape, x, dy, dx)
@@ -191,7 +191,7 @@ impl Batch {
         let shape = AxisShape::new(x.shape(), axis)?;
         same_shape("the noise", x.shape(), noise.shape())?;
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
-        let dx = self.output(x.shape())?;
+        let dx = self.output(x.shape(), x.dtype())?;
         let tensors = [
             ("input", x),
             ("noise", noise),

@@ -6,6 +6,7 @@ use super::stream::{self, HostWait, PIECE, ranges};
 use super::{Gpu, Inner, Tensor, Wait};
 use crate::axis::{AxisShape, element_count};
 use crate::cpu::same_length;
+use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{Part, Stage};
 use crate::plan::{self, Chunk, Traits};
@@ -46,6 +47,10 @@ impl Gpu {
 
     async fn inspect_tensor(&self, what: &Inspect, x: &Tensor, wait: Wait) -> Result<Statistics> {
         x.readable_on(&self.inner)?;
+        // A batch of its own, ahead of the passes.
+        let mut batch = self.batch();
+        let x = &batch.cast(x, DType::F32)?;
+        batch.submit()?;
         let pass = Passes {
             gpu: &self.inner,
             what,

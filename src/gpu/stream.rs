@@ -7,36 +7,53 @@ use super::self_check::Staged;
 use super::{Gpu, Inner, Wait};
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::Elementwise;
-use crate::cpu::convert::{WideOutput, widened};
 use crate::cpu::same_length;
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, from_output};
+use crate::kernels::{Kernels, TypedSlice, from_output};
 use crate::plan;
 use crate::self_check::Answer;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Elements that travel at a time: 16 MiB.
+/// Elements that travel at a time: 16 MiB of f32.
 pub(super) const PIECE: usize = 4 << 20;
 /// Pieces under way at a time.
 const DEPTH: usize = 2;
 
+/// The bytes of that many elements on the device, in whole words.
+pub(super) fn padded(elements: usize, element: usize) -> u64 {
+    (elements as u64 * element as u64).next_multiple_of(4)
+}
+
+/// Writes bytes to a place of a buffer; half a word at the end with zeros behind it.
+fn write(gpu: &Inner, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+    let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
+    gpu.watched(0, || {
+        if !words.is_empty() {
+            gpu.queue.write_buffer(buffer, offset, words);
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 4];
+            last[..rest.len()].copy_from_slice(rest);
+            let at = offset + words.len() as u64;
+            gpu.queue.write_buffer(buffer, at, &last);
+        }
+    })
+}
+
 /// Writes `x` to the start of `buffer`.
-pub(super) async fn upload(
+pub(super) async fn upload<T: Element>(
     gpu: &Arc<Inner>,
-    x: &[f32],
+    x: &[T],
     buffer: &wgpu::Buffer,
     wait: Wait,
 ) -> Result<()> {
     let mut under_way = VecDeque::new();
     for (i, piece) in x.chunks(PIECE).enumerate() {
-        let offset = (i * PIECE) as u64 * 4;
-        gpu.watched(0, || {
-            gpu.queue
-                .write_buffer(buffer, offset, bytemuck::cast_slice(piece));
-        })?;
+        let offset = (i * PIECE) as u64 * size_of::<T>() as u64;
+        write(gpu, buffer, offset, bytemuck::cast_slice(piece))?;
         // What fits one piece goes with the next submission; more is sent off piece by piece,
         // because wgpu stages what it has not sent.
         if x.len() > PIECE {
@@ -52,18 +69,19 @@ pub(super) async fn upload(
 }
 
 /// Reads the start of `buffer` into `out`.
-pub(super) async fn download(
+pub(super) async fn download<T: Element>(
     gpu: &Arc<Inner>,
     buffer: &wgpu::Buffer,
-    out: &mut [f32],
+    out: &mut [T],
     wait: Wait,
 ) -> Result<()> {
-    let mut under_way: VecDeque<(Readback, &mut [f32])> = VecDeque::new();
+    let mut under_way: VecDeque<(Readback, &mut [T])> = VecDeque::new();
     let mut offset = 0;
     for piece in out.chunks_mut(PIECE) {
         let mut encoder = encoder(gpu);
-        let readback = Readback::record(gpu, &mut encoder, buffer, offset, piece.len())?;
-        offset += piece.len() as u64 * 4;
+        let bytes = padded(piece.len(), size_of::<T>());
+        let readback = Readback::record(gpu, &mut encoder, buffer, offset, bytes)?;
+        offset += bytes;
         let submission = gpu.submit(|| Some(encoder.finish()))?;
         under_way.push_back((readback.submitted(submission), piece));
         if under_way.len() > DEPTH
@@ -108,9 +126,8 @@ impl Readback {
         encoder: &mut wgpu::CommandEncoder,
         source: &wgpu::Buffer,
         offset: u64,
-        elements: usize,
+        bytes: u64,
     ) -> Result<Self> {
-        let bytes = elements as u64 * 4;
         let staging = gpu.pool.take(gpu, Purpose::Readback, bytes)?;
         encoder.copy_buffer_to_buffer(source, offset, &staging, 0, bytes);
         Ok(Self {
@@ -135,7 +152,7 @@ impl Readback {
         }
     }
 
-    async fn finish(self, gpu: &Arc<Inner>, out: &mut [f32], wait: Wait) -> Result<()> {
+    async fn finish<T: Element>(self, gpu: &Arc<Inner>, out: &mut [T], wait: Wait) -> Result<()> {
         let State::Submitted(index, receiver) = self.state else {
             return Err(Error::NotSubmitted);
         };
@@ -152,7 +169,8 @@ impl Readback {
         {
             let view = self.staging.slice(..self.bytes).get_mapped_range();
             let view = view.map_err(|error| failed(format!("results cannot be read: {error}")))?;
-            bytemuck::cast_slice_mut(out).copy_from_slice(&view);
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
+            bytes.copy_from_slice(&view[..bytes.len()]);
         }
         self.staging.unmap();
         gpu.pool.give(Purpose::Readback, self.staging);
@@ -175,7 +193,7 @@ impl Drop for Slots<'_> {
 }
 
 /// A piece of an operation on host memory: what is read of each input, and what is written of
-/// each output, in elements of four bytes.
+/// each output, in elements.
 pub(super) struct Piece {
     pub inputs: Vec<Range<usize>>,
     pub outputs: Vec<Range<usize>>,
@@ -190,20 +208,51 @@ pub(super) enum Results {
     InOwnBuffers,
 }
 
+/// An array as an operation's input.
+#[derive(Clone, Copy)]
+pub(super) struct Words<'a> {
+    bytes: &'a [u8],
+    /// The bytes of an element.
+    element: usize,
+}
+
+impl Words<'_> {
+    /// The number of elements.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() / self.element
+    }
+}
+
+/// An array of any numbers as an operation's input.
+pub(super) fn words<T: bytemuck::Pod>(array: &[T]) -> Words<'_> {
+    Words {
+        bytes: bytemuck::cast_slice(array),
+        element: size_of::<T>(),
+    }
+}
+
+/// Where results of an input's type are.
+fn in_last_input(is: bool) -> Results {
+    if is {
+        Results::InLastInput
+    } else {
+        Results::InOwnBuffers
+    }
+}
+
 /// An operation on host memory.
-pub(super) struct Operation<'a> {
-    /// Arrays of f32, or of any four bytes an element, as `bytemuck` casts them.
-    pub inputs: &'a [&'a [u32]],
-    pub outputs: &'a mut [&'a mut [f32]],
+pub(super) struct Operation<'a, T: Element = f32> {
+    pub inputs: &'a [Words<'a>],
+    pub outputs: &'a mut [&'a mut [T]],
     pub results: Results,
 }
 
 /// Runs an operation piece by piece, one of which is computed while its neighbours travel.
 /// `record` gets the device's ranges of the inputs and, in buffers of their own, of the outputs;
 /// a range of no elements is one of a single element that nobody reads.
-pub(super) async fn run(
+pub(super) async fn run<T: Element>(
     gpu: &Arc<Inner>,
-    operation: Operation<'_>,
+    operation: Operation<'_, T>,
     pieces: impl Iterator<Item = Piece>,
     wait: Wait,
     mut record: impl FnMut(
@@ -226,8 +275,10 @@ pub(super) async fn run(
             Results::InLastInput => &[][..],
             Results::InOwnBuffers => &piece.outputs[..],
         };
-        let ranges = piece.inputs.iter().chain(own);
-        let lengths: Vec<u64> = ranges.map(|r| r.len().max(1) as u64 * 4).collect();
+        let elements = inputs.iter().map(|input| input.element);
+        let ranges = piece.inputs.iter().zip(elements);
+        let ranges = ranges.chain(own.iter().map(|range| (range, size_of::<T>())));
+        let lengths: Vec<u64> = ranges.map(|(r, e)| padded(r.len().max(1), e)).collect();
         let mut slots = Slots {
             pool: &gpu.pool,
             buffers: Vec::with_capacity(lengths.len()),
@@ -238,8 +289,8 @@ pub(super) async fn run(
                 .push(gpu.pool.take(gpu, Purpose::Storage, bytes)?);
         }
         for ((input, range), buffer) in inputs.iter().zip(&piece.inputs).zip(&slots.buffers) {
-            let bytes = bytemuck::cast_slice(&input[range.clone()]);
-            gpu.watched(0, || gpu.queue.write_buffer(buffer, 0, bytes))?;
+            let bytes = range.start * input.element..range.end * input.element;
+            write(gpu, buffer, 0, &input.bytes[bytes])?;
         }
         let mut encoder = encoder(gpu);
         {
@@ -258,7 +309,8 @@ pub(super) async fn run(
         let mut readbacks = Vec::with_capacity(piece.outputs.len());
         for (range, buffer) in piece.outputs.iter().zip(&slots.buffers[first..]) {
             if !range.is_empty() {
-                readbacks.push(Readback::record(gpu, &mut encoder, buffer, 0, range.len())?);
+                let bytes = padded(range.len(), size_of::<T>());
+                readbacks.push(Readback::record(gpu, &mut encoder, buffer, 0, bytes)?);
             }
         }
         let submission = gpu.submit(|| Some(encoder.finish()))?;
@@ -296,7 +348,12 @@ struct UnderWay<'a> {
 }
 
 impl UnderWay<'_> {
-    async fn finish(self, gpu: &Arc<Inner>, outputs: &mut [&mut [f32]], wait: Wait) -> Result<()> {
+    async fn finish<T: Element>(
+        self,
+        gpu: &Arc<Inner>,
+        outputs: &mut [&mut [T]],
+        wait: Wait,
+    ) -> Result<()> {
         // Nothing is written of what turns out to be wrong.
         gpu.answered(&self.answers, self.submission, wait).await?;
         let filled = self.outputs.into_iter().zip(outputs);
@@ -307,11 +364,6 @@ impl UnderWay<'_> {
         drop(self.slots);
         Ok(())
     }
-}
-
-/// An array as an operation's input.
-pub(super) fn words(array: &[f32]) -> &[u32] {
-    bytemuck::cast_slice(array)
 }
 
 /// Ranges of `total` elements in steps of at most `step`.
@@ -329,25 +381,29 @@ impl Gpu {
         wait: HostWait,
     ) -> Result<()> {
         same_length("the output", x.len(), y.len())?;
-        let (x, mut out) = (&*widened(x), WideOutput::new(y));
         let pieces = ranges(x.len(), PIECE).map(|range| Piece {
             inputs: vec![range.clone()],
             outputs: vec![range],
         });
+        let in_place = T::DTYPE == U::DTYPE;
         run(
             &self.inner,
             Operation {
                 inputs: &[words(x)],
-                outputs: &mut [&mut *out],
-                results: Results::InLastInput,
+                outputs: &mut [y],
+                results: in_last_input(in_place),
             },
             pieces,
             wait.0,
-            |kernels, pass, slices, _| kernels.apply_in_place(pass, f, slices[0]),
+            |kernels, pass, slices, _| {
+                let x = TypedSlice::new(slices[0], T::DTYPE);
+                if in_place {
+                    return kernels.apply_in_place(pass, f, x);
+                }
+                kernels.apply(pass, f, x, TypedSlice::new(slices[1], U::DTYPE))
+            },
         )
-        .await?;
-        out.finish();
-        Ok(())
+        .await
     }
 
     /// dx = dy · f'(x) in host memory.
@@ -361,25 +417,30 @@ impl Gpu {
     ) -> Result<()> {
         same_length("the upstream gradient", x.len(), dy.len())?;
         same_length("the gradient", x.len(), dx.len())?;
-        let (x, dy, mut out) = (&*widened(x), &*widened(dy), WideOutput::new(dx));
         let pieces = ranges(x.len(), PIECE).map(|range| Piece {
             inputs: vec![range.clone(), range.clone()],
             outputs: vec![range],
         });
+        let in_place = U::DTYPE == V::DTYPE;
         run(
             &self.inner,
             Operation {
                 inputs: &[words(x), words(dy)],
-                outputs: &mut [&mut *out],
-                results: Results::InLastInput,
+                outputs: &mut [dx],
+                results: in_last_input(in_place),
             },
             pieces,
             wait.0,
-            |kernels, pass, slices, _| kernels.grad_in_place(pass, f, slices[0], slices[1]),
+            |kernels, pass, slices, _| {
+                let x = TypedSlice::new(slices[0], T::DTYPE);
+                let dy = TypedSlice::new(slices[1], U::DTYPE);
+                if in_place {
+                    return kernels.grad_in_place(pass, f, x, dy);
+                }
+                kernels.grad(pass, f, x, dy, TypedSlice::new(slices[2], V::DTYPE))
+            },
         )
-        .await?;
-        out.finish();
-        Ok(())
+        .await
     }
 
     /// An operation along an axis, in host memory. Where its known answers are wrong and the plan
@@ -423,7 +484,7 @@ impl Gpu {
         let block = shape.len * shape.inner;
         let outer = (PIECE / block).max(1);
         let function = operation.function();
-        let inputs: Vec<&[u32]> = operation.inputs().into_iter().map(words).collect();
+        let inputs: Vec<Words<'_>> = operation.inputs().into_iter().map(words).collect();
         let pieces = ranges(shape.outer, outer).map(|blocks| {
             let elements = blocks.start * block..blocks.end * block;
             let rows = blocks.start * shape.inner..blocks.end * shape.inner;
@@ -442,11 +503,7 @@ impl Gpu {
             Operation {
                 inputs: &inputs,
                 outputs: &mut [output],
-                results: if separate {
-                    Results::InOwnBuffers
-                } else {
-                    Results::InLastInput
-                },
+                results: in_last_input(!separate),
             },
             pieces,
             wait.0,

@@ -4,15 +4,18 @@ use super::pool::Purpose;
 use super::self_check::Staged;
 use super::{Gpu, Inner, Wait, stream};
 use crate::axis::{AxisFunction, AxisShape, element_count};
-use crate::catalogue::Elementwise;
+use crate::catalogue::{Activation, Elementwise};
+use crate::cpu::convert::widened;
+use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::few::Few;
-use crate::kernels::{Kernels, lock};
+use crate::kernels::{Kernels, TypedSlice, lock};
 use crate::self_check::Answer;
+use half::{bf16, f16};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// A row-major f32 array in a buffer of a [`Gpu`].
+/// A row-major array of f32, f16 or bf16 in a buffer of a [`Gpu`].
 ///
 /// Cloning is cheap and shares the buffer, which goes back to the pool with the last clone.
 #[derive(Clone, Debug)]
@@ -25,6 +28,7 @@ struct Array {
     gpu: Arc<Inner>,
     buffer: wgpu::Buffer,
     shape: Vec<usize>,
+    dtype: DType,
     writers: Mutex<Writers>,
     /// Known answers that its values stand and fall with, as far as they are not there yet or
     /// were wrong.
@@ -94,15 +98,16 @@ impl Drop for Array {
 
 impl Tensor {
     /// A tensor with any contents; `readable` where those are as good as any.
-    pub(super) fn new(gpu: &Gpu, shape: &[usize], readable: bool) -> Result<Self> {
+    pub(super) fn new(gpu: &Gpu, shape: &[usize], dtype: DType, readable: bool) -> Result<Self> {
         let elements = element_count(shape)?;
-        let bytes = elements as u64 * 4;
+        let bytes = stream::padded(elements, dtype.bytes());
         let buffer = gpu.inner.pool.take(&gpu.inner, Purpose::Storage, bytes)?;
         Ok(Self {
             inner: Arc::new(Array {
                 gpu: Arc::clone(&gpu.inner),
                 buffer,
                 shape: shape.to_vec(),
+                dtype,
                 writers: Mutex::new(Writers {
                     // Of nothing, all is there.
                     before: readable || elements == 0,
@@ -118,6 +123,11 @@ impl Tensor {
         &self.inner.shape
     }
 
+    /// What its numbers are stored as.
+    pub fn dtype(&self) -> DType {
+        self.inner.dtype
+    }
+
     /// The number of elements.
     pub fn len(&self) -> usize {
         self.inner.shape.iter().product()
@@ -128,18 +138,20 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// The buffer, which can be longer than the array, for work of the caller's own.
+    /// The buffer, which can be longer than the array, for work of the caller's own. An odd number
+    /// of 16 bits each is followed by two bytes that are written with any contents.
     pub fn buffer(&self) -> &wgpu::Buffer {
         &self.inner.buffer
     }
 
-    /// Copies the values to host memory, and waits for them.
+    /// Copies the values to host memory as f32, which holds all numbers of 16 bits, and waits for
+    /// them.
     ///
     /// # Errors
     /// [`Error::NotSubmitted`] before the batch that computes it is submitted;
     /// [`Error::DeviceLost`], [`Error::Device`], [`Error::OutOfMemory`].
     pub fn read(&self) -> Result<Vec<f32>> {
-        pollster::block_on(self.read_by(Wait::Block))
+        pollster::block_on(self.read_wide(Wait::Block))
     }
 
     /// [`Tensor::read`] without blocking.
@@ -147,6 +159,34 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::read`].
     pub async fn read_async(&self) -> Result<Vec<f32>> {
+        self.read_wide(Wait::Async).await
+    }
+
+    /// Copies the values to host memory as they are stored, and waits for them.
+    ///
+    /// ```no_run
+    /// # fn read(gpu: &wgpu_activations::Gpu) -> wgpu_activations::Result<()> {
+    /// use wgpu_activations::{Activation, half::f16};
+    /// let x = gpu.upload(&[f16::ONE, f16::NEG_ONE], &[2])?;
+    /// let mut batch = gpu.batch();
+    /// let y = batch.apply(Activation::Relu, &x)?;
+    /// batch.submit()?;
+    /// assert_eq!(y.read_as::<f16>()?, [f16::ONE, f16::ZERO]);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Tensor::read`]; [`Error::DTypeMismatch`] where it has another type,
+    /// [`Tensor::dtype`].
+    pub fn read_as<T: Element>(&self) -> Result<Vec<T>> {
+        pollster::block_on(self.read_by(Wait::Block))
+    }
+
+    /// [`Tensor::read_as`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Tensor::read_as`].
+    pub async fn read_as_async<T: Element>(&self) -> Result<Vec<T>> {
         self.read_by(Wait::Async).await
     }
 
@@ -164,10 +204,24 @@ impl Tensor {
         Ok(())
     }
 
-    async fn read_by(&self, wait: Wait) -> Result<Vec<f32>> {
+    async fn read_wide(&self, wait: Wait) -> Result<Vec<f32>> {
+        Ok(match self.dtype() {
+            DType::F32 => self.read_by(wait).await?,
+            DType::F16 => widened(&self.read_by::<f16>(wait).await?).into_owned(),
+            DType::Bf16 => widened(&self.read_by::<bf16>(wait).await?).into_owned(),
+        })
+    }
+
+    async fn read_by<T: Element>(&self, wait: Wait) -> Result<Vec<T>> {
+        if T::DTYPE != self.dtype() {
+            return Err(Error::DTypeMismatch {
+                expected: self.dtype(),
+                got: T::DTYPE,
+            });
+        }
         self.readable_on(&self.inner.gpu)?;
         let known = self.known_answers();
-        let mut out = vec![0.0; self.len()];
+        let mut out = vec![T::default(); self.len()];
         stream::download(&self.inner.gpu, self.buffer(), &mut out, wait).await?;
         for answer in known {
             answer.verdict().await?;
@@ -192,7 +246,20 @@ impl Tensor {
 
     /// The array's bytes of its buffer; not of an empty one.
     fn slice(&self) -> wgpu::BufferSlice<'_> {
-        self.buffer().slice(..self.len() as u64 * 4)
+        let bytes = stream::padded(self.len(), self.dtype().bytes());
+        self.buffer().slice(..bytes)
+    }
+
+    /// Whether both are the same array.
+    fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
+
+    /// Whether something was written to it, or will be by a batch that is recorded.
+    fn has_contents(&self) -> bool {
+        let mut writers = lock(&self.inner.writers);
+        writers.settle();
+        writers.before || !writers.batches.is_empty()
     }
 }
 
@@ -231,23 +298,23 @@ impl Batch {
         }
     }
 
-    /// y = f(x), in a new tensor.
+    /// y = f(x), in a new tensor of x's type.
     ///
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::ForeignTensor`], [`Error::DeviceLost`].
     pub fn apply(&mut self, f: impl Into<Elementwise>, x: &Tensor) -> Result<Tensor> {
-        let y = self.output(x.shape())?;
+        let y = self.output(x.shape(), x.dtype())?;
         self.apply_into(f, x, &y)?;
         Ok(y)
     }
 
-    /// y = f(x), for tensors of one shape.
+    /// y = f(x), for tensors of one shape and any two types.
     ///
     /// # Errors
     /// [`Error::ShapeMismatch`], [`Error::BufferOverlap`] where y is x, [`Error::ForeignTensor`].
     pub fn apply_into(&mut self, f: impl Into<Elementwise>, x: &Tensor, y: &Tensor) -> Result<()> {
         same_shape("the output", x.shape(), y.shape())?;
-        self.record(
+        self.record_typed(
             [("input", x), ("output", y)],
             &[y],
             |kernels, pass, [x, y]| kernels.apply(pass, f, x, y),
@@ -259,22 +326,22 @@ impl Batch {
     /// # Errors
     /// [`Error::ForeignTensor`].
     pub fn apply_in_place(&mut self, f: impl Into<Elementwise>, x: &Tensor) -> Result<()> {
-        self.record([("input", x)], &[x], |kernels, pass, [x]| {
+        self.record_typed([("input", x)], &[x], |kernels, pass, [x]| {
             kernels.apply_in_place(pass, f, x)
         })
     }
 
-    /// dx = dy · f'(x), in a new tensor.
+    /// dx = dy · f'(x), in a new tensor of x's type.
     ///
     /// # Errors
     /// As [`Batch::apply`] and [`Batch::apply_into`].
     pub fn grad(&mut self, f: impl Into<Elementwise>, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        let dx = self.output(x.shape())?;
+        let dx = self.output(x.shape(), x.dtype())?;
         self.grad_into(f, x, dy, &dx)?;
         Ok(dx)
     }
 
-    /// dx = dy · f'(x), for tensors of one shape.
+    /// dx = dy · f'(x), for tensors of one shape and any types.
     ///
     /// # Errors
     /// As [`Batch::apply_into`].
@@ -288,7 +355,7 @@ impl Batch {
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
         same_shape("the gradient", x.shape(), dx.shape())?;
         let tensors = [("input", x), ("upstream gradient", dy), ("gradient", dx)];
-        self.record(tensors, &[dx], |kernels, pass, [x, dy, dx]| {
+        self.record_typed(tensors, &[dx], |kernels, pass, [x, dy, dx]| {
             kernels.grad(pass, f, x, dy, dx)
         })
     }
@@ -305,9 +372,23 @@ impl Batch {
     ) -> Result<()> {
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
         let tensors = [("input", x), ("upstream gradient", dy)];
-        self.record(tensors, &[dy], |kernels, pass, [x, dy]| {
+        self.record_typed(tensors, &[dy], |kernels, pass, [x, dy]| {
             kernels.grad_in_place(pass, f, x, dy)
         })
+    }
+
+    /// The same numbers in a new tensor of another type, rounded to the nearest; x itself where it
+    /// has that type.
+    ///
+    /// # Errors
+    /// As [`Batch::apply`].
+    pub fn cast(&mut self, x: &Tensor, dtype: DType) -> Result<Tensor> {
+        if x.dtype() == dtype {
+            return Ok(x.clone());
+        }
+        let y = self.output(x.shape(), dtype)?;
+        self.apply_into(Activation::Identity, x, &y)?;
+        Ok(y)
     }
 
     /// y = `function` of every row of x along `axis`, in a new tensor; a function that reduces
@@ -321,7 +402,7 @@ impl Batch {
         x: &Tensor,
         axis: isize,
     ) -> Result<Tensor> {
-        let y = self.output(&output_shape(function, x.shape(), axis)?)?;
+        let y = self.output(&output_shape(function, x.shape(), axis)?, x.dtype())?;
         self.apply_axis_into(function, x, axis, &y)?;
         Ok(y)
     }
@@ -385,7 +466,7 @@ impl Batch {
         dy: &Tensor,
         axis: isize,
     ) -> Result<Tensor> {
-        let dx = self.output(x.shape())?;
+        let dx = self.output(x.shape(), x.dtype())?;
         self.grad_axis_into(function, x, dy, axis, &dx)?;
         Ok(dx)
     }
@@ -428,7 +509,7 @@ impl Batch {
     ) -> Result<Tensor> {
         let shape = AxisShape::new(y.shape(), axis)?;
         same_shape("the upstream gradient", y.shape(), dy.shape())?;
-        let dx = self.output(y.shape())?;
+        let dx = self.output(y.shape(), y.dtype())?;
         let tensors = [("output", y), ("upstream gradient", dy), ("gradient", &dx)];
         self.record(tensors, &[&dx], |kernels, pass, [y, dy, dx]| {
             kernels.grad_axis_from_output(pass, function, &shape, y, dy, dx)
@@ -467,9 +548,9 @@ impl Batch {
     }
 
     /// A tensor that this batch writes, of which there is nothing to read before.
-    pub(super) fn output(&self, shape: &[usize]) -> Result<Tensor> {
+    pub(super) fn output(&self, shape: &[usize], dtype: DType) -> Result<Tensor> {
         self.gpu.healthy()?;
-        Tensor::new(&self.handle, shape, false)
+        Tensor::new(&self.handle, shape, dtype, false)
     }
 
     /// A tensor of one element, for what must be bound and is not read.
@@ -477,7 +558,8 @@ impl Batch {
         self.handle.empty(&[1])
     }
 
-    /// Records one operation on tensors of this batch's device; an empty one is nothing to do.
+    /// Records one operation of kernels that know f32 alone: tensors of 16 bits are widened into
+    /// tensors aside before it, and what it writes is rounded behind it.
     pub(super) fn record<const N: usize>(
         &mut self,
         tensors: [(&'static str, &Tensor); N],
@@ -504,11 +586,79 @@ impl Batch {
             &[wgpu::BufferSlice<'_>],
         ) -> Result<()>,
     ) -> Result<()> {
+        if tensors.iter().all(|(_, t)| t.dtype() == DType::F32) {
+            return self.record_slices(tensors, written, work);
+        }
+        self.of_this_device(tensors)?;
+        if tensors.iter().any(|(_, t)| t.is_empty()) {
+            return Ok(());
+        }
+        // What the operation sees in the place of each, itself where it is f32.
+        let mut wide: Vec<Tensor> = Vec::with_capacity(tensors.len());
+        for (_, tensor) in tensors {
+            // What stands in two places is widened once.
+            let before = tensors.iter().position(|(_, t)| t.is(tensor));
+            let copy = match before.and_then(|i| wide.get(i)) {
+                Some(copy) => copy.clone(),
+                None if tensor.dtype() == DType::F32 => (*tensor).clone(),
+                None => {
+                    let copy = self.output(tensor.shape(), DType::F32)?;
+                    let is_read = !written.iter().any(|w| w.is(tensor));
+                    if is_read || tensor.has_contents() {
+                        self.apply_into(Activation::Identity, tensor, &copy)?;
+                    }
+                    copy
+                }
+            };
+            wide.push(copy);
+        }
+        let around = tensors.iter().zip(&wide);
+        let is_result = |tensor: &Tensor| written.iter().any(|w| w.is(tensor));
+        let results = around.clone().filter(|((_, t), _)| is_result(t));
+        let written: Vec<&Tensor> = results.clone().map(|(_, wide)| wide).collect();
+        let all: Vec<_> = around.map(|((what, _), wide)| (*what, wide)).collect();
+        self.record_slices(&all, &written, work)?;
+        for ((_, tensor), wide) in results.filter(|((_, t), _)| t.dtype() != DType::F32) {
+            self.apply_into(Activation::Identity, wide, tensor)?;
+        }
+        Ok(())
+    }
+
+    /// Records one operation of kernels that know every type of numbers.
+    pub(super) fn record_typed<const N: usize>(
+        &mut self,
+        tensors: [(&'static str, &Tensor); N],
+        written: &[&Tensor],
+        work: impl FnOnce(&Kernels, &mut wgpu::ComputePass<'static>, [TypedSlice<'_>; N]) -> Result<()>,
+    ) -> Result<()> {
+        self.record_slices(&tensors, written, |kernels, pass, slices| {
+            let typed = |i: usize| TypedSlice::new(slices[i], tensors[i].1.dtype());
+            work(kernels, pass, std::array::from_fn(typed))
+        })
+    }
+
+    /// An error where a tensor is another device's.
+    fn of_this_device(&self, tensors: &[(&'static str, &Tensor)]) -> Result<()> {
         for &(what, tensor) in tensors {
             if !Arc::ptr_eq(&tensor.inner.gpu, &self.gpu) {
                 return Err(Error::ForeignTensor { what });
             }
         }
+        Ok(())
+    }
+
+    /// Records one operation on tensors of this batch's device; an empty one is nothing to do.
+    fn record_slices(
+        &mut self,
+        tensors: &[(&'static str, &Tensor)],
+        written: &[&Tensor],
+        work: impl FnOnce(
+            &Kernels,
+            &mut wgpu::ComputePass<'static>,
+            &[wgpu::BufferSlice<'_>],
+        ) -> Result<()>,
+    ) -> Result<()> {
+        self.of_this_device(tensors)?;
         if tensors.iter().any(|(_, tensor)| tensor.is_empty()) {
             return Ok(());
         }

@@ -123,7 +123,7 @@ fn nothing_to_do_is_done() {
         assert!(dx.is_empty());
     }
     let Some(gpu) = gpu() else { return };
-    let x = gpu.upload(&[], &[2, 0, 3]).unwrap();
+    let x = gpu.upload(&[0.0f32; 0], &[2, 0, 3]).unwrap();
     let mut batch = gpu.batch();
     let y = batch.apply(Activation::Gelu, &x).unwrap();
     let z = batch.apply_axis(AxisFunction::LogSumExp, &x, 1).unwrap();

@@ -1,0 +1,566 @@
+//! f16 and bf16: every family of calls in host memory and on tensors against the f64 reference,
+//! rounded to the type; lengths, mixtures of types, and numbers that are special.
+
+mod common;
+
+use common::{backends, gpu};
+use half::{bf16, f16};
+use wgpu_activations::{
+    Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, CrossEntropy,
+    DType, Element, Elementwise, Error, Gate, Gpu, Groups, GumbelSoftmax, Inspect, NllLoss, Prelu,
+    Random, Reduction, Rrelu, Shaping, SparseFunction, Targets, Tensor, TensorShaping, half,
+    reference,
+};
+
+const SHAPE: [usize; 3] = [3, 7, 5];
+const AXIS: isize = 1;
+const COUNT: usize = 105;
+
+fn around() -> AxisShape {
+    AxisShape::new(&SHAPE, AXIS).unwrap()
+}
+
+/// Numbers that the type holds, of either sign.
+fn numbers<T: Element>(seed: usize, scale: f32) -> Vec<T> {
+    let value = |i: usize| ((i * 37 + seed * 101) % 211) as f32 / 105.5 - 1.0;
+    (0..COUNT).map(|i| T::from_f32(scale * value(i))).collect()
+}
+
+/// Between 0 and 1.
+fn probabilities<T: Element>(seed: usize) -> Vec<T> {
+    let values = numbers::<T>(seed, 0.49);
+    values
+        .iter()
+        .map(|v| T::from_f32(v.to_f32() + 0.5))
+        .collect()
+}
+
+fn wide<T: Element>(x: &[T]) -> Vec<f32> {
+    x.iter().map(|x| x.to_f32()).collect()
+}
+
+/// Each result is the exact one rounded to the type, where `size` is what f32's error of some ULP
+/// is relative to: the last bit may fall the other way where that error crosses a middle.
+#[track_caller]
+fn expect<T: Element>(what: &str, got: &[T], want: &[f64], size: f64) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
+        let off = (want.abs() + size) * 2f64.powi(-21);
+        let (low, high) = (T::from_f64(want - off), T::from_f64(want + off));
+        let fits = got >= low && got <= high || want.is_nan() && got.to_f32().is_nan();
+        assert!(
+            fits,
+            "{what}, {}: {got:?} instead of {want:e} at {i}",
+            T::DTYPE
+        );
+    }
+}
+
+fn gumbel() -> GumbelSoftmax {
+    GumbelSoftmax::new(0.7, Random::new(5)).unwrap()
+}
+
+fn rrelu() -> Rrelu {
+    Rrelu::new(0.1, 0.3).unwrap().training(Random::new(9))
+}
+
+/// What every family gives for the same inputs: its name, the exact results, and the size of what
+/// they are sums of.
+fn exact<T: Element>() -> Vec<(&'static str, Vec<f64>, f64)> {
+    let (x, dy) = (wide(&numbers::<T>(1, 4.0)), wide(&numbers::<T>(2, 1.5)));
+    let mut all = Vec::new();
+    let mut add = |what, values: Vec<f64>, size: f64| all.push((what, values, size));
+    let pairs = || {
+        x.iter()
+            .zip(&dy)
+            .map(|(&x, &dy)| (f64::from(x), f64::from(dy)))
+    };
+
+    let gelu = Elementwise::from(Activation::Gelu);
+    let forward = x.iter().map(|&x| reference::forward(&gelu, x.into()));
+    add("gelu", forward.collect(), 0.0);
+    let backward = pairs().map(|(x, dy)| dy * reference::backward(&gelu, x));
+    add("gelu'", backward.collect(), 1.0);
+
+    let shape = around();
+    for (name, grad, function) in [
+        ("softmax", "softmax'", AxisFunction::Softmax),
+        ("log_softmax", "log_softmax'", AxisFunction::LogSoftmax),
+        ("logsumexp", "logsumexp'", AxisFunction::LogSumExp),
+    ] {
+        add(name, reference::axis_forward(function, &x, &shape), 0.0);
+        let upstream = &dy[..shape.output_elements(function)];
+        add(
+            grad,
+            reference::axis_backward(function, &x, upstream, &shape).0,
+            1.0,
+        );
+    }
+    let shaping = Shaping::new().scale(0.5).lengths(&[7, 3, 1], &[3, 1, 1]);
+    let softmax = AxisFunction::Softmax;
+    add(
+        "shaped softmax",
+        reference::shaped_forward(softmax, &shaping, &x, &SHAPE, 1),
+        0.0,
+    );
+    add(
+        "shaped softmax'",
+        reference::shaped_backward(softmax, &shaping, &x, &dy, &SHAPE, 1).0,
+        1.0,
+    );
+
+    let swiglu = Gate::SWIGLU;
+    let gated = pairs().map(|(value, gate)| reference::gate::forward(&swiglu, value, gate));
+    add("gate", gated.collect(), 0.0);
+    let grads: Vec<_> = (pairs().zip(pairs()))
+        .map(|((value, gate), (dy, _))| reference::gate::backward(&swiglu, value, gate, dy))
+        .collect();
+    add(
+        "gate' by value",
+        grads.iter().map(|g| g.value).collect(),
+        0.0,
+    );
+    add("gate' by gate", grads.iter().map(|g| g.gate).collect(), 8.0);
+
+    let slope = wide(&slopes::<T>());
+    let of = |i: usize| f64::from(slope[i / 5 % 7]);
+    let prelu = pairs().enumerate();
+    add(
+        "prelu",
+        prelu
+            .clone()
+            .map(|(i, (x, _))| reference::prelu::forward(x, of(i)))
+            .collect(),
+        0.0,
+    );
+    let dx = prelu
+        .clone()
+        .map(|(i, (x, dy))| reference::prelu::backward(x, of(i), dy));
+    add("prelu'", dx.collect(), 0.0);
+    let mut dslope = vec![0.0; 7];
+    prelu.for_each(|(i, (x, dy))| dslope[i / 5 % 7] += reference::prelu::slope_term(x, dy));
+    add("prelu' by slope", dslope, 30.0);
+
+    let sparsemax = SparseFunction::Sparsemax;
+    let y = reference::sparse::forward(sparsemax, &x, &shape);
+    add("sparsemax", y.clone(), 4.0);
+    add(
+        "sparsemax'",
+        reference::sparse::from_output(sparsemax, &y, &dy, &shape).0,
+        2.0,
+    );
+    let groups = Groups::new(&SHAPE, AXIS, 7).unwrap().rows();
+    let wide64 = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<_>>();
+    add(
+        "maxout",
+        wide64(reference::maxout::forward(&x, &groups)),
+        0.0,
+    );
+    add(
+        "maxout'",
+        wide64(reference::maxout::backward(&x, &dy[..15], &groups)),
+        0.0,
+    );
+    let noise: Vec<f32> = (0..COUNT as u64)
+        .map(|i| reference::random::gumbel(Random::new(5), i) as f32)
+        .collect();
+    add(
+        "gumbel_softmax",
+        reference::gumbel::forward(0.7, &x, &noise, &shape),
+        0.2,
+    );
+    add(
+        "gumbel_softmax'",
+        reference::gumbel::backward(0.7, &x, &noise, &dy, &shape).0,
+        2.0,
+    );
+    add("rrelu", reference::random::rrelu(rrelu(), &x), 0.0);
+    add(
+        "rrelu'",
+        reference::random::grad_rrelu(rrelu(), &x, &dy),
+        0.0,
+    );
+
+    let classes = targets();
+    let classes = Targets::Indices(&classes);
+    let loss = CrossEntropy::new();
+    add(
+        "cross_entropy",
+        reference::loss::cross_entropy(&loss, &x, &SHAPE, classes)
+            .unwrap()
+            .0,
+        1.0,
+    );
+    let each = CrossEntropy::new().reduction(Reduction::None);
+    let dx = reference::loss::grad_cross_entropy(&each, &x, &SHAPE, classes, &dy[..15]);
+    add("cross_entropy'", dx.unwrap().0, 1.0);
+    let nll = NllLoss::new();
+    add(
+        "nll_loss",
+        reference::loss::nll_loss(&nll, &x, &SHAPE, classes)
+            .unwrap()
+            .0,
+        4.0,
+    );
+    let dx = reference::loss::grad_nll_loss(&nll, &SHAPE, classes, &dy[..1]);
+    add("nll_loss'", dx.unwrap(), 0.0);
+    let t = wide(&probabilities::<T>(3));
+    let bce = BceWithLogits::new();
+    let value = reference::loss::binary_cross_entropy_with_logits(&bce, &x, &SHAPE, &t);
+    add("bce with logits", value.unwrap().0, 4.0);
+    let each = BceWithLogits::new().reduction(Reduction::None);
+    let dx = reference::loss::grad_binary_cross_entropy_with_logits(&each, &x, &SHAPE, &t, &dy);
+    add("bce with logits'", dx.unwrap().0, 1.5);
+    let p = wide(&probabilities::<T>(4));
+    let bce = BinaryCrossEntropy::new().reduction(Reduction::None);
+    let value = reference::loss::binary_cross_entropy(&bce, &p, &SHAPE, &t);
+    add("bce", value.unwrap().0, 1.0);
+    let dx = reference::loss::grad_binary_cross_entropy(&bce, &p, &SHAPE, &t, &dy);
+    add("bce'", dx.unwrap().0, 100.0);
+    all
+}
+
+fn slopes<T: Element>() -> Vec<T> {
+    numbers::<T>(6, 0.5)[..7].to_vec()
+}
+
+fn targets() -> Vec<i64> {
+    (0..15).map(|i| i * 5 % 7).collect()
+}
+
+/// The same by the calls on host memory, in the same order.
+fn in_host_memory<T: Element>(backend: &Backend) -> Vec<Vec<T>> {
+    let (x, dy) = (&numbers::<T>(1, 4.0)[..], &numbers::<T>(2, 1.5)[..]);
+    let mut all = Vec::new();
+    let mut add = |values: Result<Vec<T>, Error>| all.push(values.unwrap());
+    add(backend.apply(Activation::Gelu, x));
+    add(backend.grad(Activation::Gelu, x, dy));
+    for function in [
+        AxisFunction::Softmax,
+        AxisFunction::LogSoftmax,
+        AxisFunction::LogSumExp,
+    ] {
+        add(backend.apply_axis(function, x, &SHAPE, AXIS));
+        let upstream = &dy[..around().output_elements(function)];
+        add(backend.grad_axis(function, x, upstream, &SHAPE, AXIS));
+    }
+    let shaping = Shaping::new().scale(0.5).lengths(&[7, 3, 1], &[3, 1, 1]);
+    add(backend.apply_axis_shaped(AxisFunction::Softmax, &shaping, x, &SHAPE, AXIS));
+    add(backend.grad_axis_shaped(AxisFunction::Softmax, &shaping, x, dy, &SHAPE, AXIS));
+    add(backend.gate_pair(&Gate::SWIGLU, x, dy));
+    let (dvalue, dgate) = backend.grad_gate_pair(&Gate::SWIGLU, x, dy, x).unwrap();
+    add(Ok(dvalue));
+    add(Ok(dgate));
+    let prelu = Prelu::per_channel(&SHAPE).unwrap();
+    add(backend.prelu(&prelu, x, &slopes()));
+    let (dx, dslope) = backend.grad_prelu(&prelu, x, &slopes(), dy).unwrap();
+    add(Ok(dx));
+    add(Ok(dslope));
+    add(backend.apply_sparse(SparseFunction::Sparsemax, x, &SHAPE, AXIS));
+    add(backend.grad_sparse(SparseFunction::Sparsemax, x, dy, &SHAPE, AXIS));
+    add(backend.maxout(x, &SHAPE, AXIS, 7));
+    add(backend.grad_maxout(x, &dy[..15], &SHAPE, AXIS, 7));
+    add(backend.gumbel_softmax(gumbel(), x, &SHAPE, AXIS));
+    add(backend.grad_gumbel_softmax(gumbel(), x, dy, &SHAPE, AXIS));
+    add(backend.rrelu(rrelu(), x));
+    add(backend.grad_rrelu(rrelu(), x, dy));
+    let classes = targets();
+    let classes = Targets::Indices(&classes);
+    add(backend.cross_entropy(&CrossEntropy::new(), x, &SHAPE, classes));
+    let each = CrossEntropy::new().reduction(Reduction::None);
+    add(backend.grad_cross_entropy(&each, x, &SHAPE, classes, &dy[..15]));
+    add(backend.nll_loss(&NllLoss::new(), x, &SHAPE, classes));
+    add(backend.grad_nll_loss(&NllLoss::new(), &SHAPE, classes, &dy[..1]));
+    let t = &probabilities::<T>(3)[..];
+    add(backend.binary_cross_entropy_with_logits(&BceWithLogits::new(), x, &SHAPE, t));
+    let each = BceWithLogits::new().reduction(Reduction::None);
+    add(backend.grad_binary_cross_entropy_with_logits(&each, x, &SHAPE, t, dy));
+    let bce = BinaryCrossEntropy::new().reduction(Reduction::None);
+    let p = &probabilities::<T>(4)[..];
+    add(backend.binary_cross_entropy(&bce, p, &SHAPE, t));
+    add(backend.grad_binary_cross_entropy(&bce, p, &SHAPE, t, dy));
+    all
+}
+
+/// The same by one batch on tensors.
+fn on_tensors<T: Element>(gpu: &Gpu) -> Vec<Vec<T>> {
+    let send = |values: &[T], shape: &[usize]| gpu.upload(values, shape).unwrap();
+    let (x, dy) = (
+        send(&numbers(1, 4.0), &SHAPE),
+        send(&numbers(2, 1.5), &SHAPE),
+    );
+    let rows = send(&numbers::<T>(2, 1.5)[..15], &[3, 5]);
+    let mut batch = gpu.batch();
+    let mut all: Vec<Tensor> = Vec::new();
+    let mut add = |tensor: Result<Tensor, Error>| all.push(tensor.unwrap());
+    add(batch.apply(Activation::Gelu, &x));
+    add(batch.grad(Activation::Gelu, &x, &dy));
+    for function in [
+        AxisFunction::Softmax,
+        AxisFunction::LogSoftmax,
+        AxisFunction::LogSumExp,
+    ] {
+        add(batch.apply_axis(function, &x, AXIS));
+        let upstream = if function.reduces() { &rows } else { &dy };
+        add(batch.grad_axis(function, &x, upstream, AXIS));
+    }
+    let lengths = gpu.upload_lengths(&[7, 3, 1], &[3, 1, 1]).unwrap();
+    let shaping = TensorShaping::on_device().scale(0.5).lengths(&lengths);
+    add(batch.apply_axis_shaped(AxisFunction::Softmax, &shaping, &x, AXIS));
+    add(batch.grad_axis_shaped(AxisFunction::Softmax, &shaping, &x, &dy, AXIS));
+    add(batch.gate_pair(&Gate::SWIGLU, &x, &dy));
+    // One tensor in two places.
+    let (dvalue, dgate) = batch.grad_gate_pair(&Gate::SWIGLU, &x, &dy, &x).unwrap();
+    add(Ok(dvalue));
+    add(Ok(dgate));
+    let (prelu, slope) = (Prelu::per_channel(&SHAPE).unwrap(), send(&slopes(), &[7]));
+    add(batch.prelu(&prelu, &x, &slope));
+    let (dx, dslope) = batch.grad_prelu(&prelu, &x, &slope, &dy).unwrap();
+    add(Ok(dx));
+    add(Ok(dslope));
+    add(batch.apply_sparse(SparseFunction::Sparsemax, &x, AXIS));
+    add(batch.grad_sparse(SparseFunction::Sparsemax, &x, &dy, AXIS));
+    add(batch.maxout(&x, AXIS, 7));
+    let upstream = send(&numbers::<T>(2, 1.5)[..15], &[3, 1, 5]);
+    add(batch.grad_maxout(&x, &upstream, AXIS, 7));
+    add(batch.gumbel_softmax(gumbel(), &x, AXIS));
+    add(batch.grad_gumbel_softmax(gumbel(), &x, &dy, AXIS));
+    add(batch.rrelu(rrelu(), &x));
+    add(batch.grad_rrelu(rrelu(), &x, &dy));
+    let classes = targets();
+    let labels = |loss| {
+        gpu.labels(loss, &SHAPE, Targets::Indices(&classes))
+            .unwrap()
+    };
+    let (mean, each) = (
+        labels(CrossEntropy::new()),
+        labels(CrossEntropy::new().reduction(Reduction::None)),
+    );
+    add(batch.cross_entropy(&x, &mean));
+    add(batch.grad_cross_entropy(&x, &each, &rows));
+    add(batch.nll_loss(&x, &mean));
+    let one = send(&numbers::<T>(2, 1.5)[..1], &[]);
+    add(batch.grad_nll_loss(&x, &mean, &one));
+    let t = send(&probabilities(3), &SHAPE);
+    add(batch.binary_cross_entropy_with_logits(&BceWithLogits::new(), &x, &t));
+    let bce = BceWithLogits::new().reduction(Reduction::None);
+    add(batch.grad_binary_cross_entropy_with_logits(&bce, &x, &t, &dy));
+    let bce = BinaryCrossEntropy::new().reduction(Reduction::None);
+    let p = send(&probabilities(4), &SHAPE);
+    add(batch.binary_cross_entropy(&bce, &p, &t));
+    add(batch.grad_binary_cross_entropy(&bce, &p, &t, &dy));
+    batch.submit().unwrap();
+    all.iter().map(|tensor| tensor.read_as().unwrap()).collect()
+}
+
+fn every_family<T: Element>() {
+    let exact = exact::<T>();
+    assert!(exact.len() > 30);
+    let compare = |got: Vec<Vec<T>>| {
+        assert_eq!(got.len(), exact.len());
+        for (got, (what, want, size)) in got.iter().zip(&exact) {
+            expect(what, got, want, *size);
+        }
+    };
+    for backend in backends() {
+        compare(in_host_memory(&backend));
+        let (x, dy) = (numbers::<T>(1, 4.0), numbers::<T>(2, 1.5));
+        let (swish, name) = (Activation::Swish, "beta");
+        let got = backend.grad_parameter(swish, name, &x, &dy).unwrap();
+        let want = backend
+            .grad_parameter(swish, name, &wide(&x), &wide(&dy))
+            .unwrap();
+        assert_eq!(got, want);
+        let inspect = Inspect::of(Activation::Relu);
+        let got = backend.inspect(&inspect, &x, &SHAPE).unwrap();
+        let want = backend.inspect(&inspect, &wide(&x), &SHAPE).unwrap();
+        assert_eq!(format!("{got:?}"), format!("{want:?}"));
+    }
+    if let Some(gpu) = gpu() {
+        compare(on_tensors(&gpu));
+        let x = numbers::<T>(1, 4.0);
+        let inspect = Inspect::of(Activation::Relu);
+        let [got, want] = [gpu.upload(&x, &SHAPE), gpu.upload(&wide(&x), &SHAPE)]
+            .map(|x| gpu.inspect(&inspect, &x.unwrap()).unwrap());
+        assert_eq!(format!("{got:?}"), format!("{want:?}"));
+    }
+}
+
+#[test]
+fn every_family_in_f16() {
+    every_family::<f16>();
+}
+
+#[test]
+fn every_family_in_bf16() {
+    every_family::<bf16>();
+}
+
+/// The comparison above objects to a result that is one step off, and to another function.
+#[test]
+fn wrong_results_are_seen() {
+    let x = numbers::<f16>(1, 4.0);
+    let backend = Backend::cpu();
+    let y = backend.apply(Activation::GeluTanh, &x).unwrap();
+    let (what, want, size) = &exact::<f16>()[0];
+    let seen = |y: &[f16]| {
+        let compared = std::panic::catch_unwind(|| expect(what, y, want, *size));
+        compared.is_err()
+    };
+    assert!(seen(&y));
+    let mut y = backend.apply(Activation::Gelu, &x).unwrap();
+    assert!(!seen(&y));
+    y[50] = f16::from_bits(y[50].to_bits() + 1);
+    assert!(seen(&y));
+}
+
+/// What a call makes of an array is what it makes of each element, at odd lengths too, and for
+/// every mixture of types; NaN stays NaN, what is too large becomes infinite, what is small stays.
+fn mixtures<T: Element, U: Element, V: Element>(backend: &Backend) {
+    let special = [
+        f32::NAN,
+        -f32::NAN,
+        f32::from_bits(0x7fa0_0000),
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        -0.0,
+        0.0,
+        65_504.0,
+        -65_504.0,
+        2f32.powi(-24),
+        -(2f32.powi(-15)),
+        1e-40,
+        3e38,
+    ];
+    for n in [0usize, 1, 2, 3, 5, 7, 8, 9, 15, 17, 255, 1027, 40_003] {
+        let at = |i: usize| special.get(i).copied().unwrap_or(i as f32 * 0.01 - 3.0);
+        let x: Vec<T> = (0..n).map(|i| T::from_f32(at(n - 1 - i))).collect();
+        let dy: Vec<U> = (0..n)
+            .map(|i| U::from_f32(((i * 7) % 11) as f32 - 5.0))
+            .collect();
+        let same = |got: V, want: f64| {
+            let want = V::from_f64(want);
+            got == want || got.to_f32().is_nan() && want.to_f32().is_nan()
+        };
+        let what = format!("{} {} {} of {n}", T::DTYPE, U::DTYPE, V::DTYPE);
+        for f in [Activation::Identity, Activation::Relu] {
+            let mut y = vec![V::default(); n];
+            backend.apply_into(f, &x, &mut y).unwrap();
+            for (i, (&y, &x)) in y.iter().zip(&x).enumerate() {
+                let x = f64::from(x.to_f32());
+                let cut = x < 0.0 && f == Activation::Relu;
+                let want = if cut { 0.0 } else { x };
+                // A device may flush what is subnormal in f32.
+                let flushed = want.abs() < f64::from(f32::MIN_POSITIVE) && y == V::default();
+                assert!(
+                    same(y, want) || flushed,
+                    "{what}, {f} at {i}: {x:e} to {y:?}"
+                );
+            }
+            let mut dx = vec![V::default(); n];
+            backend.grad_into(f, &x, &dy, &mut dx).unwrap();
+            for (i, ((&dx, &x), &dy)) in dx.iter().zip(&x).zip(&dy).enumerate() {
+                let (x, dy) = (f64::from(x.to_f32()), f64::from(dy.to_f32()));
+                let want = if x.is_nan() {
+                    x
+                } else if x > 0.0 || f == Activation::Identity {
+                    dy
+                } else {
+                    0.0
+                };
+                assert!(same(dx, want), "{what}, {f}' at {i}: {x:e} to {dx:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn mixed_types_and_odd_lengths() {
+    for backend in backends() {
+        mixtures::<f16, f16, f16>(&backend);
+        mixtures::<bf16, bf16, bf16>(&backend);
+        mixtures::<f16, f32, f32>(&backend);
+        mixtures::<f32, f16, f16>(&backend);
+        mixtures::<bf16, f32, f16>(&backend);
+        mixtures::<f32, f32, bf16>(&backend);
+        mixtures::<f16, bf16, f32>(&backend);
+        let mut x = numbers::<bf16>(1, 3.0);
+        let y = backend.apply(Activation::Silu, &x).unwrap();
+        backend.apply_in_place(Activation::Silu, &mut x).unwrap();
+        assert_eq!(x, y);
+    }
+}
+
+/// More than travels at a time, with an odd number at the end.
+#[test]
+fn more_than_a_piece() {
+    let n = (4 << 20) + 33;
+    let x: Vec<f16> = (0..n)
+        .map(|i| f16::from_bits((i * 7 % 0x7c00) as u16))
+        .collect();
+    for backend in backends() {
+        let y = backend.apply(Activation::Relu, &x).unwrap();
+        assert!(y == x);
+        let mut wide = vec![0.0f32; n];
+        backend.apply_into(Activation::Relu, &x, &mut wide).unwrap();
+        assert!(wide.iter().zip(&x).all(|(w, x)| *w == x.to_f32()));
+    }
+    if let Some(gpu) = gpu() {
+        let x = &x;
+        let tensor = gpu.upload(x, &[n]).unwrap();
+        assert!(tensor.read_as::<f16>().unwrap() == *x);
+    }
+}
+
+#[test]
+fn tensors_know_their_type() {
+    let Some(gpu) = gpu() else { return };
+    let x = gpu.upload(&[f16::ONE, f16::NAN, f16::MAX], &[3]).unwrap();
+    assert_eq!((x.dtype(), x.len()), (DType::F16, 3));
+    let wrong = x.read_as::<bf16>();
+    assert!(matches!(
+        wrong,
+        Err(Error::DTypeMismatch {
+            expected: DType::F16,
+            got: DType::Bf16
+        })
+    ));
+    assert_eq!(
+        wrong.unwrap_err().to_string(),
+        "the array holds f16, and was read as bf16; `dtype` says what it holds"
+    );
+    let y = gpu.empty_as(&[3], DType::Bf16).unwrap();
+    let mut batch = gpu.batch();
+    batch.apply_into(Activation::Relu, &x, &y).unwrap();
+    let wide = batch.cast(&x, DType::F32).unwrap();
+    let same = batch.cast(&x, DType::F16).unwrap();
+    let in_place = gpu.upload(&[bf16::NEG_ONE; 3], &[3]).unwrap();
+    batch.apply_in_place(Activation::Elu, &in_place).unwrap();
+    // A row family that writes where it reads.
+    let rows = gpu.upload(&[f16::ONE; 9], &[3, 3]).unwrap();
+    batch
+        .apply_axis_in_place(AxisFunction::Softmax, &rows, -1)
+        .unwrap();
+    batch.submit().unwrap();
+    let same_numbers = |got: Vec<f32>, want: [f32; 3]| {
+        let pairs = got.iter().zip(want);
+        assert!(
+            got.len() == 3
+                && pairs
+                    .clone()
+                    .all(|(g, w)| *g == w || g.is_nan() && w.is_nan()),
+            "{got:?}"
+        );
+    };
+    same_numbers(y.read().unwrap(), [1.0, f32::NAN, 65_536.0]);
+    same_numbers(wide.read_as::<f32>().unwrap(), [1.0, f32::NAN, 65_504.0]);
+    same_numbers(same.read().unwrap(), [1.0, f32::NAN, 65_504.0]);
+    let want = bf16::from_f64((-1f64).exp_m1());
+    assert_eq!(in_place.read_as::<bf16>().unwrap(), [want; 3]);
+    assert_eq!(
+        rows.read_as::<f16>().unwrap(),
+        [f16::from_f32(1.0 / 3.0); 9]
+    );
+    let other = gpu.upload(&[1.0, 2.0], &[2]).unwrap();
+    assert_eq!(other.dtype(), DType::F32);
+}
