@@ -67,7 +67,7 @@ use ask::Asked;
 use groups::{Groups, Recorded};
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The kernels of this crate on one device.
@@ -104,6 +104,10 @@ struct Inner {
     traits: Traits,
     modules: Mutex<HashMap<(ModuleKey, bool), wgpu::ShaderModule>>,
     pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
+    /// What the driver compiled, also in runs before.
+    compiled: Option<wgpu::PipelineCache>,
+    /// Whether it compiled something since [`Kernels::compiled_data`] was last called.
+    compiled_more: AtomicBool,
     /// Constant buffers by their contents: they never change, so that recorded work may share
     /// them in any order, and a repeated operation allocates none.
     uniforms: Mutex<HashMap<Box<[u32]>, wgpu::Buffer>>,
@@ -379,7 +383,20 @@ impl Kernels {
     /// Kernels for `device`. Compiles nothing yet: a pipeline is made when it is first needed
     /// and kept.
     pub fn new(device: &wgpu::Device) -> Self {
-        Self::with_traits(device, Traits::of(device))
+        Self::with_pipelines(device, None)
+    }
+
+    /// Kernels whose pipelines come from a cache of wgpu's, and go there.
+    pub(crate) fn with_pipelines(
+        device: &wgpu::Device,
+        compiled: Option<wgpu::PipelineCache>,
+    ) -> Self {
+        Self::with_all(device, Traits::of(device), compiled)
+    }
+
+    #[cfg(test)]
+    fn with_traits(device: &wgpu::Device, traits: Traits) -> Self {
+        Self::with_all(device, traits, None)
     }
 
     /// Kernels for `device` that know what a self-check of its adapter found: they go around
@@ -399,13 +416,19 @@ impl Kernels {
         kernels
     }
 
-    fn with_traits(device: &wgpu::Device, traits: Traits) -> Self {
+    fn with_all(
+        device: &wgpu::Device,
+        traits: Traits,
+        compiled: Option<wgpu::PipelineCache>,
+    ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 device: device.clone(),
                 traits,
                 modules: Mutex::default(),
                 pipelines: Mutex::default(),
+                compiled,
+                compiled_more: AtomicBool::new(false),
                 uniforms: Mutex::default(),
                 groups: Mutex::default(),
                 scratch: Mutex::default(),
@@ -437,6 +460,17 @@ impl Kernels {
             pipelines: self.inner.pipelines_compiled.load(Ordering::Relaxed),
             dispatches: self.inner.dispatches_recorded.load(Ordering::Relaxed),
         }
+    }
+
+    /// What the driver has compiled, where it has something new and a cache is there to keep it.
+    pub(crate) fn compiled_data(&self) -> Option<Vec<u8>> {
+        // wgpu's head and Vulkan's: a driver that keeps nothing returns no more.
+        const HEADS: usize = 96;
+        let cache = self.inner.compiled.as_ref()?;
+        if !self.inner.compiled_more.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        cache.get_data().filter(|data| data.len() > HEADS)
     }
 
     /// What a plan may count on.
@@ -714,8 +748,9 @@ impl Kernels {
                 // Every kernel writes its workgroup memory before it reads it.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: None,
+            cache: self.inner.compiled.as_ref(),
         });
+        self.inner.compiled_more.store(true, Ordering::Release);
         Pipeline { pipeline, layout }
     }
 }

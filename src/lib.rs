@@ -46,7 +46,8 @@
 //! # Environment
 //!
 //! `WGPU_BACKEND` limits the graphics interfaces that are asked (`vulkan`, `metal`, `dx12`, `gl`),
-//! and `WGPU_ADAPTER_NAME` asks [`Backend::auto`] and [`Backend::gpu`] for an adapter by a part of
+//! `ACTIVATIONS_CACHE` names the folder in which compiled pipelines and tuned numbers are kept from
+//! run to run, or is `off` ([`Cache`]), and `WGPU_ADAPTER_NAME` asks [`Backend::auto`] and [`Backend::gpu`] for an adapter by a part of
 //! its name.
 
 mod axis;
@@ -87,8 +88,8 @@ pub use element::{DType, Element};
 pub use error::{Error, Result};
 pub use gate::{Gate, GateShape, Layout, Order};
 pub use gpu::{
-    AdapterChoice, AdapterReport, Batch, Gpu, Labels, Lengths, Mask, Tensor, TensorShaping,
-    adapters, adapters_async,
+    AdapterChoice, AdapterReport, Batch, Cache, Gpu, GpuOptions, Labels, Lengths, Mask, Tensor,
+    TensorShaping, adapters, adapters_async,
 };
 pub use gumbel::GumbelSoftmax;
 pub use half;

@@ -175,10 +175,11 @@ async fn open_from(instance: &wgpu::Instance, choice: &AdapterChoice) -> Result<
 
 /// The features that are of use on an adapter that has them.
 fn wanted(info: &wgpu::AdapterInfo) -> wgpu::Features {
+    let kept = wgpu::Features::PIPELINE_CACHE;
     match info.device_type {
         // Long words are fewer accesses.
-        wgpu::DeviceType::Cpu => wgpu::Features::SHADER_INT64,
-        _ => wgpu::Features::empty(),
+        wgpu::DeviceType::Cpu => kept | wgpu::Features::SHADER_INT64,
+        _ => kept,
     }
 }
 

@@ -14,6 +14,7 @@ mod self_check;
 mod shaping;
 mod sparse;
 mod statistics;
+mod store;
 mod stream;
 mod tensor;
 
@@ -23,6 +24,7 @@ pub use loss::Labels;
 pub(crate) use shaping::HostJob;
 pub use shaping::{Lengths, Mask, TensorShaping};
 pub(crate) use sparse::SparseOperation;
+pub use store::Cache;
 pub(crate) use stream::{AxisOperation, HostWait};
 pub(crate) use tensor::output_shape;
 pub use tensor::{Batch, Tensor};
@@ -38,6 +40,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use store::{Content, Store};
 
 /// A GPU: a device with its queue, the kernels on it, and a pool of buffers.
 ///
@@ -55,6 +58,10 @@ struct Inner {
     info: wgpu::AdapterInfo,
     why: String,
     pool: Pool,
+    /// Where pipelines are kept from run to run.
+    store: Option<Store>,
+    /// What went wrong that a call goes on without.
+    warnings: Mutex<Vec<String>>,
     /// `None` where the device's handlers are the caller's.
     faults: Option<Arc<Faults>>,
     /// An empty list for what the next batch keeps, as long as the last one's.
@@ -66,6 +73,38 @@ struct Inner {
 struct Faults {
     lost: Mutex<Option<String>>,
     errors: Mutex<Vec<String>>,
+}
+
+/// How a [`Gpu`] is opened, where [`Gpu::open`]'s way is not wanted.
+///
+/// ```no_run
+/// use wgpu_activations::{Cache, Gpu, GpuOptions};
+/// let gpu = Gpu::open_with(&GpuOptions::new().cache(Cache::Off))?;
+/// # Ok::<(), wgpu_activations::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GpuOptions {
+    adapter: AdapterChoice,
+    cache: Cache,
+}
+
+impl GpuOptions {
+    /// The best adapter; what is kept from run to run is in the user's cache folder.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The adapter to open.
+    pub fn adapter(mut self, choice: AdapterChoice) -> Self {
+        self.adapter = choice;
+        self
+    }
+
+    /// Where compiled pipelines and tuned numbers are kept.
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.cache = cache;
+        self
+    }
 }
 
 /// How a call waits for the device.
@@ -99,12 +138,28 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::open`].
     pub async fn open_async(choice: &AdapterChoice) -> Result<Self> {
+        Self::open_with_async(&GpuOptions::new().adapter(choice.clone())).await
+    }
+
+    /// A device by options.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open_with(options: &GpuOptions) -> Result<Self> {
+        pollster::block_on(Self::open_with_async(options))
+    }
+
+    /// [`Gpu::open_with`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub async fn open_with_async(options: &GpuOptions) -> Result<Self> {
         let Opened {
             device,
             queue,
             info,
             why,
-        } = adapter::open(choice).await?;
+        } = adapter::open(&options.adapter).await?;
         let faults = Arc::new(Faults::default());
         let reports = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -119,17 +174,24 @@ impl Gpu {
             };
             lock(&reports.lost).get_or_insert(text);
         });
-        let gpu = Self::assemble(device, queue, info, why, Some(faults));
+        let gpu = Self::assemble(device, queue, info, why, Some(faults), &options.cache);
         gpu.inner.probe(Wait::Async).await?;
         Ok(gpu)
     }
 
     /// Adopts the caller's device and queue. The device's error handlers stay the caller's: an
     /// error that wgpu reports asynchronously outside of this crate's own scopes goes to them.
+    /// Nothing is kept from run to run.
     pub fn from_device(device: wgpu::Device, queue: wgpu::Queue) -> Self {
+        Self::from_device_with(device, queue, &Cache::Off)
+    }
+
+    /// [`Gpu::from_device`], with tuned numbers from a cache; compiled pipelines are kept there,
+    /// too, where the device has `PIPELINE_CACHE`.
+    pub fn from_device_with(device: wgpu::Device, queue: wgpu::Queue, cache: &Cache) -> Self {
         let info = device.adapter_info();
         let why = "the caller's device".to_owned();
-        Self::assemble(device, queue, info, why, None)
+        Self::assemble(device, queue, info, why, None, cache)
     }
 
     fn assemble(
@@ -138,8 +200,15 @@ impl Gpu {
         info: wgpu::AdapterInfo,
         why: String,
         faults: Option<Arc<Faults>>,
+        cache: &Cache,
     ) -> Self {
-        let kernels = Kernels::new(&device);
+        let mut warnings = Vec::new();
+        let store = Store::new(cache, &info);
+        let pipelines = store
+            .as_ref()
+            .filter(|_| device.features().contains(wgpu::Features::PIPELINE_CACHE))
+            .and_then(|store| pipelines(&device, store, &mut warnings));
+        let kernels = Kernels::with_pipelines(&device, pipelines);
         Self {
             inner: Arc::new(Inner {
                 pool: Pool::new(&kernels),
@@ -148,21 +217,43 @@ impl Gpu {
                 queue,
                 info,
                 why,
+                store,
+                warnings: Mutex::new(warnings),
                 faults,
                 spare: Mutex::default(),
             }),
         }
     }
 
-    /// One line: the adapter, its interface, why it was taken, and what does not run on it.
+    /// Compiled pipelines that are kept from run to run go to their file when the last clone is
+    /// dropped; this writes them now, where there are new ones. For programs that end without.
+    ///
+    /// What goes wrong is one of the [`Gpu::warnings`].
+    pub fn keep_pipelines(&self) {
+        self.inner.keep_pipelines();
+    }
+
+    /// What went wrong so far that does no harm but costs time: files of the cache that are of no
+    /// use, or cannot be written.
+    pub fn warnings(&self) -> Vec<String> {
+        lock(&self.inner.warnings).clone()
+    }
+
+    /// One line: the adapter, its interface, why it was taken, what does not run on it, and
+    /// warnings.
     pub fn description(&self) -> String {
         let info = &self.inner.info;
         let wrong = self.inner.kernels.trust().summary();
         let wrong = wrong.map_or_else(String::new, |wrong| format!("; {wrong}"));
-        format!(
+        let mut text = format!(
             "{} on {}; {}{wrong}",
             info.name, info.backend, self.inner.why
-        )
+        );
+        for warning in self.warnings() {
+            text += "; warning: ";
+            text += &warning;
+        }
+        text
     }
 
     /// What wgpu says of the adapter.
@@ -242,7 +333,54 @@ impl Gpu {
     }
 }
 
+/// The pipelines that are kept in a store, or none yet.
+fn pipelines(
+    device: &wgpu::Device,
+    store: &Store,
+    warnings: &mut Vec<String>,
+) -> Option<wgpu::PipelineCache> {
+    let kept = store.read(Content::Pipelines).unwrap_or_else(|warning| {
+        warnings.push(warning);
+        None
+    });
+    let scope = device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let descriptor = wgpu::PipelineCacheDescriptor {
+        label: Some("activations"),
+        data: kept.as_deref(),
+        // What wgpu or the driver finds to be another's, it leaves.
+        fallback: true,
+    };
+    // SAFETY: the data is what `get_data` returned for this adapter and this driver, as the file's
+    // first line says, and whole, as its checksum says. Who may write to the user's cache
+    // folder may as well replace the program.
+    let cache = unsafe { device.create_pipeline_cache(&descriptor) };
+    let refused = now(scope.pop()).flatten();
+    if let Some(error) = &refused {
+        warnings.push(format!("pipelines are not kept: {error}"));
+    }
+    refused.is_none().then_some(cache)
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.keep_pipelines();
+    }
+}
+
 impl Inner {
+    /// Writes what was compiled since it was last written.
+    fn keep_pipelines(&self) {
+        let Some(store) = &self.store else { return };
+        let Some(data) = self.kernels.compiled_data() else {
+            return;
+        };
+        if let Err(error) = store.write(Content::Pipelines, &data) {
+            let path = store.path(Content::Pipelines);
+            let warning = format!("{} cannot be written: {error}", path.display());
+            lock(&self.warnings).push(warning);
+        }
+    }
+
     /// An error where the device is lost, or has reported one since it was last asked.
     fn healthy(&self) -> Result<()> {
         let Some(faults) = &self.faults else {

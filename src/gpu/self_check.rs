@@ -5,7 +5,7 @@ use super::pool::Pool;
 use super::stream::encoder;
 use super::{Gpu, Inner, Wait};
 use crate::error::{Error, Result};
-use crate::kernels::{Asking, Kernels, filled_buffer};
+use crate::kernels::{Asking, Kernels, filled_buffer, lock};
 use crate::plan::{self, Strategy};
 use crate::self_check::probes::{self, Answers, GROUPS, TURNS, WORDS};
 use crate::self_check::{Answer, Direction, Finding, Question, SelfCheck, Verdict, Way};
@@ -56,6 +56,8 @@ impl Gpu {
                 info: gpu.info.clone(),
                 why: gpu.why.clone(),
                 pool: Pool::new(&gpu.kernels),
+                store: gpu.store.clone(),
+                warnings: Mutex::new(lock(&gpu.warnings).clone()),
                 faults: gpu.faults.clone(),
                 spare: Mutex::default(),
             }),

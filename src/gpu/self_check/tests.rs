@@ -41,6 +41,8 @@ fn spoiled(hardware: bool, fault: Fault) -> Option<Gpu> {
             info: opened.info,
             why: opened.why,
             spare: Default::default(),
+            store: None,
+            warnings: Default::default(),
             faults: None,
         }),
     };
