@@ -410,6 +410,14 @@ pub enum Error {
         /// What is wrong: the known answer that is not met, or the probe.
         reason: String,
     },
+    /// What is kept from run to run cannot be written or removed.
+    #[error("the cache{}: {reason}", at(.path))]
+    Cache {
+        /// The file; empty where there is no cache.
+        path: std::path::PathBuf,
+        /// The system's words.
+        reason: String,
+    },
     /// A tensor was read before the batch that computes it was submitted.
     #[error("the tensor's batch has not been submitted yet; call `submit` on it before reading")]
     NotSubmitted,
@@ -473,6 +481,14 @@ fn list(items: &[String]) -> String {
         "none".to_owned()
     } else {
         items.join(", ")
+    }
+}
+
+fn at(path: &std::path::Path) -> String {
+    if path.as_os_str().is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", path.display())
     }
 }
 

@@ -57,7 +57,7 @@ use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::few::Few;
-use crate::plan::{Quirks, Traits};
+use crate::plan::{Quirks, Traits, Walk};
 use crate::self_check::{SelfCheck, Trust};
 use crate::shader::{
     self, Access, Bend, BinaryModule, ChainModule, ClassModule, Draw, Lanes, OPERAND_GRADIENTS,
@@ -383,20 +383,11 @@ impl Kernels {
     /// Kernels for `device`. Compiles nothing yet: a pipeline is made when it is first needed
     /// and kept.
     pub fn new(device: &wgpu::Device) -> Self {
-        Self::with_pipelines(device, None)
+        Self::with_traits(device, Traits::of(device))
     }
 
-    /// Kernels whose pipelines come from a cache of wgpu's, and go there.
-    pub(crate) fn with_pipelines(
-        device: &wgpu::Device,
-        compiled: Option<wgpu::PipelineCache>,
-    ) -> Self {
-        Self::with_all(device, Traits::of(device), compiled)
-    }
-
-    #[cfg(test)]
-    fn with_traits(device: &wgpu::Device, traits: Traits) -> Self {
-        Self::with_all(device, traits, None)
+    pub(crate) fn with_traits(device: &wgpu::Device, traits: Traits) -> Self {
+        Self::with_pipelines(device, traits, None)
     }
 
     /// Kernels for `device` that know what a self-check of its adapter found: they go around
@@ -416,7 +407,8 @@ impl Kernels {
         kernels
     }
 
-    fn with_all(
+    /// Kernels whose pipelines come from a cache of wgpu's, and go there.
+    pub(crate) fn with_pipelines(
         device: &wgpu::Device,
         traits: Traits,
         compiled: Option<wgpu::PipelineCache>,
@@ -443,6 +435,18 @@ impl Kernels {
             asked: None,
             trusting: false,
         }
+    }
+
+    /// The same kernels, which walk arrays in another way; pipelines are compiled anew.
+    pub(crate) fn walking(&self, walk: Walk) -> Self {
+        let traits = Traits {
+            walk,
+            ..self.inner.traits
+        };
+        let compiled = self.inner.compiled.clone();
+        let kernels = Self::with_pipelines(&self.inner.device, traits, compiled);
+        *kernels.trust() = self.trust().clone();
+        kernels
     }
 
     /// Kernels that believe to be on another device, with a fault in every shader.

@@ -89,7 +89,7 @@ pub use error::{Error, Result};
 pub use gate::{Gate, GateShape, Layout, Order};
 pub use gpu::{
     AdapterChoice, AdapterReport, Batch, Cache, Gpu, GpuOptions, Labels, Lengths, Mask, Tensor,
-    TensorShaping, adapters, adapters_async,
+    TensorShaping, TuneCandidate, TuneReport, Tuned, adapters, adapters_async,
 };
 pub use gumbel::GumbelSoftmax;
 pub use half;

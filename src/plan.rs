@@ -11,6 +11,7 @@ use crate::axis::AxisShape;
 use crate::element::DType;
 use crate::few::Few;
 use crate::shader::{Access, Width};
+use serde::{Deserialize, Serialize};
 
 /// What a plan needs to know of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,24 +26,35 @@ pub(crate) struct Traits {
     pub max_invocations: u32,
     /// Whether the adapter is a CPU: no coalescing to win, and barriers cost dearly.
     pub software: bool,
-    /// How element-wise kernels walk arrays that are not small.
+    /// How kernels walk arrays that are not small.
     pub walk: Walk,
     /// What it gets wrong.
     pub quirks: Quirks,
 }
 
-/// How element-wise kernels walk arrays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How kernels walk arrays; what can be tuned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Walk {
-    /// Arrays of f32.
+    /// Element-wise kernels over arrays of f32.
     pub wide: Access,
-    /// Where an array's numbers have 16 bits.
+    /// Element-wise kernels where an array's numbers have 16 bits.
     pub narrow: Access,
-    /// Invocations of a workgroup.
+    /// Invocations of an element-wise workgroup.
     pub workgroup: u32,
+    /// Elements of the longest row that is one invocation's where there are many such rows.
+    pub alone: u32,
+    /// Invocations that share a row as a workgroup.
+    pub together: u32,
+    /// Invocations that keep the device busy: fewer rows are split.
+    pub busy: u32,
 }
 
 impl Walk {
+    /// The largest workgroup that is ever taken: what workgroups keep in their memory fits every
+    /// device that has as many invocations.
+    pub(crate) const MOST_TOGETHER: u32 = 512;
+
     /// The default of an adapter: 16 bytes an invocation on hardware; on a CPU, where an access
     /// costs by the word, long words where there are any, and fewer invocations.
     pub(crate) const fn of(software: bool, long: bool) -> Self {
@@ -55,7 +67,28 @@ impl Walk {
             wide,
             narrow,
             workgroup: 256,
+            alone: if software { 4096 } else { 32 },
+            together: 256,
+            busy: if software { 1024 } else { 65_536 },
         }
+    }
+
+    /// Whether a device, with words of 64 bits or not, can: what a file says may be anything.
+    pub(crate) fn fits(&self, long: bool) -> bool {
+        let group = |n: u32| n.is_power_of_two() && n <= Self::MOST_TOGETHER;
+        // Tails are made up for by element, or by the two of a word.
+        let access = |access: Access, widths: &[Width]| {
+            (1..=8).contains(&access.units)
+                && widths.contains(&access.width)
+                && (long || access.width != Width::Long)
+        };
+        let widths = [Width::Four, Width::Eight, Width::Long];
+        access(self.wide, &widths)
+            && access(self.narrow, &widths)
+            && group(self.workgroup)
+            && group(self.together)
+            && (1..=1 << 16).contains(&self.alone)
+            && (64..=1 << 24).contains(&self.busy)
     }
 }
 
@@ -211,7 +244,7 @@ pub(crate) struct AxisPlan {
 
 /// Invocations that keep a device busy.
 fn enough_invocations(traits: &Traits) -> u64 {
-    if traits.software { 1024 } else { 65_536 }
+    u64::from(traits.walk.busy)
 }
 
 /// Bytes of a split's partial result of a row.
@@ -312,7 +345,8 @@ fn strategy(rows: u64, len: u64, inner: u64, traits: &Traits, walked: u64) -> St
     let least = len.div_ceil(limited(traits, walked));
     let lanes = lanes.max(least);
     if traits.software {
-        if least < 2 && (rows >= 64 && (inner > 1 || len <= 4096) || lanes < 2) {
+        let is_short = len <= u64::from(traits.walk.alone);
+        if least < 2 && (rows >= 64 && (inner > 1 || is_short) || lanes < 2) {
             return Strategy::RowPerInvocation;
         }
         return split(lanes, len, traits);
@@ -321,7 +355,7 @@ fn strategy(rows: u64, len: u64, inner: u64, traits: &Traits, walked: u64) -> St
         return split(lanes, len, traits);
     }
     // Contiguous short rows, and columns, are read side by side by neighbouring invocations.
-    if len <= 32 || (inner >= 32 && rows >= enough / 4) {
+    if len <= u64::from(traits.walk.alone) || (inner >= 32 && rows >= enough / 4) {
         Strategy::RowPerInvocation
     } else if inner == 1 && (rows >= 512 || len <= 4096) && !traits.quirks.barriers {
         Strategy::RowPerWorkgroup
@@ -375,7 +409,7 @@ fn workgroup(strategy: Strategy, rows: u64, traits: &Traits) -> u32 {
         // Few rows are spread over the cores of a software adapter.
         Strategy::RowPerInvocation if traits.software && rows < 4096 => 8,
         Strategy::RowPerInvocation | Strategy::Split { .. } => 64,
-        Strategy::RowPerWorkgroup => 256,
+        Strategy::RowPerWorkgroup => traits.walk.together,
     };
     wanted.min(traits.max_invocations)
 }

@@ -82,6 +82,35 @@ measured beside one of the same backend's plain copy.
 
 Example: activations bench gelu softmax --shape 4096,1024")]
     Bench(BenchArgs),
+    /// Measure how kernels walk arrays fastest on an adapter, and keep it
+    #[command(after_help = "\
+Takes some seconds. What is chosen is kept in the user's cache folder, by adapter, driver and version;
+every run on that adapter takes it from there. The environment variable ACTIVATIONS_CACHE names another
+folder, or is `off`.
+
+Examples:
+  activations tune
+  activations tune --adapter 0 --dry-run
+  activations tune --reset")]
+    Tune(TuneArgs),
+}
+
+/// Arguments of `tune`.
+#[derive(Debug, Args)]
+pub struct TuneArgs {
+    /// The GPU adapter: its index in `activations adapters`, or a part of its name [default: the
+    /// one that the environment variable WGPU_ADAPTER_NAME names, else the best]
+    #[arg(long, value_name = "INDEX|NAME")]
+    pub adapter: Option<AdapterChoice>,
+    /// Measure, and keep nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Forget what was kept, and measure nothing
+    #[arg(long, conflicts_with = "dry_run")]
+    pub reset: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Where to compute.

@@ -17,6 +17,7 @@ mod statistics;
 mod store;
 mod stream;
 mod tensor;
+mod tune;
 
 pub use adapter::{AdapterChoice, AdapterReport, adapters, adapters_async};
 pub(crate) use loss::ClassJob;
@@ -28,12 +29,14 @@ pub use store::Cache;
 pub(crate) use stream::{AxisOperation, HostWait};
 pub(crate) use tensor::output_shape;
 pub use tensor::{Batch, Tensor};
+pub use tune::{TuneCandidate, TuneReport, Tuned};
 
 use crate::axis::element_count;
 use crate::cpu::same_length;
 use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, lock};
+use crate::plan::Traits;
 use adapter::Opened;
 use pool::Pool;
 use std::future::Future;
@@ -86,6 +89,7 @@ struct Faults {
 pub struct GpuOptions {
     adapter: AdapterChoice,
     cache: Cache,
+    tune: bool,
 }
 
 impl GpuOptions {
@@ -103,6 +107,13 @@ impl GpuOptions {
     /// Where compiled pipelines and tuned numbers are kept.
     pub fn cache(mut self, cache: Cache) -> Self {
         self.cache = cache;
+        self
+    }
+
+    /// Whether a device that nobody has tuned yet is tuned when it is opened ([`Gpu::tune`]), which
+    /// takes some seconds; it is not by default.
+    pub fn tune_on_first_use(mut self, tune: bool) -> Self {
+        self.tune = tune;
         self
     }
 }
@@ -176,6 +187,9 @@ impl Gpu {
         });
         let gpu = Self::assemble(device, queue, info, why, Some(faults), &options.cache);
         gpu.inner.probe(Wait::Async).await?;
+        if options.tune {
+            return gpu.tuned(Wait::Async).await;
+        }
         Ok(gpu)
     }
 
@@ -208,7 +222,14 @@ impl Gpu {
             .as_ref()
             .filter(|_| device.features().contains(wgpu::Features::PIPELINE_CACHE))
             .and_then(|store| pipelines(&device, store, &mut warnings));
-        let kernels = Kernels::with_pipelines(&device, pipelines);
+        let mut traits = Traits::of(&device);
+        if let Some(store) = &store {
+            match tune::kept(store, &device) {
+                Ok(walk) => traits.walk = walk.unwrap_or(traits.walk),
+                Err(warning) => warnings.push(warning),
+            }
+        }
+        let kernels = Kernels::with_pipelines(&device, traits, pipelines);
         Self {
             inner: Arc::new(Inner {
                 pool: Pool::new(&kernels),
@@ -237,6 +258,25 @@ impl Gpu {
     /// use, or cannot be written.
     pub fn warnings(&self) -> Vec<String> {
         lock(&self.inner.warnings).clone()
+    }
+
+    /// The same device with other kernels.
+    fn sharing(&self, kernels: Kernels) -> Self {
+        let gpu = &self.inner;
+        Self {
+            inner: Arc::new(Inner {
+                device: gpu.device.clone(),
+                queue: gpu.queue.clone(),
+                pool: Pool::new(&kernels),
+                kernels,
+                info: gpu.info.clone(),
+                why: gpu.why.clone(),
+                store: gpu.store.clone(),
+                warnings: Mutex::new(self.warnings()),
+                faults: gpu.faults.clone(),
+                spare: Mutex::default(),
+            }),
+        }
     }
 
     /// One line: the adapter, its interface, why it was taken, what does not run on it, and

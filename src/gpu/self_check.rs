@@ -1,17 +1,16 @@
 //! Asking the adapter: the probes when a device is opened, known answers beside the first use of
 //! each function, and all of them on request.
 
-use super::pool::Pool;
 use super::stream::encoder;
 use super::{Gpu, Inner, Wait};
 use crate::error::{Error, Result};
-use crate::kernels::{Asking, Kernels, filled_buffer, lock};
+use crate::kernels::{Asking, Kernels, filled_buffer};
 use crate::plan::{self, Strategy};
 use crate::self_check::probes::{self, Answers, GROUPS, TURNS, WORDS};
 use crate::self_check::{Answer, Direction, Finding, Question, SelfCheck, Verdict, Way};
 use crate::shader::{self, Pass};
 use std::borrow::Cow;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 impl Gpu {
     /// Asks the adapter everything that this crate takes for granted: probes of its arithmetic,
@@ -47,21 +46,7 @@ impl Gpu {
     /// For whoever measures what an adapter computes, as [`check`](crate::check) does; tensors
     /// of one are foreign to the other.
     pub fn trusting(&self) -> Self {
-        let gpu = &self.inner;
-        Self {
-            inner: Arc::new(Inner {
-                device: gpu.device.clone(),
-                queue: gpu.queue.clone(),
-                kernels: gpu.kernels.trusting(),
-                info: gpu.info.clone(),
-                why: gpu.why.clone(),
-                pool: Pool::new(&gpu.kernels),
-                store: gpu.store.clone(),
-                warnings: Mutex::new(lock(&gpu.warnings).clone()),
-                faults: gpu.faults.clone(),
-                spare: Mutex::default(),
-            }),
-        }
+        self.sharing(self.inner.kernels.trusting())
     }
 
     async fn self_check_by(&self, wait: Wait) -> Result<SelfCheck> {

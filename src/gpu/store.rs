@@ -271,4 +271,49 @@ mod tests {
         fs::remove_file(folder).unwrap();
         assert!(Store::new(&Cache::Off, &info("")).is_none());
     }
+
+    /// On an adapter that keeps pipelines, and on one that keeps nothing of them.
+    #[test]
+    fn pipelines_of_no_use_are_a_warning_and_no_more() {
+        use crate::{Activation, Error, Gpu, GpuOptions};
+        let folder = folder("pipelines");
+        let options = GpuOptions::new().cache(Cache::Folder(folder.clone()));
+        let right = |gpu: &Gpu| {
+            let x = gpu.upload(&[-1.0, 2.0], &[2]).unwrap();
+            let mut batch = gpu.batch();
+            let y = batch.apply(Activation::Relu, &x).unwrap();
+            batch.submit().unwrap();
+            assert_eq!(y.read().unwrap(), [0.0, 2.0]);
+        };
+        let gpu = match Gpu::open_with(&options) {
+            Err(Error::NoAdapter { .. }) => return,
+            gpu => gpu.unwrap(),
+        };
+        right(&gpu);
+        let store = Store::new(&Cache::Folder(folder.clone()), gpu.info()).unwrap();
+        let features = gpu.device().features();
+        let keeps = features.contains(wgpu::Features::PIPELINE_CACHE);
+        drop(gpu);
+        // What a driver keeps is taken without a word.
+        let kept = store.read(Content::Pipelines).unwrap();
+        let gpu = Gpu::open_with(&options).unwrap();
+        assert_eq!(gpu.warnings(), [""; 0]);
+        right(&gpu);
+        drop(gpu);
+        // Whole, but nothing that wgpu knows: it starts anew.
+        store.write(Content::Pipelines, b"pipelines?").unwrap();
+        let gpu = Gpu::open_with(&options).unwrap();
+        right(&gpu);
+        drop(gpu);
+        fs::write(store.path(Content::Pipelines), "torn").unwrap();
+        let gpu = Gpu::open_with(&options).unwrap();
+        assert_eq!(gpu.warnings().len(), usize::from(keeps));
+        right(&gpu);
+        gpu.keep_pipelines();
+        assert_eq!(gpu.warnings().len(), usize::from(keeps));
+        if kept.is_some() {
+            assert!(store.read(Content::Pipelines).unwrap().is_some());
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
 }

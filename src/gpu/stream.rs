@@ -178,6 +178,32 @@ impl Readback {
     }
 }
 
+/// A buffer of the pool for a while.
+pub(super) struct Lent<'a> {
+    pool: &'a Pool,
+    buffer: wgpu::Buffer,
+}
+
+impl Lent<'_> {
+    pub(super) fn buffer(&self) -> &wgpu::Buffer {
+        &self.buffer
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.pool.give(Purpose::Storage, self.buffer.clone());
+    }
+}
+
+/// A buffer of at least so many bytes, with any contents.
+pub(super) fn storage(gpu: &Inner, bytes: u64) -> Result<Lent<'_>> {
+    Ok(Lent {
+        pool: &gpu.pool,
+        buffer: gpu.pool.take(gpu, Purpose::Storage, bytes)?,
+    })
+}
+
 /// Buffers of one piece, which go back to the pool when its results are there.
 struct Slots<'a> {
     pool: &'a Pool,

@@ -31,10 +31,16 @@ fn gpu() -> Option<Gpu> {
 fn disguises(own: Traits) -> Vec<Traits> {
     let hardware = Traits {
         software: false,
+        walk: Walk::of(false, false),
         ..own
     };
     let software = Traits {
         software: true,
+        walk: Walk {
+            wide: own.walk.wide,
+            narrow: own.walk.narrow,
+            ..Walk::of(true, false)
+        },
         ..own
     };
     vec![

@@ -9,6 +9,7 @@ mod inspect;
 mod list;
 mod run;
 mod stream;
+mod tune;
 
 use crate::args::{BackendArgs, BackendName, Command};
 use crate::error::CliError;
@@ -26,6 +27,7 @@ pub fn dispatch(command: &Command) -> Result<(), CliError> {
         Command::Inspect(args) => inspect::inspect(args),
         Command::Check(args) => check::check(args),
         Command::Bench(args) => bench::bench(args),
+        Command::Tune(args) => tune::tune(args),
     }
 }
 

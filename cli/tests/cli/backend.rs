@@ -89,3 +89,33 @@ fn no_session_is_no_complaint() {
     let outcome = Outcome::from(output.unwrap()).ok();
     assert!(!outcome.stderr.contains("XDG_RUNTIME_DIR"), "{outcome:?}");
 }
+
+#[test]
+fn tuning_is_forgotten_and_says_where_nothing_is_kept() {
+    let scratch = scratch();
+    let here: Outcome = word_command(&scratch, "adapters --json")
+        .output()
+        .unwrap()
+        .into();
+    if here.ok().stdout.trim() == "[]" {
+        return;
+    }
+    let outcome: Outcome = word_command(&scratch, "tune --reset")
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(outcome.code, Some(2), "{outcome:?}");
+    assert!(outcome.stderr.contains("ACTIVATIONS_CACHE"), "{outcome:?}");
+
+    let reset = || -> Outcome {
+        let mut command = word_command(&scratch, "tune --reset --json");
+        let folder = scratch.path("cache");
+        command
+            .env("ACTIVATIONS_CACHE", folder)
+            .output()
+            .unwrap()
+            .into()
+    };
+    let outcome = reset().ok();
+    assert!(outcome.stdout.contains("\"removed\": null"), "{outcome:?}");
+}

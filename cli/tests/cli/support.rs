@@ -105,7 +105,8 @@ pub fn read(path: &Path) -> (Vec<usize>, Vec<f32>) {
 /// The program with these arguments.
 pub fn command<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_activations"));
-    command.args(args);
+    // Whatever the user's cache has.
+    command.args(args).env("ACTIVATIONS_CACHE", "off");
     command
 }
 

@@ -24,6 +24,7 @@ fn wrong_arguments_are_refused_in_one_line() {
             &["'gelo'", "did you mean", "gelu"],
         ),
         ("run zzzzzzz {x.npy} -o {y.npy}", &["'zzzzzzz'", "list"]),
+        ("tune --reset --dry-run", &["--reset", "--dry-run"]),
         ("check gelo", &["'gelo'", "did you mean", "gelu"]),
         ("bench gelo", &["'gelo'", "did you mean", "gelu"]),
         (

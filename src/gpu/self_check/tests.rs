@@ -5,8 +5,9 @@ use super::*;
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::Activation;
 use crate::gpu::adapter;
+use crate::gpu::pool::Pool;
 use crate::kernels::Fault;
-use crate::plan::Traits;
+use crate::plan::{Traits, Walk};
 use crate::{AdapterChoice, Backend, Cpu, Elementwise};
 use std::io::Write;
 
@@ -27,9 +28,14 @@ fn spoiled(hardware: bool, fault: Fault) -> Option<Gpu> {
         Err(error) => panic!("the GPU does not open: {error}"),
     };
     let own = Traits::of(&opened.device);
-    let traits = Traits {
-        software: own.software && !hardware,
-        ..own
+    let traits = if hardware {
+        Traits {
+            software: false,
+            walk: Walk::of(false, false),
+            ..own
+        }
+    } else {
+        own
     };
     let kernels = Kernels::spoiled(&opened.device, traits, fault);
     let gpu = Gpu {
