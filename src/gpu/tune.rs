@@ -467,10 +467,7 @@ mod tests {
     fn noop() -> (wgpu::Device, wgpu::Queue) {
         let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
         descriptor.backends = wgpu::Backends::NOOP;
-        descriptor.backend_options.noop = wgpu::NoopBackendOptions {
-            device_type: Some(wgpu::DeviceType::DiscreteGpu),
-            ..wgpu::NoopBackendOptions::enabled()
-        };
+        descriptor.backend_options.noop = wgpu::NoopBackendOptions::enabled();
         let instance = wgpu::Instance::new(descriptor);
         let adapter =
             pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
@@ -491,7 +488,8 @@ mod tests {
         assert_eq!(gpu.forget_tuning().unwrap(), None);
         let mut said = 0;
         let report = gpu.tune(false, |_| said += 1).unwrap();
-        assert_eq!((report.measured.len(), said), (6, 6));
+        // It is a software adapter, whose rows are never a workgroup's.
+        assert_eq!((report.measured.len(), said), (5, 5));
         assert_eq!(report.kept, None);
         assert!(!folder.exists());
         let report = gpu.tune(true, |_| ()).unwrap();
