@@ -19,15 +19,6 @@ override workgroup_size: u32 = 64u;
 
 @group(0) @binding(3) var<uniform> uniforms: Uniforms;
 
-// Word w of the steps' values.
-fn step_word(w: u32) -> u32 {
-    return uniforms.values[w >> 2u][w & 3u];
-}
-
-fn step_value(w: u32) -> f32 {
-    return bitcast<f32>(step_word(w));
-}
-
 // The four random words around the array's f32 number i, counted from the bindings' first.
 fn random_block(i: u32, key: vec2<u32>) -> vec4<u32> {
     let low = uniforms.index_low + i;

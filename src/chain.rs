@@ -48,8 +48,8 @@ impl From<Activation> for Step {
 }
 
 impl Step {
-    /// What an operand of this step is called; `None` where it has none.
-    pub(crate) fn operand(&self) -> Option<&'static str> {
+    /// What the operand of this step is called; `None` where it takes none.
+    pub fn operand(&self) -> Option<&'static str> {
         match self {
             Self::Bias(_) => Some("bias"),
             Self::Add => Some("add"),
@@ -188,6 +188,15 @@ impl Chain {
     /// How many operands a call takes.
     pub fn operands(&self) -> usize {
         self.steps.iter().filter_map(Step::operand).count()
+    }
+
+    /// Whether a call takes an array of this shape and operands of those.
+    ///
+    /// # Errors
+    /// [`Error::ChainStep`], [`Error::ChainOperands`], [`Error::NotBroadcastable`],
+    /// [`Error::ShapeMismatch`], [`Error::AxisOutOfRange`], [`Error::ShapeTooLarge`].
+    pub fn check(&self, shape: &[usize], operands: &[&[usize]]) -> Result<()> {
+        self.resolve(shape, operands).map(drop)
     }
 
     /// Whether the dropout of `seed` keeps element `index` of the array.

@@ -49,7 +49,11 @@ Examples:
 Examples:
   activations run gelu x.npy -o y.npy
   activations run leaky_relu x.npy -o y.npy -p negative_slope=0.2
-  activations run softmax scores.npy -o weights.npy --axis=-1")]
+  activations run softmax scores.npy -o weights.npy --axis=-1
+  activations run 'scale(0.125) | bias(1) | gelu | clamp(0, 6)' x.npy bias.npy -o y.npy
+
+Steps of a chain are functions, scale(FACTOR), bias(axis=N), add, multiply, cast(DTYPE) and
+dropout(P, seed=N); bias, add and multiply take the input files behind the first, in order.")]
     Run(RunArgs),
     /// Compute the gradient of a function by its input
     #[command(after_help = "\
@@ -149,7 +153,7 @@ impl From<BackendName> for BackendKind {
 /// What `run` and `grad` share: a function, files, and where to compute.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// The function's name or an alias, see `activations list`
+    /// The function's name or an alias, see `activations list`; or a chain of them
     pub function: String,
     /// The input arrays
     #[arg(required = true, value_name = "IN.npy")]

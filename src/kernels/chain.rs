@@ -220,7 +220,8 @@ impl Kernels {
             Pass::Forward
         };
         let dtypes: Vec<DType> = inputs.iter().chain(&written).map(|o| o.dtype).collect();
-        let access = traits.access(part as u64, &dtypes);
+        // Long code gains nothing from several units an invocation.
+        let access = Access::single(traits.access(part as u64, &dtypes).width);
         // What is left over goes by the smallest unit: an element, or what shares a word.
         let rest = match dtypes.iter().all(|&dtype| dtype == DType::F32) {
             true => Width::One,

@@ -1,6 +1,7 @@
 //! The text of a chain's module: its steps as straight code, forward or backward.
 
 use super::elementwise::{Access, entry_points};
+use super::gate::is_plain;
 #[cfg(test)]
 use super::memory::Width;
 use super::memory::{self, Array};
@@ -206,7 +207,10 @@ impl ChainModule {
             Reach::Whole => format!("    return load_operand_{j}(at);\n"),
             Reach::Single => {
                 let same = width.each("one");
-                format!("    let one = one_{j}(step_word({words}u));\n    return {same};\n")
+                format!(
+                    "    let one = one_{j}({});\n    return {same};\n",
+                    bits(words)
+                )
             }
             Reach::Groups { long, neighbours } => {
                 let _ = writeln!(
@@ -260,9 +264,10 @@ impl ChainModule {
             let back = match link {
                 Link::Function(activation) => {
                     let call = call(&derivative_name(*activation), &v, w, link.words());
-                    format!("through({g}, select({call}, {v}, is_nan({v})), {v})")
+                    let whole = format!("v{}", self.nan_of(k));
+                    format!("through({g}, select({call}, {whole}, is_nan({whole})), {whole})")
                 }
-                Link::Scale => format!("{g} * step_value({w}u)"),
+                Link::Scale => format!("{g} * {}", value(w)),
                 Link::Add => {
                     operand -= 1;
                     let _ = writeln!(body, "    let d{operand} = {g};");
@@ -276,7 +281,7 @@ impl ChainModule {
                 Link::Cast(_) => g,
                 Link::Dropout => dropped(&g, k, w),
             };
-            let _ = writeln!(body, "    let g{k} = settled({back});");
+            let _ = writeln!(body, "    let g{k} = {back};");
         }
         let wanted: Vec<usize> = self.wanted().map(|(j, _)| j).collect();
         let fields: String = wanted.iter().map(|j| format!(" d{j}: f32,")).collect();
@@ -297,8 +302,17 @@ impl ChainModule {
             .map(|(k, _)| k)
     }
 
-    /// What every step makes, v1 and on, and where the values of each lie. What is made is
-    /// settled, so that no compiler looks through a step into the sums of the next.
+    /// The step whose input is NaN where that of function k is: functions in a row pass NaN on as
+    /// one.
+    fn nan_of(&self, k: usize) -> usize {
+        let before = self.links[..k].iter().rev();
+        k - before
+            .take_while(|link| matches!(link, Link::Function(_)))
+            .count()
+    }
+
+    /// What every step makes, v1 and on, and where the values of each lie. What a function of more
+    /// than comparisons is given is settled, so that no compiler looks through a step into its sums.
     fn forward_lets(&self, body: &mut String) -> Vec<usize> {
         let (mut words, mut word, mut operand) = (Vec::new(), 0, 0);
         for (k, link) in self.links.iter().enumerate() {
@@ -306,9 +320,15 @@ impl ChainModule {
             let next = match link {
                 Link::Function(activation) => {
                     let call = call(&function_name(*activation), &v, word, link.words());
-                    format!("select({call}, {v}, is_nan({v}))")
+                    match self.links.get(k + 1) {
+                        Some(Link::Function(_)) => call,
+                        _ => {
+                            let whole = format!("v{}", self.nan_of(k));
+                            format!("select({call}, {whole}, is_nan({whole}))")
+                        }
+                    }
                 }
-                Link::Scale => format!("{v} * step_value({word}u)"),
+                Link::Scale => format!("{v} * {}", value(word)),
                 Link::Add => format!("{v} + o{operand}"),
                 Link::Multiply => format!("{v} * o{operand}"),
                 Link::Cast(DType::F32) => v,
@@ -318,7 +338,13 @@ impl ChainModule {
                 }
                 Link::Dropout => dropped(&v, k, word),
             };
-            let _ = writeln!(body, "    let v{} = settled({next});", k + 1);
+            let next = match self.links.get(k + 1) {
+                Some(Link::Function(function)) if !is_plain(*function) => {
+                    format!("settled({next})")
+                }
+                _ => next,
+            };
+            let _ = writeln!(body, "    let v{} = {next};", k + 1);
             words.push(word);
             word += link.words();
             operand += usize::from(link.has_operand());
@@ -338,11 +364,7 @@ impl ChainModule {
         let mut word = 0;
         for (k, link) in self.links.iter().enumerate() {
             if *link == Link::Dropout {
-                let key = format!(
-                    "vec2<u32>(step_word({}u), step_word({}u))",
-                    word + 2,
-                    word + 3
-                );
+                let key = format!("vec2<u32>({}, {})", bits(word + 2), bits(word + 3));
                 if unit < 4 {
                     for place in 0..unit {
                         let i = format!("{unit}u * at + {place}u");
@@ -394,25 +416,36 @@ impl ChainModule {
     }
 }
 
+/// Word `word` of the values.
+fn bits(word: usize) -> String {
+    let part = ["x", "y", "z", "w"][word % 4];
+    format!("uniforms.values[{}].{part}", word / 4)
+}
+
+/// Word `word` of the values as a number.
+fn value(word: usize) -> String {
+    format!("bitcast<f32>({})", bits(word))
+}
+
 /// A call of an activation's function or derivative with its parameters.
 fn call(name: &str, v: &str, word: usize, parameters: usize) -> String {
     let parameters: String = (0..parameters)
-        .map(|i| format!(", step_value({}u)", word + i))
+        .map(|i| format!(", {}", value(word + i)))
         .collect();
     format!("{name}({v}{parameters})")
 }
 
 /// A value that dropout k keeps or drops.
 fn dropped(v: &str, k: usize, word: usize) -> String {
-    let factor = word + 1;
-    format!("select(0.0, {v} * step_value({factor}u), b{k} >= step_word({word}u))")
+    let (factor, threshold) = (value(word + 1), bits(word));
+    format!("select(0.0, {v} * {factor}, b{k} >= {threshold})")
 }
 
 /// The lines that find the place of the operand of element i, with values from `word` on: where it
 /// begins, the index of element 0, then r1, k2, r2, k3, r3.
 fn place(word: usize, long: [bool; 6]) -> String {
     let [k1, r1, k2, r2, k3, r3] = long;
-    let at = |i: usize| format!("step_word({}u)", word + i);
+    let at = |i: usize| bits(word + i);
     let mut body = format!(
         "    var rest = {} + i;\n    var index = {};\n",
         at(1),

@@ -42,6 +42,11 @@ fn factor(activation: Activation) -> Factor {
     }
 }
 
+/// Whether an activation is made of comparisons, with a slope of 0, 1 or -1.
+pub(super) fn is_plain(activation: Activation) -> bool {
+    factor(activation) == Factor::Plain
+}
+
 /// Whether a gate of this activation keeps the contract's bounds.
 pub(crate) fn is_tight(activation: Activation) -> bool {
     factor(activation) != Factor::Rounded

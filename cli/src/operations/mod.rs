@@ -1,6 +1,7 @@
 //! What `run` and `grad` can compute: every function behind one interface of arrays in and out.
 
 mod axis;
+mod chain;
 mod closures;
 mod elementwise;
 mod gate;
@@ -198,7 +199,7 @@ pub fn all() -> Vec<Box<dyn Operation>> {
     all
 }
 
-/// The operation of a name or an alias; case and `-` for `_` do not matter.
+/// The operation of a name or an alias, or a chain of them; case and `-` for `_` do not matter.
 pub fn find(name: &str) -> Result<Box<dyn Operation>, CliError> {
     let wanted = name.to_lowercase().replace('-', "_");
     let found = all().into_iter().find(|operation| {
@@ -207,6 +208,9 @@ pub fn find(name: &str) -> Result<Box<dyn Operation>, CliError> {
     });
     if let Some(operation) = found {
         return Ok(operation);
+    }
+    if let Some(chain) = chain::Chained::find(name) {
+        return Ok(Box::new(chain?));
     }
     // The catalogue knows names that look like it.
     let activation: Activation = name.parse()?;

@@ -3,6 +3,7 @@
 
 mod backend;
 mod catalogue;
+mod chain;
 mod compute;
 mod exhaustive;
 mod files;
