@@ -159,6 +159,7 @@ mod chain;
 mod gate;
 mod learn;
 mod loss;
+mod many;
 mod prelu;
 mod random;
 mod shaping;

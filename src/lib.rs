@@ -65,6 +65,7 @@ mod gumbel;
 mod kernels;
 mod learn;
 mod loss;
+mod many;
 mod maxout;
 mod plan;
 mod prelu;
@@ -99,6 +100,7 @@ pub use kernels::{
 };
 pub use learn::learnable;
 pub use loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets};
+pub use many::Item;
 pub use maxout::Groups;
 pub use prelu::Prelu;
 pub use random::{Random, philox4x32};

@@ -6,6 +6,7 @@ mod chain;
 mod gate;
 mod learn;
 mod loss;
+mod many;
 mod pool;
 mod prelu;
 mod random;
@@ -41,6 +42,7 @@ use adapter::Opened;
 use pool::Pool;
 use std::future::Future;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use store::{Content, Store};
@@ -316,6 +318,11 @@ impl Gpu {
         &self.inner.kernels
     }
 
+    /// How many submissions were made so far: what batches save, as a number.
+    pub fn submissions(&self) -> u64 {
+        self.inner.submissions.load(Ordering::Relaxed)
+    }
+
     /// A tensor of f32 of this shape with any contents.
     ///
     /// # Errors
@@ -488,6 +495,7 @@ impl Inner {
         &self,
         commands: impl FnOnce() -> Option<wgpu::CommandBuffer>,
     ) -> Result<wgpu::SubmissionIndex> {
+        self.submissions.fetch_add(1, Ordering::Relaxed);
         self.watched(0, || self.queue.submit(commands()))
     }
 

@@ -1,0 +1,127 @@
+//! Many arrays in host memory, each with a function of its own.
+
+use super::{Backend, or_else_on_cpu};
+use crate::cpu::Cpu;
+use crate::cpu::convert::{WideOutput, narrowed, widened};
+
+use crate::element::Element;
+use crate::error::Result;
+use crate::gpu::{Gpu, HostWait};
+use crate::many::{Function, Item};
+use rayon::prelude::*;
+
+/// Elements from which an array travels alone.
+const LARGE: usize = 1 << 20;
+/// Elements of one submission: 64 MiB.
+const SUBMISSION: usize = 16 << 20;
+
+impl Backend {
+    /// The functions of many arrays, for example of all small tensors of a file: on a GPU one
+    /// upload, one submission and one readback for all of them, up to 64 MiB; arrays of a
+    /// function are one dispatch, along an axis those with rows of one length.
+    ///
+    /// ```
+    /// use wgpu_activations::{Activation, AxisFunction, Backend, Item};
+    /// let (a, b) = (vec![-1.0, 2.0], vec![1.0, 1.0, 1.0, 1.0]);
+    /// let y = Backend::cpu().apply_many(&[
+    ///     Item::elementwise(Activation::Relu, &a),
+    ///     Item::axis(AxisFunction::Softmax, &b, &[2, 2], -1)?,
+    /// ])?;
+    /// assert_eq!(y, [vec![0.0, 2.0], vec![0.5; 4]]);
+    /// # Ok::<(), wgpu_activations::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Backend::apply_axis`].
+    pub fn apply_many<T: Element>(&self, items: &[Item<'_, T>]) -> Result<Vec<Vec<T>>> {
+        pollster::block_on(self.apply_many_core(items, HostWait::BLOCK))
+    }
+
+    /// [`Backend::apply_many`] without blocking while a GPU works.
+    ///
+    /// # Errors
+    /// As [`Backend::apply_many`].
+    pub async fn apply_many_async<T: Element>(&self, items: &[Item<'_, T>]) -> Result<Vec<Vec<T>>> {
+        self.apply_many_core(items, HostWait::ASYNC).await
+    }
+
+    async fn apply_many_core<T: Element>(
+        &self,
+        items: &[Item<'_, T>],
+        wait: HostWait,
+    ) -> Result<Vec<Vec<T>>> {
+        let gpu = match self {
+            Self::Cpu(cpu, _) => return on_cpu(cpu, items),
+            Self::Gpu(gpu) => gpu,
+        };
+        let mut all = vec![Vec::new(); items.len()];
+        let mut packed = Vec::new();
+        let mut elements = 0;
+        for (i, item) in items.iter().enumerate() {
+            if item.x.is_empty() || item.x.len() >= LARGE {
+                all[i] = self.alone(item, wait).await?;
+                continue;
+            }
+            packed.push(i);
+            elements += item.x.len() + item.results();
+            if elements >= SUBMISSION {
+                elements = 0;
+                self.submit(gpu, items, &mut packed, &mut all, wait).await?;
+            }
+        }
+        self.submit(gpu, items, &mut packed, &mut all, wait).await?;
+        Ok(all)
+    }
+
+    /// The items of these numbers, which are taken away.
+    async fn submit<T: Element>(
+        &self,
+        gpu: &Gpu,
+        items: &[Item<'_, T>],
+        packed: &mut Vec<usize>,
+        all: &mut [Vec<T>],
+        wait: HostWait,
+    ) -> Result<()> {
+        if packed.is_empty() {
+            return Ok(());
+        }
+        let chosen: Vec<Item<'_, T>> = packed.iter().map(|&i| items[i]).collect();
+        let done = gpu.many_host(&chosen, wait).await;
+        let results = or_else_on_cpu(done, |cpu| on_cpu(cpu, &chosen))?;
+        for (i, result) in packed.drain(..).zip(results) {
+            all[i] = result;
+        }
+        Ok(())
+    }
+
+    async fn alone<T: Element>(&self, item: &Item<'_, T>, wait: HostWait) -> Result<Vec<T>> {
+        match item.function {
+            Function::Elementwise(f) => self.apply_core(f, item.x, wait).await,
+            Function::Axis(function, shape) => {
+                let (x, shape) = (widened(item.x), [shape.outer, shape.len, shape.inner]);
+                let y = self.apply_axis_core(function, &x, &shape, 1, wait).await?;
+                Ok(narrowed(y))
+            }
+        }
+    }
+}
+
+/// One item a thread.
+fn on_cpu<T: Element>(cpu: &Cpu, items: &[Item<'_, T>]) -> Result<Vec<Vec<T>>> {
+    items
+        .par_iter()
+        .map(|item| {
+            let mut y = vec![T::default(); item.results()];
+            match item.function {
+                Function::Elementwise(f) => cpu.apply_into(f, item.x, &mut y)?,
+                Function::Axis(function, shape) => {
+                    let shape = [shape.outer, shape.len, shape.inner];
+                    let mut wide = WideOutput::new(&mut y);
+                    cpu.apply_axis_into(function, &widened(item.x), &shape, 1, &mut wide)?;
+                    wide.finish();
+                }
+            }
+            Ok(y)
+        })
+        .collect()
+}
