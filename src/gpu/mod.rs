@@ -71,6 +71,8 @@ struct Inner {
     faults: Option<Arc<Faults>>,
     /// An empty list for what the next batch keeps, as long as the last one's.
     spare: Mutex<Vec<Tensor>>,
+    /// What went to the queue.
+    submissions: AtomicU64,
 }
 
 /// What the device reported of itself, asynchronously.
@@ -244,6 +246,7 @@ impl Gpu {
                 warnings: Mutex::new(warnings),
                 faults,
                 spare: Mutex::default(),
+                submissions: AtomicU64::new(0),
             }),
         }
     }
@@ -277,6 +280,7 @@ impl Gpu {
                 warnings: Mutex::new(self.warnings()),
                 faults: gpu.faults.clone(),
                 spare: Mutex::default(),
+                submissions: AtomicU64::new(0),
             }),
         }
     }
