@@ -19,6 +19,7 @@ mod lines;
 mod loss;
 mod maxout;
 mod narrow;
+mod narrow_rows;
 mod passes;
 mod prelu;
 mod random;

@@ -65,7 +65,7 @@ fn exp_parts<const FMA: bool>(x: f32) -> (f32, f32) {
 /// e^(x - low)·2^up = scale·(1 + rest), where the left side is a normal number; `up` is an integer
 /// and `low` below x's last place.
 #[inline(always)]
-fn scaled_exp_parts<const FMA: bool>(x: f32, low: f32, up: f32) -> (f32, f32) {
+pub(super) fn scaled_exp_parts<const FMA: bool>(x: f32, low: f32, up: f32) -> (f32, f32) {
     let shifted = mul_add::<FMA>(x, std::f32::consts::LOG2_E, MAGIC);
     let k = shifted - MAGIC;
     let r = mul_add::<FMA>(-k, LN_2_HIGH, x);

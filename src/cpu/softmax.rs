@@ -4,13 +4,15 @@
 //! A row takes a maximum, then sums over weights e^(x - max), then a map with what the sums give.
 //! Each phase adds up over any split of the row, so that a long row can be shared by threads. Two
 //! engines run the phases: [`rows`](super::rows) puts SIMD lanes along a row, and
-//! [`tiles`](super::tiles) puts a row into each lane, for short rows and for inner axes.
+//! [`tiles`](super::tiles) puts a row into each lane, for short rows and for inner axes. A third,
+//! [`narrow_rows`], computes what is asked most, forward and contiguous, in f32.
 //!
 //! Forward softmax keeps its weights in the output as f32 and scales them there, so its result is
 //! rounded twice (within 1 ULP); everything else is rounded once.
 
 use super::elementwise::SERIAL_BELOW;
 use super::isa::Isa;
+use super::narrow_rows;
 use super::rows::{self, Rows};
 use super::tiles::{self, Tiles};
 use super::wide::Wide;
@@ -189,6 +191,8 @@ fn run_blocks(isa: Isa, job: &Job, outer: Range<usize>, out: &mut [f32]) {
             outer,
             target: tiles::Target::Flat(piece),
         });
+    } else if narrow_rows::computes(isa, job) {
+        isa.run(narrow_rows::Rows { job, outer, piece });
     } else {
         isa.run(Rows { job, outer, piece });
     }
@@ -232,6 +236,9 @@ fn split_rows(isa: Isa, job: &Job, o: usize, out: &mut [f32], threads: usize) {
     let inner = job.shape.inner;
     let mut results = [0.0; tiles::NARROWEST];
     let mut parts = segments(job, o, out, threads);
+    if narrow_rows::computes(isa, job) {
+        return narrow_rows::split(isa, job, &mut parts);
+    }
     for (c, result) in results[..inner].iter_mut().enumerate() {
         *result = rows::split(isa, job, o * inner + c, &mut parts);
     }

@@ -1,0 +1,364 @@
+//! Forward softmax, softmin and log_softmax over contiguous rows in f32: the hottest rows, at twice
+//! the lanes of [`rows`](super::rows).
+//!
+//! A row is read once, block by block: a block's weights are relative to its own maximum, so that
+//! the row's need not be known. What a block's weights are multiplied by in the end makes up for
+//! that. log_softmax keeps no weights and reads the row again.
+//!
+//! The difference of an element and the maximum is carried as a sum of two, weights are rounded
+//! once, sums are added up in f64. Blocks are of a size at which they are still in the first cache
+//! when their maximum is known.
+
+use super::isa::{Isa, Kernel};
+use super::narrow::scaled_exp_parts;
+use super::softmax::{Direction, Job, Piece, Segment};
+use super::wide::Wide;
+use crate::axis::AxisFunction;
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Elements with a maximum of their own.
+const BLOCK: usize = 2048;
+/// SIMD lanes of f32 at the widest.
+const LANES: usize = 16;
+/// Elements that are added up in f32 before f64 takes the sum.
+const GROUP: usize = 4 * LANES;
+
+/// Whether [`Rows`] and [`split`] compute the job.
+pub(super) fn computes(isa: Isa, job: &Job) -> bool {
+    let function = job.function != AxisFunction::LogSumExp;
+    function && job.direction == Direction::Forward && job.shape.inner == 1 && isa.fuses()
+}
+
+/// What is known of a block.
+#[derive(Clone, Copy)]
+struct Found {
+    max: f32,
+    /// The sum of its weights; for a logarithm only of those below the maximum.
+    sum: f64,
+    /// For a logarithm, the number of elements that are the maximum.
+    ties: f64,
+}
+
+/// All rows of some steps along the outer dimension.
+pub(super) struct Rows<'a> {
+    pub job: &'a Job<'a>,
+    pub outer: Range<usize>,
+    pub piece: Piece<'a>,
+}
+
+impl Kernel for Rows<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self { job, outer, piece } = self;
+        let len = job.shape.len;
+        let mut found = Vec::with_capacity(len.div_ceil(BLOCK));
+        let rows = piece.out.chunks_exact_mut(len);
+        for (row, out) in outer.zip(rows) {
+            let x = job.x.map(|x| &x[row * len..(row + 1) * len]);
+            found.clear();
+            first::<FMA>(job.function, x, out, &mut found);
+            let whole = Whole::new::<FMA>(&found);
+            second::<FMA>(job.function, x, out, &found, whole);
+        }
+    }
+}
+
+/// One row by all threads, each on its segments.
+pub(super) fn split(isa: Isa, job: &Job, parts: &mut [Segment]) {
+    let found: Vec<Vec<Found>> = parts
+        .par_iter_mut()
+        .map(|part| isa.run(First { job, part }))
+        .collect();
+    let whole = isa.run(Merge(&found));
+    parts.par_iter_mut().zip(&found).for_each(|(part, found)| {
+        isa.run(Second {
+            job,
+            part,
+            found,
+            whole,
+        });
+    });
+}
+
+/// The part of the input that lies over a segment's output; none where the call is in place.
+#[inline(always)]
+fn input<'a>(job: &Job<'a>, part: &Segment) -> Option<&'a [f32]> {
+    let base = part.piece.base;
+    job.x.map(|x| &x[base..base + part.piece.out.len()])
+}
+
+struct First<'a, 'b> {
+    job: &'a Job<'a>,
+    part: &'a mut Segment<'b>,
+}
+
+impl Kernel for First<'_, '_> {
+    type Output = Vec<Found>;
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Vec<Found> {
+        let x = input(self.job, self.part);
+        let mut found = Vec::with_capacity(self.part.piece.out.len().div_ceil(BLOCK));
+        first::<FMA>(self.job.function, x, self.part.piece.out, &mut found);
+        found
+    }
+}
+
+struct Merge<'a>(&'a [Vec<Found>]);
+
+impl Kernel for Merge<'_> {
+    type Output = Whole;
+    #[inline(always)]
+    fn run<const FMA: bool>(self) -> Whole {
+        Whole::new::<FMA>(&self.0.concat())
+    }
+}
+
+struct Second<'a, 'b> {
+    job: &'a Job<'a>,
+    part: &'a mut Segment<'b>,
+    found: &'a [Found],
+    whole: Whole,
+}
+
+impl Kernel for Second<'_, '_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let x = input(self.job, self.part);
+        let out = &mut *self.part.piece.out;
+        second::<FMA>(self.job.function, x, out, self.found, self.whole);
+    }
+}
+
+/// A row's maximum and sums, relative to it.
+#[derive(Clone, Copy)]
+struct Whole {
+    max: f64,
+    sum: f64,
+    ties: f64,
+}
+
+impl Whole {
+    #[inline(always)]
+    fn new<const FMA: bool>(found: &[Found]) -> Self {
+        let max = found.iter().fold(f32::NEG_INFINITY, |a, b| a.max(b.max));
+        let mut whole = Self {
+            max: max.into(),
+            sum: 0.0,
+            ties: 0.0,
+        };
+        for block in found {
+            if block.max == max {
+                whole.sum += block.sum;
+                whole.ties += block.ties;
+            } else {
+                let scale = whole.scale::<FMA>(block.max);
+                whole.sum += scale * (block.sum + block.ties);
+            }
+        }
+        whole
+    }
+
+    /// e^(max - the row's).
+    #[inline(always)]
+    fn scale<const FMA: bool>(&self, max: f32) -> f64 {
+        Wide::<FMA>(f64::from(max) - self.max).exp_below_zero().0
+    }
+
+    /// A value where the row has one, NaN where its maximum is infinite.
+    fn defined(&self, value: f64) -> f64 {
+        if self.max.is_infinite() {
+            f64::NAN
+        } else {
+            value
+        }
+    }
+}
+
+/// Finds what there is to know of each block; softmax leaves its weights in the output.
+#[inline(always)]
+fn first<const FMA: bool>(
+    function: AxisFunction,
+    x: Option<&[f32]>,
+    out: &mut [f32],
+    found: &mut Vec<Found>,
+) {
+    let mut aside = [0.0; BLOCK];
+    for start in (0..out.len()).step_by(BLOCK) {
+        let out = &mut out[start..];
+        let count = out.len().min(BLOCK);
+        let out = &mut out[..count];
+        let x = match x {
+            Some(x) => &x[start..start + count],
+            None => {
+                aside[..count].copy_from_slice(out);
+                &aside[..count]
+            }
+        };
+        found.push(match function {
+            AxisFunction::LogSoftmax => logarithmic::<FMA>(x),
+            AxisFunction::Softmin => weights::<FMA, true>(x, out),
+            _ => weights::<FMA, false>(x, out),
+        });
+    }
+}
+
+/// The results from what is known of the row.
+#[inline(always)]
+fn second<const FMA: bool>(
+    function: AxisFunction,
+    x: Option<&[f32]>,
+    out: &mut [f32],
+    found: &[Found],
+    whole: Whole,
+) {
+    if function == AxisFunction::LogSoftmax {
+        // Without the first tie, which is the 1 in log(1 + ...), small logarithms keep their
+        // precision.
+        let log = Wide::<FMA>(whole.ties - 1.0 + whole.sum).ln_1p_any().0;
+        let log = whole.defined(log);
+        match x {
+            Some(x) => {
+                for (y, &x) in out.iter_mut().zip(x) {
+                    *y = (f64::from(x) - whole.max - log) as f32;
+                }
+            }
+            None => {
+                for y in out {
+                    *y = (f64::from(*y) - whole.max - log) as f32;
+                }
+            }
+        }
+        return;
+    }
+    for (out, block) in out.chunks_mut(BLOCK).zip(found) {
+        let scale = if f64::from(block.max) == whole.max {
+            1.0
+        } else {
+            whole.scale::<FMA>(block.max)
+        };
+        let scale = whole.defined(scale / whole.sum);
+        let high = scale as f32;
+        let low = (scale - f64::from(high)) as f32;
+        for y in out {
+            *y = mul_add::<FMA>(*y, high, *y * low);
+        }
+    }
+}
+
+#[inline(always)]
+fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// The largest element that is not NaN; the sums see the others.
+#[inline(always)]
+fn largest<const NEGATED: bool>(x: &[f32]) -> f32 {
+    let mut lanes = [[f32::NEG_INFINITY; LANES]; 4];
+    let (groups, rest) = x.as_chunks::<GROUP>();
+    for group in groups {
+        for (lanes, x) in lanes.iter_mut().zip(group.as_chunks::<LANES>().0) {
+            for (max, &x) in lanes.iter_mut().zip(x) {
+                let x = if NEGATED { -x } else { x };
+                *max = if x > *max { x } else { *max };
+            }
+        }
+    }
+    let rest = rest.iter().map(|&x| if NEGATED { -x } else { x });
+    let all = lanes.into_iter().flatten().chain(rest);
+    all.fold(f32::NEG_INFINITY, f32::max)
+}
+
+/// A maximum to subtract: any will do where no element is finite.
+#[inline(always)]
+fn finite(max: f32) -> f32 {
+    if max == f32::NEG_INFINITY { 0.0 } else { max }
+}
+
+/// e^(x - max), 0 below e^-88.
+#[inline(always)]
+fn weight<const FMA: bool, const NEGATED: bool>(x: f32, max: f32) -> f32 {
+    let x = if NEGATED { -x } else { x };
+    // What the difference loses is the exponent's, so that the weight would show it (Knuth).
+    let d = x - max;
+    let of_max = d - x;
+    let lost = (max + of_max) - (x - (d - of_max));
+    let is_far = d < -88.0;
+    let d = if is_far { -88.0 } else { d };
+    let lost = if is_far { 0.0 } else { lost };
+    let (scale, rest) = scaled_exp_parts::<FMA>(d, lost, 0.0);
+    mul_add::<FMA>(scale, rest, scale)
+}
+
+/// The weights of a block.
+#[inline(always)]
+fn weights<const FMA: bool, const NEGATED: bool>(x: &[f32], out: &mut [f32]) -> Found {
+    let max = largest::<NEGATED>(x);
+    let shift = finite(max);
+    let mut lanes = [0.0f64; LANES];
+    let (groups, rest) = x.as_chunks::<GROUP>();
+    let (to, to_rest) = out.as_chunks_mut::<GROUP>();
+    for (to, x) in to.iter_mut().zip(groups) {
+        for (to, &x) in to.iter_mut().zip(x) {
+            *to = weight::<FMA, NEGATED>(x, shift);
+        }
+        add(&mut lanes, to);
+    }
+    let mut last = [0.0; GROUP];
+    if !rest.is_empty() {
+        for (to, &x) in last.iter_mut().zip(rest) {
+            *to = weight::<FMA, NEGATED>(x, shift);
+        }
+        to_rest.copy_from_slice(&last[..rest.len()]);
+        add(&mut lanes, &last);
+    }
+    Found {
+        max,
+        sum: lanes.iter().sum(),
+        ties: 0.0,
+    }
+}
+
+/// The sums of a block for a logarithm.
+#[inline(always)]
+fn logarithmic<const FMA: bool>(x: &[f32]) -> Found {
+    let max = largest::<false>(x);
+    let shift = finite(max);
+    let (mut below, mut ties) = ([0.0f64; LANES], [0.0f64; LANES]);
+    let (groups, rest) = x.as_chunks::<GROUP>();
+    let mut group = |x: &[f32; GROUP]| {
+        let (mut weights, mut tied) = ([0.0; GROUP], [0.0; GROUP]);
+        for ((weight_of, tie), &x) in weights.iter_mut().zip(&mut tied).zip(x) {
+            let weight = weight::<FMA, false>(x, shift);
+            *weight_of = if x == max { 0.0 } else { weight };
+            *tie = if x == max { 1.0 } else { 0.0 };
+        }
+        add(&mut below, &weights);
+        add(&mut ties, &tied);
+    };
+    groups.iter().for_each(&mut group);
+    if !rest.is_empty() {
+        let mut last = [f32::NEG_INFINITY; GROUP];
+        last[..rest.len()].copy_from_slice(rest);
+        group(&last);
+    }
+    Found {
+        max,
+        sum: below.iter().sum(),
+        ties: ties.iter().sum(),
+    }
+}
+
+/// Adds a group to the lanes' sums: in pairs as f32 first.
+#[inline(always)]
+fn add(sums: &mut [f64; LANES], terms: &[f32; GROUP]) {
+    for (i, sum) in sums.iter_mut().enumerate() {
+        let pairs = (
+            terms[i] + terms[i + LANES],
+            terms[i + 2 * LANES] + terms[i + 3 * LANES],
+        );
+        *sum += f64::from(pairs.0 + pairs.1);
+    }
+}
