@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `accuracy` and `docs`.
+//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `accuracy`, `performance` and `docs`.
 
 mod accuracy;
 mod adapter;
@@ -7,6 +7,7 @@ mod cargo;
 mod counts;
 mod docs;
 mod packages;
+mod performance;
 
 use counts::Counts;
 use std::process::ExitCode;
@@ -23,6 +24,9 @@ usage: cargo xtask COMMAND
   accuracy [REPORT.json...]
             take over what reports of `activations check --exhaustive` found: into the table of
             docs/accuracy.md, and the worst inputs into the inputs of `activations check`
+  performance [PEERS.json...]
+            measure on this machine with `activations bench`, and write the tables of
+            docs/performance.md; with reports of benches/peers/run.sh, write theirs
   docs      write anew what the documentation takes from the code: the README's table of
             functions, the plots, and the measured accuracy (which needs an adapter)";
 
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["ci"] => ci(),
         ["docs"] => docs::write(),
+        ["performance", ..] => performance::write(&arguments[1..]),
         ["accuracy", ..] => accuracy::write(&arguments[1..]),
         ["adapters", ..] => match adapters::run(&arguments[1..]) {
             Err(None) => return ExitCode::from(2),
