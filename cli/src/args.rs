@@ -3,7 +3,7 @@
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
-use wgpu_activations::{AdapterChoice, BackendKind};
+use wgpu_activations::{AdapterChoice, BackendKind, DType};
 
 /// Activation functions and the softmax family on .npy files, on a GPU or the CPU.
 #[derive(Debug, Parser)]
@@ -274,12 +274,25 @@ pub struct CheckArgs {
     /// Check every f32 there is, with the default parameters; of the activations only
     #[arg(long)]
     pub exhaustive: bool,
+    /// Check every number of this type of 16 bits, f16 or bf16: results are to be the correctly
+    /// rounded ones; of the activations, with their default parameters, and the softmax family only
+    #[arg(long, value_name = "TYPE", value_parser = half_type, conflicts_with = "exhaustive")]
+    pub dtype: Option<DType>,
     /// What of it, where, and to which file.
     #[command(flatten)]
     pub run: ExhaustiveArgs,
     /// Where to compute.
     #[command(flatten)]
     pub backend: BackendArgs,
+}
+
+/// A type of 16 bits by its name.
+fn half_type(text: &str) -> Result<DType, String> {
+    match text.parse() {
+        Ok(DType::F32) => Err("f32 has more than 65,536 numbers: take --exhaustive".to_owned()),
+        Ok(dtype) => Ok(dtype),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// The arguments of `check --exhaustive`.

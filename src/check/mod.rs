@@ -1,8 +1,10 @@
 //! The accuracy check: a backend's results for stratified inputs against the f64 reference;
-//! [`exhaustive`] holds those for every f32 there is against it.
+//! [`exhaustive`] holds those for every f32 there is against it, and [`mod@half`] those for every
+//! number of 16 bits.
 
 pub mod exhaustive;
 pub mod gate;
+pub mod half;
 pub mod loss;
 mod oracle;
 pub mod random;

@@ -2,7 +2,7 @@
 //! is there or can be had, in one table.
 
 use crate::counts::Counts;
-use crate::docs::{Check, number};
+use crate::docs::{Check, HALVES, Rounded, number};
 use crate::packages::{self, Apt};
 use crate::{Outcome, adapter, cargo};
 use serde_json::{Value, json};
@@ -316,6 +316,8 @@ struct Row {
     /// The element-wise functions forward and backward, and the softmax family.
     worst: [f64; 3],
     breaches: Vec<String>,
+    /// Results in 16 bits that are within the bounds and not correctly rounded.
+    other_way: u64,
     seconds: f64,
 }
 
@@ -503,8 +505,17 @@ fn examine(
             .command(activations)
             .args(["check", "--json", "--backend", "gpu"]),
     );
-    let seconds = begin.elapsed().as_secs_f64();
-    match summary.and_then(|summary| Row::new(&summary, driver, softmax, seconds)) {
+    let row = summary
+        .and_then(|summary| Row::new(&summary, driver, softmax))
+        .and_then(|mut row| {
+            for dtype in HALVES {
+                let arguments = ["check", "--json", "--backend", "gpu", "--dtype", dtype];
+                row.add_half(dtype, &output(found.command(activations).args(arguments))?)?;
+            }
+            row.seconds = begin.elapsed().as_secs_f64();
+            Ok(row)
+        });
+    match row {
         Ok(row) => Fate::Checked(row),
         Err(why) => Fate::Failed(why),
     }
@@ -526,12 +537,7 @@ fn output(command: &mut Command) -> Result<Value, String> {
 }
 
 impl Row {
-    fn new(
-        summary: &Value,
-        driver: String,
-        softmax: &HashSet<String>,
-        seconds: f64,
-    ) -> Result<Self, String> {
+    fn new(summary: &Value, driver: String, softmax: &HashSet<String>) -> Result<Self, String> {
         let entries = summary["checks"].as_array();
         let checks: Option<Vec<Check<'_>>> =
             entries.and_then(|entries| entries.iter().map(Check::new).collect());
@@ -562,8 +568,23 @@ impl Row {
             checks: checks.len(),
             worst,
             breaches,
-            seconds,
+            other_way: 0,
+            seconds: 0.0,
         })
+    }
+
+    /// Adds what was found over every number of a type of 16 bits.
+    fn add_half(&mut self, dtype: &str, summary: &Value) -> Result<(), String> {
+        let all = Rounded::all(summary)?;
+        self.checks += all.len();
+        self.other_way += all.iter().map(|rounded| rounded.other_way).sum::<u64>();
+        for r in all.iter().filter(|rounded| rounded.wrong > 0) {
+            self.breaches.push(format!(
+                "{} {} in {dtype}: {} of {} results are wrong",
+                r.function, r.pass, r.wrong, r.inputs
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -577,8 +598,8 @@ fn ulp(ulp: f64) -> String {
 
 /// The table in Markdown, and under it what was outside its bound.
 fn table(fates: &[(&str, Fate)]) -> String {
-    let mut out = "| Implementation | Driver | Checks | Breaches | Forward | Backward | Softmax | Seconds |\n\
-                   |---|---|--:|--:|--:|--:|--:|--:|\n"
+    let mut out = "| Implementation | Driver | Checks | Breaches | Forward | Backward | Softmax | 16 bits | Seconds |\n\
+                   |---|---|--:|--:|--:|--:|--:|--:|--:|\n"
         .to_owned();
     for (name, fate) in fates {
         let _ = match fate {
@@ -586,15 +607,16 @@ fn table(fates: &[(&str, Fate)]) -> String {
                 let [forward, backward, softmax] = row.worst.map(ulp);
                 writeln!(
                     out,
-                    "| {name} | {} | {} | {} | {forward} | {backward} | {softmax} | {:.1} |",
+                    "| {name} | {} | {} | {} | {forward} | {backward} | {softmax} | {} | {:.1} |",
                     row.driver,
                     row.checks,
                     row.breaches.len(),
+                    row.other_way,
                     row.seconds
                 )
             }
-            Fate::Missing(why) => writeln!(out, "| {name} | not here: {why} | | | | | | |"),
-            Fate::Failed(why) => writeln!(out, "| {name} | FAILED: {why} | | | | | | |"),
+            Fate::Missing(why) => writeln!(out, "| {name} | not here: {why} | | | | | | | |"),
+            Fate::Failed(why) => writeln!(out, "| {name} | FAILED: {why} | | | | | | | |"),
         };
     }
     for (name, fate) in fates {
@@ -659,14 +681,20 @@ mod tests {
             check("softmax", "backward", 1.25, true),
         ]});
         let softmax = HashSet::from(["softmax".to_owned()]);
-        let row = Row::new(&summary, "driver 1".to_owned(), &softmax, 2.0).unwrap();
+        let mut row = Row::new(&summary, "driver 1".to_owned(), &softmax).unwrap();
         assert_eq!(row.worst, [1.5, 2e7, 1.25]);
+        let half = |wrong: u64| {
+            json!({"checks": [{"function": "elu(alpha=1)", "pass": "forward", "inputs": 65_536,
+                   "other_way": 7, "wrong": wrong}]})
+        };
+        row.add_half("f16", &half(0)).unwrap();
+        row.add_half("bf16", &half(3)).unwrap();
         let text = table(&[
             ("one", Fate::Checked(row)),
             ("two", Fate::Missing("no network".to_owned())),
         ]);
         assert!(
-            text.contains("| one | driver 1 | 4 | 1 | 1.50 | 2.0e7 | 1.25 | 2.0 |\n"),
+            text.contains("| one | driver 1 | 6 | 2 | 1.50 | 2.0e7 | 1.25 | 14 | 0.0 |\n"),
             "{text}"
         );
         assert!(text.contains("| two | not here: no network |"), "{text}");
@@ -674,7 +702,11 @@ mod tests {
             text.contains("one: elu(alpha=1) backward: 2.0e7 ULP at -1.50000000e0: NaN"),
             "{text}"
         );
-        assert!(Row::new(&json!({}), String::new(), &softmax, 0.0).is_err());
+        assert!(
+            text.contains("one: elu forward in bf16: 3 of 65536 results are wrong\n"),
+            "{text}"
+        );
+        assert!(Row::new(&json!({}), String::new(), &softmax).is_err());
     }
 
     #[test]

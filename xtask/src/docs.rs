@@ -9,6 +9,10 @@ use std::process::{Command, Stdio};
 
 const BEGIN: &str = "<!-- measured: written by `cargo xtask docs` -->\n";
 const END: &str = "<!-- end of measured -->";
+const BEGIN_HALF: &str = "<!-- 16 bits: written by `cargo xtask docs` -->\n";
+const END_HALF: &str = "<!-- end of 16 bits -->";
+/// The types of 16 bits.
+pub const HALVES: [&str; 2] = ["f16", "bf16"];
 const BACKENDS: [&str; 2] = ["gpu", "cpu"];
 const PASSES: [&str; 2] = ["forward", "backward"];
 
@@ -27,21 +31,27 @@ pub fn write() -> Outcome {
         return Err("the example `choosing` does not draw".to_owned());
     }
 
-    let mut summaries = Vec::new();
+    let activations = binaries.join("activations");
+    let (mut summaries, mut halves) = (Vec::new(), Vec::new());
     for backend in BACKENDS {
-        summaries.push(check(&binaries.join("activations"), backend)?);
+        summaries.push(check(&activations, backend, &[])?);
+        for dtype in HALVES {
+            halves.push(check(&activations, backend, &["--dtype", dtype])?);
+        }
     }
     let path = cargo::root().join("docs/accuracy.md");
     let page = std::fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let page = with_measured(&page, &measured(&summaries)?)
+    let page = between(&page, [BEGIN, END], &measured(&summaries)?)
+        .and_then(|page| between(&page, [BEGIN_HALF, END_HALF], &rounded(&halves).ok()?))
         .ok_or("docs/accuracy.md lacks the marks between which the measured values go")?;
     std::fs::write(&path, page).map_err(|e| format!("{}: {e}", path.display()))
 }
 
 /// What `activations check --json` prints; a breach is a result here, and no failure.
-fn check(activations: &Path, backend: &str) -> Result<Value, String> {
+fn check(activations: &Path, backend: &str, more: &[&str]) -> Result<Value, String> {
     let output = Command::new(activations)
         .args(["check", "--json", "--backend", backend])
+        .args(more)
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| format!("{}: {error}", activations.display()))?;
@@ -50,10 +60,87 @@ fn check(activations: &Path, backend: &str) -> Result<Value, String> {
 }
 
 /// The page with the measured values between its marks.
-fn with_measured(page: &str, measured: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}{measured}{END}{after}"))
+fn between(page: &str, [begin, end]: [&str; 2], measured: &str) -> Option<String> {
+    let (before, rest) = page.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}{measured}{end}{after}"))
+}
+
+/// A function's results in a type of 16 bits, in one direction.
+pub struct Rounded<'a> {
+    pub function: &'a str,
+    pub pass: &'a str,
+    pub inputs: u64,
+    /// Within f32's bound, and not correctly rounded.
+    pub other_way: u64,
+    pub wrong: u64,
+}
+
+impl<'a> Rounded<'a> {
+    /// Those of what `activations check --dtype` printed.
+    pub fn all(summary: &'a Value) -> Result<Vec<Self>, String> {
+        let read = |entry: &'a Value| {
+            let function = entry["function"].as_str()?;
+            Some(Self {
+                function: function.split('(').next().unwrap_or(function),
+                pass: entry["pass"].as_str()?,
+                inputs: entry["inputs"].as_u64()?,
+                other_way: entry["other_way"].as_u64()?,
+                wrong: entry["wrong"].as_u64()?,
+            })
+        };
+        let entries = summary["checks"].as_array();
+        let all: Option<Vec<Self>> = entries.and_then(|entries| entries.iter().map(read).collect());
+        all.ok_or_else(|| "the output of `activations check --dtype --json` has changed".to_owned())
+    }
+}
+
+/// How many results of each function are not correctly rounded, a column for each summary.
+fn rounded(summaries: &[Value]) -> Result<String, String> {
+    let text = |summary: &Value, key: &str| summary[key].as_str().unwrap_or_default().to_owned();
+    let mut all = Vec::new();
+    let (mut head, mut line) = (String::from("| Function |"), String::from("|---|"));
+    let mut out = String::new();
+    for summary in summaries {
+        let results = Rounded::all(summary)?;
+        let (backend, dtype) = (text(summary, "backend"), text(summary, "dtype"));
+        let sum = |of: fn(&Rounded<'_>) -> u64| results.iter().map(of).sum::<u64>();
+        let _ = writeln!(
+            out,
+            "- {backend}: {dtype}: {} results, {} not correctly rounded, {} of them wrong",
+            sum(|r| r.inputs),
+            sum(|r| r.other_way + r.wrong),
+            sum(|r| r.wrong)
+        );
+        let place = backend.split(':').next().unwrap_or_default();
+        let _ = write!(head, " {place} {dtype} |");
+        line += "--:|";
+        all.push(results);
+    }
+    let _ = writeln!(out, "\n{head}\n{line}");
+    let mut names: Vec<&str> = all.iter().flatten().map(|r| r.function).collect();
+    let mut seen = std::collections::HashSet::new();
+    names.retain(|name| seen.insert(*name));
+    for name in names {
+        let _ = write!(out, "| `{name}` |");
+        for results in &all {
+            let count = |pass: &str| {
+                let of_pass = |r: &&Rounded<'_>| r.function == name && r.pass == pass;
+                let of_pass = results.iter().filter(of_pass);
+                let [other, wrong] = of_pass.fold([0, 0], |[other, wrong], r| {
+                    [other + r.other_way, wrong + r.wrong]
+                });
+                if wrong == 0 {
+                    other.to_string()
+                } else {
+                    format!("{other} + **{wrong}**")
+                }
+            };
+            let _ = write!(out, " {}, {} |", count("forward"), count("backward"));
+        }
+        out.push('\n');
+    }
+    Ok(out)
 }
 
 /// One check of a summary.
@@ -205,9 +292,36 @@ mod tests {
     fn only_what_lies_between_the_marks_changes() {
         let page = format!("a\n{BEGIN}old\n{END}\nb");
         assert_eq!(
-            with_measured(&page, "new\n").unwrap(),
+            between(&page, [BEGIN, END], "new\n").unwrap(),
             format!("a\n{BEGIN}new\n{END}\nb")
         );
-        assert_eq!(with_measured("a page", "new"), None);
+        assert_eq!(between("a page", [BEGIN, END], "new"), None);
+    }
+
+    #[test]
+    fn what_is_not_correctly_rounded_is_counted() {
+        let entry = |pass: &str, other: u64, wrong: u64| {
+            json!({"function": "elu(alpha=1)", "pass": pass, "inputs": 65_536,
+                   "other_way": other, "wrong": wrong})
+        };
+        let summary = json!({"backend": "gpu: x", "dtype": "f16", "checks": [
+            entry("forward", 4, 0), entry("backward", 1, 0), entry("backward", 2, 5),
+        ]});
+        let text = rounded(&[summary.clone(), summary]).unwrap();
+        assert!(
+            text.starts_with(
+                "- gpu: x: f16: 196608 results, 12 not correctly rounded, 5 of them wrong\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("| Function | gpu f16 | gpu f16 |\n|---|--:|--:|\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("| `elu` | 4, 3 + **5** | 4, 3 + **5** |\n"),
+            "{text}"
+        );
+        assert!(rounded(&[json!({})]).is_err());
     }
 }

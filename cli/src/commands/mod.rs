@@ -5,6 +5,7 @@ mod bench;
 mod check;
 mod copy;
 mod exhaustive;
+mod half;
 mod inspect;
 mod list;
 mod run;
@@ -25,7 +26,10 @@ pub fn dispatch(command: &Command) -> Result<(), CliError> {
         Command::Grad(args) => run::grad(args),
         Command::Check(args) if args.exhaustive => exhaustive::exhaustive(args),
         Command::Inspect(args) => inspect::inspect(args),
-        Command::Check(args) => check::check(args),
+        Command::Check(args) => match args.dtype {
+            Some(dtype) => half::half(args, dtype),
+            None => check::check(args),
+        },
         Command::Bench(args) => bench::bench(args),
         Command::Tune(args) => tune::tune(args),
     }
