@@ -40,6 +40,7 @@ fn spoiled(hardware: bool, fault: Fault) -> Option<Gpu> {
     let kernels = Kernels::spoiled(&opened.device, traits, fault);
     let gpu = Gpu {
         inner: Arc::new(Inner {
+            submissions: std::sync::atomic::AtomicU64::new(0),
             pool: Pool::new(&kernels),
             kernels,
             device: opened.device,
