@@ -6,6 +6,7 @@
 //! | You have | Take |
 //! |---|---|
 //! | arrays in host memory | [`Backend`]: one call, on a GPU or the CPU, whatever the size |
+//! | arrays of the ndarray crate, of any strides | the calls of [`Backend`] that end in `_nd`, with the feature `ndarray` |
 //! | arrays that are larger than memory | [`Stream`]: chunks from files, or anything else, to files |
 //! | several operations in a row | [`Gpu`]: [`Tensor`]s stay on the device, a [`Batch`] is one submission |
 //! | a wgpu program of your own | [`Kernels`]: records into your compute pass, on your buffers |
@@ -67,6 +68,8 @@ mod learn;
 mod loss;
 mod many;
 mod maxout;
+#[cfg(feature = "ndarray")]
+mod nd;
 mod plan;
 mod prelu;
 mod random;
