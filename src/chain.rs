@@ -5,6 +5,7 @@ mod parse;
 
 use crate::axis::{AxisShape, element_count};
 use crate::catalogue::{Activation, Elementwise};
+use crate::custom::Custom;
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::sum::SumShape;
@@ -16,6 +17,8 @@ use std::fmt;
 pub enum Step {
     /// f(v), with NaN where v is.
     Apply(Elementwise),
+    /// A function of the caller's own, with NaN where v is.
+    Custom(Custom),
     /// v · factor.
     Scale(f32),
     /// v + o, where o has one element for each place along the axis.
@@ -44,6 +47,18 @@ impl From<Elementwise> for Step {
 impl From<Activation> for Step {
     fn from(f: Activation) -> Self {
         Self::Apply(f.into())
+    }
+}
+
+impl From<Custom> for Step {
+    fn from(f: Custom) -> Self {
+        Self::Custom(f)
+    }
+}
+
+impl From<&Custom> for Step {
+    fn from(f: &Custom) -> Self {
+        Self::Custom(f.clone())
     }
 }
 
@@ -76,6 +91,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Apply(function) => function.fmt(f),
+            Self::Custom(function) => function.fmt(f),
             Self::Scale(factor) => write!(f, "scale({factor})"),
             Self::Bias(axis) => write!(f, "bias(axis={axis})"),
             Self::Add => f.write_str("add"),
@@ -224,6 +240,16 @@ impl Chain {
                 problem,
             };
             step.check().map_err(wrong)?;
+            if let Step::Custom(function) = step {
+                let mut others = self.steps[..i].iter().filter_map(|step| match step {
+                    Step::Custom(other) if other.name() == function.name() => Some(other),
+                    _ => None,
+                });
+                if others.any(|other| other.wgsl() != function.wgsl()) {
+                    let problem = "another function of the chain has the same name".to_owned();
+                    return Err(wrong(problem));
+                }
+            }
             let Some(what) = step.operand() else {
                 continue;
             };

@@ -231,6 +231,26 @@ pub enum Error {
         /// How many there are.
         got: usize,
     },
+    /// A custom function's name, parameters or values are not right.
+    #[error("{function}: {problem}")]
+    CustomFunction {
+        /// The function.
+        function: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// A custom function's WGSL is not right.
+    #[error("{function}{}: {problem}", at_line(.line, .text))]
+    CustomShader {
+        /// The function.
+        function: String,
+        /// The line of the caller's text, from 1, where the trouble is in one.
+        line: Option<u32>,
+        /// The text of that line.
+        text: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A causal mask over an array that has no axis of queries.
     #[error(
         "a causal mask needs an axis of queries that is not axis {axis}, the one before it or another that is named"
@@ -490,6 +510,10 @@ fn at(path: &std::path::Path) -> String {
     } else {
         format!(" ({})", path.display())
     }
+}
+
+fn at_line(line: &Option<u32>, text: &str) -> String {
+    line.map_or(String::new(), |line| format!(", line {line}, `{text}`"))
 }
 
 fn did_you_mean(similar: &[&str]) -> String {

@@ -2,6 +2,7 @@
 //! that a caller's own shader can fuse an activation.
 
 mod chain;
+mod custom;
 mod elementwise;
 mod gate;
 mod loss;
@@ -14,6 +15,7 @@ mod sparse;
 mod statistics;
 
 pub(crate) use chain::{CHAIN_ENTRY_POINT, ChainModule, Link, OPERAND_GRADIENTS, OPERANDS, Reach};
+pub(crate) use custom::{defines, validate_custom};
 pub(crate) use elementwise::{Access, elementwise};
 pub(crate) use gate::{gate, is_tight};
 pub(crate) use loss::{BinaryModule, ClassModule, LossPass, binary_loss, class_loss};

@@ -65,7 +65,7 @@ pub enum Range {
 }
 
 impl Range {
-    fn contains(self, value: f32, previous: f32) -> bool {
+    pub(crate) fn contains(self, value: f32, previous: f32) -> bool {
         match self {
             Self::Finite => value.is_finite(),
             Self::NonZero => value.is_finite() && value != 0.0,

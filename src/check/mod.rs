@@ -2,6 +2,7 @@
 //! [`exhaustive`] holds those for every f32 there is against it, and [`mod@half`] those for every
 //! number of 16 bits.
 
+pub mod custom;
 pub mod exhaustive;
 pub mod gate;
 pub mod half;

@@ -3,8 +3,10 @@
 
 use super::Cpu;
 use super::elementwise::SERIAL_BELOW;
-use super::isa::Isa;
+use super::isa::{Isa, Kernel};
+use super::wide::Wide;
 use crate::chain::{Chain, Place, Resolved, Step, rest, threshold};
+use crate::custom::CustomFormula;
 use crate::element::DType;
 use crate::random::{halves, philox_lanes};
 use half::{bf16, f16};
@@ -134,6 +136,7 @@ impl Steps<'_> {
     fn forward(&self, step: &Step, v: &[f32], o: &[f32], start: usize, next: &mut [f32]) {
         match step {
             Step::Apply(f) => self.isa.forward(f, v, next),
+            Step::Custom(f) => f.block(self.isa, v, next),
             Step::Scale(factor) => map(v, next, |v| v * factor),
             Step::Bias(_) | Step::Add => zip(v, o, next, |v, o| v + o),
             Step::Multiply => zip(v, o, next, |v, o| v * o),
@@ -156,10 +159,31 @@ impl Steps<'_> {
                 upstream.copy_from_slice(g);
                 self.isa.chunk(f, v, Some(upstream), g);
             }
+            Step::Custom(f) => f.grad_block(v, g),
             Step::Scale(factor) => g.iter_mut().for_each(|g| *g *= factor),
             Step::Bias(_) | Step::Add | Step::Cast(_) => {}
             Step::Multiply => g.iter_mut().zip(o).for_each(|(g, o)| *g *= o),
             Step::Dropout { probability, seed } => drop_out(*probability, *seed, start, g),
+        }
+    }
+}
+
+/// y = f(x) for a caller's formula.
+pub(crate) struct CustomBlock<'a, F> {
+    pub formula: &'a F,
+    pub p: &'a [f32],
+    pub x: &'a [f32],
+    pub out: &'a mut [f32],
+}
+
+impl<F: CustomFormula> Kernel for CustomBlock<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let p: Vec<Wide<FMA>> = self.p.iter().map(|&p| Wide(p.into())).collect();
+        for (y, &x) in self.out.iter_mut().zip(self.x) {
+            let value = self.formula.value(Wide::<FMA>(x.into()), &p).0 as f32;
+            *y = if x.is_nan() { x } else { value };
         }
     }
 }

@@ -39,6 +39,7 @@ use crate::error::{Error, Result};
 use crate::shaping::Shaping;
 use crate::statistics::{Inspect, Statistics};
 use crate::sum::SumShape;
+pub(crate) use chain::CustomBlock;
 pub(crate) use isa::{Isa, Kernel};
 pub(crate) use passes::{Coefficients, Columns, Passes};
 use softmax::{Direction, Job};

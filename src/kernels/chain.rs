@@ -410,6 +410,7 @@ fn window(job: &ChainJob<'_>, place: &Place, start: u64, len: u64) -> (u64, u64,
 fn links(chain: &Chain) -> Vec<Link> {
     let link = |step: &Step| match step {
         Step::Apply(f) => Link::Function(f.activation()),
+        Step::Custom(f) => Link::Custom(f.name().to_owned(), f.parameters().len(), f.text()),
         Step::Scale(_) => Link::Scale,
         Step::Bias(_) | Step::Add => Link::Add,
         Step::Multiply => Link::Multiply,
@@ -424,6 +425,7 @@ fn values(chain: &Chain, words: &mut Vec<u32>) {
     for step in chain.steps() {
         match step {
             Step::Apply(f) => words.extend(f.parameters().iter().map(|p| p.to_bits())),
+            Step::Custom(f) => words.extend(f.parameters().iter().map(|p| p.to_bits())),
             Step::Scale(factor) => words.push(factor.to_bits()),
             Step::Dropout { probability, seed } => {
                 words.extend([threshold(*probability), rest(*probability).to_bits()]);

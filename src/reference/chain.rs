@@ -2,7 +2,7 @@
 //! f32 steps, each within its bound, may be from that.
 
 use super::{backward, forward, largest_term, ulp_of};
-use crate::catalogue::{Bounds, Elementwise};
+use crate::catalogue::Bounds;
 use crate::chain::{Chain, Step};
 use crate::element::DType;
 use half::{bf16, f16};
@@ -105,6 +105,7 @@ fn values(
                 let Bounds { forward: ulps, .. } = f.activation().info().bounds;
                 v.through(ulps.into(), |v| forward(f, v))
             }
+            Step::Custom(f) => v.through(f.bounds().forward.into(), |v| f.reference(v)),
             Step::Scale(factor) => v.through(0.5, |v| v * f64::from(*factor)),
             Step::Bias(_) | Step::Add => v.through(0.5, |v| v + operand),
             Step::Multiply => v.through(0.5, |v| v * operand),
@@ -165,7 +166,16 @@ pub fn chain_backward(
         for (step, &v) in chain.steps().iter().zip(&given).rev() {
             operand -= usize::from(step.operand().is_some());
             g = match step {
-                Step::Apply(f) => times_slope(f, v, g),
+                Step::Apply(f) => {
+                    let ulps = f.activation().info().bounds.backward;
+                    let largest = largest_term(f, v.value);
+                    times_slope(|v| backward(f, v), largest, ulps.into(), v, g)
+                }
+                Step::Custom(f) => {
+                    let secant = (f.reference(v.value) / v.value).abs();
+                    let ulps = f.bounds().backward;
+                    times_slope(|v| f.reference_derivative(v), secant, ulps.into(), v, g)
+                }
                 Step::Scale(factor) => g.times(Bounded::exact(*factor), 0.5),
                 Step::Bias(_) | Step::Add => {
                     terms[operand].push(g);
@@ -189,17 +199,23 @@ pub fn chain_backward(
     (dx, terms)
 }
 
-/// g · f'(v), where a zero wins over an infinity.
-fn times_slope(f: &Elementwise, v: Bounded, g: Bounded) -> Bounded {
-    let slope = v.through(0.0, |v| backward(f, v));
-    let ulps = f64::from(f.activation().info().bounds.backward);
+/// g · f'(v), where a zero wins over an infinity, and an error of the slope is in ULP of its
+/// largest term.
+fn times_slope(
+    slope: impl Fn(f64) -> f64,
+    largest: f64,
+    ulps: f64,
+    v: Bounded,
+    g: Bounded,
+) -> Bounded {
+    let slope = v.through(0.0, slope);
     let zero = (slope.value == 0.0 && slope.error == 0.0 && !g.value.is_nan())
         || (g.value == 0.0 && g.error == 0.0 && !slope.value.is_nan());
     if zero {
         return Bounded::exact(0.0);
     }
     let product = g.times(slope, ulps);
-    let largest = largest_term(f, v.value) * (g.value.abs() + g.error);
+    let largest = largest * (g.value.abs() + g.error);
     Bounded {
         error: product.error
             + ulps

@@ -10,6 +10,7 @@ use super::{ACTIVATIONS, HALF, MATH, derivative_name, function_name};
 use crate::catalogue::Activation;
 use crate::element::DType;
 use std::fmt::Write;
+use std::sync::Arc;
 
 const CHAIN: &str = include_str!("../../shaders/chain.wgsl");
 
@@ -23,6 +24,8 @@ pub(crate) const OPERAND_GRADIENTS: u32 = 30;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Link {
     Function(Activation),
+    /// A caller's function: its name, how many parameters it has, and the text that defines it.
+    Custom(String, usize, Arc<str>),
     Scale,
     /// Of the next operand.
     Add,
@@ -37,10 +40,35 @@ impl Link {
     pub(crate) fn words(&self) -> usize {
         match self {
             Self::Function(activation) => activation.info().parameters.len(),
+            Self::Custom(_, parameters, _) => *parameters,
             Self::Scale => 1,
             Self::Add | Self::Multiply | Self::Cast(_) => 0,
             // The threshold, the factor, the seed.
             Self::Dropout => 4,
+        }
+    }
+
+    /// The names of its function and of the derivative, where it is one.
+    fn function(&self) -> Option<[String; 2]> {
+        match self {
+            Self::Function(activation) => {
+                Some([function_name(*activation), derivative_name(*activation)])
+            }
+            Self::Custom(name, ..) => Some([name.clone(), format!("{name}_grad")]),
+            _ => None,
+        }
+    }
+
+    /// Whether nothing but NaN becomes NaN in it.
+    fn passes_nan(&self) -> bool {
+        matches!(self, Self::Function(_))
+    }
+
+    /// Whether it is a function of more than comparisons.
+    fn has_sums(&self) -> bool {
+        match self {
+            Self::Function(activation) => !is_plain(*activation),
+            other => matches!(other, Self::Custom(..)),
         }
     }
 
@@ -158,8 +186,16 @@ impl ChainModule {
         }
         let memory = memory::declare(&arrays, self.access.width);
         let words = self.words().div_ceil(4).max(1);
+        let mut custom: Vec<&str> = Vec::new();
+        for link in &self.links {
+            match link {
+                Link::Custom(_, _, text) if !custom.contains(&&**text) => custom.push(text),
+                _ => {}
+            }
+        }
+        let custom = custom.join("\n");
         let mut text = format!(
-            "{MATH}\n{ACTIVATIONS}\n{PHILOX}\n{memory}\nconst WORDS: u32 = {words}u;\n{CHAIN}\n"
+            "{MATH}\n{ACTIVATIONS}\n{custom}\n{PHILOX}\n{memory}\nconst WORDS: u32 = {words}u;\n{CHAIN}\n"
         );
         let needs_half = self.operands.iter().any(|(_, dtype)| *dtype != DType::F32)
             || self.links.iter().any(|link| matches!(link, Link::Cast(_)));
@@ -262,8 +298,9 @@ impl ChainModule {
         for (k, link) in self.links.iter().enumerate().rev() {
             let (v, g, w) = (format!("v{k}"), format!("g{}", k + 1), words[k]);
             let back = match link {
-                Link::Function(activation) => {
-                    let call = call(&derivative_name(*activation), &v, w, link.words());
+                Link::Function(_) | Link::Custom(..) => {
+                    let [_, name] = link.function().unwrap_or_default();
+                    let call = call(&name, &v, w, link.words());
                     let whole = format!("v{}", self.nan_of(k));
                     format!("through({g}, select({call}, {whole}, is_nan({whole})), {whole})")
                 }
@@ -306,9 +343,7 @@ impl ChainModule {
     /// one.
     fn nan_of(&self, k: usize) -> usize {
         let before = self.links[..k].iter().rev();
-        k - before
-            .take_while(|link| matches!(link, Link::Function(_)))
-            .count()
+        k - before.take_while(|link| link.passes_nan()).count()
     }
 
     /// What every step makes, v1 and on, and where the values of each lie. What a function of more
@@ -318,10 +353,11 @@ impl ChainModule {
         for (k, link) in self.links.iter().enumerate() {
             let v = format!("v{k}");
             let next = match link {
-                Link::Function(activation) => {
-                    let call = call(&function_name(*activation), &v, word, link.words());
+                Link::Function(_) | Link::Custom(..) => {
+                    let [name, _] = link.function().unwrap_or_default();
+                    let call = call(&name, &v, word, link.words());
                     match self.links.get(k + 1) {
-                        Some(Link::Function(_)) => call,
+                        Some(next) if link.passes_nan() && next.function().is_some() => call,
                         _ => {
                             let whole = format!("v{}", self.nan_of(k));
                             format!("select({call}, {whole}, is_nan({whole}))")
@@ -339,9 +375,7 @@ impl ChainModule {
                 Link::Dropout => dropped(&v, k, word),
             };
             let next = match self.links.get(k + 1) {
-                Some(Link::Function(function)) if !is_plain(*function) => {
-                    format!("settled({next})")
-                }
+                Some(after) if after.has_sums() => format!("settled({next})"),
                 _ => next,
             };
             let _ = writeln!(body, "    let v{} = {next};", k + 1);
