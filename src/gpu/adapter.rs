@@ -176,9 +176,12 @@ async fn open_from(instance: &wgpu::Instance, choice: &AdapterChoice) -> Result<
 /// The features that are of use on an adapter that has them.
 fn wanted(info: &wgpu::AdapterInfo) -> wgpu::Features {
     let kept = wgpu::Features::PIPELINE_CACHE;
+    // Where host and device have one memory.
+    let shared = wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
     match info.device_type {
         // Long words are fewer accesses.
-        wgpu::DeviceType::Cpu => kept | wgpu::Features::SHADER_INT64,
+        wgpu::DeviceType::Cpu => kept | shared | wgpu::Features::SHADER_INT64,
+        wgpu::DeviceType::IntegratedGpu => kept | shared,
         _ => kept,
     }
 }

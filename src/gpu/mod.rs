@@ -419,6 +419,18 @@ impl Drop for Inner {
 }
 
 impl Inner {
+    /// Whether host and device have one memory, so that storage buffers may be mapped.
+    fn shares_memory(&self) -> bool {
+        let kind = self.info.device_type;
+        matches!(
+            kind,
+            wgpu::DeviceType::Cpu | wgpu::DeviceType::IntegratedGpu
+        ) && self
+            .device
+            .features()
+            .contains(wgpu::Features::MAPPABLE_PRIMARY_BUFFERS)
+    }
+
     /// Writes what was compiled since it was last written.
     fn keep_pipelines(&self) {
         let Some(store) = &self.store else { return };
@@ -501,6 +513,19 @@ impl Inner {
     ) -> Result<wgpu::SubmissionIndex> {
         self.submissions.fetch_add(1, Ordering::Relaxed);
         self.watched(0, || self.queue.submit(commands()))
+    }
+
+    /// Waits for everything that was submitted.
+    async fn idle(self: &Arc<Self>, wait: Wait) -> Result<()> {
+        let poll = wgpu::PollType::wait_indefinitely();
+        let polled = match wait {
+            Wait::Block => self.device.poll(poll).map(|_| ()),
+            Wait::Async => poll_elsewhere(self, poll).await,
+        };
+        self.healthy()?;
+        polled.map_err(|error| Error::Device {
+            message: error.to_string(),
+        })
     }
 
     /// Waits for a submission.

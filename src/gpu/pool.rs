@@ -11,6 +11,8 @@ use std::sync::Mutex;
 pub(super) enum Purpose {
     /// A tensor: bound, and copied to and from.
     Storage,
+    /// Bound, and mapped by the host to write inputs and to read results.
+    Shared,
     /// Mapped by the host to read results.
     Readback,
 }
@@ -87,11 +89,16 @@ impl Pool {
                         | wgpu::BufferUsages::COPY_SRC
                         | wgpu::BufferUsages::COPY_DST
                 }
+                Purpose::Shared => {
+                    wgpu::BufferUsages::STORAGE
+                        | wgpu::BufferUsages::MAP_READ
+                        | wgpu::BufferUsages::MAP_WRITE
+                }
                 Purpose::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             },
             mapped_at_creation: false,
         })?;
-        if purpose == Purpose::Storage {
+        if purpose != Purpose::Readback {
             self.kernels.own(&buffer);
         }
         Ok(buffer)
@@ -110,7 +117,12 @@ impl Pool {
             return;
         }
         drop(free);
-        self.kernels.forget(&buffer);
+        self.discard(&buffer);
+    }
+
+    /// Lets go of a buffer that nobody is to have again.
+    pub(super) fn discard(&self, buffer: &wgpu::Buffer) {
+        self.kernels.forget(buffer);
     }
 }
 

@@ -4,7 +4,7 @@
 
 use super::pool::{Pool, Purpose};
 use super::self_check::Staged;
-use super::{Gpu, Inner, Wait};
+use super::{Gpu, Inner, Wait, now};
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::Elementwise;
 use crate::cpu::same_length;
@@ -41,6 +41,62 @@ fn write(gpu: &Inner, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Resul
             gpu.queue.write_buffer(buffer, at, &last);
         }
     })
+}
+
+/// What a mapping ends in.
+type Mapped = std::result::Result<(), wgpu::BufferAsyncError>;
+type MappedReceiver = futures_intrusive::channel::shared::OneshotReceiver<Mapped>;
+
+/// Asks for a buffer's first bytes in host memory; a poll brings them.
+fn map(buffer: &wgpu::Buffer, bytes: u64, mode: wgpu::MapMode) -> MappedReceiver {
+    let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
+    buffer.slice(..bytes).map_async(mode, move |mapped| {
+        // The receiver may be gone: its future was dropped.
+        let _ = sender.send(mapped);
+    });
+    receiver
+}
+
+/// Writes bytes to the start of a buffer that the host can map, without a copy in between.
+async fn write_mapped(
+    gpu: &Arc<Inner>,
+    buffer: &wgpu::Buffer,
+    bytes: &[u8],
+    wait: Wait,
+) -> Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let size = bytes.len().next_multiple_of(4);
+    let mapped = map(buffer, size as u64, wgpu::MapMode::Write);
+    // Nothing uses the buffer, so that this brings it.
+    let _ = gpu.device.poll(wgpu::PollType::Poll);
+    let ready = match now(mapped.receive()) {
+        Some(ready) => ready,
+        None => {
+            gpu.idle(wait).await?;
+            mapped.receive().await
+        }
+    };
+    let failed = |message: String| Error::Device { message };
+    match ready {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            gpu.healthy()?;
+            return Err(failed(format!("inputs cannot be mapped: {error}")));
+        }
+        None => return Err(failed("inputs were never mapped".to_owned())),
+    }
+    {
+        let view = buffer.slice(..size as u64).get_mapped_range_mut();
+        let mut view =
+            view.map_err(|error| failed(format!("inputs cannot be written: {error}")))?;
+        view.slice(..bytes.len()).copy_from_slice(bytes);
+        view.slice(bytes.len()..)
+            .copy_from_slice(&[0; 3][..size - bytes.len()]);
+    }
+    buffer.unmap();
+    Ok(())
 }
 
 /// Writes `x` to the start of `buffer`.
@@ -106,18 +162,15 @@ pub(super) fn encoder(gpu: &Inner) -> wgpu::CommandEncoder {
 /// A piece of results on its way to the host.
 struct Readback {
     staging: wgpu::Buffer,
+    /// Whether `staging` is the pool's, and not the buffer of the results itself.
+    is_copy: bool,
     bytes: u64,
     state: State,
 }
 
 enum State {
     Recorded,
-    Submitted(
-        wgpu::SubmissionIndex,
-        futures_intrusive::channel::shared::OneshotReceiver<
-            std::result::Result<(), wgpu::BufferAsyncError>,
-        >,
-    ),
+    Submitted(wgpu::SubmissionIndex, MappedReceiver),
 }
 
 impl Readback {
@@ -132,20 +185,25 @@ impl Readback {
         encoder.copy_buffer_to_buffer(source, offset, &staging, 0, bytes);
         Ok(Self {
             staging,
+            is_copy: true,
             bytes,
             state: State::Recorded,
         })
     }
 
+    /// Results that are read where they are.
+    fn in_place(buffer: &wgpu::Buffer, bytes: u64) -> Self {
+        Self {
+            staging: buffer.clone(),
+            is_copy: false,
+            bytes,
+            state: State::Recorded,
+        }
+    }
+
     /// Asks for the results of a submission.
     fn submitted(self, index: wgpu::SubmissionIndex) -> Self {
-        let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
-        self.staging
-            .slice(..self.bytes)
-            .map_async(wgpu::MapMode::Read, move |mapped| {
-                // The receiver may be gone: its future was dropped.
-                let _ = sender.send(mapped);
-            });
+        let receiver = map(&self.staging, self.bytes, wgpu::MapMode::Read);
         Self {
             state: State::Submitted(index, receiver),
             ..self
@@ -173,7 +231,9 @@ impl Readback {
             bytes.copy_from_slice(&view[..bytes.len()]);
         }
         self.staging.unmap();
-        gpu.pool.give(Purpose::Readback, self.staging);
+        if self.is_copy {
+            gpu.pool.give(Purpose::Readback, self.staging);
+        }
         Ok(())
     }
 }
@@ -207,13 +267,20 @@ pub(super) fn storage(gpu: &Inner, bytes: u64) -> Result<Lent<'_>> {
 /// Buffers of one piece, which go back to the pool when its results are there.
 struct Slots<'a> {
     pool: &'a Pool,
+    purpose: Purpose,
+    /// Whether nothing is under way any more that maps them.
+    done: bool,
     buffers: Vec<wgpu::Buffer>,
 }
 
 impl Drop for Slots<'_> {
     fn drop(&mut self) {
         for buffer in self.buffers.drain(..) {
-            self.pool.give(Purpose::Storage, buffer);
+            if self.done || self.purpose == Purpose::Storage {
+                self.pool.give(self.purpose, buffer);
+            } else {
+                self.pool.discard(&buffer);
+            }
         }
     }
 }
@@ -295,6 +362,12 @@ pub(super) async fn run<T: Element>(
         results,
     } = operation;
     let kernels = gpu.asking();
+    let shared = gpu.shares_memory();
+    let purpose = if shared {
+        Purpose::Shared
+    } else {
+        Purpose::Storage
+    };
     let mut under_way: VecDeque<UnderWay<'_>> = VecDeque::new();
     for piece in pieces {
         let own = match results {
@@ -307,16 +380,21 @@ pub(super) async fn run<T: Element>(
         let lengths: Vec<u64> = ranges.map(|(r, e)| padded(r.len().max(1), e)).collect();
         let mut slots = Slots {
             pool: &gpu.pool,
+            purpose,
+            done: false,
             buffers: Vec::with_capacity(lengths.len()),
         };
         for &bytes in &lengths {
-            slots
-                .buffers
-                .push(gpu.pool.take(gpu, Purpose::Storage, bytes)?);
+            slots.buffers.push(gpu.pool.take(gpu, purpose, bytes)?);
         }
         for ((input, range), buffer) in inputs.iter().zip(&piece.inputs).zip(&slots.buffers) {
             let bytes = range.start * input.element..range.end * input.element;
-            write(gpu, buffer, 0, &input.bytes[bytes])?;
+            let bytes = &input.bytes[bytes];
+            if shared {
+                write_mapped(gpu, buffer, bytes, wait).await?;
+            } else {
+                write(gpu, buffer, 0, bytes)?;
+            }
         }
         let mut encoder = encoder(gpu);
         {
@@ -336,7 +414,11 @@ pub(super) async fn run<T: Element>(
         for (range, buffer) in piece.outputs.iter().zip(&slots.buffers[first..]) {
             if !range.is_empty() {
                 let bytes = padded(range.len(), size_of::<T>());
-                readbacks.push(Readback::record(gpu, &mut encoder, buffer, 0, bytes)?);
+                readbacks.push(if shared {
+                    Readback::in_place(buffer, bytes)
+                } else {
+                    Readback::record(gpu, &mut encoder, buffer, 0, bytes)?
+                });
             }
         }
         let submission = gpu.submit(|| Some(encoder.finish()))?;
@@ -375,7 +457,7 @@ struct UnderWay<'a> {
 
 impl UnderWay<'_> {
     async fn finish<T: Element>(
-        self,
+        mut self,
         gpu: &Arc<Inner>,
         outputs: &mut [&mut [T]],
         wait: Wait,
@@ -387,7 +469,7 @@ impl UnderWay<'_> {
         for (readback, (range, output)) in self.readbacks.into_iter().zip(filled) {
             readback.finish(gpu, &mut output[range], wait).await?;
         }
-        drop(self.slots);
+        self.slots.done = true;
         Ok(())
     }
 }

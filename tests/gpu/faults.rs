@@ -88,8 +88,8 @@ fn errors_of_the_device_are_the_next_calls() {
     let Some(gpu) = gpu() else { return };
     let x = gpu.upload(&[-1.0, 2.0], &[2]).unwrap();
     let provoke = || {
-        // No buffer may be both.
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::MAP_WRITE;
+        // No buffer may be of no use.
+        let usage = wgpu::BufferUsages::empty();
         gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: Some("provoked"),
             size: 16,
