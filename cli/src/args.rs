@@ -161,6 +161,10 @@ pub struct RunArgs {
     /// The output array; it is written whole or not at all
     #[arg(short, long = "output", required = true, value_name = "OUT.npy")]
     pub outputs: Vec<PathBuf>,
+    /// What the output is stored as: f32, f16 or bf16 [default: as the first input where that has
+    /// 16 bits, else f32]
+    #[arg(long, value_name = "TYPE", value_parser = dtype)]
+    pub dtype: Option<DType>,
     /// A parameter of the function; may be given several times
     #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     pub parameters: Vec<(String, String)>,
@@ -284,6 +288,12 @@ pub struct CheckArgs {
     /// Where to compute.
     #[command(flatten)]
     pub backend: BackendArgs,
+}
+
+/// A type of numbers by its name.
+fn dtype(text: &str) -> Result<DType, String> {
+    text.parse()
+        .map_err(|error: wgpu_activations::Error| error.to_string())
 }
 
 /// A type of 16 bits by its name.

@@ -10,6 +10,7 @@ mod npy;
 mod operations;
 mod output;
 mod report;
+mod safetensors;
 mod terminal;
 
 use clap::Parser;

@@ -1,12 +1,14 @@
 //! `.npy` arrays in and out: any numeric dtype, byte order and memory order becomes row-major
-//! f32, integers also i64 and booleans, and f32 is written. A header is checked against the file's size before anything of the
+//! f32, integers also i64 and booleans, and f32, f16 or bf16 is written. A header is checked against the file's size before anything of the
 //! size that it claims is allocated.
 
+use crate::safetensors;
 use npyz::{DType, NpyFile, NpyHeader, Order, TypeChar, TypeRead, WriterBuilder};
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use wgpu_activations::Source;
+use wgpu_activations::half::{bf16, f16, slice::HalfFloatSliceExt};
+use wgpu_activations::{DType as Float, Raw, Sink as _, Source};
 
 /// The longest header that is parsed: numpy's own limit for files that it does not trust, far
 /// above what a plain array of 64 axes needs.
@@ -26,6 +28,8 @@ pub struct Array<T = f32> {
     pub shape: Vec<usize>,
     /// The elements, the last axis fastest.
     pub data: Vec<T>,
+    /// What the results are stored as where nothing else is asked for.
+    pub float: Float,
     /// What the user should know of the conversion.
     pub notes: Vec<String>,
 }
@@ -66,6 +70,17 @@ pub enum NpyError {
     /// Real numbers where whole ones are needed.
     #[error("its dtype is {0} where integers are needed; save it with a.astype('int64')")]
     NotIntegers(&'static str),
+    /// A `.safetensors` file that is none.
+    #[error("the .safetensors file is damaged: {0}")]
+    Safetensors(String),
+    /// A tensor that a `.safetensors` file does not have.
+    #[error("which tensor? {name}; write FILE.safetensors:TENSOR, where TENSOR is one of: {there}")]
+    NoTensor {
+        /// What was asked for.
+        name: String,
+        /// The names that there are.
+        there: String,
+    },
     /// The shape claims more than the file has.
     #[error(
         "the header claims shape {shape:?} of {dtype}, {claimed} bytes, but the file has {there} bytes of data; it is truncated or mislabelled, save it again"
@@ -102,11 +117,16 @@ impl NpyError {
 pub fn has_integers(path: &Path) -> Result<bool, NpyError> {
     let (header, ..) = open(path)?;
     let (kind, _) = element_kind(&header.dtype())?;
-    Ok(!matches!(kind, Kind::F16 | Kind::F32 | Kind::F64))
+    Ok(!matches!(
+        kind,
+        Kind::F16 | Kind::Bf16 | Kind::F32 | Kind::F64
+    ))
 }
 
 /// The header of the file at `path`, its length and the file's, and the rest of the file.
 fn open(path: &Path) -> Result<(NpyHeader, u64, u64, BufReader<File>), NpyError> {
+    let tensor = safetensors::split(path);
+    let path = tensor.as_ref().map_or(path, |(file, _)| file);
     // Before the opening, which would block on a pipe that nobody writes to.
     if !fs::metadata(path)?.is_file() {
         return Err(NpyError::NotAFile);
@@ -114,6 +134,14 @@ fn open(path: &Path) -> Result<(NpyHeader, u64, u64, BufReader<File>), NpyError>
     let file = File::open(path)?;
     let size = file.metadata()?.len();
     let mut reader = BufReader::with_capacity(1 << 18, file);
+    if let Some((_, name)) = tensor {
+        let tensor = safetensors::find(&mut reader, size, name)?;
+        reader.seek(SeekFrom::Start(tensor.start))?;
+        // As numpy would say it.
+        let described = npy_header(tensor.code, &tensor.shape)?;
+        let (header, _) = read_header(&mut &described[..], described.len() as u64)?;
+        return Ok((header, tensor.start, tensor.end, reader));
+    }
     let (header, header_size) = read_header(&mut reader, size)?;
     Ok((header, header_size, size, reader))
 }
@@ -167,6 +195,11 @@ impl Stored {
         })
     }
 
+    /// What results are stored as where nothing else is asked for: the type of 16 bits, or f32.
+    pub fn float(&self) -> Float {
+        self.kind.float()
+    }
+
     /// Whether the elements lie with the last axis fastest.
     pub fn is_row_major(&self) -> bool {
         self.header.order() == Order::C || self.shape.iter().filter(|&&d| d != 1).count() < 2
@@ -180,7 +213,9 @@ impl Stored {
     /// What the user should know of the conversion to f32 and of the file.
     fn notes(&self, losses: &Losses, converts: bool) -> Vec<String> {
         let mut notes = Vec::new();
-        if converts && self.kind != Kind::F32 {
+        // Numbers of 16 bits are the same in f32.
+        let same = matches!(self.kind, Kind::F32 | Kind::F16 | Kind::Bf16);
+        if converts && !same {
             notes.push(losses.describe(self.kind, self.elements));
         }
         if self.extra > 0 {
@@ -233,7 +268,14 @@ impl Parts {
             stored.reader.read_exact(&mut self.bytes)?;
             let dtype = stored.header.dtype();
             let losses = match stored.kind {
-                Kind::F16 => convert_part::<npyz::half::f16>(&dtype, &self.bytes, out),
+                Kind::F16 => convert_part::<f16>(&dtype, &self.bytes, out),
+                Kind::Bf16 => {
+                    let (pairs, _) = self.bytes.as_chunks();
+                    let bits = pairs.iter().map(|&pair| u16::from_le_bytes(pair));
+                    let values = out.iter_mut().zip(bits);
+                    values.for_each(|(out, bits)| *out = bf16::from_bits(bits).to_f32());
+                    Ok(Losses::default())
+                }
                 Kind::F32 => convert_part::<f32>(&dtype, &self.bytes, out),
                 Kind::F64 => convert_part::<f64>(&dtype, &self.bytes, out),
                 Kind::I8 => convert_part::<i8>(&dtype, &self.bytes, out),
@@ -293,7 +335,8 @@ pub fn read<T: Value>(path: &Path) -> Result<Array<T>, NpyError> {
     let file = NpyFile::with_header(stored.header.clone(), &mut stored.reader);
     let losses = match (kind, T::as_floats(&mut sink.data)) {
         (Kind::F32, Some(data)) if plain => copy(file.into_inner(), elements, data),
-        (Kind::F16, _) => convert::<npyz::half::f16, T>(file, &mut sink),
+        (Kind::F16, _) => convert::<f16, T>(file, &mut sink),
+        (Kind::Bf16, _) => convert::<Brain, T>(file, &mut sink),
         (Kind::F32, _) => convert::<f32, T>(file, &mut sink),
         (Kind::F64, _) => convert::<f64, T>(file, &mut sink),
         (Kind::I8, _) => convert::<i8, T>(file, &mut sink),
@@ -311,27 +354,84 @@ pub fn read<T: Value>(path: &Path) -> Result<Array<T>, NpyError> {
     Ok(Array {
         shape: stored.shape,
         data: sink.data,
+        float: kind.float(),
         notes,
     })
 }
 
-/// Writes an f32 array, little endian and row-major.
-pub fn write(mut writer: impl Write, shape: &[usize], data: &[f32]) -> io::Result<()> {
-    writer.write_all(&header(shape)?)?;
-    let mut bytes = Vec::with_capacity(CHUNK * size_of::<f32>());
-    for chunk in data.chunks(CHUNK) {
-        bytes.clear();
-        bytes.extend(chunk.iter().flat_map(|x| x.to_le_bytes()));
-        writer.write_all(&bytes)?;
-    }
-    writer.flush()
+/// Writes f32, rounded to their type, to places of a file.
+pub struct Writer<'a> {
+    raw: Raw<&'a File>,
+    elements: u64,
+    float: Float,
 }
 
-/// What precedes the elements of an f32 array, little endian and row-major.
-pub fn header(shape: &[usize]) -> io::Result<Vec<u8>> {
+impl<'a> Writer<'a> {
+    /// Numbers of a type from byte `start` on.
+    pub fn new(file: &'a File, start: u64, elements: u64, float: Float) -> Self {
+        Self {
+            raw: Raw::new(file, start, elements),
+            elements,
+            float,
+        }
+    }
+}
+
+impl wgpu_activations::Sink for Writer<'_> {
+    fn elements(&self) -> u64 {
+        self.elements
+    }
+
+    fn write(&mut self, first: u64, data: &[f32]) -> io::Result<()> {
+        if self.float == Float::F32 {
+            return self.raw.write(first, data);
+        }
+        for (i, data) in data.chunks(CHUNK).enumerate() {
+            let first = first + (i * CHUNK) as u64;
+            if self.float == Float::F16 {
+                let mut rounded = [f16::ZERO; CHUNK];
+                let rounded = &mut rounded[..data.len()];
+                rounded.convert_from_f32_slice(data);
+                self.raw.write(first, rounded)?;
+            } else {
+                let mut rounded = [bf16::ZERO; CHUNK];
+                let rounded = &mut rounded[..data.len()];
+                rounded.convert_from_f32_slice(data);
+                self.raw.write(first, rounded)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes an array, little endian and row-major, behind its header.
+pub fn write(mut file: &File, header: &[u8], data: &[f32], float: Float) -> io::Result<()> {
+    file.write_all(header)?;
+    Writer::new(file, header.len() as u64, data.len() as u64, float).write(0, data)
+}
+
+/// What precedes the elements of an array, little endian and row-major.
+pub fn header(shape: &[usize], float: Float) -> io::Result<Vec<u8>> {
+    match float {
+        Float::F32 => npy_header("<f4", shape),
+        Float::F16 => npy_header("<f2", shape),
+        Float::Bf16 => {
+            let mut bytes = npy_header("|V2", shape)?;
+            // What NumPy writes of ml_dtypes' bfloat16.
+            if let Some(at) = bytes.windows(3).position(|code| code == b"|V2") {
+                bytes[at] = b'<';
+            }
+            Ok(bytes)
+        }
+    }
+}
+
+fn npy_header(code: &str, shape: &[usize]) -> io::Result<Vec<u8>> {
     let shape: Vec<u64> = shape.iter().map(|&d| d as u64).collect();
+    // Invariant: the codes of this crate are valid.
+    let code = code.parse().map_err(io::Error::other)?;
     npyz::WriteOptions::new_header_only()
-        .dtype(little_f32())
+        .dtype(DType::new_scalar(code))
         .shape(&shape)
         .writer(Vec::new())
         .write_header_only()
@@ -381,6 +481,10 @@ fn read_header(reader: &mut impl Read, size: u64) -> Result<(NpyHeader, u64), Np
     bytes.resize(start + length, 0);
     reader.read_exact(&mut bytes[start..])?;
     check_header_text(&mut bytes[start..])?;
+    // NumPy gives ml_dtypes' bfloat16 a byte order that raw data do not have.
+    if let Some(at) = bytes.windows(5).position(|code| code == b"'<V2'") {
+        bytes[at + 1] = b'|';
+    }
     let header = NpyHeader::from_reader(&bytes[..]).map_err(|e| {
         let text = e.to_string();
         // The parser draws what it stumbled on, in several lines.
@@ -460,6 +564,7 @@ fn check_header_text(text: &mut [u8]) -> Result<(), NpyError> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     F16,
+    Bf16,
     F32,
     F64,
     I8,
@@ -474,10 +579,20 @@ enum Kind {
 }
 
 impl Kind {
+    /// What results are stored as.
+    fn float(self) -> Float {
+        match self {
+            Self::F16 => Float::F16,
+            Self::Bf16 => Float::Bf16,
+            _ => Float::F32,
+        }
+    }
+
     /// numpy's name.
     fn name(self) -> &'static str {
         match self {
             Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
             Self::F32 => "float32",
             Self::F64 => "float64",
             Self::I8 => "int8",
@@ -502,6 +617,8 @@ fn element_kind(dtype: &DType) -> Result<(Kind, u64), NpyError> {
     let size = plain.size_field();
     let kind = match (plain.type_char(), size) {
         (TypeChar::Float, 2) => Kind::F16,
+        // What NumPy writes of ml_dtypes' bfloat16; of two bytes there is nothing else.
+        (TypeChar::RawData, 2) => Kind::Bf16,
         (TypeChar::Float, 4) => Kind::F32,
         (TypeChar::Float, 8) => Kind::F64,
         (TypeChar::Int, 1) => Kind::I8,
@@ -644,7 +761,39 @@ impl Element for bool {
     }
 }
 
-impl Element for npyz::half::f16 {
+/// A bfloat16, as two raw bytes.
+#[derive(Clone, Copy)]
+struct Brain(bf16);
+
+/// How one is read.
+struct BrainReader;
+
+impl TypeRead for BrainReader {
+    type Value = Brain;
+    fn read_one<R: Read>(&self, mut bytes: R) -> io::Result<Brain> {
+        let mut pair = [0; 2];
+        bytes.read_exact(&mut pair)?;
+        Ok(Brain(bf16::from_le_bytes(pair)))
+    }
+}
+
+impl npyz::Deserialize for Brain {
+    type TypeReader = BrainReader;
+    fn reader(_: &DType) -> Result<BrainReader, npyz::DTypeError> {
+        Ok(BrainReader)
+    }
+}
+
+impl Element for Brain {
+    fn to_f32(self) -> (f32, Loss) {
+        (self.0.into(), Loss::Nothing)
+    }
+    fn to_i64(self) -> Result<i64, NpyError> {
+        Err(NpyError::NotIntegers(Kind::Bf16.name()))
+    }
+}
+
+impl Element for f16 {
     fn to_f32(self) -> (f32, Loss) {
         (self.into(), Loss::Nothing)
     }

@@ -2,12 +2,13 @@
 //! name, flushed to the disk, then renamed. Ctrl-C removes the temporary files.
 
 use crate::error::CliError;
-use crate::npy;
+use crate::{npy, safetensors};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tempfile::NamedTempFile;
+use wgpu_activations::DType;
 
 /// The exit code of an interrupted program, by the shells' convention.
 const INTERRUPTED: i32 = 130;
@@ -44,11 +45,15 @@ pub struct Target {
     path: PathBuf,
     /// The directory of `path`.
     directory: PathBuf,
+    /// The name in a `.safetensors` file, where it is one; it may have been left out.
+    tensor: Option<Option<String>>,
 }
 
 impl Target {
     /// Looks at the place: the directory must be there, and what is replaced must be a file.
     pub fn new(given: &Path) -> Result<Self, CliError> {
+        let tensor = safetensors::split(given);
+        let given = tensor.as_ref().map_or(given, |(file, _)| file);
         let fail = |reason: &str| {
             Err(CliError::Output {
                 path: given.to_owned(),
@@ -84,7 +89,16 @@ impl Target {
             given: given.to_owned(),
             path,
             directory,
+            tensor: tensor.map(|(_, name)| name.map(str::to_owned)),
         })
+    }
+
+    /// What precedes an array's elements in a file of this kind.
+    pub fn header(&self, shape: &[usize], dtype: DType) -> Result<Vec<u8>, CliError> {
+        match &self.tensor {
+            Some(name) => Ok(safetensors::header(name.as_deref(), shape, dtype)),
+            None => npy::header(shape, dtype).map_err(|e| self.error(e)),
+        }
     }
 
     fn error(&self, error: io::Error) -> CliError {
@@ -156,10 +170,14 @@ impl Staged<'_> {
     }
 
     fn fill(&self, content: Content<'_>) -> Result<(), CliError> {
+        let header = match content {
+            Content::Array { shape, dtype, .. } => self.target.header(shape, dtype)?,
+            Content::Text(_) => Vec::new(),
+        };
         let fill = || {
             let mut file = self.file()?;
             match content {
-                Content::Array(shape, data) => npy::write(file, shape, data),
+                Content::Array { data, dtype, .. } => npy::write(file, &header, data, dtype),
                 Content::Text(text) => file.write_all(text.as_bytes()),
             }
         };
@@ -192,8 +210,15 @@ impl Drop for Staged<'_> {
 /// What a file is to hold.
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
-    /// An .npy array: its shape and its elements.
-    Array(&'a [usize], &'a [f32]),
+    /// An array.
+    Array {
+        /// Its dimensions.
+        shape: &'a [usize],
+        /// Its elements.
+        data: &'a [f32],
+        /// What they are stored as.
+        dtype: DType,
+    },
     /// Text as it is.
     Text(&'a str),
 }

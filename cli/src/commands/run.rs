@@ -9,6 +9,7 @@ use crate::operations::{self, Call, Input, Options, Output, read};
 use crate::output::{self, Content, Target};
 use crate::terminal::Progress;
 use std::path::Path;
+use wgpu_activations::DType;
 
 /// Arguments that fit together.
 struct Plan {
@@ -90,11 +91,23 @@ pub fn upstream_shape(path: &Path, got: &[usize], name: &str, want: &[usize]) ->
     )
 }
 
-fn write(targets: &[Target], outputs: &[Output]) -> Result<(), CliError> {
+/// What the outputs are stored as: what is asked for, or as the first input.
+fn dtype(args: &RunArgs, inputs: &[Input]) -> DType {
+    let own = || match inputs.first() {
+        Some(Input::Floats(array)) => array.float,
+        _ => DType::F32,
+    };
+    args.dtype.unwrap_or_else(own)
+}
+
+fn write(targets: &[Target], outputs: &[Output], dtype: DType) -> Result<(), CliError> {
     let outputs: Vec<_> = targets
         .iter()
         .zip(outputs)
-        .map(|(target, output)| (target, Content::Array(&output.shape, &output.data)))
+        .map(|(target, output)| {
+            let (shape, data) = (&output.shape[..], &output.data[..]);
+            (target, Content::Array { shape, data, dtype })
+        })
         .collect();
     output::write_all(&outputs)
 }
@@ -110,9 +123,10 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     plan.call.output_shape(&inputs)?;
     let backend = super::open(&args.backend, &progress)?;
     progress.doing("computing");
+    let dtype = dtype(args, &inputs);
     let output = plan.call.run(&backend, inputs)?;
     progress.doing("writing");
-    write(&plan.targets, &[output])
+    write(&plan.targets, &[output], dtype)
 }
 
 /// Computes the gradients of a function by its inputs.
@@ -141,7 +155,8 @@ pub fn grad(args: &GradArgs) -> Result<(), CliError> {
     let backend = super::open(&args.run.backend, &progress)?;
     progress.doing("computing");
     let wanted = plan.targets.len();
+    let dtype = dtype(&args.run, &inputs);
     let outputs = plan.call.grad(&backend, inputs, &upstream, wanted)?;
     progress.doing("writing");
-    write(&plan.targets, &outputs)
+    write(&plan.targets, &outputs, dtype)
 }

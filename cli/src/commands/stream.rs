@@ -3,13 +3,13 @@
 use super::open;
 use crate::args::RunArgs;
 use crate::error::CliError;
-use crate::npy::{self, NpyError, Parts, Stored};
+use crate::npy::{NpyError, Parts, Stored, Writer};
 use crate::operations::Streamed;
 use crate::output::{self, Target};
 use crate::terminal::Progress;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use wgpu_activations::{AxisShape, Raw, Source, Stream, StreamError};
+use wgpu_activations::{AxisShape, Source, Stream, StreamError};
 
 /// What goes through in parts.
 pub struct Files<'a> {
@@ -116,17 +116,16 @@ impl<'a> Files<'a> {
                 Some((path, dy))
             }
         };
-        let compute =
-            |stream: Stream<'_>, inputs: &mut [&mut dyn Source], dx: &mut Raw<&std::fs::File>| {
-                // Invariant: there are two inputs.
-                let [x, dy] = inputs else { return Ok(()) };
-                match call {
-                    Streamed::Elementwise(f) => stream.grad(f, &mut **x, &mut **dy, dx),
-                    Streamed::Axis { function, axis, .. } => {
-                        stream.grad_axis(function, &mut **x, &mut **dy, &shape, axis, dx)
-                    }
+        let compute = |stream: Stream<'_>, inputs: &mut [&mut dyn Source], dx: &mut Writer<'_>| {
+            // Invariant: there are two inputs.
+            let [x, dy] = inputs else { return Ok(()) };
+            match call {
+                Streamed::Elementwise(f) => stream.grad(f, &mut **x, &mut **dy, dx),
+                Streamed::Axis { function, axis, .. } => {
+                    stream.grad_axis(function, &mut **x, &mut **dy, &shape, axis, dx)
                 }
-            };
+            }
+        };
         let second = match opened {
             Some((path, dy)) => Second::File(path, Parts::new(dy)),
             None => Second::Ones(Ones(count(&self.output_shape))),
@@ -141,7 +140,7 @@ impl<'a> Files<'a> {
         compute: impl FnOnce(
             Stream<'_>,
             &mut [&mut dyn Source],
-            &mut Raw<&std::fs::File>,
+            &mut Writer<'_>,
         ) -> Result<(), StreamError>,
     ) -> Result<(), CliError> {
         let backend = {
@@ -150,14 +149,15 @@ impl<'a> Files<'a> {
         };
         let staged = self.target.begin()?;
         let elements = count(output_shape);
-        let header = npy::header(output_shape).map_err(|e| staged.error(e))?;
+        let dtype = self.args.dtype.unwrap_or_else(|| self.input.float());
+        let header = self.target.header(output_shape, dtype)?;
         let start = header.len() as u64;
-        staged.reserve(start + 4 * elements)?;
+        staged.reserve(start + dtype.bytes() as u64 * elements)?;
         let mut file = staged.file().map_err(|e| staged.error(e))?;
         file.write_all(&header).map_err(|e| staged.error(e))?;
 
         let mut x = Parts::new(self.input);
-        let mut y = Raw::new(file, start, elements);
+        let mut y = Writer::new(file, start, elements, dtype);
         let bar = Progress::bytes();
         let report = |progress: wgpu_activations::Progress| bar.moved(progress);
         let stream = Stream::new(&backend)

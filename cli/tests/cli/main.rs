@@ -5,6 +5,7 @@ mod backend;
 mod catalogue;
 mod chain;
 mod compute;
+mod dtypes;
 mod exhaustive;
 mod files;
 mod large;
