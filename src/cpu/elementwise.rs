@@ -111,6 +111,7 @@ impl Isa {
             Activation::Tanh => self.narrow::<narrow::Tanh>(f, x, out),
             Activation::Exp => self.narrow::<narrow::Exp>(f, x, out),
             Activation::Silu => self.narrow::<narrow::Silu>(f, x, out),
+            Activation::Gelu => self.narrow::<narrow::Gelu>(f, x, out),
             Activation::GeluTanh => self.narrow::<narrow::GeluTanh>(f, x, out),
             _ => self.chunk(f, x, None, out),
         }
@@ -309,11 +310,12 @@ mod tests {
         cases
     }
 
-    const NARROW: [Activation; 5] = [
+    const NARROW: [Activation; 6] = [
         Activation::Sigmoid,
         Activation::Tanh,
         Activation::Exp,
         Activation::Silu,
+        Activation::Gelu,
         Activation::GeluTanh,
     ];
 
