@@ -1,6 +1,5 @@
 // Elements of rows.wgsl with noise: (x + n) / tau, for the softmax of gumbel_softmax. The noise
 // lies where the result goes, and is read for the last time just before. uniforms.number is tau.
-// The composer supplies `load_x(i)`.
 
 const MASKED: bool = false;
 
@@ -24,8 +23,8 @@ fn line_of(row: u32) -> Line {
 // The value as hi, lo.
 alias Value = vec2<f32>;
 
-fn element(line: Line, k: u32, at: u32, kept: bool) -> Value {
-    let v = load_x(uniforms.x_first + at);
+fn value_at(line: Line, k: u32, at: u32, x: f32, kept: bool) -> Value {
+    let v = select(negative_infinity(), x, kept);
     let t = sum(v, out[uniforms.out_first + at]);
     let r = rate;
     let product = t.x * r.x;
@@ -58,19 +57,15 @@ fn value_of_row(r: Row) -> Value {
 }
 
 fn higher_value(a: Value, b: Value) -> Value {
-    return select(a, b, b.x > a.x || is_nan(a.x));
+    return select(a, b, b.x > a.x);
 }
 
 fn same(a: Value, b: Value) -> bool {
-    return a.x == b.x && a.y == b.y && !is_inf(a.x);
+    return (a.x == b.x) & (a.y == b.y);
 }
 
-fn keep(line: Line, k: u32) -> bool {
-    return true;
-}
-
-fn keep_four(line: Line, k: u32, step: u32) -> u32 {
-    return 15u;
+fn keep_eight(line: Line, k: u32, step: u32, count: u32) -> u32 {
+    return 255u;
 }
 
 fn weight(v: Value, m: Value) -> f32 {
@@ -79,13 +74,12 @@ fn weight(v: Value, m: Value) -> f32 {
     return select(e, 0.0, v.x - m.x < -200.0 || (is_inf(v.x) && v.x < 0.0));
 }
 
-// No logarithm is asked for.
-fn log_softmax_of(v: Value, m: Value, log_sum: f32) -> f32 {
-    return 0.0;
+fn weight_from(v: Value, m: Reference) -> f32 {
+    return exp_from(v.x, v.y, m);
 }
 
-// The gradient by x of an element whose gradient by its value is d.
-fn by_input(d: f32, at: u32) -> f32 {
+// The gradient by an element x whose gradient by its value is d.
+fn by_input(d: f32, x: f32) -> f32 {
     let r = rate;
     return d * r.x + d * r.y;
 }

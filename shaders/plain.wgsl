@@ -1,5 +1,4 @@
-// Elements of rows.wgsl as they are, times the sign of the function's argument. The composer
-// supplies `load_x(i)`.
+// Elements of sums.wgsl as they are, times the sign of the function's argument.
 
 const MASKED: bool = false;
 
@@ -14,17 +13,15 @@ fn line_of(row: u32) -> Line {
 
 alias Value = f32;
 
-fn keep(line: Line, k: u32) -> bool {
-    return true;
+fn keep_eight(line: Line, k: u32, step: u32, count: u32) -> u32 {
+    return 255u;
 }
 
-fn keep_four(line: Line, k: u32, step: u32) -> u32 {
-    return 15u;
-}
-
-fn element(line: Line, k: u32, at: u32, kept: bool) -> f32 {
-    let v = load_x(uniforms.x_first + at);
-    return select(uniforms.sign * v, v, FROM_OUTPUT);
+fn value_at(line: Line, k: u32, at: u32, x: f32, kept: bool) -> f32 {
+    if FROM_OUTPUT {
+        return select(0.0, x, kept);
+    }
+    return select(negative_infinity(), uniforms.sign * x, kept);
 }
 
 fn high(v: f32) -> f32 {
@@ -44,11 +41,11 @@ fn value_of_row(r: Row) -> f32 {
 }
 
 fn higher_value(a: f32, b: f32) -> f32 {
-    return higher(a, b);
+    return select(a, b, b > a);
 }
 
 fn same(a: f32, b: f32) -> bool {
-    return (a == b) & !is_inf(a);
+    return a == b;
 }
 
 fn end_of(line: Line, end: u32) -> u32 {
@@ -63,15 +60,15 @@ fn weight(v: f32, m: f32) -> f32 {
     return exp_below(v, m);
 }
 
-// x - m - log(sum).
-fn log_softmax_of(v: f32, m: f32, log_sum: f32) -> f32 {
-    let d = sum(v, -m);
-    let plain = v - m;
-    return select(plain - log_sum, d.x - (log_sum - d.y), plain > -1e30);
+fn weight_from(v: f32, m: Reference) -> f32 {
+    if FROM_OUTPUT {
+        return v;
+    }
+    return exp_from(v, 0.0, m);
 }
 
-// The gradient by x of an element whose gradient by its value is d.
-fn by_input(d: f32, at: u32) -> f32 {
+// The gradient by an element x whose gradient by its value is d.
+fn by_input(d: f32, x: f32) -> f32 {
     return d;
 }
 

@@ -13,7 +13,9 @@
 //   holds_row(), held_row(line)  rows that an invocation has a way of its own through
 //   REDUCES                      a row has no results but what store_row writes
 // so that an entry point refers to just the bindings that it has. sums.wgsl has Row and its
-// functions for softmax and its kin.
+// functions for softmax and its kin. The composer declares the arrays x, dy and out, and
+//   UNIT                         elements that lie side by side in one element of an array's type
+// A share of a row counts in units; more than one element is in it only where rows are contiguous.
 
 struct Uniforms {
     // Length of a row in this binding, and the stride of its elements.
@@ -31,7 +33,7 @@ struct Uniforms {
     partial_first: u32,
     // split: the first row's place among the partial results' rows.
     row_first: u32,
-    // split: contiguous elements a lane, or 0 where lanes take turns.
+    // split: contiguous elements a lane, a multiple of every unit, or 0 where lanes take turns.
     segment: u32,
     // -1 where the function is of -x, else 1.
     sign: f32,
@@ -46,9 +48,6 @@ struct Uniforms {
 
 override workgroup_size: u32 = 64u;
 
-@group(0) @binding(0) var<storage, read> x: array<f32>;
-@group(0) @binding(1) var<storage, read> dy: array<f32>;
-@group(0) @binding(2) var<storage, read_write> out: array<f32>;
 @group(0) @binding(3) var<uniform> uniforms: Uniforms;
 @group(0) @binding(4) var<storage, read_write> partials: array<Row>;
 
@@ -62,6 +61,42 @@ fn add(s: Sum, term: f32) -> Sum {
     let y = term - s.lost;
     let t = s.value + y;
     return Sum(t, settled(settled(t) - s.value) - y);
+}
+
+// What many exponentials are relative to: far + near, of which one is 0. `near` has 23 bits down to
+// 2^-9, so that sums with multiples of LN2_HI are exact; from a number that is as far from 0 as `far`,
+// what matters differs by little, and the difference is exact.
+struct Reference {
+    far: f32,
+    near: f32,
+}
+
+// For an m that `snapped` returned. Nothing is to be taken from -infinity.
+fn reference_of(m: f32) -> Reference {
+    let is_near = abs(m) < 8192.0;
+    return Reference(select(m, 0.0, is_near | (is_inf(m) & (m < 0.0))), select(0.0, m, is_near));
+}
+
+// A number within 2^-10 of v that can be a reference.
+fn snapped(v: f32) -> f32 {
+    return select(v, settled(v + 24576.0) - 24576.0, abs(v) < 8192.0);
+}
+
+// e^(x + x_lo - m) for x <= m + 60; 0 for x = -infinity, NaN for NaN and for x = m = +infinity.
+// The same as exp_below for a third of its price: m is taken away together with the multiple of
+// log 2 that reduces the difference.
+fn exp_from(x: f32, x_lo: f32, m: Reference) -> f32 {
+    let v = x - m.far;
+    let d = (v + x_lo) - m.near;
+    // n and 2^(n + 30), which is normal where e^d is not; 12582912 makes integers of sums.
+    let t = settled(d * LOG2_E + 12583069.0);
+    let n = t - 12583069.0;
+    let r = (settled(v - (m.near + n * LN2_HI)) + x_lo) - n * LN2_LO;
+    // e^r - 1 - r on |r| <= 0.3475 (0.06): a term less than expm1_reduced, which takes longer ones.
+    let p = 0.49999994 + r * (0.166665211 + r * (0.0416682921 + r * (0.00836871564
+        + r * 0.00138186978)));
+    let e = ((1.0 + (r + r * r * p)) * bitcast<f32>(bitcast<u32>(t) << 23u)) * 9.31322575e-10;
+    return select(e, 0.0, d < -104.0);
 }
 
 // e^(x - m) for x <= m + 88 with the difference's rounding error carried along; 0 for x = -infinity,
@@ -85,7 +120,7 @@ fn row_start(row: u32) -> u32 {
     return (row / uniforms.inner) * uniforms.len * uniforms.inner + row % uniforms.inner;
 }
 
-// The elements of a row that an invocation has: first, first + step, ... below end.
+// The units of a row that an invocation has: first, first + step, ... below end.
 struct Share {
     first: u32,
     end: u32,
@@ -109,7 +144,7 @@ fn row_per_invocation(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num
         held_row(line);
         return;
     }
-    let share = Share(0u, uniforms.len, 1u);
+    let share = Share(0u, uniforms.len / UNIT, 1u);
     let r = completed(reduce(line, share));
     store_row(row, r);
     if !REDUCES {
@@ -146,7 +181,7 @@ fn row_per_workgroup(
     let row = min(group.y * groups.x + group.x, uniforms.rows - 1u);
     let surplus = group.y * groups.x + group.x >= uniforms.rows;
     let line = line_of(row);
-    let share = Share(local, uniforms.len, workgroup_size);
+    let share = Share(local, uniforms.len / UNIT, workgroup_size);
     let part = reduce(line, share);
     let r = completed(merge_workgroup(part, local));
     if surplus {
@@ -174,10 +209,12 @@ fn part_of(index: u32) -> Part {
     let rest = index / inner;
     let row = (rest / uniforms.lanes) * inner + column;
     let lane = rest % uniforms.lanes;
-    var share = Share(lane, uniforms.len, uniforms.lanes);
+    let units = uniforms.len / UNIT;
+    var share = Share(lane, units, uniforms.lanes);
     if uniforms.segment > 0u {
-        let first = min(lane * uniforms.segment, uniforms.len);
-        share = Share(first, min(first + uniforms.segment, uniforms.len), 1u);
+        let segment = uniforms.segment / UNIT;
+        let first = min(lane * segment, units);
+        share = Share(first, min(first + segment, units), 1u);
     }
     return Part(row, lane, share, row < uniforms.rows);
 }

@@ -1,7 +1,8 @@
 // Elements of sums.wgsl scaled, soft-capped, biased and masked: in place of plain.wgsl. A value is
-// carried as hi, lo, since e^v shows the rounding of a large v. The composer supplies `load_x(i)`,
-// `load_mask(i)`,
-// `load_mask_word(i)`, `load_bias(i)`, `load_length(i)`, `value_of(x)`, `slope_at(i)`, and MASK, BIAS.
+// carried as hi, lo, since e^v shows the rounding of a large v. The composer supplies `load_mask(i)`,
+// `load_mask_word(i)`, `load_bias(i)`, `load_length(i)`, `value_of(x)`, `slope_of(x)`, and MASK, BIAS,
+// RUNS (of eight elements that are read together, four and four lie side by side), MASK_RUNS (and
+// so do their bytes of the mask).
 
 const MASKED: bool = true;
 
@@ -116,15 +117,15 @@ fn value_of_row(r: Row) -> vec2<f32> {
 }
 
 fn higher_value(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
-    return select(a, b, (b.x > a.x) | is_nan(a.x) | ((b.x == a.x) & (b.y > a.y)));
+    return select(a, b, (b.x > a.x) | ((b.x == a.x) & (b.y > a.y)));
 }
 
 fn same(a: vec2<f32>, b: vec2<f32>) -> bool {
-    return (a.x == b.x) & (a.y == b.y) & !is_inf(a.x);
+    return (a.x == b.x) & (a.y == b.y);
 }
 
 fn end_of(line: Line, end: u32) -> u32 {
-    return min(line.end, end);
+    return min((line.end + UNIT - 1u) / UNIT, end);
 }
 
 // hi, lo where hi is finite. What leaves f32 by its arithmetic stays the largest f32.
@@ -207,54 +208,72 @@ fn plus(v: vec2<f32>, b: f32) -> vec2<f32> {
     return bounded(s, lo + v.y, is_inf(v.x) | is_inf(b));
 }
 
-// Whether element k, which is below the end, takes part.
-fn keep(line: Line, k: u32) -> bool {
-    var kept = load_mask(line.mask + k * shaping.mask_step);
-    if BIAS {
-        let b = load_bias(line.bias + k * shaping.bias_step);
-        kept = kept & !(is_inf(b) & (b < 0.0));
-    }
-    return kept;
-}
-
 // Bit 7 of each byte that is not 0.
 fn nonzero_bytes(w: u32) -> u32 {
     return (((w & 0x7f7f7f7fu) + 0x7f7f7f7fu) | w) & 0x80808080u;
 }
 
-fn keep_four(line: Line, k: u32, step: u32) -> u32 {
-    var bits = 15u;
+// The four bytes of the mask from `first` on, as bits.
+fn four_of_mask(first: u32) -> u32 {
+    let shift = (first & 3u) * 8u;
+    var word = load_mask_word(first >> 2u) >> shift;
+    if shift != 0u {
+        word |= load_mask_word((first >> 2u) + 1u) << (32u - shift);
+    }
+    // Bits 7, 15, 23 and 31 to 0, 1, 2 and 3: nothing is carried.
+    return (((nonzero_bytes(word) >> 7u) * 0x00204081u) >> 21u) & 15u;
+}
+
+// Bit j of eight where `condition`.
+fn bit_of(condition: bool, j: u32) -> u32 {
+    return select(0u, 1u << j, condition);
+}
+
+// The lowest eight bits, but for those of elements from `end` on, the first of which is k.
+fn before(end: u32, k: u32) -> u32 {
+    return (1u << min(end - min(k, end), 8u)) - 1u;
+}
+
+fn keep_eight(line: Line, k: u32, step: u32, count: u32) -> u32 {
+    var bits = 255u;
+    let s = array<u32, 8>(
+        0u, spot(1u, step, count), spot(2u, step, count), spot(3u, step, count),
+        spot(4u, step, count), spot(5u, step, count), spot(6u, step, count), spot(7u, step, count));
     if MASK {
-        let first = line.mask + k * shaping.mask_step;
-        let stride = step * shaping.mask_step;
-        if stride == 1u {
-            // Side by side, in one word or two.
-            let shift = (first & 3u) * 8u;
-            var word = load_mask_word(first >> 2u) >> shift;
-            if shift != 0u {
-                word |= load_mask_word((first >> 2u) + 1u) << (32u - shift);
-            }
-            let found = nonzero_bytes(word);
-            // Bits 7, 15, 23 and 31 to 0, 1, 2 and 3.
-            bits = ((found >> 7u) & 1u) | ((found >> 14u) & 2u) | ((found >> 21u) & 4u) | (found >> 28u & 8u);
+        let stride = shaping.mask_step;
+        let first = line.mask + k * stride;
+        if MASK_RUNS {
+            bits = four_of_mask(first) | (four_of_mask(first + s[4]) << 4u);
         } else {
-            bits = select(0u, 1u, load_mask(first)) | select(0u, 2u, load_mask(first + stride))
-                | select(0u, 4u, load_mask(first + 2u * stride)) | select(0u, 8u, load_mask(first + 3u * stride));
+            bits = bit_of(load_mask(first), 0u) | bit_of(load_mask(first + s[1] * stride), 1u)
+                | bit_of(load_mask(first + s[2] * stride), 2u) | bit_of(load_mask(first + s[3] * stride), 3u)
+                | bit_of(load_mask(first + s[4] * stride), 4u) | bit_of(load_mask(first + s[5] * stride), 5u)
+                | bit_of(load_mask(first + s[6] * stride), 6u) | bit_of(load_mask(first + s[7] * stride), 7u);
         }
     }
     if BIAS {
         let first = line.bias + k * shaping.bias_step;
-        let stride = step * shaping.bias_step;
-        for (var i = 0u; i < 4u; i++) {
-            let b = load_bias(first + i * stride);
-            bits = select(bits, bits & ~(1u << i), is_inf(b) & (b < 0.0));
+        for (var j = 0u; j < 8u; j++) {
+            let b = load_bias(first + spot(j, step, count) * shaping.bias_step);
+            bits = select(bits, bits & ~(1u << j), is_inf(b) & (b < 0.0));
         }
+    }
+    // What is there may lie behind the end.
+    if !RUNS {
+        bits &= bit_of(k < line.end, 0u) | bit_of(k + s[1] < line.end, 1u)
+            | bit_of(k + s[2] < line.end, 2u) | bit_of(k + s[3] < line.end, 3u)
+            | bit_of(k + s[4] < line.end, 4u) | bit_of(k + s[5] < line.end, 5u)
+            | bit_of(k + s[6] < line.end, 6u) | bit_of(k + s[7] < line.end, 7u);
+    } else if UNIT == 4u {
+        bits &= (before(line.end, k) & 15u) | (before(line.end, k + s[4]) << 4u);
+    } else {
+        bits &= before(line.end, k);
     }
     return bits;
 }
 
-fn element(line: Line, k: u32, at: u32, kept: bool) -> vec2<f32> {
-    var v = uniforms.sign * value_of(load_x(uniforms.x_first + at));
+fn value_at(line: Line, k: u32, at: u32, x: f32, kept: bool) -> vec2<f32> {
+    var v = uniforms.sign * value_of(x);
     if BIAS {
         v = plus(v, uniforms.sign * load_bias(line.bias + k * shaping.bias_step));
     }
@@ -268,21 +287,23 @@ fn weight(v: vec2<f32>, m: vec2<f32>) -> f32 {
     return select(e, 0.0, (v.x - m.x < -200.0) | (is_inf(v.x) & (v.x < 0.0)));
 }
 
-// v - m - log(sum).
-fn log_softmax_of(v: vec2<f32>, m: vec2<f32>, log_sum: f32) -> f32 {
-    let d = sum(v.x, -m.x);
-    let plain = v.x - m.x;
-    return select(plain - log_sum, d.x - (log_sum - (d.y + (v.y - m.y))), plain > -1e30);
+fn weight_from(v: vec2<f32>, m: Reference) -> f32 {
+    return exp_from(v.x, v.y, m);
 }
 
-// The gradient by x of an element whose gradient by its value is d.
-fn by_input(d: f32, at: u32) -> f32 {
-    return d * slope_at(uniforms.x_first + at);
+// The gradient by an element x whose gradient by its value is d.
+fn by_input(d: f32, x: f32) -> f32 {
+    return d * slope_of(x);
 }
 
 fn completed(r: Row) -> Row {
     if shaping.has_sink != 0u {
-        return merge(r, Row(shaping.sink, 0.0, select(1.0, 0.0, EXACT_MAX), 0.0));
+        if EXACT_MAX {
+            return merge(r, Row(shaping.sink, 0.0, 0.0, 0.0));
+        }
+        // What others are relative to must be a reference.
+        let m = snapped(shaping.sink);
+        return merge(r, Row(m, 0.0, select(exp_sum(shaping.sink - m, 0.0), 1.0, shaping.sink == m), 0.0));
     }
     return r;
 }

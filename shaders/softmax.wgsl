@@ -1,7 +1,8 @@
-// The softmax family, forward and backward, as a kind of rows.wgsl. The composer writes, for what
-// is computed and for which buffers are one, `KIND`, `BACKWARD`, `FROM_OUTPUT` (softmax's gradient
-// with its own output as x), `load_x(i)`, `load_dy(i)`, `load_term(i)` (dy where DOTS) and `store_row(row, r)`;
-// and from plain.wgsl or shaped.wgsl what an element's value is.
+// The softmax family, forward and backward, as a kind of rows.wgsl over sums.wgsl. The composer
+// writes, for what is computed and for which buffers are one, `KIND`, `BACKWARD`, `FROM_OUTPUT`
+// (softmax's gradient with its own output as x), what sums.wgsl asks for of the arrays,
+// `load_term(at, stride, count)` (dy where DOTS), `load_dy_of(row)` (dy where it is one a row) and
+// `store_row(row, r)`; and from plain.wgsl or shaped.wgsl what an element's value is.
 
 const SOFTMAX: u32 = 0u;
 const LOG_SOFTMAX: u32 = 1u;
@@ -13,9 +14,8 @@ const EXACT_MAX: bool = KIND != SOFTMAX && !BACKWARD;
 const DOTS: bool = BACKWARD && KIND != LOGSUMEXP;
 const DOTS_SCALED: bool = KIND == SOFTMAX;
 
-fn dot_term(at: u32, w: f32, kept: bool) -> f32 {
-    let g = load_term(uniforms.dy_first + at);
-    return select(0.0, select(g, g * w, DOTS_SCALED), kept);
+fn dot_term(g: f32, w: f32) -> f32 {
+    return select(g, g * w, DOTS_SCALED);
 }
 
 // An infinite maximum is the limit; a NaN element wins over it.
@@ -24,103 +24,117 @@ fn logsumexp_of(r: Row) -> f32 {
     return select(of_nothing(r, value), not_a_number(), r.seen == NAN_SEEN);
 }
 
-// A row's log of the sum, where EXACT_MAX; with a NaN where the row has no defined log_softmax.
-fn row_log_sum(r: Row) -> f32 {
-    return select(log_one_plus(r.sum), r.sum, is_nan(r.sum));
+// What the results of a row are made with.
+struct Whole {
+    reference: Reference,
+    sum: f32,
+    // 1 / sum.
+    share: f32,
+    // The row's mean upstream gradient; for logsumexp its only one, for log_softmax the sum.
+    dot: f32,
+    // m + log(sum) as the sum of two, and what m lacks.
+    log_hi: f32,
+    log_lo: f32,
+    low: f32,
+}
+
+fn whole_of(line: Line, r: Row) -> Whole {
+    var w = Whole(reference_of(r.max), 1.0, 1.0, r.dot, 0.0, 0.0, r.dot);
+    if EXACT_MAX {
+        let l = log_one_plus(select(r.sum, 0.0, is_nan(r.sum)));
+        let hi = settled(r.max + l);
+        let larger = abs(r.max) >= l;
+        w.log_hi = select(hi, r.sum, is_nan(r.sum));
+        w.log_lo = settled(select(l, r.max, larger) - hi) + select(r.max, l, larger);
+        return w;
+    }
+    if !FROM_OUTPUT {
+        // A row of outputs has the sum 1 by what it is.
+        w.sum = r.sum;
+        w.share = reciprocal(r.sum);
+        if KIND == SOFTMAX {
+            w.dot = r.dot / r.sum;
+        }
+    }
+    if KIND == LOGSUMEXP {
+        w.dot = load_dy_of(line.row);
+    }
+    return w;
+}
+
+// The result for a value, an element x and its upstream gradient.
+fn result(v: Value, x: f32, g: f32, w: Whole) -> f32 {
+    if EXACT_MAX {
+        return held_result(v, 0.0, g, w);
+    }
+    let y = held_result(v, weight_from(v, w.reference), g, w);
+    if BACKWARD {
+        return by_input(y, x);
+    }
+    return y;
+}
+
+// The same where the value's weight e is known, for elements that are their values.
+fn held_result(v: Value, e: f32, g: f32, w: Whole) -> f32 {
+    if EXACT_MAX {
+        return settled(high(v) - w.log_hi) - (w.log_lo - (low(v) - w.low));
+    }
+    if !BACKWARD {
+        return e * w.share;
+    }
+    // A gradient has no room for the rounding of a reciprocal.
+    let share = e / w.sum;
+    if KIND == SOFTMAX {
+        return uniforms.sign * share * (g - w.dot);
+    }
+    if KIND == LOG_SOFTMAX {
+        return g - share * w.dot;
+    }
+    return w.dot * share;
 }
 
 // The results of a share of a row that was reduced to r.
 fn finish_share(line: Line, share: Share, r: Row) {
-    let log_sum = row_log_sum(r);
+    let w = whole_of(line, r);
+    let none = nothing_kept(r);
     let step = share.step;
+    var u = share.first;
+    for (; u + (PARTS - 1u) * step < share.end; u += PARTS * step) {
+        finish_turn(line, u, step, PARTS, w, none);
+    }
+    if PARTS > 1u {
+        if u < share.end {
+            finish_turn(line, u, step, (share.end - u + step - 1u) / step, w, none);
+        }
+    }
+}
+
+fn finish_turn(line: Line, u: u32, step: u32, count: u32, w: Whole, none: f32) {
     let stride = step * uniforms.inner;
-    let end = end_of(line, share.end);
-    var i = share.first;
-    for (; i + 3u * step < end; i += 4u * step) {
-        let at = line.start + i * uniforms.inner;
-        let four = keep_four(line, i, step);
-        if MASKED {
-            if four == 0u {
-                let none = nothing_kept(r);
-                out[uniforms.out_first + at] = none;
-                out[uniforms.out_first + at + stride] = none;
-                out[uniforms.out_first + at + 2u * stride] = none;
-                out[uniforms.out_first + at + 3u * stride] = none;
-                continue;
-            }
-        }
-        finish(line, i, at, r, log_sum, bit(four, 0u));
-        finish(line, i + step, at + stride, r, log_sum, bit(four, 1u));
-        finish(line, i + 2u * step, at + 2u * stride, r, log_sum, bit(four, 2u));
-        finish(line, i + 3u * step, at + 3u * stride, r, log_sum, bit(four, 3u));
-    }
-    for (; i < end; i += step) {
-        finish(line, i, line.start + i * uniforms.inner, r, log_sum, keep(line, i));
-    }
+    let kept = kept_at(line, u, step, count);
+    let at = line.start + u * UNIT * uniforms.inner;
     if MASKED {
-        let none = nothing_kept(r);
-        for (; i + 3u * step < share.end; i += 4u * step) {
-            let at = uniforms.out_first + line.start + i * uniforms.inner;
-            out[at] = none;
-            out[at + stride] = none;
-            out[at + 2u * stride] = none;
-            out[at + 3u * stride] = none;
-        }
-        for (; i < share.end; i += step) {
-            out[uniforms.out_first + line.start + i * uniforms.inner] = none;
+        if kept == 0u {
+            store_out((uniforms.out_first + at) / UNIT, stride, count, Eight(none, none, none, none, none, none, none, none));
+            return;
         }
     }
-}
-
-// The result at element k of a row that was reduced to r.
-fn finish(line: Line, k: u32, at: u32, r: Row, log_sum: f32, kept: bool) {
-    let v = element(line, k, at, kept);
-    var y: f32;
-    if BACKWARD {
-        // A row of outputs has the sum 1 by what it is.
-        let sum = select(r.sum, 1.0, FROM_OUTPUT);
-        let share = weight(v, value_of_row(r)) / sum;
-        // The upstream gradient, which is the row's own for logsumexp.
-        let g = load_dy(uniforms.dy_first + select(at, line.row, KIND == LOGSUMEXP));
-        if KIND == SOFTMAX {
-            y = uniforms.sign * share * (g - r.dot / sum);
-        } else if KIND == LOG_SOFTMAX {
-            y = g - share * r.dot;
-        } else {
-            y = g * share;
-        }
-        y = by_input(y, at);
-    } else if KIND == SOFTMAX {
-        y = weight(v, value_of_row(r)) / r.sum;
-    } else {
-        y = log_softmax_of(v, value_of_row(r), log_sum);
+    let t = turn_at(line, u, step, count, kept);
+    let v = t.values;
+    let g = load_term((uniforms.dy_first + at) / UNIT, stride, count);
+    var y = Eight(
+        result(v[0], t.x[0], g[0], w), result(v[1], t.x[1], g[1], w),
+        result(v[2], t.x[2], g[2], w), result(v[3], t.x[3], g[3], w),
+        result(v[4], t.x[4], g[4], w), result(v[5], t.x[5], g[5], w),
+        result(v[6], t.x[6], g[6], w), result(v[7], t.x[7], g[7], w));
+    if MASKED {
+        y = Eight(
+            select(none, y[0], bit(kept, 0u)), select(none, y[1], bit(kept, 1u)),
+            select(none, y[2], bit(kept, 2u)), select(none, y[3], bit(kept, 3u)),
+            select(none, y[4], bit(kept, 4u)), select(none, y[5], bit(kept, 5u)),
+            select(none, y[6], bit(kept, 6u)), select(none, y[7], bit(kept, 7u)));
     }
-    out[uniforms.out_first + at] = select(nothing_kept(r), y, kept);
-}
-
-// A place of a short row: whether an element is there and takes part, and its value, or what
-// changes no maximum and no sum.
-struct Place {
-    v: Value,
-    kept: bool,
-}
-
-fn place(line: Line, k: u32) -> Place {
-    let i = min(k, uniforms.len - 1u);
-    let kept = k < end_of(line, uniforms.len) && keep(line, i);
-    let v = element(line, i, line.start + i * uniforms.inner, kept);
-    if k >= uniforms.len {
-        return Place(flat(negative_infinity()), kept);
-    }
-    return Place(v, kept);
-}
-
-fn store_short(line: Line, k: u32, p: Place, e: f32, r: Row, log_sum: f32) {
-    if k < uniforms.len {
-        let y = select(log_softmax_of(p.v, value_of_row(r), log_sum), e / r.sum, KIND == SOFTMAX);
-        let at = line.start + k * uniforms.inner;
-        out[uniforms.out_first + at] = select(nothing_kept(r), y, p.kept || !MASKED);
-    }
+    store_out((uniforms.out_first + at) / UNIT, stride, count, y);
 }
 
 fn holds_row() -> bool {
@@ -128,6 +142,38 @@ fn holds_row() -> bool {
 }
 
 fn held_row(line: Line) {
+}
+
+// The terms of eight values, and how many of them are the maximum.
+fn terms_of(v: array<Value, 8>, m: Reference, top: Value) -> Eight {
+    return Eight(
+        term(v[0], m, top), term(v[1], m, top), term(v[2], m, top), term(v[3], m, top),
+        term(v[4], m, top), term(v[5], m, top), term(v[6], m, top), term(v[7], m, top));
+}
+
+fn tops_of(v: array<Value, 8>, top: Value) -> f32 {
+    return pairs(Eight(
+        is_top(v[0], top), is_top(v[1], top), is_top(v[2], top), is_top(v[3], top),
+        is_top(v[4], top), is_top(v[5], top), is_top(v[6], top), is_top(v[7], top)));
+}
+
+// A held row's eight results from its values and their weights.
+fn store_held(line: Line, first: u32, count: u32, t: Turn, e: Eight, w: Whole, kept: u32, none: f32) {
+    let v = t.values;
+    var y = Eight(
+        held_result(v[0], e[0], 0.0, w), held_result(v[1], e[1], 0.0, w),
+        held_result(v[2], e[2], 0.0, w), held_result(v[3], e[3], 0.0, w),
+        held_result(v[4], e[4], 0.0, w), held_result(v[5], e[5], 0.0, w),
+        held_result(v[6], e[6], 0.0, w), held_result(v[7], e[7], 0.0, w));
+    if MASKED {
+        y = Eight(
+            select(none, y[0], bit(kept, 0u)), select(none, y[1], bit(kept, 1u)),
+            select(none, y[2], bit(kept, 2u)), select(none, y[3], bit(kept, 3u)),
+            select(none, y[4], bit(kept, 4u)), select(none, y[5], bit(kept, 5u)),
+            select(none, y[6], bit(kept, 6u)), select(none, y[7], bit(kept, 7u)));
+    }
+    let at = line.start + first * UNIT * uniforms.inner;
+    store_out((uniforms.out_first + at) / UNIT, uniforms.inner, count, y);
 }
 
 // Rows of at most sixteen elements, forward, each held by an invocation: one read, one
@@ -141,62 +187,32 @@ fn row_held(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
         return;
     }
     let line = line_of(row);
-    let p = array<Place, 16>(
-        place(line, 0u), place(line, 1u), place(line, 2u), place(line, 3u),
-        place(line, 4u), place(line, 5u), place(line, 6u), place(line, 7u),
-        place(line, 8u), place(line, 9u), place(line, 10u), place(line, 11u),
-        place(line, 12u), place(line, 13u), place(line, 14u), place(line, 15u));
-    let lower = higher_value(higher_value(higher_value(p[0].v, p[1].v), higher_value(p[2].v, p[3].v)),
-        higher_value(higher_value(p[4].v, p[5].v), higher_value(p[6].v, p[7].v)));
-    let upper = higher_value(higher_value(higher_value(p[8].v, p[9].v), higher_value(p[10].v, p[11].v)),
-        higher_value(higher_value(p[12].v, p[13].v), higher_value(p[14].v, p[15].v)));
-    var m = higher_value(lower, upper);
-    if !EXACT_MAX {
-        m = flat(high(m));
-    }
-    let e = array<f32, 16>(
-        term(p[0].v, m), term(p[1].v, m), term(p[2].v, m), term(p[3].v, m),
-        term(p[4].v, m), term(p[5].v, m), term(p[6].v, m), term(p[7].v, m),
-        term(p[8].v, m), term(p[9].v, m), term(p[10].v, m), term(p[11].v, m),
-        term(p[12].v, m), term(p[13].v, m), term(p[14].v, m), term(p[15].v, m));
-    var tops = 0.0;
+    let units = uniforms.len / UNIT;
+    // The second eight may not be there: then some are read that are, and do not count.
+    let count = min(units, PARTS);
+    let more = max(units, PARTS) - PARTS;
+    let second = min(PARTS, units - 1u);
+    let kept = kept_at(line, 0u, 1u, count);
+    let kept_more = select(0u, kept_at(line, second, 1u, max(more, 1u)), more > 0u);
+    let a = turn_at(line, 0u, 1u, count, kept);
+    let b = turn_at(line, second, 1u, max(more, 1u), kept_more);
+    let top = higher_value(highest(a.values), highest(b.values));
+    let reference = snapped(high(top));
+    let m = reference_of(reference);
+    let e = terms_of(a.values, m, top);
+    let e_more = terms_of(b.values, m, top);
+    var total = pairs(e) + pairs(e_more);
     if EXACT_MAX {
-        tops = (((is_top(p[0].v, m) + is_top(p[1].v, m)) + (is_top(p[2].v, m) + is_top(p[3].v, m)))
-            + ((is_top(p[4].v, m) + is_top(p[5].v, m)) + (is_top(p[6].v, m) + is_top(p[7].v, m))))
-            + (((is_top(p[8].v, m) + is_top(p[9].v, m)) + (is_top(p[10].v, m) + is_top(p[11].v, m)))
-            + ((is_top(p[12].v, m) + is_top(p[13].v, m)) + (is_top(p[14].v, m) + is_top(p[15].v, m))));
+        total = above_one(total, reference, tops_of(a.values, top) + tops_of(b.values, top), top);
     }
-    let first = ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7]));
-    let second = ((e[8] + e[9]) + (e[10] + e[11])) + ((e[12] + e[13]) + (e[14] + e[15]));
-    var seen = 0.0;
+    let seen = select(0.0, KEPT_SEEN, MASKED & ((kept | kept_more) != 0u));
+    let r = completed(Row(select(reference, high(top), EXACT_MAX), seen, total, select(0.0, low(top), EXACT_MAX)));
+    var w = whole_of(line, r);
     if MASKED {
-        let any = ((p[0].kept | p[1].kept) | (p[2].kept | p[3].kept))
-            | ((p[4].kept | p[5].kept) | (p[6].kept | p[7].kept))
-            | ((p[8].kept | p[9].kept) | (p[10].kept | p[11].kept))
-            | ((p[12].kept | p[13].kept) | (p[14].kept | p[15].kept));
-        seen = select(0.0, KEPT_SEEN, any);
-    }
-    let r = completed(Row(high(m), seen, (first + second) + max(tops - 1.0, 0.0), select(0.0, low(m), EXACT_MAX)));
-    var w = 1.0;
-    if MASKED && !EXACT_MAX {
         // What takes part beside the elements may have moved the maximum.
-        w = select(exp_below(high(m), r.max), 1.0, r.max == high(m));
+        w.share = w.share * select(exp_below(reference, r.max), 1.0, r.max == reference);
     }
-    let log_sum = row_log_sum(r);
-    store_short(line, 0u, p[0], e[0] * w, r, log_sum);
-    store_short(line, 1u, p[1], e[1] * w, r, log_sum);
-    store_short(line, 2u, p[2], e[2] * w, r, log_sum);
-    store_short(line, 3u, p[3], e[3] * w, r, log_sum);
-    store_short(line, 4u, p[4], e[4] * w, r, log_sum);
-    store_short(line, 5u, p[5], e[5] * w, r, log_sum);
-    store_short(line, 6u, p[6], e[6] * w, r, log_sum);
-    store_short(line, 7u, p[7], e[7] * w, r, log_sum);
-    store_short(line, 8u, p[8], e[8] * w, r, log_sum);
-    store_short(line, 9u, p[9], e[9] * w, r, log_sum);
-    store_short(line, 10u, p[10], e[10] * w, r, log_sum);
-    store_short(line, 11u, p[11], e[11] * w, r, log_sum);
-    store_short(line, 12u, p[12], e[12] * w, r, log_sum);
-    store_short(line, 13u, p[13], e[13] * w, r, log_sum);
-    store_short(line, 14u, p[14], e[14] * w, r, log_sum);
-    store_short(line, 15u, p[15], e[15] * w, r, log_sum);
+    let none = nothing_kept(r);
+    store_held(line, 0u, count, a, e, w, kept, none);
+    store_held(line, PARTS, more, b, e_more, w, kept_more, none);
 }

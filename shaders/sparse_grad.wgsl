@@ -1,6 +1,6 @@
 // The gradient of sparsemax and entmax from their output y, as a kind of rows.wgsl over sums.wgsl:
 // dx = s (dy - sum(s dy) / sum(s)) with s = y^(2 - alpha) where y > 0, else 0. uniforms.number is
-// alpha - 1. The composer writes `KIND`, `load_x(at)`, which is y, and `load_dy(at)`.
+// alpha - 1. The composer writes `KIND` and what sums.wgsl asks for of the arrays; x is y.
 
 const SPARSEMAX: u32 = 0u;
 const ENTMAX15: u32 = 1u;
@@ -27,8 +27,8 @@ fn line_of(row: u32) -> Line {
 // s, or the logarithm of s in two parts.
 alias Value = vec2<f32>;
 
-fn element(line: Line, k: u32, at: u32, kept: bool) -> Value {
-    let y = load_x(at);
+fn value_at(line: Line, k: u32, at: u32, x: f32, kept: bool) -> Value {
+    let y = select(0.0, x, kept);
     if is_nan(y) {
         return vec2<f32>(y, 0.0);
     }
@@ -81,19 +81,15 @@ fn value_of_row(r: Row) -> Value {
 }
 
 fn higher_value(a: Value, b: Value) -> Value {
-    return select(a, b, b.x > a.x || is_nan(a.x));
+    return select(a, b, b.x > a.x);
 }
 
 fn same(a: Value, b: Value) -> bool {
-    return a.x == b.x && a.y == b.y && !is_inf(a.x);
+    return (a.x == b.x) & (a.y == b.y);
 }
 
-fn keep(line: Line, k: u32) -> bool {
-    return true;
-}
-
-fn keep_four(line: Line, k: u32, step: u32) -> u32 {
-    return 15u;
+fn keep_eight(line: Line, k: u32, step: u32, count: u32) -> u32 {
+    return 255u;
 }
 
 fn weight(v: Value, m: Value) -> f32 {
@@ -105,13 +101,20 @@ fn weight(v: Value, m: Value) -> f32 {
     return select(select(e, 0.0, v.x - m.x < -200.0 || is_inf(v.x)), v.x, is_nan(v.x));
 }
 
+fn weight_from(v: Value, m: Reference) -> f32 {
+    if FROM_OUTPUT {
+        return v.x;
+    }
+    return select(exp_from(v.x, v.y, m), v.x, is_nan(v.x));
+}
+
 // s g, where an s of 0 wins over an infinity, and not over a NaN.
 fn weighted(s: f32, g: f32) -> f32 {
     return select(s * g, 0.0, s == 0.0 && !is_nan(g));
 }
 
-fn dot_term(at: u32, w: f32, kept: bool) -> f32 {
-    return weighted(w, load_dy(at));
+fn dot_term(g: f32, w: f32) -> f32 {
+    return weighted(w, g);
 }
 
 fn completed(r: Row) -> Row {
@@ -124,19 +127,31 @@ fn store_row(row: u32, r: Row) {
 fn finish_share(line: Line, share: Share, r: Row) {
     let mean = r.dot / r.sum;
     let nan = is_nan(r.sum) || is_nan(r.dot) || r.seen == NAN_SEEN;
-    for (var i = share.first; i < share.end; i += share.step) {
-        let at = line.start + i * uniforms.inner;
-        let v = element(line, i, at, true);
-        var s = v.x;
-        if KIND == STEEP {
-            s = exp_sum(v.x, v.y);
-            s = select(s, 0.0, is_inf(v.x));
-        }
-        let dx = weighted(s, load_dy(at) - mean);
-        // Where nothing was positive there is no mean, and no weight.
-        let value = select(dx, 0.0, s == 0.0);
-        out[uniforms.out_first + at] = select(value, not_a_number(), nan);
+    let step = share.step;
+    for (var u = share.first; u < share.end; u += PARTS * step) {
+        let count = min((share.end - u + step - 1u) / step, PARTS);
+        let t = turn_at(line, u, step, count, 255u);
+        let v = t.values;
+        let stride = step * uniforms.inner;
+        let g = load_term((uniforms.dy_first + t.at) / UNIT, stride, count);
+        store_out((uniforms.out_first + t.at) / UNIT, stride, count, Eight(
+            result(v[0], g[0], mean, nan), result(v[1], g[1], mean, nan),
+            result(v[2], g[2], mean, nan), result(v[3], g[3], mean, nan),
+            result(v[4], g[4], mean, nan), result(v[5], g[5], mean, nan),
+            result(v[6], g[6], mean, nan), result(v[7], g[7], mean, nan)));
     }
+}
+
+fn result(v: Value, g: f32, mean: f32, nan: bool) -> f32 {
+    var s = v.x;
+    if KIND == STEEP {
+        s = exp_sum(v.x, v.y);
+        s = select(s, 0.0, is_inf(v.x));
+    }
+    let dx = weighted(s, g - mean);
+    // Where nothing was positive there is no mean, and no weight.
+    let value = select(dx, 0.0, s == 0.0);
+    return select(value, not_a_number(), nan);
 }
 
 fn holds_row() -> bool {

@@ -1,15 +1,22 @@
 // What rows.wgsl divides, for softmax and its kin: a row is reduced to a maximum m and sums over
-// weights e^(x - m). The kind supplies
-//   keep(line, k)                whether element k takes part
-//   keep_four(line, k, step)     and elements k, k + step, ... as bits
-//   Value, element(line, k, at, kept)  element k of the row, at `at` behind the binding's first
+// weights e^(x - m). The composer supplies
+//   load_x(at, stride, count)    eight elements as PARTS units of UNIT: unit j, from the binding's
+//                                first, is at + min(j, count - 1) stride
+//   load_dy(at, stride, count)   the same of the upstream gradient
+//   store_out(at, stride, count, y)   writes the first `count` units of eight results
+// and the kind
+//   keep_eight(line, k, step, count)  which of eight elements take part, as bits: element j is
+//                                k + spot(j, step, count)
+//   Value, value_at(line, k, at, x, kept)  the value of element k, which is x, at `at` behind the
+//                                binding's first
 //   high(v), low(v)              a value as an f32, close enough to be a maximum; what that lacks
 //   value_of_row(r), flat(m)     a row's maximum as a value; an f32 as a value
-//   higher_value(a, b)           the larger of two
-//   same(a, b)                   whether two values are one, and finite
-//   end_of(line, end)            where the elements that take part end
+//   higher_value(a, b)           the larger of two; a NaN may be lost
+//   same(a, b)                   whether two values are one
+//   end_of(line, end)            where the units that take part end
 //   weight(v, m)                 e^(v - m)
-//   dot_term(at, w, kept)        the second sum's term
+//   weight_from(v, m)            the same relative to a reference
+//   dot_term(g, w)               the second sum's term
 // and the constants
 //   FROM_OUTPUT   weights are the elements themselves: there is no maximum
 //   EXACT_MAX     the maximum is looked for before the sums, for a logarithm to follow
@@ -17,7 +24,7 @@
 //   DOTS_SCALED   its terms have the weight as a factor
 //   MASKED        elements may take no part
 // Conditions are joined by | and &: the other two become branches, which cost a third of the time
-// on a software adapter.
+// on a software adapter. So do tests for NaN: one makes the sum of its eight NaN, where it is seen.
 
 // What a row's elements are reduced to.
 struct Row {
@@ -43,161 +50,170 @@ struct Running {
     seen: f32,
     total: Sum,
     dots: Sum,
+    // With EXACT_MAX: how often the maximum was met.
+    tops: f32,
 }
 
 // How far an element may lie above the reference: e^16 times 2^32 elements stay far inside f32.
 const HEADROOM: f32 = 16.0;
-// Elements that are read at a time.
-const UNROLL: u32 = 8u;
+// Units of the eight elements that are read at a time.
+const PARTS: u32 = 8u / UNIT;
 
-// The running share after elements whose maximum is `high`, before their terms are added.
-fn follow(running: Running, high: f32) -> Running {
-    var r = running;
-    if high > r.reference + HEADROOM {
-        let w = exp_below(r.reference, high);
-        r.total = Sum(r.total.value * w, r.total.lost * w);
-        if DOTS_SCALED {
-            r.dots = Sum(r.dots.value * w, r.dots.lost * w);
-        }
-        r.reference = high;
-    }
-    return r;
-}
+alias Eight = array<f32, 8>;
 
-// A share's maximum and sums; each element is read once, or twice where EXACT_MAX.
-fn reduce(line: Line, share: Share) -> Row {
-    let inner = uniforms.inner;
-    let end = end_of(line, share.end);
-    // A share of no elements stays at -infinity.
-    var top = flat(select(negative_infinity(), 0.0, FROM_OUTPUT));
-    if !FROM_OUTPUT && share.first < end {
-        top = element(line, share.first, line.start + share.first * inner, keep(line, share.first));
-    }
-    let step = share.step;
-    let stride = step * inner;
-    var i = share.first;
-    if EXACT_MAX {
-        // A logarithm near 0 needs the largest term to be 1 and nothing else: a pass for it.
-        for (; i + (UNROLL - 1u) * step < end; i += UNROLL * step) {
-            let v = eight(line, i, step);
-            top = higher_value(top, higher_value(
-                higher_value(higher_value(v[0], v[1]), higher_value(v[2], v[3])),
-                higher_value(higher_value(v[4], v[5]), higher_value(v[6], v[7]))));
-        }
-        for (; i < end; i += step) {
-            top = higher_value(top, element(line, i, line.start + i * inner, keep(line, i)));
-        }
-    }
-    var r = Running(high(top), 0.0, Sum(0.0, 0.0), Sum(0.0, 0.0));
-    var tops = 0.0;
-    i = share.first;
-    for (; i + (UNROLL - 1u) * step < end; i += UNROLL * step) {
-        let at = line.start + i * inner;
-        let near = keep_four(line, i, step);
-        let far = keep_four(line, i + 4u * step, step);
-        if MASKED {
-            // Masks come in stretches.
-            if (near | far) == 0u {
-                continue;
-            }
-        }
-        let v = eight_kept(line, i, step, near, far);
-        if !FROM_OUTPUT {
-            if !EXACT_MAX {
-                let most = higher(higher(higher(high(v[0]), high(v[1])), higher(high(v[2]), high(v[3]))),
-                    higher(higher(high(v[4]), high(v[5])), higher(high(v[6]), high(v[7]))));
-                r = follow(r, most);
-            }
-            if MASKED {
-                r.seen = select(r.seen, max(r.seen, KEPT_SEEN), (near | far) != 0u);
-            }
-            let nan = (is_nan(high(v[0])) | is_nan(high(v[1]))) | (is_nan(high(v[2])) | is_nan(high(v[3])))
-                | (is_nan(high(v[4])) | is_nan(high(v[5]))) | (is_nan(high(v[6])) | is_nan(high(v[7])));
-            r.seen = select(r.seen, NAN_SEEN, nan);
-        }
-        var m = top;
-        if EXACT_MAX {
-            tops += ((is_top(v[0], m) + is_top(v[1], m)) + (is_top(v[2], m) + is_top(v[3], m)))
-                + ((is_top(v[4], m) + is_top(v[5], m)) + (is_top(v[6], m) + is_top(v[7], m)));
-        } else {
-            m = flat(r.reference);
-        }
-        let e = array<f32, 8>(
-            term(v[0], m), term(v[1], m), term(v[2], m), term(v[3], m),
-            term(v[4], m), term(v[5], m), term(v[6], m), term(v[7], m));
-        r.total = add(r.total, ((e[0] + e[1]) + (e[2] + e[3])) + ((e[4] + e[5]) + (e[6] + e[7])));
-        if DOTS {
-            let lower = (dot_term(at, e[0], bit(near, 0u)) + dot_term(at + stride, e[1], bit(near, 1u)))
-                + (dot_term(at + 2u * stride, e[2], bit(near, 2u)) + dot_term(at + 3u * stride, e[3], bit(near, 3u)));
-            let upper = (dot_term(at + 4u * stride, e[4], bit(far, 0u)) + dot_term(at + 5u * stride, e[5], bit(far, 1u)))
-                + (dot_term(at + 6u * stride, e[6], bit(far, 2u)) + dot_term(at + 7u * stride, e[7], bit(far, 3u)));
-            r.dots = add(r.dots, lower + upper);
-        }
-    }
-    for (; i < end; i += step) {
-        let at = line.start + i * inner;
-        let kept = keep(line, i);
-        let v = element(line, i, at, kept);
-        if !FROM_OUTPUT {
-            if !EXACT_MAX {
-                r = follow(r, high(v));
-            }
-            if MASKED {
-                r.seen = select(r.seen, max(r.seen, KEPT_SEEN), kept);
-            }
-            r.seen = select(r.seen, NAN_SEEN, is_nan(high(v)));
-        }
-        var m = top;
-        if EXACT_MAX {
-            tops += is_top(v, m);
-        } else {
-            m = flat(r.reference);
-        }
-        let e = term(v, m);
-        r.total = add(r.total, e);
-        if DOTS {
-            r.dots = add(r.dots, dot_term(at, e, kept));
-        }
-    }
-    if EXACT_MAX {
-        return Row(high(top), r.seen, r.total.value + max(tops - 1.0, 0.0), low(top));
-    }
-    return Row(r.reference, r.seen, r.total.value, r.dots.value);
+// Element j of eight, behind the first of them; of units that are not there, one that is.
+fn spot(j: u32, step: u32, count: u32) -> u32 {
+    return min(j / UNIT, count - 1u) * step * UNIT + j % UNIT;
 }
 
 fn bit(bits: u32, n: u32) -> bool {
     return (bits & (1u << n)) != 0u;
 }
 
-// Elements i, i + step, ... of a row, of which `near` and `far` say which take part.
-fn eight_kept(line: Line, i: u32, step: u32, near: u32, far: u32) -> array<Value, 8> {
-    let stride = step * uniforms.inner;
-    let at = line.start + i * uniforms.inner;
-    return array<Value, 8>(
-        element(line, i, at, bit(near, 0u)),
-        element(line, i + step, at + stride, bit(near, 1u)),
-        element(line, i + 2u * step, at + 2u * stride, bit(near, 2u)),
-        element(line, i + 3u * step, at + 3u * stride, bit(near, 3u)),
-        element(line, i + 4u * step, at + 4u * stride, bit(far, 0u)),
-        element(line, i + 5u * step, at + 5u * stride, bit(far, 1u)),
-        element(line, i + 6u * step, at + 6u * stride, bit(far, 2u)),
-        element(line, i + 7u * step, at + 7u * stride, bit(far, 3u)));
+// Eight elements, their values, and where the first of them is behind the binding's first element.
+struct Turn {
+    x: Eight,
+    values: array<Value, 8>,
+    at: u32,
 }
 
-fn eight(line: Line, i: u32, step: u32) -> array<Value, 8> {
-    return eight_kept(line, i, step, keep_four(line, i, step), keep_four(line, i + 4u * step, step));
+// Units u, u + step, ... of a row, `count` of them.
+fn turn_at(line: Line, u: u32, step: u32, count: u32, kept: u32) -> Turn {
+    let inner = uniforms.inner;
+    let at = line.start + u * UNIT * inner;
+    let k = u * UNIT;
+    let x = load_x((uniforms.x_first + at) / UNIT, step * inner, count);
+    let s = array<u32, 8>(
+        0u, spot(1u, step, count), spot(2u, step, count), spot(3u, step, count),
+        spot(4u, step, count), spot(5u, step, count), spot(6u, step, count), spot(7u, step, count));
+    let values = array<Value, 8>(
+        value_at(line, k, at, x[0], bit(kept, 0u)),
+        value_at(line, k + s[1], at + s[1] * inner, x[1], bit(kept, 1u)),
+        value_at(line, k + s[2], at + s[2] * inner, x[2], bit(kept, 2u)),
+        value_at(line, k + s[3], at + s[3] * inner, x[3], bit(kept, 3u)),
+        value_at(line, k + s[4], at + s[4] * inner, x[4], bit(kept, 4u)),
+        value_at(line, k + s[5], at + s[5] * inner, x[5], bit(kept, 5u)),
+        value_at(line, k + s[6], at + s[6] * inner, x[6], bit(kept, 6u)),
+        value_at(line, k + s[7], at + s[7] * inner, x[7], bit(kept, 7u)));
+    return Turn(x, values, at);
+}
+
+// The bits of those of eight elements that are there and take part.
+fn kept_at(line: Line, u: u32, step: u32, count: u32) -> u32 {
+    let there = (1u << (count * UNIT)) - 1u;
+    return keep_eight(line, u * UNIT, step, count) & there;
+}
+
+fn highest(v: array<Value, 8>) -> Value {
+    return higher_value(
+        higher_value(higher_value(v[0], v[1]), higher_value(v[2], v[3])),
+        higher_value(higher_value(v[4], v[5]), higher_value(v[6], v[7])));
+}
+
+fn pairs(v: Eight) -> f32 {
+    return ((v[0] + v[1]) + (v[2] + v[3])) + ((v[4] + v[5]) + (v[6] + v[7]));
+}
+
+// The running share with eight elements more; `top` is the maximum where EXACT_MAX.
+fn with_turn(running: Running, line: Line, top: Value, u: u32, step: u32, count: u32) -> Running {
+    var r = running;
+    let kept = kept_at(line, u, step, count);
+    if MASKED {
+        // Masks come in stretches.
+        if kept == 0u {
+            return r;
+        }
+        r.seen = max(r.seen, KEPT_SEEN);
+    }
+    let t = turn_at(line, u, step, count, kept);
+    let v = t.values;
+    if !FROM_OUTPUT & !EXACT_MAX {
+        let most = high(highest(v));
+        if most > r.reference + HEADROOM {
+            let m = snapped(most);
+            let w = exp_from(r.reference, 0.0, reference_of(m));
+            r.total = Sum(r.total.value * w, r.total.lost * w);
+            if DOTS_SCALED {
+                r.dots = Sum(r.dots.value * w, r.dots.lost * w);
+            }
+            r.reference = m;
+        }
+    }
+    let m = reference_of(r.reference);
+    let e = Eight(
+        term(v[0], m, top), term(v[1], m, top), term(v[2], m, top), term(v[3], m, top),
+        term(v[4], m, top), term(v[5], m, top), term(v[6], m, top), term(v[7], m, top));
+    let eight = pairs(e);
+    r.seen = select(r.seen, NAN_SEEN, is_nan(eight));
+    r.total = add(r.total, eight);
+    if EXACT_MAX {
+        r.tops += pairs(Eight(
+            is_top(v[0], top), is_top(v[1], top), is_top(v[2], top), is_top(v[3], top),
+            is_top(v[4], top), is_top(v[5], top), is_top(v[6], top), is_top(v[7], top)));
+    }
+    if DOTS {
+        let g = load_term((uniforms.dy_first + t.at) / UNIT, step * uniforms.inner, count);
+        r.dots = add(r.dots, pairs(Eight(
+            select(0.0, dot_term(g[0], e[0]), bit(kept, 0u)), select(0.0, dot_term(g[1], e[1]), bit(kept, 1u)),
+            select(0.0, dot_term(g[2], e[2]), bit(kept, 2u)), select(0.0, dot_term(g[3], e[3]), bit(kept, 3u)),
+            select(0.0, dot_term(g[4], e[4]), bit(kept, 4u)), select(0.0, dot_term(g[5], e[5]), bit(kept, 5u)),
+            select(0.0, dot_term(g[6], e[6]), bit(kept, 6u)), select(0.0, dot_term(g[7], e[7]), bit(kept, 7u)))));
+    }
+    return r;
+}
+
+// A share's maximum and sums; each element is read once, or twice where EXACT_MAX.
+fn reduce(line: Line, share: Share) -> Row {
+    let end = end_of(line, share.end);
+    let step = share.step;
+    // A share of no elements stays at -infinity.
+    var top = flat(select(negative_infinity(), 0.0, FROM_OUTPUT));
+    var u = share.first;
+    if EXACT_MAX {
+        // A logarithm near 0 needs the largest term to be 1 and nothing else: a pass for it.
+        for (; u + (PARTS - 1u) * step < end; u += PARTS * step) {
+            top = higher_value(top, highest(turn_at(line, u, step, PARTS, kept_at(line, u, step, PARTS)).values));
+        }
+        if PARTS > 1u {
+            if u < end {
+                let count = (end - u + step - 1u) / step;
+                top = higher_value(top, highest(turn_at(line, u, step, count, kept_at(line, u, step, count)).values));
+            }
+        }
+    }
+    var r = Running(select(high(top), snapped(high(top)), EXACT_MAX), 0.0, Sum(0.0, 0.0), Sum(0.0, 0.0), 0.0);
+    u = share.first;
+    for (; u + (PARTS - 1u) * step < end; u += PARTS * step) {
+        r = with_turn(r, line, top, u, step, PARTS);
+    }
+    if PARTS > 1u {
+        if u < end {
+            r = with_turn(r, line, top, u, step, (end - u + step - 1u) / step);
+        }
+    }
+    if EXACT_MAX {
+        return Row(high(top), r.seen, above_one(r.total.value, r.reference, r.tops, top), low(top));
+    }
+    return Row(r.reference, r.seen, r.total.value, r.dots.value);
+}
+
+// The sum of all e^(v - top) but for one that is 1, from that of those below the top relative to a
+// reference next to it.
+fn above_one(total: f32, reference: f32, tops: f32, top: Value) -> f32 {
+    let moved = exp_sum((reference - high(top)) - low(top), 0.0);
+    return total * select(moved, 1.0, same(flat(reference), top)) + max(tops - 1.0, 0.0);
 }
 
 // 1 for the maximum.
 fn is_top(v: Value, top: Value) -> f32 {
-    return select(0.0, 1.0, same(v, top));
+    return select(0.0, 1.0, same(v, top) & !is_inf(high(v)));
 }
 
 // A value's term of the sum.
-fn term(v: Value, m: Value) -> f32 {
-    let e = weight(v, m);
+fn term(v: Value, m: Reference, top: Value) -> f32 {
+    let e = weight_from(v, m);
     if EXACT_MAX {
-        return select(e, 0.0, same(v, m));
+        return select(e, 0.0, same(v, top));
     }
     return e;
 }

@@ -61,7 +61,7 @@ use crate::plan::{Quirks, Traits, Walk};
 use crate::self_check::{SelfCheck, Trust};
 use crate::shader::{
     self, Access, Bend, BinaryModule, ChainModule, ClassModule, Draw, Lanes, OPERAND_GRADIENTS,
-    OPERANDS, Pass, Shaped, Term,
+    OPERANDS, Pass, Shaped, Term, Unit,
 };
 use ask::Asked;
 use groups::{Groups, Recorded};
@@ -147,7 +147,7 @@ pub(crate) type Fault = fn(String) -> String;
 enum ModuleKey {
     /// Over x, dy and the result of these types.
     Elementwise(Activation, Access, [DType; 3]),
-    Axis(AxisFunction, Pass),
+    Axis(AxisFunction, Pass, Unit),
     Statistics(Activation),
     Random(Draw),
     Kin(Kin),
@@ -160,7 +160,7 @@ enum ModuleKey {
     ClassLoss(ClassModule),
     BinaryLoss(BinaryModule),
     Prelu(Bend),
-    Shaped(AxisFunction, Pass, Shaped),
+    Shaped(AxisFunction, Pass, Shaped, Unit),
     /// A chain's place among those that were asked for.
     Chain(usize),
 }
@@ -172,7 +172,7 @@ impl ModuleKey {
             Self::Elementwise(activation, access, dtypes) => {
                 shader::elementwise(activation, access, dtypes)
             }
-            Self::Axis(function, pass) => shader::softmax(function, pass),
+            Self::Axis(function, pass, unit) => shader::softmax(function, pass, unit),
             Self::Statistics(activation) => shader::statistics(activation),
             Self::Random(draw) => shader::random(draw),
             Self::Kin(kin) => kin.text(),
@@ -185,7 +185,9 @@ impl ModuleKey {
             } => shader::gate(activation, clamped, lanes),
             Self::ClassLoss(module) => shader::class_loss(module),
             Self::BinaryLoss(module) => shader::binary_loss(module),
-            Self::Shaped(function, pass, shaped) => shader::shaped_softmax(function, pass, shaped),
+            Self::Shaped(function, pass, shaped, unit) => {
+                shader::shaped_softmax(function, pass, shaped, unit)
+            }
         }
     }
 }

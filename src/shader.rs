@@ -23,7 +23,9 @@ pub(crate) use memory::Width;
 pub(crate) use prelu::{Bend, prelu};
 pub(crate) use random::{Draw, random};
 pub(crate) use reduce::{Term, reduce};
-pub(crate) use softmax::{HELD, HELD_LENGTH, Shaped, Value, shaped_softmax, softmax};
+pub(crate) use softmax::{
+    HELD, HELD_LENGTH, IN_EIGHTS, Shaped, Unit, Value, shaped_softmax, softmax,
+};
 #[cfg(test)]
 pub(crate) use softmax::{ROW_ENTRY_POINTS, SOFTMAX_ENTRY_POINTS};
 #[cfg(test)]
@@ -206,6 +208,8 @@ mod tests {
         const fn of(mask: bool, bias: bool, lengths: bool, value: Value) -> Shaped {
             Shaped {
                 mask,
+                runs: bias,
+                mask_runs: mask && bias,
                 bias,
                 lengths,
                 value,
@@ -219,6 +223,21 @@ mod tests {
         ]
     };
     const SHAPED_PASSES: [Pass; 2] = [Pass::Forward, Pass::Backward];
+
+    /// Each pass of a function, with each unit of rows; in place, a result has the input's length.
+    fn with_units(function: AxisFunction) -> impl Iterator<Item = (Pass, Unit)> {
+        PASSES
+            .into_iter()
+            .filter(move |pass| {
+                let in_place = matches!(pass, Pass::ForwardInPlace | Pass::BackwardInPlace);
+                !(in_place && function.reduces())
+            })
+            .flat_map(|pass| Unit::ALL.map(|unit| (pass, unit)))
+    }
+
+    fn shaped_modules() -> impl Iterator<Item = (Pass, Shaped)> {
+        SHAPED_PASSES.iter().flat_map(|&p| SHAPED.map(|s| (p, s)))
+    }
 
     fn try_validate(text: &str) -> Result<(naga::Module, ModuleInfo), String> {
         let module = wgsl::parse_str(text).map_err(|error| error.emit_to_string(text))?;
@@ -298,17 +317,18 @@ mod tests {
             (format!("statistics of {activation}"), text)
         }));
         for &function in AxisFunction::ALL {
-            for pass in PASSES {
-                let text = softmax(function, pass);
-                modules.push((
-                    format!("{function}, {pass:?}, one buffer"),
-                    in_one_buffer(&text),
-                ));
-                modules.push((format!("{function}, {pass:?}"), text));
+            // A unit each: what is around the arrays is one text.
+            let units = with_units(function).enumerate();
+            for (_, (pass, unit)) in units.filter(|(i, _)| i % 4 == 0) {
+                let text = softmax(function, pass, unit);
+                let name = format!("{function}, {pass:?}, {unit:?}");
+                modules.push((format!("{name}, one buffer"), in_one_buffer(&text)));
+                modules.push((name, text));
             }
-            for (pass, shaped) in SHAPED_PASSES.iter().flat_map(|&p| SHAPED.map(|s| (p, s))) {
-                let text = shaped_softmax(function, pass, shaped);
-                let name = format!("{function}, {pass:?}, {shaped:?}");
+            for (i, (pass, shaped)) in shaped_modules().enumerate() {
+                let unit = Unit::ALL[i % Unit::ALL.len()];
+                let text = shaped_softmax(function, pass, shaped, unit);
+                let name = format!("{function}, {pass:?}, {shaped:?}, {unit:?}");
                 modules.push((format!("{name}, one buffer"), in_one_buffer(&text)));
                 modules.push((name, text));
             }
@@ -402,14 +422,16 @@ mod tests {
             validate(&fused("f", activation));
         }
         for &function in AxisFunction::ALL {
-            for pass in PASSES {
-                let (module, _) = validate(&softmax(function, pass));
+            for (pass, unit) in with_units(function) {
+                let (module, _) = validate(&softmax(function, pass, unit));
                 let names: Vec<&str> = module
                     .entry_points
                     .iter()
                     .map(|e| e.name.as_str())
                     .collect();
-                assert_eq!(names, SOFTMAX_ENTRY_POINTS);
+                // No row that is reduced lies in eights.
+                let count = SOFTMAX_ENTRY_POINTS.len() - usize::from(function.reduces());
+                assert_eq!(names, SOFTMAX_ENTRY_POINTS[..count]);
             }
         }
     }
@@ -550,11 +572,15 @@ mod tests {
             }
         }
         let shaped = SHAPED_PASSES.len() * SHAPED.len();
-        let rows = AxisFunction::ALL.len() * (PASSES.len() + shaped);
+        let rows = AxisFunction::ALL.iter().map(|&function| {
+            let plain = with_units(function).count().div_ceil(4);
+            let eights = usize::from(!function.reduces());
+            plain * (ROW_ENTRY_POINTS.len() + 1 + eights) + shaped * (ROW_ENTRY_POINTS.len() + 1)
+        });
         let elementwise = Activation::ALL
             .iter()
             .map(|&f| elementwise_variants(f).len() * 4);
-        let all = elementwise.sum::<usize>() + rows * SOFTMAX_ENTRY_POINTS.len();
+        let all = elementwise.sum::<usize>() + rows.sum::<usize>();
         let statistics = Activation::ALL.len() * 3;
         let draws = 2 * Draw::ALL.len();
         let sums = reduce::modules().len() * reduce::ENTRY_POINTS.len();
@@ -596,7 +622,7 @@ mod tests {
     /// Workgroups that no power of two divides, and the largest that limits allow.
     #[test]
     fn workgroups_of_any_size_translate() {
-        let (module, info) = validate(&softmax(AxisFunction::Softmax, Pass::Forward));
+        let (module, info) = validate(&softmax(AxisFunction::Softmax, Pass::Forward, Unit::Four));
         for workgroup in [1, 7, 100, 256, 1024] {
             for entry in SOFTMAX_ENTRY_POINTS {
                 translate(&module, &info, entry, workgroup).unwrap();
@@ -680,26 +706,24 @@ mod tests {
             }
         }
         for &function in AxisFunction::ALL {
-            for pass in PASSES {
-                // In place, a result has the input's length; from the output, its accuracy.
-                let in_place = matches!(pass, Pass::ForwardInPlace | Pass::BackwardInPlace);
-                let from_output = pass == Pass::FromOutput;
-                if function.reduces() && (in_place || from_output)
-                    || function == AxisFunction::LogSoftmax && from_output
-                {
+            for (pass, unit) in with_units(function) {
+                // From the output, a result has its accuracy.
+                if function != AxisFunction::Softmax && pass == Pass::FromOutput {
                     continue;
                 }
-                let (module, info) = validate(&softmax(function, pass));
+                let (module, info) = validate(&softmax(function, pass, unit));
                 for entry in SOFTMAX_ENTRY_POINTS {
                     // A function that reduces is done after the combination.
                     if entry == "split_finish" && function.reduces() && !pass.is_backward()
                         || entry == HELD && (function.reduces() || pass.is_backward())
+                        || entry == IN_EIGHTS && function.reduces()
                     {
                         continue;
                     }
                     let used = used(&module, &info, entry);
                     let slots = axis_slots(function, pass, entry);
-                    assert_eq!(used, bound(&slots), "{function}, {pass:?}, {entry}");
+                    let what = format!("{function}, {pass:?}, {unit:?}, {entry}");
+                    assert_eq!(used, bound(&slots), "{what}");
                     compared += used.len();
                 }
             }
@@ -748,10 +772,12 @@ mod tests {
             }
         }
         for &function in AxisFunction::ALL {
-            for (pass, shaped) in SHAPED_PASSES.iter().flat_map(|&p| SHAPED.map(|s| (p, s))) {
-                let (module, info) = validate(&shaped_softmax(function, pass, shaped));
+            for (pass, shaped) in shaped_modules() {
+                let text = shaped_softmax(function, pass, shaped, Unit::Two);
+                let (module, info) = validate(&text);
                 for entry in SOFTMAX_ENTRY_POINTS {
-                    if entry == "split_finish" && function.reduces() && !pass.is_backward()
+                    if entry == IN_EIGHTS
+                        || entry == "split_finish" && function.reduces() && !pass.is_backward()
                         || entry == HELD && (function.reduces() || pass.is_backward())
                     {
                         continue;
@@ -775,7 +801,7 @@ mod tests {
     fn inputs_in_the_results_buffer_are_writable() {
         let texts = [
             elementwise(Activation::Elu, Access::single(Width::One), [DType::F32; 3]),
-            softmax(AxisFunction::Softmax, Pass::Backward),
+            softmax(AxisFunction::Softmax, Pass::Backward, Unit::Four),
         ];
         for (text, entry) in texts.iter().zip(["backward", "row_per_invocation"]) {
             let (module, info) = validate(&in_one_buffer(text));
@@ -854,7 +880,7 @@ mod tests {
             assert_eq!(u64::from(layout(&module, "Row").1), PARTIAL_BYTES);
         }
 
-        let (module, _) = validate(&softmax(AxisFunction::Softmax, Pass::Backward));
+        let (module, _) = validate(&softmax(AxisFunction::Softmax, Pass::Backward, Unit::One));
         let (members, span) = layout(&module, "Uniforms");
         let expected = offsets!(
             AxisUniforms: len, inner, rows, x_first, dy_first, out_first, lanes, partials,
@@ -872,7 +898,7 @@ mod tests {
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<RandomUniforms>());
         let shaped = SHAPED[SHAPED.len() - 1];
-        let text = shaped_softmax(AxisFunction::Softmax, Pass::Backward, shaped);
+        let text = shaped_softmax(AxisFunction::Softmax, Pass::Backward, shaped, Unit::One);
         let (shaped_module, _) = validate(&text);
         let (members, span) = layout(&shaped_module, "Shaping");
         let expected = offsets!(

@@ -8,7 +8,7 @@ use crate::kernels::{Asking, Kernels, filled_buffer};
 use crate::plan::{self, Strategy};
 use crate::self_check::probes::{self, Answers, GROUPS, TURNS, WORDS};
 use crate::self_check::{Answer, Direction, Finding, Question, SelfCheck, Verdict, Way};
-use crate::shader::{self, Pass};
+use crate::shader::{self, Pass, Unit};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -204,7 +204,8 @@ impl Inner {
                     let strategy = strategy(way, &traits)?;
                     let plan = plan::of_strategy(strategy, &traits);
                     let kind = pass_of(direction);
-                    Some(self.kernels.ask_axis(&mut pass, function, kind, way, &plan))
+                    let plan = (&plan, Unit::Four);
+                    Some(self.kernels.ask_axis(&mut pass, function, kind, way, plan))
                 }
             };
             questions.into_iter().filter_map(ask).collect()

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::plan::{self, AxisChunk, AxisPlan, Quirks, Strategy};
 use crate::self_check::answers::{self, GUARD, Inputs};
 use crate::self_check::{Answer, Consult, Question, Way};
-use crate::shader::{Access, Pass};
+use crate::shader::{Access, Pass, Unit};
 use std::sync::{Arc, Mutex};
 
 /// What one recording asked, and all answers that it stands and falls with.
@@ -152,14 +152,15 @@ impl Kernels {
         })
     }
 
-    /// Records a function's known rows in the way of `plan`, which is one for other rows.
+    /// Records a function's known rows in the way of `plan`, which is one for other rows, by the unit
+    /// of those; every unit divides known rows.
     pub(crate) fn ask_axis(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: AxisFunction,
         kind: Pass,
         way: Way,
-        plan: &AxisPlan,
+        (plan, unit): (&AxisPlan, Unit),
     ) -> Asking {
         let question = Question::Axis(function, kind.into(), way);
         let inputs = answers::inputs(question, false);
@@ -179,7 +180,7 @@ impl Kernels {
                 chunks_per_row: 1,
                 ..*plan
             };
-            self.record_axis(pass, function, shape, kind, &plan, operands);
+            self.record_axis(pass, function, shape, kind, (&plan, unit), operands);
         })
     }
 

@@ -7,9 +7,9 @@ use super::{
 use crate::axis::{AxisFunction, AxisShape};
 use crate::error::{Error, Result};
 use crate::few::Few;
-use crate::plan::{self, AxisChunk, AxisPlan, PARTIAL_BYTES, Strategy};
+use crate::plan::{self, AxisChunk, AxisPlan, PARTIAL_BYTES, Strategy, Traits};
 use crate::self_check::{Question, Way};
-use crate::shader::{HELD, HELD_LENGTH, Pass};
+use crate::shader::{HELD, HELD_LENGTH, IN_EIGHTS, Pass, Unit};
 
 /// The bindings of a softmax entry point.
 pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) -> Slots {
@@ -226,28 +226,33 @@ impl Kernels {
             limit: self.inner.traits.max_binding,
         })?;
         let way = way(shape, &plan);
+        let unit = unit_of(shape, &plan, &self.inner.traits);
         let question = Question::Axis(function, kind.into(), way);
         self.consult(pass, question, |kernels, pass| {
-            kernels.ask_axis(pass, function, kind, way, &plan)
+            kernels.ask_axis(pass, function, kind, way, (&plan, unit))
         })?;
-        self.record_axis(pass, function, shape, kind, &plan, [x, dy, Some(out)]);
+        let operands = [x, dy, Some(out)];
+        self.record_axis(pass, function, shape, kind, (&plan, unit), operands);
         Ok(())
     }
 
-    /// Records a plan's dispatches on x, dy and the result.
+    /// Records a plan's dispatches on x, dy and the result, of which units are read.
     pub(super) fn record_axis(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: AxisFunction,
         shape: &AxisShape,
         kind: Pass,
-        plan: &AxisPlan,
+        (plan, unit): (&AxisPlan, Unit),
         [x, dy, out]: [Option<Operand<'_>>; 3],
     ) {
         let Some(out) = out else { return };
+        let kernel = kernel_of(function);
         let recorder = RowsRecorder {
             kernels: self,
-            module: ModuleKey::Axis(kernel_of(function), kind),
+            module: ModuleKey::Axis(kernel, kind, unit),
+            eights: unit_in_eights(function, shape, plan, &self.inner.traits)
+                .map(|unit| ModuleKey::Axis(kernel, kind, unit)),
             sign: sign_of(function),
             number: 0.0,
             shape,
@@ -264,6 +269,50 @@ impl Kernels {
         };
         recorder.record(pass);
     }
+}
+
+/// The widest unit that divides what a plan makes of a shape's rows.
+pub(super) fn unit_of(shape: &AxisShape, plan: &AxisPlan, traits: &Traits) -> Unit {
+    // A binding of no elements has room for one.
+    if shape.inner != 1 || shape.len == 0 {
+        return Unit::One;
+    }
+    let len = shape.len as u64;
+    let found = Unit::ALL.into_iter().find(|unit| {
+        let width = unit.elements();
+        let mut chunks = plan.chunks.iter();
+        len.is_multiple_of(width)
+            && chunks.all(|c| {
+                c.steps.is_multiple_of(width)
+                    && binds(c.first_outer * len + c.first_step, *unit, traits)
+            })
+    });
+    found.unwrap_or(Unit::One)
+}
+
+/// Whether units begin at an element of an array.
+fn binds(element: u64, unit: Unit, traits: &Traits) -> bool {
+    // An array begins at a multiple of the alignment, as do its bindings.
+    element.is_multiple_of(unit.elements()) && traits.alignment.is_multiple_of(4 * unit.elements())
+}
+
+/// The unit of rows that lie in eights, which may be longer than a row; `None` of other rows.
+fn unit_in_eights(
+    function: AxisFunction,
+    shape: &AxisShape,
+    plan: &AxisPlan,
+    traits: &Traits,
+) -> Option<Unit> {
+    let fits = shape.inner == 1
+        && matches!(shape.len, 2 | 4 | 8)
+        && !function.reduces()
+        && plan.strategy == Strategy::RowPerInvocation;
+    let len = shape.len as u64;
+    let whole = |unit: &Unit| {
+        let mut chunks = plan.chunks.iter();
+        chunks.all(|c| binds(c.first_outer * len, *unit, traits))
+    };
+    fits.then(|| Unit::ALL.into_iter().find(whole)).flatten()
 }
 
 /// The way through its rows that a plan takes.
@@ -309,6 +358,8 @@ pub(super) type BesideOf<'a> = &'a dyn Fn(&str, &AxisChunk) -> Beside<'a>;
 pub(super) struct RowsRecorder<'a> {
     pub kernels: &'a Kernels,
     pub module: ModuleKey,
+    /// The module of rows that are taken in eights, where these are.
+    pub eights: Option<ModuleKey>,
     /// -1 where the function is of -x.
     pub sign: f32,
     /// A parameter of the kind's own.
@@ -358,17 +409,29 @@ impl RowsRecorder<'_> {
     }
 
     fn rows(&self, pass: &mut wgpu::ComputePass<'_>, entry_point: &'static str, per_row: u64) {
+        let workgroup = u64::from(self.plan.workgroup);
         for chunk in &self.plan.chunks {
+            let mut chunk = *chunk;
+            if let Some(eights) = self.eights {
+                let rest = chunk.outer % (8 / self.shape.len as u64);
+                let whole = AxisChunk {
+                    outer: chunk.outer - rest,
+                    ..chunk
+                };
+                if whole.outer > 0 {
+                    let groups = (whole.outer * chunk.steps / 8).div_ceil(workgroup);
+                    let uniforms = AxisUniforms::default();
+                    self.dispatch_of(eights, pass, IN_EIGHTS, &whole, uniforms, None, groups);
+                }
+                chunk.first_outer += whole.outer;
+                chunk.outer = rest;
+            }
             let rows = chunk.outer * self.shape.inner as u64;
-            let groups = (rows * per_row).div_ceil(u64::from(self.plan.workgroup));
-            self.dispatch(
-                pass,
-                entry_point,
-                chunk,
-                AxisUniforms::default(),
-                None,
-                groups,
-            );
+            if rows > 0 {
+                let groups = (rows * per_row).div_ceil(workgroup);
+                let uniforms = AxisUniforms::default();
+                self.dispatch(pass, entry_point, &chunk, uniforms, None, groups);
+            }
         }
     }
 
@@ -437,6 +500,28 @@ impl RowsRecorder<'_> {
         pass: &mut wgpu::ComputePass<'_>,
         entry_point: &'static str,
         chunk: &AxisChunk,
+        uniforms: AxisUniforms,
+        scratch: Option<&wgpu::Buffer>,
+        groups: u64,
+    ) {
+        self.dispatch_of(
+            self.module,
+            pass,
+            entry_point,
+            chunk,
+            uniforms,
+            scratch,
+            groups,
+        );
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a dispatch's own")]
+    fn dispatch_of(
+        &self,
+        module: ModuleKey,
+        pass: &mut wgpu::ComputePass<'_>,
+        entry_point: &'static str,
+        chunk: &AxisChunk,
         mut uniforms: AxisUniforms,
         scratch: Option<&wgpu::Buffer>,
         groups: u64,
@@ -497,7 +582,7 @@ impl RowsRecorder<'_> {
         self.kernels.dispatch(
             pass,
             &Work {
-                module: self.module,
+                module,
                 entry_point,
                 workgroup: if entry_point.ends_with("_combine") {
                     self.plan.merging

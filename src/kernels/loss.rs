@@ -333,6 +333,7 @@ impl Kernels {
         RowsRecorder {
             kernels: self,
             module: ModuleKey::ClassLoss(module),
+            eights: None,
             sign: 1.0,
             number: 0.0,
             shape,

@@ -1,12 +1,12 @@
 //! The softmax family over shaped rows, on ranges of the caller's buffers.
 
-use super::axis::{Beside, PerRow, RowsRecorder, axis_slots, kernel_of, one_row, sign_of};
+use super::axis::{Beside, PerRow, RowsRecorder, axis_slots, kernel_of, one_row, sign_of, unit_of};
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, holds, separate};
 use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::error::{Error, Result};
 use crate::few::Few;
-use crate::plan::{self, AxisChunk, AxisPlan};
-use crate::shader::{Pass, Shaped, Value};
+use crate::plan::{self, AxisChunk, AxisPlan, Strategy};
+use crate::shader::{Pass, Shaped, Unit, Value};
 use crate::shaping::{Dimension, Geometry, RowPolicy, Settings, Shaping, Which};
 use std::ops::Range;
 
@@ -316,8 +316,23 @@ impl Kernels {
             });
         }
         let constants = ShapingUniforms::new(job.geometry, job.settings)?;
+        let mut plan = plan::axis(shape, traits).ok_or(Error::AxisStepTooLarge {
+            bytes: shape.inner as u64 * 4,
+            limit: traits.max_binding,
+        })?;
+        let windows = Windows { job, parts };
+        windows.refine(&mut plan, traits)?;
+        let unit = unit_of(shape, &plan, traits);
+        let in_turns = match plan.strategy {
+            Strategy::RowPerInvocation => false,
+            Strategy::RowPerWorkgroup => true,
+            Strategy::Split { segment, .. } => segment == 0,
+        };
+        let runs = unit == Unit::Four || !in_turns;
         let shaped = Shaped {
             mask: parts[0].is_some(),
+            runs,
+            mask_runs: parts[0].is_some() && constants.mask_step == 1 && runs,
             bias: parts[1].is_some(),
             lengths: parts[2].is_some(),
             value: match job.settings {
@@ -336,15 +351,10 @@ impl Kernels {
         if needed > limit {
             return Err(Error::TooManyBuffers { needed, limit });
         }
-        let mut plan = plan::axis(shape, traits).ok_or(Error::AxisStepTooLarge {
-            bytes: shape.inner as u64 * 4,
-            limit: traits.max_binding,
-        })?;
-        let windows = Windows { job, parts };
-        windows.refine(&mut plan, traits)?;
         let recorder = RowsRecorder {
             kernels: self,
-            module: ModuleKey::Shaped(kernel_of(function), kind, shaped),
+            module: ModuleKey::Shaped(kernel_of(function), kind, shaped, unit),
+            eights: None,
             sign: sign_of(function),
             number: 0.0,
             shape,

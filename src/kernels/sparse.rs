@@ -456,6 +456,7 @@ impl Kernels {
         let recorder = RowsRecorder {
             kernels: self,
             module: ModuleKey::Kin(module),
+            eights: None,
             sign: 1.0,
             number,
             shape,

@@ -308,7 +308,7 @@ fn ends(f: impl Fn(f64) -> f64) -> Vec<f32> {
 /// NaN and infinities.
 fn rows(function: AxisFunction, direction: Direction, way: Way) -> Inputs {
     let len = match way {
-        Way::Short => 13,
+        Way::Short => 12,
         // More than a workgroup's invocations, or than one merges.
         Way::Invocation | Way::Workgroup => 300,
         Way::Split => 1200,

@@ -2,12 +2,14 @@
 
 use super::{MATH, Pass};
 use crate::axis::AxisFunction;
+use std::fmt::Write;
 
 pub(super) const ROWS: &str = include_str!("../../shaders/rows.wgsl");
 pub(super) const SUMS: &str = include_str!("../../shaders/sums.wgsl");
 const PLAIN: &str = include_str!("../../shaders/plain.wgsl");
 const SHAPED: &str = include_str!("../../shaders/shaped.wgsl");
 const SOFTMAX: &str = include_str!("../../shaders/softmax.wgsl");
+const EIGHTS: &str = include_str!("../../shaders/eights.wgsl");
 
 /// The entry points of a module over rows.
 #[cfg(test)]
@@ -21,40 +23,154 @@ pub(crate) const ROW_ENTRY_POINTS: [&str; 5] = [
 
 /// The entry points of a softmax module.
 #[cfg(test)]
-pub(crate) const SOFTMAX_ENTRY_POINTS: [&str; 6] = [
+pub(crate) const SOFTMAX_ENTRY_POINTS: [&str; 7] = [
     ROW_ENTRY_POINTS[0],
     ROW_ENTRY_POINTS[1],
     ROW_ENTRY_POINTS[2],
     ROW_ENTRY_POINTS[3],
     ROW_ENTRY_POINTS[4],
     HELD,
+    IN_EIGHTS,
 ];
 
-/// The entry point of a softmax module beside those over rows.
+/// The entry point of a softmax module in which an invocation holds a row.
 pub(crate) const HELD: &str = "row_held";
 /// The longest row that it takes.
 pub(crate) const HELD_LENGTH: usize = 16;
+/// The entry point of a module of plain elements in which an invocation holds eight elements of
+/// rows of two, four or eight.
+pub(crate) const IN_EIGHTS: &str = "rows_in_eights";
+
+/// How many elements that lie side by side in a row are read and written at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Unit {
+    One,
+    Two,
+    Four,
+}
+
+impl Unit {
+    /// All of them, the widest first.
+    pub(crate) const ALL: [Self; 3] = [Self::Four, Self::Two, Self::One];
+
+    pub(crate) fn elements(self) -> u64 {
+        match self {
+            Self::One => 1,
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
+
+    /// The type of a unit.
+    fn name(self) -> &'static str {
+        match self {
+            Self::One => "f32",
+            Self::Two => "vec2<f32>",
+            Self::Four => "vec4<f32>",
+        }
+    }
+
+    /// A function that reads eight elements of an array, or is zeros where there is none.
+    pub(super) fn load(self, function: &str, array: Option<&str>) -> String {
+        let mut text =
+            format!("fn {function}(at: u32, stride: u32, count: u32) -> array<f32, 8> {{\n");
+        let mut elements = Vec::new();
+        for part in 0..8 / self.elements() {
+            if let Some(array) = array {
+                let index = match part {
+                    0 => "at".to_owned(),
+                    part => format!("at + min({part}u, count - 1u) * stride"),
+                };
+                let _ = writeln!(text, "    let u{part} = {array}[{index}];");
+            }
+            elements.extend(
+                "xyzw"
+                    .chars()
+                    .take(self.elements() as usize)
+                    .map(|c| match self {
+                        _ if array.is_none() => "0.0".to_owned(),
+                        Self::One => format!("u{part}"),
+                        _ => format!("u{part}.{c}"),
+                    }),
+            );
+        }
+        let _ = writeln!(
+            text,
+            "    return array<f32, 8>({});\n}}",
+            elements.join(", ")
+        );
+        text
+    }
+
+    /// A function that writes the first units of eight elements to `out`.
+    pub(super) fn store(self) -> String {
+        let mut text =
+            "fn store_out(at: u32, stride: u32, count: u32, y: array<f32, 8>) {\n".to_owned();
+        let (width, unit) = (self.elements(), self.name());
+        for part in 0..8 / width {
+            let elements: Vec<String> = (0..width)
+                .map(|i| format!("y[{}]", part * width + i))
+                .collect();
+            let store = format!(
+                "out[at + {part}u * stride] = {unit}({});",
+                elements.join(", ")
+            );
+            let _ = writeln!(text, "    if {part}u < count {{\n        {store}\n    }}");
+        }
+        text + "}\n"
+    }
+}
+
+/// The arrays of a module over rows, x, dy and the result, with the units that they are bound as.
+fn arrays([x, dy, out]: [Unit; 3]) -> String {
+    let [x, dy, out] = [x, dy, out].map(Unit::name);
+    format!(
+        "@group(0) @binding(0) var<storage, read> x: array<{x}>;\n\
+         @group(0) @binding(1) var<storage, read> dy: array<{dy}>;\n\
+         @group(0) @binding(2) var<storage, read_write> out: array<{out}>;\n"
+    )
+}
 
 /// A module over rows; `kind` supplies what rows.wgsl asks for.
 pub(crate) fn rows(kind: &str) -> String {
-    format!("{MATH}\n{ROWS}\n{kind}")
+    rows_of_units(Unit::One, [Unit::One; 3], kind)
 }
 
-/// Rows of elements as they are; `kind` supplies what they are reduced to and what comes out.
-pub(crate) fn plain_rows(kind: &str) -> String {
-    rows(&format!("{SUMS}\n{PLAIN}\n{kind}"))
+/// A module over rows that are divided into units, with the units of x, dy and the result.
+fn rows_of_units(unit: Unit, units: [Unit; 3], kind: &str) -> String {
+    let (arrays, unit) = (arrays(units), unit.elements());
+    format!("{MATH}\n{arrays}const UNIT: u32 = {unit}u;\n{ROWS}\n{kind}")
 }
 
 /// The module of one function of the softmax family and one pass.
 /// Softmin is softmax with a sign in the uniforms.
-pub(crate) fn softmax(function: AxisFunction, pass: Pass) -> String {
-    plain_rows(&softmax_kind(function, pass))
+pub(crate) fn softmax(function: AxisFunction, pass: Pass, unit: Unit) -> String {
+    let kind = softmax_kind(function, pass, unit);
+    let eights = if function.reduces() { "" } else { EIGHTS };
+    rows_of_units(
+        unit,
+        units(function, pass, unit),
+        &format!("{SUMS}\n{PLAIN}\n{kind}\n{eights}"),
+    )
+}
+
+/// The units of x, dy and the result; those of which each row has one element are single.
+fn units(function: AxisFunction, pass: Pass, unit: Unit) -> [Unit; 3] {
+    match (function.reduces(), pass.is_backward()) {
+        (false, _) => [unit; 3],
+        (true, false) => [unit, Unit::One, Unit::One],
+        (true, true) => [unit, Unit::One, unit],
+    }
 }
 
 /// What an element's value is made of; the arrays that a module reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Shaped {
     pub mask: bool,
+    /// Whether fours of the elements that are read together lie side by side.
+    pub runs: bool,
+    /// Whether their mask does.
+    pub mask_runs: bool,
     pub bias: bool,
     pub lengths: bool,
     pub value: Value,
@@ -72,9 +188,16 @@ pub(crate) enum Value {
 }
 
 /// The module of one function of the softmax family and one pass over shaped elements.
-pub(crate) fn shaped_softmax(function: AxisFunction, pass: Pass, shaped: Shaped) -> String {
+pub(crate) fn shaped_softmax(
+    function: AxisFunction,
+    pass: Pass,
+    shaped: Shaped,
+    unit: Unit,
+) -> String {
     let Shaped {
         mask,
+        runs,
+        mask_runs,
         bias,
         lengths,
         value,
@@ -97,22 +220,24 @@ pub(crate) fn shaped_softmax(function: AxisFunction, pass: Pass, shaped: Shaped)
     let (value_of, slope) = match value {
         Value::Plain => ("vec2<f32>(x, 0.0)", "1.0"),
         Value::Scaled => ("scaled(x)", "shaping.scale"),
-        Value::Capped if pass.is_backward() => ("capped(x)", "capped_slope(load_x(i))"),
-        Value::Capped => ("capped(x)", "1.0"),
+        Value::Capped => ("capped(x)", "capped_slope(x)"),
     };
-    let kind = softmax_kind(function, pass);
-    rows(&format!(
-        "const MASK: bool = {mask};\nconst BIAS: bool = {bias};\n\
+    let kind = softmax_kind(function, pass, unit);
+    let text = format!(
+        "const MASK: bool = {mask};\nconst RUNS: bool = {runs};\n\
+         const MASK_RUNS: bool = {mask_runs};\n\
+         const BIAS: bool = {bias};\n\
          fn load_mask(i: u32) -> bool {{\n    return {load_mask};\n}}\n\
          fn load_mask_word(i: u32) -> u32 {{\n    return {load_mask_word};\n}}\n\
          fn load_bias(i: u32) -> f32 {{\n    return {load_bias};\n}}\n\
          fn load_length(i: u32) -> u32 {{\n    return {load_length};\n}}\n\
          fn value_of(x: f32) -> vec2<f32> {{\n    return {value_of};\n}}\n\
-         fn slope_at(i: u32) -> f32 {{\n    return {slope};\n}}\n{SUMS}\n{SHAPED}\n{kind}"
-    ))
+         fn slope_of(x: f32) -> f32 {{\n    return {slope};\n}}\n{SUMS}\n{SHAPED}\n{kind}"
+    );
+    rows_of_units(unit, units(function, pass, unit), &text)
 }
 
-pub(super) fn softmax_kind(function: AxisFunction, pass: Pass) -> String {
+pub(super) fn softmax_kind(function: AxisFunction, pass: Pass, unit: Unit) -> String {
     let kind = match function {
         AxisFunction::Softmax | AxisFunction::Softmin => "SOFTMAX",
         AxisFunction::LogSoftmax => "LOG_SOFTMAX",
@@ -123,22 +248,28 @@ pub(super) fn softmax_kind(function: AxisFunction, pass: Pass) -> String {
     let x = if pass.binds_x() { "x" } else { "out" };
     // A pass refers to no binding that it has not.
     let dy = match pass {
-        Pass::Forward | Pass::ForwardInPlace => "0.0",
-        Pass::Backward | Pass::FromOutput => "dy[i]",
-        Pass::BackwardInPlace => "out[i]",
+        Pass::Forward | Pass::ForwardInPlace => None,
+        Pass::Backward | Pass::FromOutput => Some("dy"),
+        Pass::BackwardInPlace => Some("out"),
     };
-    let term = if function.reduces() { "0.0" } else { dy };
-    let store = if function.reduces() && !backward {
-        "\n    out[uniforms.out_first + row] = logsumexp_of(r);"
+    let reduces = function.reduces();
+    let load_x = unit.load("load_x", Some(x));
+    let load_term = unit.load("load_term", dy.filter(|_| !reduces));
+    let dy_of = match dy.filter(|_| reduces) {
+        Some(dy) => format!("{dy}[uniforms.dy_first + row]"),
+        None => "0.0".to_owned(),
+    };
+    let (store_out, store_row) = if reduces && !backward {
+        let none = "fn store_out(at: u32, stride: u32, count: u32, y: array<f32, 8>) {\n}\n";
+        let store = "\n    out[uniforms.out_first + row] = logsumexp_of(r);";
+        (none.to_owned(), store)
     } else {
-        ""
+        (unit.store(), "")
     };
     format!(
         "const KIND: u32 = {kind};\nconst BACKWARD: bool = {backward};\n\
-         const FROM_OUTPUT: bool = {from_output};\n\
-         fn load_x(i: u32) -> f32 {{\n    return {x}[i];\n}}\n\
-         fn load_dy(i: u32) -> f32 {{\n    return {dy};\n}}\n\
-         fn load_term(i: u32) -> f32 {{\n    return {term};\n}}\n\
-         fn store_row(row: u32, r: Row) {{{store}\n}}\n{SOFTMAX}"
+         const FROM_OUTPUT: bool = {from_output};\n{load_x}{load_term}{store_out}\
+         fn load_dy_of(row: u32) -> f32 {{\n    return {dy_of};\n}}\n\
+         fn store_row(row: u32, r: Row) {{{store_row}\n}}\n{SOFTMAX}"
     )
 }

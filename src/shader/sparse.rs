@@ -1,7 +1,7 @@
 //! The modules of the kin of softmax: hardmax and maxout, sparsemax and entmax, gumbel_softmax.
 
-use super::softmax::{ROWS, SUMS, rows, softmax_kind};
-use super::{MATH, Pass};
+use super::Pass;
+use super::softmax::{SUMS, Unit, rows, softmax_kind};
 use crate::axis::AxisFunction;
 
 const ARGMAX: &str = include_str!("../../shaders/argmax.wgsl");
@@ -115,16 +115,12 @@ pub(crate) fn sparse(sparse: Sparse) -> String {
 /// where it is `in_place`.
 pub(crate) fn sparse_grad(sparse: Sparse, in_place: bool) -> String {
     let kind = sparse.name();
-    let y = if in_place {
-        "out[uniforms.out_first + at]"
-    } else {
-        "x[uniforms.x_first + at]"
-    };
-    format!(
-        "{MATH}\n{ROWS}\n{SUMS}\nconst KIND: u32 = {kind};\n\
-         fn load_x(at: u32) -> f32 {{\n    return {y};\n}}\n\
-         fn load_dy(at: u32) -> f32 {{\n    return dy[uniforms.dy_first + at];\n}}\n{SPARSE_GRAD}"
-    )
+    let unit = Unit::One;
+    let load_x = unit.load("load_x", Some(if in_place { "out" } else { "x" }));
+    let (load_term, store) = (unit.load("load_term", Some("dy")), unit.store());
+    rows(&format!(
+        "{SUMS}\nconst KIND: u32 = {kind};\n{load_x}{load_term}{store}{SPARSE_GRAD}"
+    ))
 }
 
 /// The module of softmax over x and noise that lies where the result goes, and its gradient.
@@ -136,6 +132,6 @@ pub(crate) fn noisy_softmax(backward: bool) -> String {
     };
     rows(&format!(
         "{SUMS}\n{NOISY}\n{}",
-        softmax_kind(AxisFunction::Softmax, pass)
+        softmax_kind(AxisFunction::Softmax, pass, Unit::One)
     ))
 }
