@@ -8,6 +8,7 @@ use crate::catalogue::{Activation, Elementwise};
 use crate::custom::Custom;
 use crate::element::DType;
 use crate::error::{Error, Result};
+use crate::few::Few;
 use crate::sum::SumShape;
 use std::fmt;
 
@@ -223,7 +224,7 @@ impl Chain {
     /// The chain around arrays of these shapes.
     pub(crate) fn resolve(&self, shape: &[usize], operands: &[&[usize]]) -> Result<Resolved> {
         let elements = element_count(shape)?;
-        let mut places = Vec::new();
+        let mut places = Few::default();
         let expected = self.operands();
         if expected != operands.len() {
             let wanted = self.steps.iter().filter_map(Step::operand);
@@ -254,7 +255,9 @@ impl Chain {
                 continue;
             };
             let given = operands[places.len()];
-            let mut aligned = vec![1; shape.len().saturating_sub(given.len())];
+            let ones = |count| std::iter::repeat_n(1, count);
+            let mut aligned: Few<usize, 8> =
+                ones(shape.len().saturating_sub(given.len())).collect();
             if let Step::Bias(axis) = *step {
                 AxisShape::new(shape, axis)?;
                 // In range, or the line above had returned.
@@ -266,10 +269,10 @@ impl Chain {
                         got: given.to_vec(),
                     });
                 }
-                aligned = vec![1; shape.len()];
+                aligned = ones(shape.len()).collect();
                 aligned[axis] = given[0];
             } else {
-                aligned.extend(given);
+                aligned.extend_from_slice(given);
             }
             let fits = |(&own, &whole): (&usize, &usize)| own == whole || own == 1;
             if aligned.len() != shape.len() || !aligned.iter().zip(shape).all(fits) {
@@ -279,7 +282,7 @@ impl Chain {
                     to: shape.to_vec(),
                 });
             }
-            let summed: Vec<bool> = aligned
+            let summed: Few<bool, 8> = aligned
                 .iter()
                 .zip(shape)
                 .map(|(&own, &whole)| own != whole)
@@ -321,7 +324,7 @@ pub(crate) fn rest(probability: f32) -> f32 {
 pub(crate) struct Resolved {
     pub elements: usize,
     /// The operands in order.
-    pub places: Vec<Place>,
+    pub places: Few<Place, 4>,
 }
 
 /// An operand.

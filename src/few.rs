@@ -1,5 +1,6 @@
 //! `Few`, a list that allocates only where it grows past what is usual.
 
+use std::hash::{Hash, Hasher};
 use std::ops::{Deref, DerefMut};
 
 /// A list whose first `N` elements lie in place: recording an operation again allocates nothing.
@@ -110,6 +111,12 @@ impl<T: PartialEq, const N: usize> PartialEq for Few<T, N> {
 }
 
 impl<T: Eq, const N: usize> Eq for Few<T, N> {}
+
+impl<T: Hash, const N: usize> Hash for Few<T, N> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -4,9 +4,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use wgpu_activations::{
-    Activation, AxisFunction, AxisShape, Batch, BceWithLogits, BinaryBuffers, ClassBuffers,
-    CrossEntropy, Gate, GateShape, Gpu, Groups, GumbelSoftmax, Kernels, Prelu, Random, Result,
-    Rrelu, Shaping, SparseFunction, SumShape, TargetBuffer, wgpu,
+    Activation, AxisFunction, AxisShape, Batch, BceWithLogits, BinaryBuffers, Chain, ChainRanges,
+    ClassBuffers, CrossEntropy, DType, Gate, GateShape, Gpu, Groups, GumbelSoftmax, Kernels, Prelu,
+    Random, Result, Rrelu, Shaping, SparseFunction, SumShape, TargetBuffer, TypedSlice, wgpu,
 };
 
 thread_local! {
@@ -148,6 +148,10 @@ fn operations(buffers: &[wgpu::Buffer; 4]) -> Vec<(&'static str, usize, Operatio
     };
     let softmax = AxisFunction::Softmax;
     let shaping = Shaping::in_buffers().mask(dy, &[16, 1024]).scale(0.5);
+    let half = |slice| TypedSlice::new(slice, DType::F16);
+    let biased = Chain::new().bias(-1).apply(Activation::Gelu);
+    let chain = biased.clone().multiply();
+    let sums = buffers[3].slice(1 << 17..(1 << 17) + 4096);
     macro_rules! list {
         ($($name:literal, $most:literal: |$k:ident, $p:ident| $call:expr;)*) => {
             vec![$(($name, $most, Box::new(move |$k: &Kernels, $p: &mut wgpu::ComputePass<'_>| $call))),*]
@@ -168,6 +172,17 @@ fn operations(buffers: &[wgpu::Buffer; 4]) -> Vec<(&'static str, usize, Operatio
         "prelu", 1: |k, p| k.prelu(p, &prelu, x, dy, y);
         "maxout", 3: |k, p| k.maxout(p, &groups, x, y);
         "entmax", 48: |k, p| k.apply_sparse(p, SparseFunction::Entmax { alpha: 1.5 }, &rows, x, y);
+        "apply to f16", 1: |k, p| k.apply(p, Activation::Gelu, half(x), half(y));
+        "chain", 1: |k, p| {
+            let operands: &[(_, &[usize])] = &[(z.into(), &[1024]), (dy.into(), &[16, 1024])];
+            let ranges = ChainRanges { operands, gradients: &[] };
+            k.chain(p, &chain, &[16, 1024], x, ranges, y)
+        };
+        "chain's gradient", 4: |k, p| {
+            let operands: &[(_, &[usize])] = &[(z.into(), &[1024])];
+            let ranges = ChainRanges { operands, gradients: &[Some(sums)] };
+            k.grad_chain(p, &biased, &[16, 1024], x, ranges, dy, y)
+        };
         "masked softmax", 3:
             |k, p| k.apply_axis_shaped(p, softmax, &shaping, &[16, 1024], -1, x, y);
         "uniform", 1: |k, p| k.uniform(p, random, y);

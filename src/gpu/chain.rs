@@ -147,7 +147,7 @@ impl Gpu {
                     dy: dy.map(|_| take(1)[0].into()),
                     out: take(1)[0].into(),
                     terms: match gradients {
-                        0 => vec![None; places],
+                        0 => (0..places).map(|_| None).collect(),
                         _ => take(gradients).iter().copied().map(Some).collect(),
                     },
                 };

@@ -17,7 +17,8 @@ pub(super) enum Purpose {
     Readback,
 }
 
-/// Bytes of unused buffers that are kept at most.
+/// Bytes of unused buffers that are kept at most, or as many as are in use: whoever works on large
+/// tensors makes others as large.
 const KEPT: u64 = 256 << 20;
 
 #[derive(Debug)]
@@ -31,6 +32,29 @@ pub(super) struct Pool {
 struct Free {
     buffers: HashMap<(Purpose, u64), Vec<wgpu::Buffer>>,
     bytes: u64,
+    /// Bytes of tensors and pieces that are in use.
+    lent: u64,
+}
+
+impl Free {
+    /// Takes out the largest buffer.
+    fn pop_largest(&mut self) -> Option<wgpu::Buffer> {
+        let of_size = self.buffers.iter_mut().filter(|(_, free)| !free.is_empty());
+        let (&(_, size), free) = of_size.max_by_key(|((_, size), _)| *size)?;
+        self.bytes -= size;
+        free.pop()
+    }
+
+    /// Notes that a buffer is in use, or is not any more. Of readbacks some are never back.
+    fn lend(&mut self, purpose: Purpose, bytes: u64, is_back: bool) {
+        if purpose != Purpose::Readback {
+            self.lent = if is_back {
+                self.lent.saturating_sub(bytes)
+            } else {
+                self.lent + bytes
+            };
+        }
+    }
 }
 
 /// The size that a request is rounded up to: few sizes, so that they meet again; 16 bytes at
@@ -77,10 +101,11 @@ impl Pool {
             let found = free.buffers.get_mut(&(purpose, size)).and_then(Vec::pop);
             if let Some(buffer) = found {
                 free.bytes -= size;
+                free.lend(purpose, size, false);
                 return Ok(buffer);
             }
         }
-        let buffer = super_.create(&wgpu::BufferDescriptor {
+        let descriptor = wgpu::BufferDescriptor {
             label: Some("activations"),
             size,
             usage: match purpose {
@@ -97,7 +122,17 @@ impl Pool {
                 Purpose::Readback => wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
             },
             mapped_at_creation: false,
-        })?;
+        };
+        let buffer = match super_.create(&descriptor) {
+            // What nobody uses may be what is missing.
+            Err(Error::OutOfMemory { .. }) if self.empty() => {
+                // A poll lets go of what is done; a lost device is found by the next attempt.
+                let _ = super_.device.poll(wgpu::PollType::wait_indefinitely());
+                super_.create(&descriptor)?
+            }
+            created => created?,
+        };
+        lock(&self.free).lend(purpose, size, false);
         if purpose != Purpose::Readback {
             self.kernels.own(&buffer);
         }
@@ -107,30 +142,93 @@ impl Pool {
     /// Takes back a buffer whose recorded work is all submitted: a queue runs in order, so that
     /// whoever has it next comes later.
     pub(super) fn give(&self, purpose: Purpose, buffer: wgpu::Buffer) {
-        let mut free = lock(&self.free);
-        if free.bytes + buffer.size() <= KEPT {
-            free.bytes += buffer.size();
-            free.buffers
-                .entry((purpose, buffer.size()))
-                .or_default()
-                .push(buffer);
-            return;
+        let mut gone = Vec::new();
+        {
+            let mut free = lock(&self.free);
+            let size = buffer.size();
+            free.lend(purpose, size, true);
+            free.bytes += size;
+            let of_size = free.buffers.entry((purpose, size)).or_default();
+            of_size.push(buffer);
+            let most = KEPT.max(free.lent);
+            while free.bytes > most {
+                gone.extend(free.pop_largest());
+            }
         }
-        drop(free);
-        self.discard(&buffer);
+        for buffer in &gone {
+            self.kernels.forget(buffer);
+        }
     }
 
     /// Lets go of a buffer that nobody is to have again.
-    pub(super) fn discard(&self, buffer: &wgpu::Buffer) {
+    pub(super) fn discard(&self, purpose: Purpose, buffer: &wgpu::Buffer) {
+        lock(&self.free).lend(purpose, buffer.size(), true);
         self.kernels.forget(buffer);
+    }
+
+    /// Lets go of all unused buffers; whether there were some.
+    fn empty(&self) -> bool {
+        let buffers = {
+            let mut free = lock(&self.free);
+            free.bytes = 0;
+            std::mem::take(&mut free.buffers)
+        };
+        let mut some = false;
+        for buffer in buffers.values().flatten() {
+            self.kernels.forget(buffer);
+            some = true;
+        }
+        some
     }
 }
 
 impl Drop for Pool {
     fn drop(&mut self) {
         // All buffers are back: tensors keep the device that they are of.
-        for buffer in lock(&self.free).buffers.values().flatten() {
-            self.kernels.forget(buffer);
-        }
+        self.empty();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEPT, Purpose, lock, rounded};
+    use crate::Gpu;
+
+    fn gpu() -> Gpu {
+        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+        descriptor.backends = wgpu::Backends::NOOP;
+        descriptor.backend_options.noop = wgpu::NoopBackendOptions::enabled();
+        let instance = wgpu::Instance::new(descriptor);
+        let adapter =
+            pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
+        let request = adapter.unwrap().request_device(&Default::default());
+        let (device, queue) = pollster::block_on(request).unwrap();
+        Gpu::from_device(device, queue)
+    }
+
+    #[test]
+    fn as_much_is_kept_as_is_in_use() {
+        let gpu = gpu();
+        let pool = &gpu.inner.pool;
+        let kept = || lock(&pool.free).bytes;
+        let of = |bytes: u64| gpu.empty(&[(bytes / 4) as usize]).unwrap();
+        let half = KEPT / 2;
+        let [a, b, c, d, e, f] = [half; 6].map(of);
+        let small = of(4096);
+        drop([a, b, c]);
+        assert_eq!(kept(), 3 * half);
+        // With less in use, the bound is back.
+        drop([d, e, f]);
+        assert_eq!(kept(), KEPT);
+        drop(small);
+        assert_eq!(kept(), half + rounded(4096));
+        assert_eq!(lock(&pool.free).lent, 0);
+        let a = pool.take(&gpu.inner, Purpose::Shared, 100).unwrap();
+        assert_eq!(lock(&pool.free).lent, 128);
+        pool.discard(Purpose::Shared, &a);
+        assert_eq!(lock(&pool.free).lent, 0);
+        assert!(pool.empty());
+        assert!(!pool.empty());
+        assert_eq!(kept(), 0);
     }
 }

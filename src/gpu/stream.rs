@@ -279,7 +279,7 @@ impl Drop for Slots<'_> {
             if self.done || self.purpose == Purpose::Storage {
                 self.pool.give(self.purpose, buffer);
             } else {
-                self.pool.discard(&buffer);
+                self.pool.discard(self.purpose, &buffer);
             }
         }
     }

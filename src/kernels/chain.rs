@@ -6,6 +6,7 @@ use super::{Bindings, Kernels, ModuleKey, Operand, Slot, TypedSlice, Work, holds
 use crate::chain::{Chain, Place, Resolved, Step, rest, threshold};
 use crate::element::DType;
 use crate::error::{Error, Result};
+use crate::few::Few;
 use crate::plan::{self, Traits};
 use crate::random::halves;
 use crate::shader::{Access, CHAIN_ENTRY_POINT, ChainModule, Link, Pass, Reach, Term, Width};
@@ -35,11 +36,11 @@ pub(crate) struct ChainJob<'a> {
     pub elements: Range<usize>,
     pub x: TypedSlice<'a>,
     /// Each operand's part, as [`Place::span`] has it; all that are whole, the part's elements.
-    pub operands: Vec<TypedSlice<'a>>,
+    pub operands: Few<TypedSlice<'a>, 4>,
     pub dy: Option<TypedSlice<'a>>,
     pub out: TypedSlice<'a>,
     /// The terms of the gradients by the operands: an element for each of the part's.
-    pub terms: Vec<Option<wgpu::BufferSlice<'a>>>,
+    pub terms: Few<Option<wgpu::BufferSlice<'a>>, 4>,
 }
 
 impl Kernels {
@@ -90,7 +91,7 @@ impl Kernels {
         (x, dy, out): (TypedSlice<'_>, Option<TypedSlice<'_>>, TypedSlice<'_>),
         ranges: ChainRanges<'_>,
     ) -> Result<()> {
-        let shapes: Vec<&[usize]> = ranges.operands.iter().map(|(_, shape)| *shape).collect();
+        let shapes: Few<&[usize], 4> = ranges.operands.iter().map(|(_, shape)| *shape).collect();
         let resolved = chain.resolve(shape, &shapes)?;
         let wanted = ranges.gradients.len();
         if wanted > 0 && wanted != resolved.places.len() {
@@ -100,8 +101,9 @@ impl Kernels {
                 got: wanted,
             });
         }
-        let mut gradients = ranges.gradients.to_vec();
-        gradients.resize(resolved.places.len(), None);
+        let gradients: Few<_, 4> = (0..resolved.places.len())
+            .map(|j| ranges.gradients.get(j).copied().flatten())
+            .collect();
         // Of what is broadcast, terms first and then their sums.
         let summed = |j: usize| gradients[j].is_some() && !resolved.places[j].is_whole();
         let places = 0..resolved.places.len();
@@ -175,9 +177,9 @@ impl Kernels {
         for operand in [Some(&x), Some(&out), dy.as_ref()].into_iter().flatten() {
             holds(operand, part)?;
         }
-        let mut inputs = vec![x];
+        let mut inputs = Few::<Operand<'_>, 8>::from([x]);
         inputs.extend(dy);
-        let mut operands = Vec::new();
+        let mut operands = Few::default();
         for (place, slice) in job.resolved.places.iter().zip(&job.operands) {
             let operand = self.operand(*slice, place.what)?;
             let (span, _) = place.span(job.elements.start, part);
@@ -185,7 +187,7 @@ impl Kernels {
             inputs.push(operand);
             operands.push(operand);
         }
-        let mut terms = Vec::new();
+        let mut terms = Few::default();
         for slice in &job.terms {
             let term = slice.map(|slice| self.operand(slice, "gradient by an operand"));
             let term = term.transpose()?;
@@ -194,7 +196,7 @@ impl Kernels {
             }
             terms.push(term);
         }
-        let written: Vec<Operand<'_>> = terms.iter().flatten().copied().chain([out]).collect();
+        let written: Few<Operand<'_>, 8> = terms.iter().flatten().copied().chain([out]).collect();
         for (i, written_one) in written.iter().enumerate() {
             for other in inputs.iter().chain(&written[..i]) {
                 separate(other, written_one)?;
@@ -219,7 +221,7 @@ impl Kernels {
         } else {
             Pass::Forward
         };
-        let dtypes: Vec<DType> = inputs.iter().chain(&written).map(|o| o.dtype).collect();
+        let dtypes: Few<DType, 16> = inputs.iter().chain(&written).map(|o| o.dtype).collect();
         // Long code gains nothing from several units an invocation.
         let access = Access::single(traits.access(part as u64, &dtypes).width);
         // What is left over goes by the smallest unit: an element, or what shares a word.
@@ -240,8 +242,8 @@ impl Kernels {
             terms,
         };
         // All of it is checked before anything is recorded.
-        let chunks: Vec<_> = plan::chunks_of(part as u64, &dtypes, traits).collect();
-        for chunk in &chunks {
+        let chunks = plan::chunks_of(part as u64, &dtypes, traits);
+        for chunk in chunks.clone() {
             binds.fit(job, chunk.start, chunk.len, traits)?;
         }
         for chunk in chunks {
@@ -270,7 +272,7 @@ impl Kernels {
     ) {
         let traits = &self.inner.traits;
         let start = job.elements.start as u64 + chunk.start;
-        let mut words = vec![0; HEADER];
+        let mut words: Few<u32, 64> = [0; HEADER].into();
         // A chunk is a binding, whose elements a u32 counts.
         let unit = access.width.elements();
         let units = count.div_ceil(unit);
@@ -288,7 +290,7 @@ impl Kernels {
             Slot::Out,
             binds.out.window(chunk.start, chunk.len, traits).0,
         ));
-        let mut operands = Vec::new();
+        let mut operands = Few::default();
         for (j, (place, operand)) in job.resolved.places.iter().zip(&binds.operands).enumerate() {
             let groups = place.sums.shifted_to_the_end();
             operands.push((Reach::new(groups, unit), operand.dtype));
@@ -305,7 +307,9 @@ impl Kernels {
             }
         }
         // Whole vec4s, and one at least.
-        words.resize(words.len().next_multiple_of(4).max(HEADER + 4), 0);
+        while words.len() < HEADER + 4 || !words.len().is_multiple_of(4) {
+            words.push(0);
+        }
         let module = ChainModule {
             links: links(job.chain),
             operands,
@@ -357,7 +361,11 @@ impl Kernels {
                     usage: wgpu::BufferUsages::STORAGE,
                     mapped_at_creation: false,
                 });
-                terms.insert(buffer).clone()
+                self.own(&buffer);
+                if let Some(smaller) = terms.replace(buffer.clone()) {
+                    self.forget(&smaller);
+                }
+                buffer
             }
         }
     }
@@ -368,8 +376,8 @@ struct Binds<'a> {
     x: Operand<'a>,
     dy: Option<Operand<'a>>,
     out: Operand<'a>,
-    operands: Vec<Operand<'a>>,
-    terms: Vec<Option<Operand<'a>>>,
+    operands: Few<Operand<'a>, 4>,
+    terms: Few<Option<Operand<'a>>, 4>,
 }
 
 impl Binds<'_> {
@@ -407,7 +415,7 @@ fn window(job: &ChainJob<'_>, place: &Place, start: u64, len: u64) -> (u64, u64,
 }
 
 /// The structure of a chain's steps.
-fn links(chain: &Chain) -> Vec<Link> {
+fn links(chain: &Chain) -> Few<Link, 8> {
     let link = |step: &Step| match step {
         Step::Apply(f) => Link::Function(f.activation()),
         Step::Custom(f) => Link::Custom(f.name().to_owned(), f.parameters().len(), f.text()),
@@ -421,7 +429,7 @@ fn links(chain: &Chain) -> Vec<Link> {
 }
 
 /// The steps' values, as [`Link::words`] counts them.
-fn values(chain: &Chain, words: &mut Vec<u32>) {
+fn values(chain: &Chain, words: &mut Few<u32, 64>) {
     for step in chain.steps() {
         match step {
             Step::Apply(f) => words.extend(f.parameters().iter().map(|p| p.to_bits())),

@@ -9,6 +9,7 @@ use super::random::PHILOX;
 use super::{ACTIVATIONS, HALF, MATH, derivative_name, function_name};
 use crate::catalogue::Activation;
 use crate::element::DType;
+use crate::few::Few;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -140,14 +141,14 @@ impl Reach {
 /// A chain's module.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ChainModule {
-    pub links: Vec<Link>,
+    pub links: Few<Link, 8>,
     /// The operands and their types.
-    pub operands: Vec<(Reach, DType)>,
+    pub operands: Few<(Reach, DType), 4>,
     pub access: Access,
     /// The types of x, of the result, and of the upstream gradient.
     pub dtypes: [DType; 3],
     /// For the backward direction, which of the operands have a gradient, of f32.
-    pub gradients: Option<Vec<bool>>,
+    pub gradients: Option<Few<bool, 4>>,
 }
 
 impl ChainModule {
@@ -578,8 +579,8 @@ pub(super) fn modules() -> Vec<(String, Vec<(u32, bool, bool)>, String)> {
                 let reach = Reach::new(groups[(i + j) % groups.len()], width.elements());
                 (reach, dtype(i + j + w))
             };
-            let operands: Vec<(Reach, DType)> = (0..3).map(operand).collect();
-            for gradients in [None, Some(vec![true, false, true])] {
+            let operands: Few<(Reach, DType), 4> = (0..3).map(operand).collect();
+            for gradients in [None, Some(Few::from([true, false, true]))] {
                 let mut bindings = vec![(0, false, false), (2, false, true), (3, true, false)];
                 bindings.extend((OPERANDS..).take(3).map(|number| (number, false, false)));
                 if gradients.is_some() {
@@ -588,7 +589,7 @@ pub(super) fn modules() -> Vec<(String, Vec<(u32, bool, bool)>, String)> {
                 }
                 bindings.sort_unstable();
                 let module = ChainModule {
-                    links: links.clone(),
+                    links: links.iter().cloned().collect(),
                     operands: operands.clone(),
                     access: Access {
                         width,

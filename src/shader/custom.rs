@@ -5,6 +5,7 @@ use super::memory::Width;
 use super::{ACTIVATIONS, ChainModule, Link, MATH};
 use crate::element::DType;
 use crate::error::{Error, Result};
+use crate::few::Few;
 
 /// Whether a text has a function of that name.
 pub(crate) fn defines(text: &str, name: &str) -> bool {
@@ -33,17 +34,18 @@ pub(crate) fn validate_custom(
     parsed(name, parameters, &library, given, made)?;
     // Among the functions and variables of the kernel that it becomes a part of.
     let module = |gradients| ChainModule {
-        links: vec![Link::Custom(
+        links: [Link::Custom(
             name.to_owned(),
             parameters,
             format!("{given}\n{made}").into(),
-        )],
-        operands: Vec::new(),
+        )]
+        .into(),
+        operands: Few::default(),
         access: Access::single(Width::Four),
         dtypes: [DType::F32; 3],
         gradients,
     };
-    for gradients in [None, Some(Vec::new())] {
+    for gradients in [None, Some(Few::default())] {
         let text = module(gradients).text();
         if let Some((before, _)) = text.split_once(given).filter(|_| !given.is_empty()) {
             checked(name, &text, before, given)?;

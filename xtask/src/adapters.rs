@@ -369,7 +369,10 @@ pub fn ci(counts: &mut Counts) -> Outcome {
     let tested = match swiftshader(&provision(&options)) {
         Ok(found) => {
             println!("\nTests on SwiftShader");
-            let mut environment = vec![("ACTIVATIONS_REQUIRE_GPU", "1")];
+            let mut environment = vec![
+                ("ACTIVATIONS_REQUIRE_GPU", "1"),
+                ("ACTIVATIONS_CACHE", "off"),
+            ];
             environment.extend(found.environment.iter().map(|(k, v)| (*k, v.as_str())));
             let arguments = test_arguments();
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();

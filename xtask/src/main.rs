@@ -88,9 +88,14 @@ fn test() -> Outcome {
 }
 
 fn run_tests(counts: &mut Counts) -> Outcome {
-    // Where this is set, a test that finds no adapter fails instead of skipping its GPU half.
-    let required = [("ACTIVATIONS_REQUIRE_GPU", "1")];
-    let environment: &[_] = if adapter::provide() { &required } else { &[] };
+    let environment = [
+        // What an earlier run kept must not be what is tested, nor be replaced.
+        ("ACTIVATIONS_CACHE", "off"),
+        // Where this is set, a test that finds no adapter fails instead of skipping its GPU half.
+        ("ACTIVATIONS_REQUIRE_GPU", "1"),
+    ];
+    let set = if adapter::provide() { 2 } else { 1 };
+    let environment = &environment[..set];
 
     // One feature set for all: another selection of packages would build wgpu a second time.
     let tests = ["test", "--release", "--workspace", "--no-fail-fast"];
