@@ -151,7 +151,7 @@ fn operations(buffers: &[wgpu::Buffer; 4]) -> Vec<(&'static str, usize, Operatio
     let half = |slice| TypedSlice::new(slice, DType::F16);
     let biased = Chain::new().bias(-1).apply(Activation::Gelu);
     let chain = biased.clone().multiply();
-    let sums = buffers[3].slice(1 << 17..(1 << 17) + 4096);
+    let by_bias = buffers[3].slice(1 << 17..(1 << 17) + 4096);
     macro_rules! list {
         ($($name:literal, $most:literal: |$k:ident, $p:ident| $call:expr;)*) => {
             vec![$(($name, $most, Box::new(move |$k: &Kernels, $p: &mut wgpu::ComputePass<'_>| $call))),*]
@@ -180,7 +180,7 @@ fn operations(buffers: &[wgpu::Buffer; 4]) -> Vec<(&'static str, usize, Operatio
         };
         "chain's gradient", 4: |k, p| {
             let operands: &[(_, &[usize])] = &[(z.into(), &[1024])];
-            let ranges = ChainRanges { operands, gradients: &[Some(sums)] };
+            let ranges = ChainRanges { operands, gradients: &[Some(by_bias)] };
             k.grad_chain(p, &biased, &[16, 1024], x, ranges, dy, y)
         };
         "masked softmax", 3:

@@ -223,9 +223,9 @@ mod tests {
         drop(small);
         assert_eq!(kept(), half + rounded(4096));
         assert_eq!(lock(&pool.free).lent, 0);
-        let a = pool.take(&gpu.inner, Purpose::Shared, 100).unwrap();
+        let a = pool.take(&gpu.inner, Purpose::Storage, 100).unwrap();
         assert_eq!(lock(&pool.free).lent, 128);
-        pool.discard(Purpose::Shared, &a);
+        pool.discard(Purpose::Storage, &a);
         assert_eq!(lock(&pool.free).lent, 0);
         assert!(pool.empty());
         assert!(!pool.empty());
