@@ -138,11 +138,16 @@ fn nothing_to_do_is_done() {
 /// Shapes of every strategy, all functions, forward and backward, out of place and in place.
 #[test]
 fn every_strategy_along_every_axis() {
-    const SHAPES: [(&[usize], isize); 20] = [
+    const SHAPES: [(&[usize], isize); 25] = [
         (&[1], 0),
         (&[5, 1], -1),
         (&[3, 4], 0),
         (&[1000, 2], -1),
+        (&[1001, 2], -1),
+        (&[7, 4], -1),
+        (&[5, 8], -1),
+        (&[70, 62], -1),
+        (&[2, 30_522], -1),
         (&[4097, 31], -1),
         (&[300, 33], -1),
         (&[65, 63], -1),
