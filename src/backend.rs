@@ -60,7 +60,8 @@ fn or_else_on_cpu<T>(done: Result<T>, compute: impl FnOnce(&Cpu) -> Result<T>) -
 
 /// A GPU or the CPU, computing on arrays in host memory.
 ///
-/// Arrays are row-major f32. Element-wise calls take slices of one length; calls along an axis
+/// Arrays are row-major f32, [`half::f16`] or [`half::bf16`], and are computed in f32 or better.
+/// Element-wise calls take slices of one length, and `_into` calls of any types; calls along an axis
 /// take the shape and the axis, which counts from the end where it is negative. Every call has
 /// an `_async` twin that does not block its thread while a GPU works.
 ///
@@ -279,28 +280,28 @@ impl Backend {
         ///
         /// # Errors
         /// As [`Backend::apply_into`]; [`Error::AxisOutOfRange`], [`Error::ShapeTooLarge`].
-        fn apply_axis / apply_axis_async / apply_axis_core<T> [x] (function: AxisFunction, x: &[T], shape: &[usize], axis: isize) -> Vec<T>;
+        fn apply_axis / apply_axis_async / apply_axis_core<T> (function: AxisFunction, x: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// y = `function` of every row of x along `axis`.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn apply_axis_into / apply_axis_into_async / apply_axis_into_core<T> [x => y] (function: AxisFunction, x: &[T], shape: &[usize], axis: isize, y: &mut [T]) -> ();
+        fn apply_axis_into / apply_axis_into_async / apply_axis_into_core<T> (function: AxisFunction, x: &[T], shape: &[usize], axis: isize, y: &mut [T]) -> ();
         /// The gradient of `function` by its input x; dy has the shape of the function's output.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn grad_axis / grad_axis_async / grad_axis_core<T> [x, dy] (function: AxisFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
+        fn grad_axis / grad_axis_async / grad_axis_core<T> (function: AxisFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
         /// dx = the gradient of `function` by its input x.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn grad_axis_into / grad_axis_into_async / grad_axis_into_core<T> [x, dy => dx] (function: AxisFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize, dx: &mut [T]) -> ();
+        fn grad_axis_into / grad_axis_into_async / grad_axis_into_core<T> (function: AxisFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize, dx: &mut [T]) -> ();
         /// The gradient of softmax or softmin by its input, from its output y: one pass over the
         /// row less, and exact.
         ///
         /// # Errors
         /// As [`Backend::apply_axis`]; [`Error::NotFromOutput`] for the logarithmic functions.
-        fn grad_axis_from_output / grad_axis_from_output_async / grad_axis_from_output_core<T> [y, dy] (function: AxisFunction, y: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
+        fn grad_axis_from_output / grad_axis_from_output_async / grad_axis_from_output_core<T> (function: AxisFunction, y: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
     }
 
     /// x = f(x).
@@ -379,51 +380,56 @@ impl Backend {
         }
     }
 
-    async fn apply_axis_core(
+    async fn apply_axis_core<T: Element>(
         &self,
         function: AxisFunction,
-        x: &[f32],
+        x: &[T],
         shape: &[usize],
         axis: isize,
         wait: HostWait,
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Vec<T>> {
         let elements = output_shape(function, shape, axis)?.iter().product();
-        let mut y = vec![0.0; elements];
+        let mut y = vec![T::default(); elements];
         self.apply_axis_into_core(function, x, shape, axis, &mut y, wait)
             .await?;
         Ok(y)
     }
 
-    async fn apply_axis_into_core(
+    async fn apply_axis_into_core<T: Element>(
         &self,
         function: AxisFunction,
-        x: &[f32],
+        x: &[T],
         shape: &[usize],
         axis: isize,
-        y: &mut [f32],
+        y: &mut [T],
         wait: HostWait,
     ) -> Result<()> {
         match self {
             Self::Gpu(gpu) => {
+                let (x, mut y) = (&*convert::widened(x), WideOutput::new(y));
                 let operation = AxisOperation::Forward { function, x };
                 let around = AxisShape::new(shape, axis)?;
-                let done = gpu.axis_host(operation, &around, y, wait).await;
-                or_else_on_cpu(done, |cpu| cpu.apply_axis_into(function, x, shape, axis, y))
+                let done = gpu.axis_host(operation, &around, &mut y, wait).await;
+                or_else_on_cpu(done, |cpu| {
+                    cpu.apply_axis_into(function, x, shape, axis, &mut y)
+                })?;
+                y.finish();
+                Ok(())
             }
             Self::Cpu(cpu, _) => cpu.apply_axis_into(function, x, shape, axis, y),
         }
     }
 
-    async fn grad_axis_core(
+    async fn grad_axis_core<T: Element>(
         &self,
         function: AxisFunction,
-        x: &[f32],
-        dy: &[f32],
+        x: &[T],
+        dy: &[T],
         shape: &[usize],
         axis: isize,
         wait: HostWait,
-    ) -> Result<Vec<f32>> {
-        let mut dx = vec![0.0; x.len()];
+    ) -> Result<Vec<T>> {
+        let mut dx = vec![T::default(); x.len()];
         self.grad_axis_into_core(function, x, dy, shape, axis, &mut dx, wait)
             .await?;
         Ok(dx)
@@ -433,47 +439,54 @@ impl Backend {
         clippy::too_many_arguments,
         reason = "the operation's own, and how to wait"
     )]
-    async fn grad_axis_into_core(
+    async fn grad_axis_into_core<T: Element>(
         &self,
         function: AxisFunction,
-        x: &[f32],
-        dy: &[f32],
+        x: &[T],
+        dy: &[T],
         shape: &[usize],
         axis: isize,
-        dx: &mut [f32],
+        dx: &mut [T],
         wait: HostWait,
     ) -> Result<()> {
         match self {
             Self::Gpu(gpu) => {
+                let (x, dy) = (&*convert::widened(x), &*convert::widened(dy));
+                let mut dx = WideOutput::new(dx);
                 let operation = AxisOperation::Backward { function, x, dy };
                 let around = AxisShape::new(shape, axis)?;
-                let done = gpu.axis_host(operation, &around, dx, wait).await;
+                let done = gpu.axis_host(operation, &around, &mut dx, wait).await;
                 or_else_on_cpu(done, |cpu| {
-                    cpu.grad_axis_into(function, x, dy, shape, axis, dx)
-                })
+                    cpu.grad_axis_into(function, x, dy, shape, axis, &mut dx)
+                })?;
+                dx.finish();
+                Ok(())
             }
             Self::Cpu(cpu, _) => cpu.grad_axis_into(function, x, dy, shape, axis, dx),
         }
     }
 
-    async fn grad_axis_from_output_core(
+    async fn grad_axis_from_output_core<T: Element>(
         &self,
         function: AxisFunction,
-        y: &[f32],
-        dy: &[f32],
+        y: &[T],
+        dy: &[T],
         shape: &[usize],
         axis: isize,
         wait: HostWait,
-    ) -> Result<Vec<f32>> {
-        let mut dx = vec![0.0; y.len()];
+    ) -> Result<Vec<T>> {
+        let mut dx = vec![T::default(); y.len()];
         match self {
             Self::Gpu(gpu) => {
+                let (y, dy) = (&*convert::widened(y), &*convert::widened(dy));
+                let mut dx = WideOutput::new(&mut dx);
                 let operation = AxisOperation::FromOutput { function, y, dy };
                 let around = AxisShape::new(shape, axis)?;
                 let done = gpu.axis_host(operation, &around, &mut dx, wait).await;
                 or_else_on_cpu(done, |cpu| {
                     cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)
                 })?;
+                dx.finish();
             }
             Self::Cpu(cpu, _) => {
                 cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)?

@@ -34,7 +34,8 @@
 //! PyTorch's, and so are defaults and the derivatives at kinks; other frameworks' names parse as
 //! aliases. [`AxisFunction`] is the softmax family.
 //!
-//! Arrays are row-major f32 of any size, also of none. NaN comes out exactly where NaN went in, and
+//! Arrays are row-major f32, f16 or bf16 of any size, also of none; all are computed in f32 or
+//! better. NaN comes out exactly where NaN went in, and
 //! every function takes its mathematical limit at the infinities. How far a result may be from the
 //! correctly rounded one is [`Bounds`]; [`check`] measures it against the f64 [`mod@reference`].
 //!

@@ -6,10 +6,10 @@ mod common;
 use common::{backends, gpu};
 use half::{bf16, f16};
 use wgpu_activations::{
-    Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, CrossEntropy,
-    DType, Element, Elementwise, Error, Gate, Gpu, Groups, GumbelSoftmax, Inspect, NllLoss, Prelu,
-    Random, Reduction, Rrelu, Shaping, SparseFunction, Targets, Tensor, TensorShaping, half,
-    reference,
+    Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, Cpu,
+    CrossEntropy, DType, Element, Elementwise, Error, Gate, Gpu, Groups, GumbelSoftmax, Inspect,
+    NllLoss, Prelu, Random, Reduction, Rrelu, Shaping, SparseFunction, Targets, Tensor,
+    TensorShaping, half, reference,
 };
 
 const SHAPE: [usize; 3] = [3, 7, 5];
@@ -509,6 +509,78 @@ fn more_than_a_piece() {
         let x = &x;
         let tensor = gpu.upload(x, &[n]).unwrap();
         assert!(tensor.read_as::<f16>().unwrap() == *x);
+    }
+}
+
+/// Rows that the CPU takes some at a time give what they give in f32, rounded: short and long ones,
+/// along every axis, reduced, in place, from the output, and none at all.
+#[test]
+fn rows_of_any_number_on_the_cpu() {
+    fn close(got: &[bf16], want: &[f32]) {
+        assert_eq!(got.len(), want.len());
+        let same = |(got, want): (&bf16, &f32)| {
+            let ulp = want.abs().min(f32::MAX) * 2f32.powi(-22);
+            (bf16::from_f32(want - ulp)..=bf16::from_f32(want + ulp)).contains(got)
+        };
+        let pairs = got.iter().zip(want);
+        assert_eq!(pairs.clone().position(|pair| !same(pair)), None);
+    }
+    let cpu = Cpu::new();
+    for (shape, axis) in [
+        (&[3000, 17][..], 1),
+        (&[40, 1000], 1),
+        (&[2, 20_001], 1),
+        (&[1, 50_000], 1),
+        (&[5, 700, 13], 1),
+        (&[300, 130], 0),
+        (&[7], 0),
+        (&[0, 4], 1),
+        (&[4, 0], 1),
+    ] {
+        let n: usize = shape.iter().product();
+        let x: Vec<bf16> = (0..n)
+            .map(|i| bf16::from_f32((i * 7 % 97) as f32 * 0.1))
+            .collect();
+        for function in [AxisFunction::Softmax, AxisFunction::LogSumExp] {
+            let around = AxisShape::new(shape, axis).unwrap();
+            let rows = around.output_elements(function);
+            let (mut y, mut wide) = (vec![bf16::ZERO; rows], vec![0.0f32; rows]);
+            cpu.apply_axis_into(function, &x, shape, axis, &mut y)
+                .unwrap();
+            cpu.apply_axis_into(function, &self::wide(&x), shape, axis, &mut wide)
+                .unwrap();
+            close(&y, &wide);
+            let dy: Vec<bf16> = (0..rows)
+                .map(|i| bf16::from_f32((i % 11) as f32 - 5.0))
+                .collect();
+            let (mut dx, mut wide_dx) = (vec![bf16::ZERO; n], vec![0.0f32; n]);
+            let wide_dy = self::wide(&dy);
+            cpu.grad_axis_into(function, &x, &dy, shape, axis, &mut dx)
+                .unwrap();
+            cpu.grad_axis_into(
+                function,
+                &self::wide(&x),
+                &wide_dy,
+                shape,
+                axis,
+                &mut wide_dx,
+            )
+            .unwrap();
+            close(&dx, &wide_dx);
+            if function.reduces() {
+                continue;
+            }
+            let (from, wide_y) = (&mut dx, self::wide(&y));
+            cpu.grad_axis_from_output_into(function, &y, &dy, shape, axis, from)
+                .unwrap();
+            cpu.grad_axis_from_output_into(function, &wide_y, &wide_dy, shape, axis, &mut wide_dx)
+                .unwrap();
+            close(from, &wide_dx);
+            let mut in_place = x.clone();
+            cpu.apply_axis_in_place(function, &mut in_place, shape, axis)
+                .unwrap();
+            assert_eq!(in_place, y);
+        }
     }
 }
 

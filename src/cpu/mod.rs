@@ -145,13 +145,13 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::AxisOutOfRange`], [`Error::LengthMismatch`].
-    pub fn apply_axis_into(
+    pub fn apply_axis_into<T: Element>(
         &self,
         function: AxisFunction,
-        x: &[f32],
+        x: &[T],
         shape: &[usize],
         axis: isize,
-        y: &mut [f32],
+        y: &mut [T],
     ) -> Result<()> {
         let shape = AxisShape::new(shape, axis)?;
         same_length("the input", shape.elements(), x.len())?;
@@ -163,7 +163,7 @@ impl Cpu {
             x: Some(x),
             dy: &[],
         };
-        softmax::run(self.isa, &job, y);
+        softmax::run_any(self.isa, &job, y);
         Ok(())
     }
 
@@ -174,10 +174,10 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::AxisOutOfRange`], [`Error::LengthMismatch`].
-    pub fn apply_axis_in_place(
+    pub fn apply_axis_in_place<T: Element>(
         &self,
         function: AxisFunction,
-        x: &mut [f32],
+        x: &mut [T],
         shape: &[usize],
         axis: isize,
     ) -> Result<()> {
@@ -195,7 +195,7 @@ impl Cpu {
             x: None,
             dy: &[],
         };
-        softmax::run(self.isa, &job, x);
+        softmax::run_any(self.isa, &job, x);
         Ok(())
     }
 
@@ -203,14 +203,14 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::AxisOutOfRange`], [`Error::LengthMismatch`].
-    pub fn grad_axis_into(
+    pub fn grad_axis_into<T: Element>(
         &self,
         function: AxisFunction,
-        x: &[f32],
-        dy: &[f32],
+        x: &[T],
+        dy: &[T],
         shape: &[usize],
         axis: isize,
-        dx: &mut [f32],
+        dx: &mut [T],
     ) -> Result<()> {
         let shape = AxisShape::new(shape, axis)?;
         same_length("the input", shape.elements(), x.len())?;
@@ -227,7 +227,7 @@ impl Cpu {
             x: Some(x),
             dy,
         };
-        softmax::run(self.isa, &job, dx);
+        softmax::run_any(self.isa, &job, dx);
         Ok(())
     }
 
@@ -240,14 +240,14 @@ impl Cpu {
     /// # Errors
     /// [`Error::NotFromOutput`] for another function; [`Error::AxisOutOfRange`],
     /// [`Error::LengthMismatch`].
-    pub fn grad_axis_from_output_into(
+    pub fn grad_axis_from_output_into<T: Element>(
         &self,
         function: AxisFunction,
-        y: &[f32],
-        dy: &[f32],
+        y: &[T],
+        dy: &[T],
         shape: &[usize],
         axis: isize,
-        dx: &mut [f32],
+        dx: &mut [T],
     ) -> Result<()> {
         if !matches!(function, AxisFunction::Softmax | AxisFunction::Softmin) {
             return Err(Error::NotFromOutput {
@@ -265,7 +265,7 @@ impl Cpu {
             x: Some(y),
             dy,
         };
-        softmax::run(self.isa, &job, dx);
+        softmax::run_any(self.isa, &job, dx);
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 //! Forward softmax keeps its weights in the output as f32 and scales them there, so its result is
 //! rounded twice (within 1 ULP); everything else is rounded once.
 
+use super::convert::{WideOutput, narrow_block, widen_block};
 use super::elementwise::SERIAL_BELOW;
 use super::isa::Isa;
 use super::narrow_rows;
@@ -17,6 +18,7 @@ use super::rows::{self, Rows};
 use super::tiles::{self, Tiles};
 use super::wide::Wide;
 use crate::axis::{AxisFunction, AxisShape};
+use crate::element::{DType, Element};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -33,14 +35,14 @@ pub(super) enum Direction {
 
 /// One call: what is computed over which arrays.
 #[derive(Clone, Copy)]
-pub(super) struct Job<'a> {
+pub(super) struct Job<'a, T = f32> {
     pub function: AxisFunction,
     pub direction: Direction,
     pub shape: AxisShape,
     /// The input, or the output for [`Direction::FromOutput`]; none where the call is in place.
-    pub x: Option<&'a [f32]>,
+    pub x: Option<&'a [T]>,
     /// The upstream gradient; empty where there is none.
-    pub dy: &'a [f32],
+    pub dy: &'a [T],
 }
 
 /// The part of the output that a thread writes: elements from `base` on.
@@ -139,6 +141,79 @@ impl Job<'_> {
 const TASK: usize = 16 * 1024;
 /// The smallest part of an axis, or of a row of columns, that is a thread's own.
 const SMALLEST_PART: usize = 256;
+
+/// Elements of 16 bits that a thread widens at a time: with their results they fit its caches.
+const WIDENED: usize = 16 * 1024;
+
+/// [`run`] on numbers of any type: those of 16 bits are widened and rounded some rows at a time.
+pub(super) fn run_any<T: Element>(isa: Isa, job: &Job<'_, T>, out: &mut [T]) {
+    let (function, direction, shape) = (job.function, job.direction, job.shape);
+    let block = shape.len * shape.inner;
+    let rows_of = |reduced: bool| if reduced { shape.inner } else { block };
+    let is_forward = direction == Direction::Forward;
+    let out_block = rows_of(function.reduces() && is_forward);
+    let dy_block = rows_of(function.reduces());
+    // Rows of no elements have nothing to widen, but may have results.
+    if T::DTYPE == DType::F32 || block == 0 {
+        let array = |array| {
+            if block == 0 {
+                &[]
+            } else {
+                bytemuck::cast_slice(array)
+            }
+        };
+        let job = Job {
+            function,
+            direction,
+            shape,
+            x: job.x.map(array),
+            dy: array(job.dy),
+        };
+        let mut out = WideOutput::new(out);
+        run(isa, &job, &mut out);
+        return out.finish();
+    }
+    let blocks = (WIDENED / block).max(1);
+    let chunk = |scratch: &mut [Vec<f32>; 3], (i, out): (usize, &mut [T])| {
+        let outer = out.len() / out_block;
+        let part = |array: &'_ [T], block: usize, to: &mut Vec<f32>| {
+            let first = i * blocks * block;
+            to.resize(outer * block, 0.0);
+            widen_block(isa, &array[first..first + outer * block], to);
+        };
+        let [x, dy, wide] = scratch;
+        match job.x {
+            Some(input) => part(input, block, x),
+            None => x.clear(),
+        }
+        if is_forward {
+            dy.clear();
+        } else {
+            part(job.dy, dy_block, dy);
+        }
+        wide.resize(out.len(), 0.0);
+        if job.x.is_none() {
+            widen_block(isa, out, wide);
+        }
+        let job = Job {
+            function,
+            direction,
+            shape: AxisShape { outer, ..shape },
+            x: job.x.map(|_| &x[..]),
+            dy: &dy[..],
+        };
+        run(isa, &job, wide);
+        narrow_block(isa, wide, out);
+    };
+    if out.len() < SERIAL_BELOW {
+        let mut scratch = Default::default();
+        let chunks = out.chunks_mut(blocks * out_block).enumerate();
+        return chunks.for_each(|part| chunk(&mut scratch, part));
+    }
+    out.par_chunks_mut(blocks * out_block)
+        .enumerate()
+        .for_each_init(Default::default, chunk);
+}
 
 /// Runs the job; lengths were checked.
 pub(super) fn run(isa: Isa, job: &Job, out: &mut [f32]) {
