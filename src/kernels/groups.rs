@@ -1,6 +1,11 @@
 //! Bind groups that are used again. A bind group keeps its buffers alive, so that how many are
 //! kept is bounded, and what goes out of use goes first.
 
+#![expect(
+    clippy::mutable_key_type,
+    reason = "wgpu hashes and compares a buffer by its identity, which does not change"
+)]
+
 use super::{PipelineKey, Slot, Work};
 use std::collections::{HashMap, HashSet, hash_map::RandomState};
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -32,21 +37,21 @@ pub(super) struct Groups {
     own: HashSet<wgpu::Buffer>,
 }
 
+/// A binding: the range of a buffer from an offset on.
+type Bound = (Slot, wgpu::Buffer, u64, Option<wgpu::BufferSize>);
+
 #[derive(Debug)]
 struct Entry {
     key: PipelineKey,
     uniforms: Box<[u32]>,
-    bindings: Box<[(Slot, wgpu::Buffer, u64, Option<wgpu::BufferSize>)]>,
+    bindings: Box<[Bound]>,
     recorded: Recorded,
     used: u64,
 }
 
 impl Entry {
     fn is_of(&self, key: &PipelineKey, work: &Work<'_>) -> bool {
-        let bound = |(kept, wanted): (
-            &(Slot, wgpu::Buffer, u64, Option<wgpu::BufferSize>),
-            &(Slot, wgpu::BufferBinding<'_>),
-        )| {
+        let is_bound = |(kept, wanted): (&Bound, &(Slot, wgpu::BufferBinding<'_>))| {
             let ((slot, buffer, offset, size), (wanted_slot, wanted)) = (kept, wanted);
             slot == wanted_slot
                 && buffer == wanted.buffer
@@ -56,7 +61,7 @@ impl Entry {
         self.key == *key
             && *self.uniforms == *work.uniforms
             && self.bindings.len() == work.bindings.len()
-            && self.bindings.iter().zip(work.bindings).all(bound)
+            && self.bindings.iter().zip(work.bindings).all(is_bound)
     }
 
     /// Each of the buffers that its maker does not know, once.
