@@ -3,7 +3,7 @@
 
 mod parse;
 
-use crate::axis::{AxisShape, element_count};
+use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::catalogue::{Activation, Elementwise};
 use crate::custom::Custom;
 use crate::element::DType;
@@ -37,6 +37,8 @@ pub enum Step {
         /// What decides which; the mask is that of [`Chain::kept`].
         seed: u64,
     },
+    /// A function of the softmax family that keeps the shape, along an axis.
+    Axis(AxisFunction, isize),
 }
 
 impl From<Elementwise> for Step {
@@ -83,6 +85,9 @@ impl Step {
             Self::Dropout { probability, .. } if !(0.0..1.0).contains(&probability) => Err(
                 format!("the probability {probability} must be a number from 0 to below 1"),
             ),
+            Self::Axis(AxisFunction::LogSumExp, _) => {
+                Err("logsumexp changes the shape, which a chain keeps".to_owned())
+            }
             _ => Ok(()),
         }
     }
@@ -98,6 +103,7 @@ impl fmt::Display for Step {
             Self::Add => f.write_str("add"),
             Self::Multiply => f.write_str("multiply"),
             Self::Cast(dtype) => write!(f, "cast({dtype})"),
+            Self::Axis(function, axis) => write!(f, "{function}(axis={axis})"),
             Self::Dropout { probability, seed } => write!(f, "dropout({probability}, seed={seed})"),
         }
     }
@@ -189,6 +195,18 @@ impl Chain {
         self.step(Step::Dropout { probability, seed })
     }
 
+    /// Softmax along an axis; a chain can have one function along an axis, at any place.
+    #[must_use]
+    pub fn softmax(self, axis: isize) -> Self {
+        self.axis(AxisFunction::Softmax, axis)
+    }
+
+    /// A function of the softmax family along an axis; one that keeps the shape.
+    #[must_use]
+    pub fn axis(self, function: AxisFunction, axis: isize) -> Self {
+        self.step(Step::Axis(function, axis))
+    }
+
     /// The smaller of max and the larger of v and min; NaN stays NaN.
     ///
     /// # Errors
@@ -205,6 +223,13 @@ impl Chain {
     /// How many operands a call takes.
     pub fn operands(&self) -> usize {
         self.steps.iter().filter_map(Step::operand).count()
+    }
+
+    /// The steps before and behind number `step`, as chains.
+    pub(crate) fn around(&self, step: usize) -> [Self; 2] {
+        [&self.steps[..step], &self.steps[step + 1..]].map(|steps| Self {
+            steps: steps.to_vec(),
+        })
     }
 
     /// Whether a call takes an array of this shape and operands of those.
@@ -224,6 +249,7 @@ impl Chain {
     /// The chain around arrays of these shapes.
     pub(crate) fn resolve(&self, shape: &[usize], operands: &[&[usize]]) -> Result<Resolved> {
         let elements = element_count(shape)?;
+        let mut around: Option<Around> = None;
         let mut places = Few::default();
         let expected = self.operands();
         if expected != operands.len() {
@@ -250,6 +276,18 @@ impl Chain {
                     let problem = "another function of the chain has the same name".to_owned();
                     return Err(wrong(problem));
                 }
+            }
+            if let Step::Axis(function, axis) = *step {
+                if around.is_some() {
+                    let problem = "a chain has one function along an axis at most".to_owned();
+                    return Err(wrong(problem));
+                }
+                around = Some(Around {
+                    step: i,
+                    operands: places.len(),
+                    function,
+                    shape: AxisShape::new(shape, axis)?,
+                });
             }
             let Some(what) = step.operand() else {
                 continue;
@@ -292,7 +330,11 @@ impl Chain {
                 sums: SumShape::over(shape, &summed)?,
             });
         }
-        Ok(Resolved { elements, places })
+        Ok(Resolved {
+            elements,
+            places,
+            around,
+        })
     }
 }
 
@@ -325,6 +367,19 @@ pub(crate) struct Resolved {
     pub elements: usize,
     /// The operands in order.
     pub places: Few<Place, 4>,
+    /// The step along an axis, where there is one.
+    pub around: Option<Around>,
+}
+
+/// The step of a chain along an axis.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Around {
+    /// Its number from 0, and how many operands the steps before it take.
+    pub step: usize,
+    pub operands: usize,
+    pub function: AxisFunction,
+    /// The array around the axis.
+    pub shape: AxisShape,
 }
 
 /// An operand.
@@ -406,6 +461,9 @@ mod tests {
         let step = |chain: Chain| chain.resolve(&[2, 3], &[]).unwrap_err().to_string();
         assert!(step(Chain::new().scale(f32::NAN)).contains("finite"));
         assert!(step(Chain::new().dropout(1.0, 0)).contains("step 1"));
+        assert!(step(Chain::new().softmax(0).softmax(1)).contains("step 2"));
+        assert!(step(Chain::new().softmax(2)).contains("axis 2"));
+        assert!(step(Chain::new().axis(AxisFunction::LogSumExp, 0)).contains("shape"));
         assert!(Chain::new().clamp(f32::NAN, 0.0).is_err());
     }
 }

@@ -61,7 +61,7 @@ use crate::plan::{Quirks, Traits, Walk};
 use crate::self_check::{SelfCheck, Trust};
 use crate::shader::{
     self, Access, Bend, BinaryModule, ChainModule, ClassModule, Draw, Lanes, OPERAND_GRADIENTS,
-    OPERANDS, Pass, Shaped, Term, Unit,
+    OPERANDS, Pass, RowChainModule, Shaped, Term, Unit,
 };
 use ask::Asked;
 use groups::{Groups, Recorded};
@@ -118,8 +118,10 @@ struct Inner {
     scratch: Mutex<Option<wgpu::Buffer>>,
     /// Terms of the gradients by operands that are broadcast, shared as `scratch` is.
     terms: Mutex<Option<wgpu::Buffer>>,
+    /// What lies between the parts of a chain whose gradient takes several dispatches.
+    middle: Mutex<Option<wgpu::Buffer>>,
     /// The structures of the chains that were asked for; a chain's key is its place here.
-    chains: Mutex<Vec<Arc<ChainModule>>>,
+    chains: Mutex<Vec<Arc<AnyChain>>>,
     pipelines_compiled: AtomicU64,
     dispatches_recorded: AtomicU64,
     /// What is known of the adapter's faults.
@@ -141,6 +143,22 @@ pub struct Counts {
 /// A fault that a test puts into every shader's text.
 #[cfg(test)]
 pub(crate) type Fault = fn(String) -> String;
+
+/// A chain's module: of elements alone, or around rows.
+#[derive(Debug, PartialEq)]
+enum AnyChain {
+    Elements(ChainModule),
+    Rows(RowChainModule),
+}
+
+impl AnyChain {
+    fn text(&self) -> String {
+        match self {
+            Self::Elements(module) => module.text(),
+            Self::Rows(module) => module.text(),
+        }
+    }
+}
 
 /// A shader module of this crate; what its text depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -166,7 +184,7 @@ enum ModuleKey {
 }
 
 impl ModuleKey {
-    fn text(self, chains: &[Arc<ChainModule>]) -> String {
+    fn text(self, chains: &[Arc<AnyChain>]) -> String {
         match self {
             Self::Chain(place) => chains[place].text(),
             Self::Elementwise(activation, access, dtypes) => {
@@ -427,6 +445,7 @@ impl Kernels {
                 groups: Mutex::default(),
                 scratch: Mutex::default(),
                 terms: Mutex::default(),
+                middle: Mutex::default(),
                 chains: Mutex::default(),
                 pipelines_compiled: AtomicU64::new(0),
                 dispatches_recorded: AtomicU64::new(0),

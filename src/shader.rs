@@ -10,6 +10,7 @@ mod memory;
 mod prelu;
 mod random;
 mod reduce;
+mod row_chain;
 mod softmax;
 mod sparse;
 mod statistics;
@@ -23,6 +24,7 @@ pub(crate) use memory::Width;
 pub(crate) use prelu::{Bend, prelu};
 pub(crate) use random::{Draw, random};
 pub(crate) use reduce::{Term, reduce};
+pub(crate) use row_chain::RowChainModule;
 pub(crate) use softmax::{
     HELD, HELD_LENGTH, IN_EIGHTS, Shaped, Unit, Value, shaped_softmax, softmax,
 };
@@ -44,6 +46,7 @@ pub const ACTIVATIONS: &str = include_str!("../shaders/activations.wgsl");
 /// functions over words of two numbers each, `unpack_f16`, `pack_f16`, `unpack_bf16`, `pack_bf16`
 /// four at a time, `f16_to_f32`, `f32_to_f16`, `bf16_to_f32`, `f32_to_bf16` one at a time.
 pub const HALF: &str = include_str!("../shaders/half.wgsl");
+const STEPS: &str = include_str!("../shaders/steps.wgsl");
 const PROBES: &str = include_str!("../shaders/probes.wgsl");
 
 /// The name of an activation's WGSL function; its derivative's is that of [`derivative_name`].

@@ -306,6 +306,31 @@ fn lengths() {
     }
 }
 
+/// Softmax of scaled and biased scores is one dispatch; so are rows of any way of planning them.
+#[test]
+fn softmax_in_a_chain_is_one_dispatch() {
+    let Some(gpu) = gpu() else { return };
+    let gpu = gpu.trusting();
+    let shape = [2, 12, 64, 64];
+    let x = noise(1, shape.iter().product(), 8.0);
+    let bias: Vec<f32> = (0..128)
+        .map(|i| if i % 5 == 0 { -1e9 } else { 0.0 })
+        .collect();
+    let chain = chain("scale(0.125) | add | softmax(-1)");
+    let tensor = gpu.upload(&x, &shape).unwrap();
+    let added = gpu.upload(&bias, &[2, 1, 1, 64]).unwrap();
+    let before = gpu.kernels().counts();
+    let mut batch = gpu.batch();
+    let y = batch.chain(&chain, &tensor, &[&added]).unwrap();
+    batch.submit().unwrap();
+    let y = y.read().unwrap();
+    assert_eq!(gpu.kernels().counts().dispatches - before.dispatches, 1);
+    let operands: [(&[f32], &[usize]); 1] = [(&bias, &[2, 1, 1, 64])];
+    let want = chain_forward(&chain, &x, &shape, &operands);
+    assert_eq!(breach(&y, &want), None);
+    assert_eq!(y.iter().filter(|y| **y == 0.0).count(), y.len() / 64 * 13);
+}
+
 #[test]
 fn one_dispatch_and_nothing_new_compiled_for_other_values() {
     let Some(gpu) = gpu() else { return };

@@ -3,7 +3,7 @@
 use super::{Backend, or_else_on_cpu};
 use crate::chain::{Chain, Resolved};
 use crate::cpu::{Cpu, same_length};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::HostWait;
 
 impl Backend {
@@ -33,6 +33,7 @@ impl Backend {
         operands: &[(&[f32], &[usize])],
         wait: HostWait,
     ) -> Result<Vec<f32>> {
+        let given = operands;
         let (resolved, operands) = checked(chain, x, shape, operands)?;
         let mut y = vec![0.0; x.len()];
         let on_cpu = |cpu: &Cpu, y: &mut [f32]| {
@@ -42,9 +43,16 @@ impl Backend {
         match self {
             Self::Gpu(gpu) => {
                 let both = (chain, &resolved);
-                let done = gpu
-                    .chain_host(both, x, &operands, None, &mut y, &mut [], wait)
-                    .await;
+                let done = match resolved.around {
+                    Some(_) => {
+                        gpu.row_chain_host(chain, x, shape, given, &mut y, wait)
+                            .await
+                    }
+                    None => {
+                        gpu.chain_host(both, x, &operands, None, &mut y, &mut [], wait)
+                            .await
+                    }
+                };
                 or_else_on_cpu(done, |cpu| on_cpu(cpu, &mut y))?;
             }
             Self::Cpu(cpu, _) => on_cpu(cpu, &mut y)?,
@@ -61,8 +69,18 @@ impl Backend {
         dy: &[f32],
         wait: HostWait,
     ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let given = operands;
         let (resolved, operands) = checked(chain, x, shape, operands)?;
         same_length("the upstream gradient", x.len(), dy.len())?;
+        if let (Self::Gpu(gpu), Some(_)) = (self, resolved.around) {
+            match gpu
+                .grad_row_chain_host(chain, x, shape, given, dy, wait)
+                .await
+            {
+                Err(Error::Untrusted { .. }) => {}
+                done => return done,
+            }
+        }
         let mut dx = vec![0.0; x.len()];
         let mut terms = vec![vec![0.0; x.len()]; operands.len()];
         let on_cpu = |cpu: &Cpu, dx: &mut [f32], terms: &mut [Vec<f32>]| {
@@ -70,7 +88,7 @@ impl Backend {
             Ok(())
         };
         match self {
-            Self::Gpu(gpu) => {
+            Self::Gpu(gpu) if resolved.around.is_none() => {
                 let both = (chain, &resolved);
                 let done = gpu
                     .chain_host(both, x, &operands, Some(dy), &mut dx, &mut terms, wait)
@@ -78,6 +96,7 @@ impl Backend {
                 or_else_on_cpu(done, |cpu| on_cpu(cpu, &mut dx, &mut terms))?;
             }
             Self::Cpu(cpu, _) => on_cpu(cpu, &mut dx, &mut terms)?,
+            Self::Gpu(_) => on_cpu(&Cpu::new(), &mut dx, &mut terms)?,
         }
         let places = resolved.places.iter().zip(terms);
         let sums = places.map(|(place, terms)| {

@@ -1,6 +1,7 @@
-//! Chains as text: `scale(0.125) | gelu | clamp(0, 6)`.
+//! Chains as text: `scale(0.125) | gelu | clamp(0, 6) | softmax(axis=-1)`.
 
 use super::{Chain, Step};
+use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::error::{Error, Result};
 use std::str::FromStr;
@@ -13,7 +14,7 @@ impl FromStr for Chain {
 
     /// Parses steps with `|` between them. A step is a name and, in parentheses, its values in
     /// order or by name: an activation with its parameters, `scale(0.125)`, `bias(axis=1)`, `add`,
-    /// `multiply`, `cast(f16)`, or `dropout(0.1, seed=7)`.
+    /// `multiply`, `cast(f16)`, `dropout(0.1, seed=7)`, or `softmax(axis=-1)` and its kin.
     ///
     /// # Errors
     /// [`Error::ChainSyntax`] says where, and which names look like a wrong one.
@@ -66,9 +67,10 @@ fn step(text: &str) -> std::result::Result<Step, Problem> {
                 seed: parsed(seed, "seed", Some(0))?,
             }
         }
-        _ => match wanted.parse::<Activation>() {
-            Ok(activation) => return apply(activation, &arguments),
-            Err(_) => return Err((0, unknown(name))),
+        _ => match (wanted.parse::<AxisFunction>(), wanted.parse::<Activation>()) {
+            (Ok(function), _) => Step::Axis(function, one(&arguments, "axis", Some(-1))?),
+            (_, Ok(activation)) => return apply(activation, &arguments),
+            (_, Err(_)) => return Err((0, unknown(name))),
         },
     };
     step.check().map_err(|problem| (0, problem))?;
@@ -227,10 +229,11 @@ mod tests {
             .add()
             .multiply()
             .cast(DType::Bf16)
-            .dropout(0.1, u64::MAX);
+            .dropout(0.1, u64::MAX)
+            .axis(AxisFunction::LogSoftmax, -2);
         assert_eq!(chain.to_string().parse::<Chain>().unwrap(), chain);
         let short = "scale( 0.125 )|bias(1)|LeakyReLU(0.2) | gelu | clamp(0,inf) |add|mul| \
-                     cast(bfloat16)|dropout(0.1,18446744073709551615)";
+                     cast(bfloat16)|dropout(0.1,18446744073709551615)|log-softmax(-2)";
         assert_eq!(short.parse::<Chain>().unwrap(), chain);
     }
 

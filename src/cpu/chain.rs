@@ -4,8 +4,9 @@
 use super::Cpu;
 use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
+use super::softmax::{self, Direction, Job};
 use super::wide::Wide;
-use crate::chain::{Chain, Place, Resolved, Step, rest, threshold};
+use crate::chain::{Around, Chain, Place, Resolved, Step, rest, threshold};
 use crate::custom::CustomFormula;
 use crate::element::DType;
 use crate::random::{halves, philox_lanes};
@@ -36,6 +37,9 @@ impl Cpu {
         out: &mut [f32],
         terms: &mut [Vec<f32>],
     ) {
+        if let Some(around) = &resolved.around {
+            return self.chain_around(chain, (resolved, around), x, operands, dy, out, terms);
+        }
         let steps = Steps {
             isa: self.isa,
             steps: chain.steps(),
@@ -65,6 +69,52 @@ impl Cpu {
         parts
             .into_par_iter()
             .for_each(|part| steps.part(part, x, dy));
+    }
+}
+
+impl Cpu {
+    /// [`Cpu::chain`] around a function of rows: the part before it, that, and the part behind.
+    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
+    fn chain_around(
+        &self,
+        chain: &Chain,
+        (resolved, around): (&Resolved, &Around),
+        x: &[f32],
+        operands: &[&[f32]],
+        dy: Option<&[f32]>,
+        out: &mut [f32],
+        terms: &mut [Vec<f32>],
+    ) {
+        let [before, after] = chain.around(around.step);
+        let cut = around.operands;
+        let side = |places: &[Place]| Resolved {
+            elements: resolved.elements,
+            places: places.iter().copied().collect(),
+            around: None,
+        };
+        let sides = [side(&resolved.places[..cut]), side(&resolved.places[cut..])];
+        let (own, others) = operands.split_at(cut);
+        let rows = |direction, x: Option<&[f32]>, dy: &[f32], out: &mut [f32]| {
+            let job = Job {
+                function: around.function,
+                direction,
+                shape: around.shape,
+                x,
+                dy,
+            };
+            softmax::run(self.isa, &job, out);
+        };
+        let mut given = vec![0.0; x.len()];
+        self.chain(&before, &sides[0], x, own, None, &mut given, &mut []);
+        let mut made = vec![0.0; x.len()];
+        rows(Direction::Forward, Some(&given), &[], &mut made);
+        let Some(dy) = dy else {
+            return self.chain(&after, &sides[1], &made, others, None, out, &mut []);
+        };
+        let (own_terms, other_terms) = terms.split_at_mut(cut);
+        self.chain(&after, &sides[1], &made, others, Some(dy), out, other_terms);
+        rows(Direction::Backward, Some(&given), out, &mut made);
+        self.chain(&before, &sides[0], x, own, Some(&made), out, own_terms);
     }
 }
 
@@ -137,6 +187,8 @@ impl Steps<'_> {
         match step {
             Step::Apply(f) => self.isa.forward(f, v, next),
             Step::Custom(f) => f.block(self.isa, v, next),
+            // What is around it is computed part by part.
+            Step::Axis(..) => next.copy_from_slice(v),
             Step::Scale(factor) => map(v, next, |v| v * factor),
             Step::Bias(_) | Step::Add => zip(v, o, next, |v, o| v + o),
             Step::Multiply => zip(v, o, next, |v, o| v * o),
@@ -161,7 +213,7 @@ impl Steps<'_> {
             }
             Step::Custom(f) => f.grad_block(v, g),
             Step::Scale(factor) => g.iter_mut().for_each(|g| *g *= factor),
-            Step::Bias(_) | Step::Add | Step::Cast(_) => {}
+            Step::Bias(_) | Step::Add | Step::Cast(_) | Step::Axis(..) => {}
             Step::Multiply => g.iter_mut().zip(o).for_each(|(g, o)| *g *= o),
             Step::Dropout { probability, seed } => drop_out(*probability, *seed, start, g),
         }

@@ -88,6 +88,57 @@ impl Batch {
 }
 
 impl Gpu {
+    /// A chain around a function of rows, in host memory: the whole array at once.
+    pub(crate) async fn row_chain_host(
+        &self,
+        chain: &Chain,
+        x: &[f32],
+        shape: &[usize],
+        operands: &[(&[f32], &[usize])],
+        y: &mut [f32],
+        wait: HostWait,
+    ) -> Result<()> {
+        let x = self.upload(x, shape)?;
+        let operands = self.uploaded(operands)?;
+        let operands: Vec<&Tensor> = operands.iter().collect();
+        let mut batch = self.batch();
+        let out = batch.chain(chain, &x, &operands)?;
+        batch.submit()?;
+        y.copy_from_slice(&out.read_by(wait.0).await?);
+        Ok(())
+    }
+
+    /// The gradients of such a chain.
+    pub(crate) async fn grad_row_chain_host(
+        &self,
+        chain: &Chain,
+        x: &[f32],
+        shape: &[usize],
+        operands: &[(&[f32], &[usize])],
+        dy: &[f32],
+        wait: HostWait,
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        let (x, dy) = (self.upload(x, shape)?, self.upload(dy, shape)?);
+        let operands = self.uploaded(operands)?;
+        let operands: Vec<&Tensor> = operands.iter().collect();
+        let mut batch = self.batch();
+        let (dx, gradients) = batch.grad_chain(chain, &x, &operands, &dy)?;
+        batch.submit()?;
+        let dx = dx.read_by(wait.0).await?;
+        let mut by_operands = Vec::with_capacity(gradients.len());
+        for gradient in gradients {
+            by_operands.push(gradient.read_by(wait.0).await?);
+        }
+        Ok((dx, by_operands))
+    }
+
+    fn uploaded(&self, arrays: &[(&[f32], &[usize])]) -> Result<Vec<Tensor>> {
+        let arrays = arrays.iter();
+        arrays
+            .map(|(values, shape)| self.upload(values, shape))
+            .collect()
+    }
+
     /// A chain in host memory; for its gradients, the terms of those by operands that are
     /// broadcast, which the host adds up.
     pub(crate) async fn chain_host(

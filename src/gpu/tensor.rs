@@ -212,7 +212,7 @@ impl Tensor {
         })
     }
 
-    async fn read_by<T: Element>(&self, wait: Wait) -> Result<Vec<T>> {
+    pub(super) async fn read_by<T: Element>(&self, wait: Wait) -> Result<Vec<T>> {
         if T::DTYPE != self.dtype() {
             return Err(Error::DTypeMismatch {
                 expected: self.dtype(),

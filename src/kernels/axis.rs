@@ -316,7 +316,7 @@ fn unit_in_eights(
 }
 
 /// The way through its rows that a plan takes.
-fn way(shape: &AxisShape, plan: &AxisPlan) -> Way {
+pub(super) fn way(shape: &AxisShape, plan: &AxisPlan) -> Way {
     match plan.strategy {
         // What an invocation holds, see softmax.wgsl.
         Strategy::RowPerInvocation if shape.len <= 16 => Way::Short,

@@ -1,17 +1,26 @@
 //! Fused chains on ranges of the caller's buffers: one kernel over chunks, and for the gradients
 //! by operands that are broadcast a sum over its terms.
 
+use super::axis::{
+    Beside, PerRow, RowsRecorder, axis_slots, from_output, kernel_of, one_row, sign_of, unit_of,
+    way,
+};
 use super::sum::Sum;
-use super::{Bindings, Kernels, ModuleKey, Operand, Slot, TypedSlice, Work, holds, lock, separate};
-use crate::chain::{Chain, Place, Resolved, Step, rest, threshold};
+use super::{
+    AnyChain, Bindings, Kernels, ModuleKey, Operand, Slot, TypedSlice, Work, holds, lock, separate,
+};
+use crate::chain::{Around, Chain, Place, Resolved, Step, rest, threshold};
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::few::Few;
-use crate::plan::{self, Traits};
+use crate::plan::{self, AxisChunk, Traits};
 use crate::random::halves;
-use crate::shader::{Access, CHAIN_ENTRY_POINT, ChainModule, Link, Pass, Reach, Term, Width};
+use crate::self_check::Question;
+use crate::shader::{
+    Access, CHAIN_ENTRY_POINT, ChainModule, Link, Pass, Reach, RowChainModule, Term, Unit, Width,
+};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 /// The words of `Uniforms` of chain.wgsl before the values.
 const HEADER: usize = 8;
@@ -93,6 +102,16 @@ impl Kernels {
     ) -> Result<()> {
         let shapes: Few<&[usize], 4> = ranges.operands.iter().map(|(_, shape)| *shape).collect();
         let resolved = chain.resolve(shape, &shapes)?;
+        if let (Some(around), Some(dy)) = (resolved.around, dy) {
+            return self.grad_around(
+                pass,
+                chain,
+                shape,
+                (&resolved, around),
+                [x, dy, out],
+                ranges,
+            );
+        }
         let wanted = ranges.gradients.len();
         if wanted > 0 && wanted != resolved.places.len() {
             return Err(Error::LengthMismatch {
@@ -109,7 +128,8 @@ impl Kernels {
         let places = 0..resolved.places.len();
         let count = places.clone().filter(|&j| summed(j)).count();
         let bytes = (resolved.elements as u64 * 4).next_multiple_of(self.inner.traits.alignment);
-        let buffer = (count > 0 && bytes > 0).then(|| self.terms(bytes * count as u64));
+        let buffer =
+            (count > 0 && bytes > 0).then(|| self.kept(&self.inner.terms, bytes * count as u64));
         let mut terms = gradients.clone();
         let mut used = 0;
         for j in places.filter(|&j| summed(j)) {
@@ -155,6 +175,54 @@ impl Kernels {
             self.sum_of(pass, &sum)?;
         }
         Ok(())
+    }
+
+    /// The gradients of a chain around a function of rows: its output again, then one part after the
+    /// other from the end, through memory.
+    fn grad_around(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        chain: &Chain,
+        shape: &[usize],
+        (resolved, around): (&Resolved, Around),
+        [x, dy, dx]: [TypedSlice<'_>; 3],
+        ranges: ChainRanges<'_>,
+    ) -> Result<()> {
+        if resolved.elements == 0 {
+            return Ok(());
+        }
+        let [before, after] = chain.around(around.step);
+        let bytes = resolved.elements as u64 * 4;
+        let step = bytes.next_multiple_of(self.inner.traits.alignment);
+        let buffer = self.kept(&self.inner.middle, 3 * step);
+        let [given, made, by_made] = [0, 1, 2].map(|i| buffer.slice(i * step..i * step + bytes));
+        let cut = around.operands;
+        let operands = ranges.operands.split_at(cut);
+        let gradients = ranges.gradients.split_at(cut.min(ranges.gradients.len()));
+        let [of_before, of_after] =
+            [(operands.0, gradients.0), (operands.1, gradients.1)].map(|(operands, gradients)| {
+                ChainRanges {
+                    operands,
+                    gradients,
+                }
+            });
+        let forward = ChainRanges {
+            gradients: &[],
+            ..of_before
+        };
+        let (function, rows) = (around.function, &around.shape);
+        self.chain(pass, &before, shape, x, forward, given)?;
+        self.apply_axis(pass, function, rows, given, made)?;
+        self.grad_chain(pass, &after, shape, made, of_after, dy, by_made)?;
+        // From the output where that is exact; a place that is no longer needed takes the result.
+        let by_given = if from_output(function).is_ok() {
+            self.grad_axis_from_output(pass, function, rows, made, by_made, given)?;
+            given
+        } else {
+            self.grad_axis(pass, function, rows, given, by_made, made)?;
+            made
+        };
+        self.grad_chain(pass, &before, shape, x, of_before, by_given, dx)
     }
 
     /// Records a chain over a part of an array.
@@ -241,6 +309,9 @@ impl Kernels {
             operands,
             terms,
         };
+        if let Some(around) = &job.resolved.around {
+            return self.chain_over_rows(pass, job, &binds, around);
+        }
         // All of it is checked before anything is recorded.
         let chunks = plan::chunks_of(part as u64, &dtypes, traits);
         for chunk in chunks.clone() {
@@ -257,6 +328,123 @@ impl Kernels {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// A chain around a function of rows, forward, of a whole array: the dispatches of that
+    /// function.
+    fn chain_over_rows(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        job: &ChainJob<'_>,
+        binds: &Binds<'_>,
+        around: &Around,
+    ) -> Result<()> {
+        let traits = &self.inner.traits;
+        let (function, shape) = (around.function, &around.shape);
+        let mut arrays = [binds.x, binds.out]
+            .into_iter()
+            .chain(binds.operands.iter().copied());
+        if let Some(narrow) = arrays.find(|operand| operand.dtype != DType::F32) {
+            let problem = format!(
+                "a chain along an axis takes f32, the {} is {}",
+                narrow.what, narrow.dtype
+            );
+            return Err(Error::ChainStep {
+                step: around.step + 1,
+                text: function.name().to_owned(),
+                problem,
+            });
+        }
+        let plan = plan::axis(shape, &self.traits()).ok_or(Error::AxisStepTooLarge {
+            bytes: shape.inner as u64 * 4,
+            limit: traits.max_binding,
+        })?;
+        let (len, inner) = (shape.len as u64, shape.inner as u64);
+        let part = |chunk: &AxisChunk| {
+            let start = (chunk.first_outer * len + chunk.first_step) * inner;
+            (start, chunk.outer * chunk.steps * inner)
+        };
+        for chunk in plan.chunks.iter() {
+            let (start, elements) = part(chunk);
+            binds.fit(job, start, elements, traits)?;
+        }
+        let widest = unit_of(shape, &plan, traits);
+        let way = way(shape, &plan);
+        let question = Question::Axis(function, Pass::Forward.into(), way);
+        self.consult(pass, question, |kernels, pass| {
+            kernels.ask_axis(pass, function, Pass::Forward, way, (&plan, widest))
+        })?;
+        let (unit, width) = match widest {
+            Unit::Four => (Unit::Four, Width::Four),
+            _ => (Unit::One, Width::One),
+        };
+        let [before, after] = job.chain.around(around.step);
+        let (places, cut) = (&job.resolved.places, around.operands);
+        let side = |chain: &Chain, places: &[Place]| ChainModule {
+            links: links(chain),
+            operands: places
+                .iter()
+                .map(|place| {
+                    let groups = place.sums.shifted_to_the_end();
+                    (Reach::new(groups, unit.elements()), DType::F32)
+                })
+                .collect(),
+            access: Access::single(width),
+            dtypes: [DType::F32; 3],
+            gradients: None,
+        };
+        let module = RowChainModule {
+            function: kernel_of(function),
+            unit,
+            before: side(&before, &places[..cut]),
+            after: side(&after, &places[cut..]),
+        };
+        let lengths = module.words();
+        let beside = |_: &str, chunk: &AxisChunk| {
+            let (start, elements) = part(chunk);
+            let mut words: Few<u32, 88> = Few::default();
+            words.extend(halves(start));
+            words.extend([0; RowChainModule::HEADER - 2]);
+            let mut bindings = Bindings::default();
+            let sides = [(&before, 0..cut), (&after, cut..places.len())];
+            for ((chain, side), length) in sides.into_iter().zip(lengths) {
+                let mut own: Few<u32, 64> = Few::default();
+                values(chain, &mut own);
+                for j in side {
+                    let (origin, len, index) = window(job, &places[j], start, elements);
+                    let (binding, first) = binds.operands[j].window(origin, len, traits);
+                    bindings.push((Slot::Operand(j as u32), binding));
+                    own.extend(place_words(&places[j], first, index));
+                }
+                let padding = length - own.len();
+                words.extend(own.iter().copied());
+                words.extend(std::iter::repeat_n(0, padding));
+            }
+            Beside {
+                bindings,
+                constants: Some((Slot::Shaping, words)),
+            }
+        };
+        let recorder = RowsRecorder {
+            kernels: self,
+            module: self.chain_key(AnyChain::Rows(module)),
+            eights: None,
+            sign: sign_of(function),
+            number: 0.0,
+            shape,
+            first_row: 0,
+            plan: &plan,
+            slots: &|entry_point| axis_slots(function, Pass::Forward, entry_point),
+            one_row: one_row(function, Pass::Forward, shape),
+            per_row: PerRow::of(function, Pass::Forward),
+            refinements: 0,
+            x: Some(binds.x),
+            dy: None,
+            out: binds.out,
+            beside: Some(&beside),
+        };
+        recorder.record(pass);
         Ok(())
     }
 
@@ -297,8 +485,7 @@ impl Kernels {
             let (origin, len, index) = window(job, place, chunk.start, chunk.len);
             let (binding, operand_first) = operand.window(origin, len, traits);
             bindings.push((Slot::Operand(j as u32), binding));
-            let [_, r1, k2, r2, k3, r3] = groups.map(|n| n as u32);
-            words.extend([operand_first, index as u32, r1, k2, r2, k3, r3, 0]);
+            words.extend(place_words(place, operand_first, index));
         }
         for (j, term) in binds.terms.iter().enumerate() {
             if let Some(term) = term {
@@ -327,7 +514,7 @@ impl Kernels {
         self.dispatch(
             pass,
             &Work {
-                module: self.chain_key(module),
+                module: self.chain_key(AnyChain::Elements(module)),
                 entry_point: CHAIN_ENTRY_POINT,
                 workgroup,
                 bindings: &bindings,
@@ -340,7 +527,7 @@ impl Kernels {
     }
 
     /// The key of a chain's module.
-    fn chain_key(&self, module: ChainModule) -> ModuleKey {
+    fn chain_key(&self, module: AnyChain) -> ModuleKey {
         let mut chains = lock(&self.inner.chains);
         let known = chains.iter().position(|known| **known == module);
         ModuleKey::Chain(known.unwrap_or_else(|| {
@@ -349,20 +536,20 @@ impl Kernels {
         }))
     }
 
-    /// A buffer for terms of gradients.
-    fn terms(&self, bytes: u64) -> wgpu::Buffer {
-        let mut terms = lock(&self.inner.terms);
-        match &*terms {
+    /// A buffer of so many bytes at least, kept in one of the kernels' places.
+    fn kept(&self, kept: &Mutex<Option<wgpu::Buffer>>, bytes: u64) -> wgpu::Buffer {
+        let mut kept = lock(kept);
+        match &*kept {
             Some(buffer) if buffer.size() >= bytes => buffer.clone(),
             _ => {
                 let buffer = self.inner.device.create_buffer(&wgpu::BufferDescriptor {
-                    label: Some("activations terms"),
+                    label: Some("activations intermediate results"),
                     size: bytes,
                     usage: wgpu::BufferUsages::STORAGE,
                     mapped_at_creation: false,
                 });
                 self.own(&buffer);
-                if let Some(smaller) = terms.replace(buffer.clone()) {
+                if let Some(smaller) = kept.replace(buffer.clone()) {
                     self.forget(&smaller);
                 }
                 buffer
@@ -414,18 +601,28 @@ fn window(job: &ChainJob<'_>, place: &Place, start: u64, len: u64) -> (u64, u64,
     (origin as u64, span.len() as u64, (first - begin) as u64)
 }
 
+/// An operand's words: where it begins, the index of the bindings' first element, the groups.
+fn place_words(place: &Place, first: u32, index: u64) -> [u32; Reach::WORDS] {
+    let [_, r1, k2, r2, k3, r3] = place.sums.shifted_to_the_end().map(|n| n as u32);
+    [first, index as u32, r1, k2, r2, k3, r3, 0]
+}
+
 /// The structure of a chain's steps.
 fn links(chain: &Chain) -> Few<Link, 8> {
-    let link = |step: &Step| match step {
-        Step::Apply(f) => Link::Function(f.activation()),
-        Step::Custom(f) => Link::Custom(f.name().to_owned(), f.parameters().len(), f.text()),
-        Step::Scale(_) => Link::Scale,
-        Step::Bias(_) | Step::Add => Link::Add,
-        Step::Multiply => Link::Multiply,
-        Step::Cast(dtype) => Link::Cast(*dtype),
-        Step::Dropout { .. } => Link::Dropout,
+    let link = |step: &Step| {
+        Some(match step {
+            Step::Apply(f) => Link::Function(f.activation()),
+            Step::Custom(f) => Link::Custom(f.name().to_owned(), f.parameters().len(), f.text()),
+            Step::Scale(_) => Link::Scale,
+            Step::Bias(_) | Step::Add => Link::Add,
+            Step::Multiply => Link::Multiply,
+            Step::Cast(dtype) => Link::Cast(*dtype),
+            Step::Dropout { .. } => Link::Dropout,
+            // It stands between two parts, each of which has links of its own.
+            Step::Axis(..) => return None,
+        })
     };
-    chain.steps().iter().map(link).collect()
+    chain.steps().iter().filter_map(link).collect()
 }
 
 /// The steps' values, as [`Link::words`] counts them.
@@ -439,7 +636,7 @@ fn values(chain: &Chain, words: &mut Few<u32, 64>) {
                 words.extend([threshold(*probability), rest(*probability).to_bits()]);
                 words.extend(halves(*seed));
             }
-            Step::Bias(_) | Step::Add | Step::Multiply | Step::Cast(_) => {}
+            Step::Bias(_) | Step::Add | Step::Multiply | Step::Cast(_) | Step::Axis(..) => {}
         }
     }
 }

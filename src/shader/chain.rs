@@ -6,7 +6,7 @@ use super::gate::is_plain;
 use super::memory::Width;
 use super::memory::{self, Array};
 use super::random::PHILOX;
-use super::{ACTIVATIONS, HALF, MATH, derivative_name, function_name};
+use super::{ACTIVATIONS, HALF, MATH, STEPS, derivative_name, function_name};
 use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::few::Few;
@@ -129,7 +129,7 @@ impl Reach {
     /// element among those that it begins with, and its groups.
     pub(crate) const WORDS: usize = 8;
 
-    fn reads_units(self) -> bool {
+    pub(super) fn reads_units(self) -> bool {
         match self {
             Self::Whole => true,
             Self::Single => false,
@@ -196,10 +196,10 @@ impl ChainModule {
         }
         let custom = custom.join("\n");
         let mut text = format!(
-            "{MATH}\n{ACTIVATIONS}\n{custom}\n{PHILOX}\n{memory}\nconst WORDS: u32 = {words}u;\n{CHAIN}\n"
+            "{MATH}\n{ACTIVATIONS}\n{custom}\n{PHILOX}\n{memory}\nconst WORDS: u32 = {words}u;\n{CHAIN}\n{STEPS}\n"
         );
-        let needs_half = self.operands.iter().any(|(_, dtype)| *dtype != DType::F32)
-            || self.links.iter().any(|link| matches!(link, Link::Cast(_)));
+        let needs_half =
+            self.operands.iter().any(|(_, dtype)| *dtype != DType::F32) || self.casts();
         if needs_half && arrays.iter().all(|array| array.dtype == DType::F32) {
             text.push_str(HALF);
         }
@@ -214,6 +214,11 @@ impl ChainModule {
         text
     }
 
+    /// Whether it rounds to another type on the way.
+    pub(super) fn casts(&self) -> bool {
+        self.links.iter().any(|link| matches!(link, Link::Cast(_)))
+    }
+
     /// The operands that have a gradient.
     fn wanted(&self) -> impl Iterator<Item = (usize, &bool)> {
         let gradients = self.gradients.as_deref().unwrap_or_default();
@@ -221,7 +226,14 @@ impl ChainModule {
     }
 
     /// `reach_{j}(at)`, the operand's numbers for unit `at`.
-    fn operand(&self, text: &mut String, j: usize, reach: Reach, dtype: DType, words: usize) {
+    pub(super) fn operand(
+        &self,
+        text: &mut String,
+        j: usize,
+        reach: Reach,
+        dtype: DType,
+        words: usize,
+    ) {
         let width = self.access.width;
         let unit = width.elements();
         if !reach.reads_units() {
@@ -276,7 +288,7 @@ impl ChainModule {
     }
 
     /// `steps_one`, an element's way through the steps.
-    fn steps(&self, text: &mut String) {
+    pub(super) fn steps(&self, text: &mut String) {
         let mut arguments = String::new();
         for j in 0..self.operands.len() {
             let _ = write!(arguments, ", o{j}: f32");
@@ -333,7 +345,7 @@ impl ChainModule {
     }
 
     /// The steps that draw random words.
-    fn draws(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn draws(&self) -> impl Iterator<Item = usize> {
         let links = self.links.iter().enumerate();
         links
             .filter(|(_, link)| **link == Link::Dropout)
@@ -452,7 +464,7 @@ impl ChainModule {
 }
 
 /// Word `word` of the values.
-fn bits(word: usize) -> String {
+pub(super) fn bits(word: usize) -> String {
     let part = ["x", "y", "z", "w"][word % 4];
     format!("uniforms.values[{}].{part}", word / 4)
 }

@@ -154,6 +154,13 @@ pub(crate) fn softmax(function: AxisFunction, pass: Pass, unit: Unit) -> String 
     )
 }
 
+/// The module of one function forward, without rows in eights, for a chain around it.
+pub(super) fn rows_of_softmax(function: AxisFunction, unit: Unit) -> String {
+    let kind = softmax_kind(function, Pass::Forward, unit);
+    let units = units(function, Pass::Forward, unit);
+    rows_of_units(unit, units, &format!("{SUMS}\n{PLAIN}\n{kind}\n"))
+}
+
 /// The units of x, dy and the result; those of which each row has one element are single.
 fn units(function: AxisFunction, pass: Pass, unit: Unit) -> [Unit; 3] {
     match (function.reduces(), pass.is_backward()) {
