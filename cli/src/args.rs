@@ -61,6 +61,17 @@ Examples:
   activations grad gelu x.npy --upstream dy.npy -o dx.npy
   activations grad softmax scores.npy --upstream dy.npy -o dscores.npy --axis=-1")]
     Grad(GradArgs),
+    /// Compute functions of many arrays at once, chosen by their names
+    #[command(after_help = "\
+Arrays are those of a .npz or .safetensors file or of a folder of .npy files; the output is the
+same. Patterns have * for any characters and ? for one; the first rule that matches counts. Arrays
+that no rule matches are copied as they are; a rule that matches nothing is an error.
+
+Examples:
+  activations batch model.safetensors -o out.safetensors --apply 'mlp.*=gelu' --apply 'attn.*=softmax(axis=-1)'
+  activations batch arrays.npz -o out.npz --apply '*=leaky_relu(negative_slope=0.2)'
+  activations batch folder -o results --apply 'x?=relu'")]
+    Batch(BatchArgs),
     /// Look at activations: dead units, saturation, slopes, a histogram, and what they mean
     #[command(after_help = "\
 Examples:
@@ -230,6 +241,80 @@ pub struct GradArgs {
     /// The gradient by the function's output, of the output's shape [default: all 1]
     #[arg(long, value_name = "DY.npy")]
     pub upstream: Option<PathBuf>,
+}
+
+/// The arguments of `batch`.
+#[derive(Debug, Args)]
+pub struct BatchArgs {
+    /// The arrays: a .npz or .safetensors file, or a folder of .npy files
+    #[arg(value_name = "IN")]
+    pub input: PathBuf,
+    /// The results, of the same kind; all of it is written or nothing
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+    /// A function for the arrays whose names match a pattern; may be given several times
+    #[arg(long = "apply", required = true, value_name = "PATTERN=FUNCTION", value_parser = rule)]
+    pub rules: Vec<Rule>,
+    /// Where to compute.
+    #[command(flatten)]
+    pub backend: BackendArgs,
+}
+
+/// A function for the arrays whose names match a pattern.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// With * for any characters and ? for one.
+    pub pattern: String,
+    /// The function's name.
+    pub function: String,
+    /// Its parameters, and `axis`.
+    pub parameters: Vec<(String, String)>,
+}
+
+impl Rule {
+    /// Whether the pattern matches the whole name.
+    pub fn matches(&self, name: &str) -> bool {
+        let (pattern, name): (Vec<char>, Vec<char>) =
+            (self.pattern.chars().collect(), name.chars().collect());
+        let (mut p, mut n) = (0, 0);
+        // Where the last star stands, and the character from which it was to match less.
+        let mut star = None;
+        while n < name.len() {
+            match pattern.get(p) {
+                Some('*') => {
+                    star = Some((p, n));
+                    p += 1;
+                }
+                Some(&c) if c == '?' || c == name[n] => (p, n) = (p + 1, n + 1),
+                _ => match star {
+                    Some((at, from)) => {
+                        star = Some((at, from + 1));
+                        (p, n) = (at + 1, from + 1);
+                    }
+                    None => return false,
+                },
+            }
+        }
+        pattern[p..].iter().all(|&c| c == '*')
+    }
+}
+
+fn rule(text: &str) -> Result<Rule, String> {
+    let hint = "write it as pattern=function, such as 'mlp.*=gelu' or '*=softmax(axis=0)'";
+    let (pattern, function) = text.split_once('=').ok_or(hint)?;
+    let (function, inside) = match function.trim().strip_suffix(')') {
+        None => (function, ""),
+        Some(call) => call.split_once('(').ok_or(hint)?,
+    };
+    if pattern.is_empty() || function.trim().is_empty() || function.contains(['(', ')']) {
+        return Err(hint.to_owned());
+    }
+    let parameters = inside.split(',').filter(|text| !text.trim().is_empty());
+    Ok(Rule {
+        pattern: pattern.to_owned(),
+        function: function.trim().to_owned(),
+        parameters: parameters.map(parameter).collect::<Result<_, _>>()?,
+    })
 }
 
 /// The arguments of `inspect`.
@@ -435,7 +520,7 @@ fn parameter(text: &str) -> Result<(String, String), String> {
 /// A refusal of the arguments in one line: clap's words without its drawing.
 pub fn one_line(error: &clap::Error) -> String {
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return "no subcommand is given; use list, adapters, run, grad, inspect, check or bench, \
+        return "no subcommand is given; use list, adapters, run, grad, batch, inspect, check or bench, \
                 see --help"
             .to_owned();
     }

@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod container;
 mod error;
 mod family;
 mod function;

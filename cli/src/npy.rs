@@ -147,7 +147,7 @@ fn open(path: &Path) -> Result<(NpyHeader, u64, u64, BufReader<File>), NpyError>
 }
 
 /// An array in a file, of which the header was read and held against the file's size.
-pub struct Stored {
+pub struct Stored<R = BufReader<File>> {
     /// The dimensions, the slowest first; empty for a scalar.
     pub shape: Vec<usize>,
     header: NpyHeader,
@@ -159,13 +159,20 @@ pub struct Stored {
     start: u64,
     /// Bytes behind them.
     extra: u64,
-    reader: BufReader<File>,
+    reader: R,
 }
 
 impl Stored {
     /// Opens the file at `path`.
     pub fn open(path: &Path) -> Result<Self, NpyError> {
         let (header, start, size, reader) = open(path)?;
+        Self::new(header, start, size, reader)
+    }
+}
+
+impl<R> Stored<R> {
+    /// An array whose header was read, of `start` bytes out of `size`.
+    fn new(header: NpyHeader, start: u64, size: u64, reader: R) -> Result<Self, NpyError> {
         let (kind, item) = element_kind(&header.dtype())?;
         let there = size - start;
         let elements = header
@@ -328,7 +335,18 @@ fn convert_part<E: Element>(dtype: &DType, bytes: &[u8], out: &mut [f32]) -> io:
 /// Reads the array in the file at `path`: as f32, from any numbers; as i64 or as u8 that are 0
 /// or 1, from integers and booleans.
 pub fn read<T: Value>(path: &Path) -> Result<Array<T>, NpyError> {
-    let mut stored = Stored::open(path)?;
+    read_stored(Stored::open(path)?)
+}
+
+/// The array in the bytes of a file, as f32.
+pub fn parse(bytes: Vec<u8>) -> Result<Array, NpyError> {
+    let size = bytes.len() as u64;
+    let mut reader = io::Cursor::new(bytes);
+    let (header, start) = read_header(&mut reader, size)?;
+    read_stored(Stored::new(header, start, size, reader)?)
+}
+
+fn read_stored<T: Value>(mut stored: Stored<impl Read>) -> Result<Array<T>, NpyError> {
     let (kind, elements) = (stored.kind, stored.elements);
     let mut sink = Sink::new(&stored.shape, elements, stored.header.order())?;
     let plain = stored.is_plain();

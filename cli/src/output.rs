@@ -13,7 +13,7 @@ use wgpu_activations::DType;
 /// The exit code of an interrupted program, by the shells' convention.
 const INTERRUPTED: i32 = 130;
 
-/// Temporary files that exist now. Whoever holds the lock keeps the set and the disk in step,
+/// Temporary files and folders that exist now. Whoever holds the lock keeps the set and the disk in step,
 /// so that an interrupt falls before or after a change of both, never between.
 static PENDING: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
 
@@ -30,6 +30,7 @@ pub fn clean_up_on_interrupt() {
         let pending = pending();
         for path in pending.iter() {
             let _ = fs::remove_file(path);
+            let _ = fs::remove_dir_all(path);
         }
         let _ = writeln!(io::stderr(), "error: interrupted");
         std::process::exit(INTERRUPTED);
@@ -260,4 +261,44 @@ pub fn publish(mut staged: Vec<Staged<'_>>) -> Result<(), CliError> {
         let _ = File::open(&staged.target.directory).and_then(|d| d.sync_all());
     }
     result
+}
+
+/// Makes a folder of what `fill` puts into it, or none; its name must be free.
+pub fn folder(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), CliError> {
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let make = || {
+        let folder = {
+            let mut pending = pending();
+            let folder = tempfile::Builder::new()
+                .prefix(".activations-")
+                .suffix(".tmp")
+                .tempdir_in(parent)?;
+            pending.push(folder.path().to_owned());
+            folder
+        };
+        let temporary = folder.path().to_owned();
+        let filled = fill(&temporary);
+        let mut pending = pending();
+        pending.retain(|p| *p != temporary);
+        // What is not renamed is removed with the value.
+        filled?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            let mode = fs::metadata(parent)?.permissions().mode();
+            fs::set_permissions(&temporary, fs::Permissions::from_mode(mode & 0o777))?;
+        }
+        fs::rename(&temporary, path)?;
+        // Its name is another now: nothing is there to remove.
+        let _ = folder.keep();
+        let _ = File::open(parent).and_then(|d| d.sync_all());
+        Ok(())
+    };
+    make().map_err(|e: io::Error| CliError::Output {
+        path: path.to_owned(),
+        reason: format!("cannot write it: {e}"),
+    })
 }

@@ -1,6 +1,7 @@
 //! The subcommands, and what they share.
 
 mod adapters;
+mod batch;
 mod bench;
 mod check;
 mod copy;
@@ -24,6 +25,7 @@ pub fn dispatch(command: &Command) -> Result<(), CliError> {
         Command::Adapters { self_check, json } => adapters::adapters(*self_check, *json),
         Command::Run(args) => run::run(args),
         Command::Grad(args) => run::grad(args),
+        Command::Batch(args) => batch::batch(args),
         Command::Check(args) if args.exhaustive => exhaustive::exhaustive(args),
         Command::Inspect(args) => inspect::inspect(args),
         Command::Check(args) => match args.dtype {

@@ -2,6 +2,7 @@
 //! adapter; `backend` takes one where it is there.
 
 mod backend;
+mod batch;
 mod catalogue;
 mod chain;
 mod compute;

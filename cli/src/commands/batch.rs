@@ -1,0 +1,138 @@
+//! `activations batch`: functions of many arrays in one file or folder, chosen by their names.
+
+use super::open;
+use crate::args::{BatchArgs, Rule};
+use crate::container::{Array, Container};
+use crate::error::CliError;
+use crate::terminal::{self, Progress};
+use wgpu_activations::{Activation, AxisFunction, Backend, Elementwise, Item};
+
+/// What is computed of arrays whose names match.
+#[derive(Clone, Copy)]
+enum Function {
+    Elementwise(Elementwise),
+    Axis(AxisFunction, isize),
+}
+
+impl Function {
+    fn new(rule: &Rule) -> Result<Self, CliError> {
+        let name = &rule.function;
+        let wrong = |what: String| {
+            let pattern = &rule.pattern;
+            CliError::Usage(format!("--apply '{pattern}={name}…': {what}"))
+        };
+        if let Ok(function) = name.parse::<AxisFunction>() {
+            let mut axis = -1;
+            for (name, value) in &rule.parameters {
+                if name != "axis" {
+                    return Err(wrong(format!("there is no parameter '{name}'; use axis")));
+                }
+                axis = value
+                    .parse()
+                    .map_err(|_| wrong(format!("axis={value} is no whole number")))?;
+            }
+            return Ok(Self::Axis(function, axis));
+        }
+        let activation: Activation = name.parse()?;
+        let parameters = rule.parameters.iter().map(|(name, value)| {
+            let number: Result<f32, _> = value.parse();
+            let number = number.map_err(|_| wrong(format!("{name}={value} is no number")))?;
+            Ok((&**name, number))
+        });
+        let parameters: Vec<(&str, f32)> = parameters.collect::<Result<_, CliError>>()?;
+        Ok(Self::Elementwise(activation.with(parameters)?))
+    }
+
+    fn item<'a>(self, x: &'a [f32], shape: &[usize]) -> Result<Item<'a>, CliError> {
+        Ok(match self {
+            Self::Elementwise(f) => Item::elementwise(f, x),
+            Self::Axis(function, axis) => Item::axis(function, x, shape, axis)?,
+        })
+    }
+
+    /// The shape of the result.
+    fn output_shape(self, shape: &mut Vec<usize>) {
+        if let Self::Axis(function, axis) = self
+            && function.reduces()
+        {
+            // Invariant: the axis is in range, `Item::axis` has seen to it.
+            shape.remove(axis.rem_euclid(shape.len() as isize) as usize);
+        }
+    }
+}
+
+/// Computes the functions of all arrays whose names match, and copies the others.
+pub fn batch(args: &BatchArgs) -> Result<(), CliError> {
+    let functions = args.rules.iter().map(Function::new);
+    let functions: Vec<Function> = functions.collect::<Result<_, _>>()?;
+    let progress = Progress::spinner();
+    progress.doing(format_args!("reading {}", args.input.display()));
+    let mut container = Container::open(&args.input)?;
+    let target = container.target(&args.output)?;
+
+    let names = container.names();
+    let rules = names
+        .iter()
+        .map(|name| args.rules.iter().position(|rule| rule.matches(name)));
+    let rules: Vec<Option<usize>> = rules.collect();
+    for (i, rule) in args.rules.iter().enumerate() {
+        if !rules.contains(&Some(i)) {
+            let shadowed = names.iter().any(|name| rule.matches(name));
+            let pattern = &rule.pattern;
+            return Err(CliError::Usage(if shadowed {
+                format!("--apply '{pattern}': rules before it take all that it matches")
+            } else {
+                format!(
+                    "--apply '{pattern}' matches none of the {} arrays in {}",
+                    names.len(),
+                    args.input.display()
+                )
+            }));
+        }
+    }
+
+    let mut arrays = Vec::new();
+    for (i, rule) in rules.iter().enumerate() {
+        if let Some(rule) = rule {
+            arrays.push((i, functions[*rule], container.read(i)?));
+        }
+    }
+    let backend = open(&args.backend, &progress)?;
+    progress.doing("computing");
+    compute(&backend, &names, &mut arrays)?;
+    progress.doing("writing");
+    let mut results: Vec<Option<Array>> = names.iter().map(|_| None).collect();
+    let computed = arrays.len();
+    for (i, _, array) in arrays {
+        results[i] = Some(array);
+    }
+    container.write(&target, &results)?;
+    drop(progress);
+    terminal::line(
+        "note",
+        format_args!(
+            "{computed} of {} arrays computed, the others copied",
+            names.len()
+        ),
+    );
+    Ok(())
+}
+
+/// Replaces every array by its function's result.
+fn compute(
+    backend: &Backend,
+    names: &[String],
+    arrays: &mut [(usize, Function, Array)],
+) -> Result<(), CliError> {
+    let items = arrays.iter().map(|(i, function, array)| {
+        let item = function.item(&array.data, &array.shape);
+        item.map_err(|e| CliError::Usage(format!("'{}': {e}", names[*i])))
+    });
+    let items: Vec<Item<'_>> = items.collect::<Result<_, _>>()?;
+    let results = backend.apply_many(&items)?;
+    for ((_, function, array), data) in arrays.iter_mut().zip(results) {
+        array.data = data;
+        function.output_shape(&mut array.shape);
+    }
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Many arrays at once: archives, safetensors files and folders, with a function for a pattern.
+
+use crate::support::{Scratch, npy, read, words};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+
+fn bytes(data: &[f32]) -> Vec<u8> {
+    data.iter().flat_map(|x| x.to_le_bytes()).collect()
+}
+
+fn floats(bytes: &[u8]) -> Vec<f32> {
+    let words = bytes.chunks_exact(4);
+    words
+        .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+        .collect()
+}
+
+#[test]
+fn folders_get_a_function_for_each_pattern() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("in")).unwrap();
+    scratch.array("in/a1.npy", &[3], &[-1.0, 0.0, 2.0]);
+    scratch.array("in/a2.npy", &[2, 1], &[-3.0, 3.0]);
+    scratch.array("in/b.npy", &[2, 2], &[1.0, 1.0, 5.0, 5.0]);
+    scratch.file("in/readme.txt", b"as it is");
+    let strings = scratch.file("in/words.npy", &npy("<U1", false, &[2], b"a\0\0\0b\0\0\0"));
+    let line = "batch {in} -o {out} --backend cpu --apply a?=leaky_relu(negative_slope=0.5) \
+                --apply b=logsumexp(axis=0)";
+    let outcome = words(&scratch, line).ok();
+    assert!(
+        outcome.stderr.contains("3 of 5 arrays computed"),
+        "{outcome:?}"
+    );
+    assert_eq!(
+        read(&scratch.path("out/a1.npy")),
+        (vec![3], vec![-0.5, 0.0, 2.0])
+    );
+    assert_eq!(
+        read(&scratch.path("out/a2.npy")),
+        (vec![2, 1], vec![-1.5, 3.0])
+    );
+    let (shape, sums) = read(&scratch.path("out/b.npy"));
+    let want = ((1f64.exp() + 5f64.exp()).ln()) as f32;
+    assert_eq!((shape, sums), (vec![2], vec![want; 2]));
+    assert_eq!(
+        fs::read(scratch.path("out/readme.txt")).unwrap(),
+        b"as it is"
+    );
+    assert_eq!(
+        fs::read(scratch.path("out/words.npy")).unwrap(),
+        fs::read(strings).unwrap()
+    );
+
+    // What is there is not written over, and what fails leaves nothing.
+    words(&scratch, line).refused(&["out", "exists"]);
+    let line = "batch {in} -o {new} --backend cpu --apply words=relu";
+    words(&scratch, line).refused(&["words.npy", "dtype"]);
+    let line = "batch {in} -o {new} --backend cpu --apply b=softmax(axis=2)";
+    words(&scratch, line).refused(&["'b'", "axis"]);
+    assert_eq!(scratch.names(), ["in", "out"]);
+}
+
+#[test]
+fn archives_stay_archives() {
+    let scratch = Scratch::new();
+    let options = zip::write::FileOptions::default();
+    let mut archive = zip::ZipWriter::new(File::create(scratch.path("in.npz")).unwrap());
+    for (name, data) in [("x.npy", [-1.0f32, 2.0]), ("layer/y.npy", [3.0, -4.0])] {
+        archive.start_file(name, options).unwrap();
+        archive
+            .write_all(&npy("<f4", false, &[2], &bytes(&data)))
+            .unwrap();
+    }
+    archive.finish().unwrap();
+
+    words(
+        &scratch,
+        "batch {in.npz} -o {out.npz} --backend cpu --apply layer*=relu",
+    )
+    .ok();
+    let mut archive = zip::ZipArchive::new(File::open(scratch.path("out.npz")).unwrap()).unwrap();
+    let mut member = |name: &str| {
+        let mut bytes = Vec::new();
+        archive
+            .by_name(name)
+            .unwrap()
+            .read_to_end(&mut bytes)
+            .unwrap();
+        bytes
+    };
+    assert_eq!(
+        member("x.npy"),
+        npy("<f4", false, &[2], &bytes(&[-1.0, 2.0]))
+    );
+    let y = member("layer/y.npy");
+    assert_eq!(floats(&y[y.len() - 8..]), [3.0, 0.0]);
+
+    words(
+        &scratch,
+        "batch {in.npz} -o {out.npy} --backend cpu --apply *=relu",
+    )
+    .refused(&[".npz"]);
+    scratch.file("bad.npz", b"PK");
+    words(&scratch, "batch {bad.npz} -o {out.npz} --apply *=relu").refused(&["bad.npz"]);
+    assert_eq!(scratch.names(), ["bad.npz", "in.npz", "out.npz"]);
+}
+
+#[test]
+fn safetensors_keep_their_types_and_what_else_they_say() {
+    let scratch = Scratch::new();
+    let single = bytes(&[-1.0, 2.0, -3.0, 4.0]);
+    // 1 and -1 in either type of 16 bits.
+    let (half, brain) = ([0u8, 0x3c, 0, 0xbc], [0x80u8, 0x3f, 0x80, 0xbf]);
+    let counts = [7u8; 8];
+    let view = |dtype, shape: &[usize], data| TensorView::new(dtype, shape.to_vec(), data).unwrap();
+    let tensors = [
+        ("mlp.a", view(Dtype::F32, &[2, 2], &single[..])),
+        ("mlp.b", view(Dtype::F16, &[2], &half)),
+        ("mlp.c", view(Dtype::BF16, &[1, 2], &brain)),
+        ("steps", view(Dtype::I64, &[1], &counts)),
+    ];
+    let said = [("format".to_owned(), "pt".to_owned())].into();
+    let file = safetensors::serialize(tensors, Some(said)).unwrap();
+    scratch.file("in.safetensors", &file);
+
+    let line = "batch {in.safetensors} -o {in.safetensors} --backend cpu --apply mlp.a=logsumexp \
+                --apply mlp.*=relu";
+    let outcome = words(&scratch, line).ok();
+    assert!(
+        outcome.stderr.contains("3 of 4 arrays computed"),
+        "{outcome:?}"
+    );
+    let file = fs::read(scratch.path("in.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let of = |name: &str| tensors.tensor(name).unwrap();
+    assert_eq!(of("mlp.a").shape(), [2]);
+    let want = [(-1.0, 2.0), (-3.0, 4.0)].map(|(a, b): (f64, f64)| (a.exp() + b.exp()).ln());
+    for (got, want) in floats(of("mlp.a").data()).into_iter().zip(want) {
+        assert!((f64::from(got) - want).abs() < 1e-6);
+    }
+    assert_eq!(
+        (of("mlp.b").dtype(), of("mlp.b").data()),
+        (Dtype::F16, &[0, 0x3c, 0, 0][..])
+    );
+    assert_eq!(
+        (of("mlp.c").dtype(), of("mlp.c").data()),
+        (Dtype::BF16, &[0x80, 0x3f, 0, 0][..])
+    );
+    assert_eq!(
+        (of("steps").dtype(), of("steps").data()),
+        (Dtype::I64, &counts[..])
+    );
+    let (_, metadata) = SafeTensors::read_metadata(&file).unwrap();
+    assert_eq!(metadata.metadata().as_ref().unwrap()["format"], "pt");
+
+    let line = "batch {in.safetensors} -o {out.safetensors} --backend cpu --apply steps=relu";
+    words(&scratch, line).refused(&["'steps'", "I64"]);
+    scratch.file("bad.safetensors", &file[..file.len() - 1]);
+    let line = "batch {bad.safetensors} -o {out.safetensors} --apply *=relu";
+    words(&scratch, line).refused(&["bad.safetensors"]);
+    assert_eq!(scratch.names(), ["bad.safetensors", "in.safetensors"]);
+}
+
+#[test]
+fn rules_that_do_nothing_or_make_no_sense_are_refused() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("in")).unwrap();
+    scratch.array("in/a.npy", &[1], &[1.0]);
+    for (rules, parts) in [
+        ("--apply b*=relu", &["'b*'", "none of the 1 arrays"][..]),
+        ("--apply *=relu --apply a=gelu", &["'a'", "rules before it"]),
+        ("--apply a=gleu", &["gleu", "gelu"]),
+        ("--apply a=relu(slope=1)", &["slope"]),
+        ("--apply a=elu(alpha=x)", &["alpha=x"]),
+        ("--apply a=softmax(axis=x)", &["axis=x"]),
+        ("--apply a=softmax(dim=0)", &["dim", "axis"]),
+        ("--apply a=relu)", &["pattern=function"]),
+        ("--apply =relu", &["pattern=function"]),
+        ("--apply relu", &["pattern=function"]),
+        ("", &["--apply"]),
+    ] {
+        let line = format!("batch {{in}} -o {{out}} --backend cpu {rules}");
+        words(&scratch, &line).refused(parts);
+    }
+    words(&scratch, "batch {in/a.npy} -o {out} --apply *=relu").refused(&["use run"]);
+    assert_eq!(scratch.names(), ["in"]);
+}
