@@ -11,7 +11,7 @@ pub use place::{Raw, Sink, Source};
 use crate::backend::{Backend, BackendKind};
 use crate::catalogue::Elementwise;
 use crate::error::Error;
-use pipeline::{Chunk, Span};
+use pipeline::{Chunk, Compute, Span};
 use std::io;
 
 /// Bytes of buffers where nothing else is said.
@@ -171,7 +171,7 @@ impl<'a> Stream<'a> {
         &self,
         inputs: &mut [(&mut dyn Source, usize)],
         output: (&mut dyn Sink, usize),
-        compute: &(dyn Fn(&[&[f32]], &mut [f32]) -> crate::Result<()> + Sync),
+        compute: &Compute<'_>,
     ) -> Result<(), StreamError> {
         let (sink, per_output) = output;
         // Where blocks of an array have no elements, the others say how many there are.

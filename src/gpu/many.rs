@@ -137,8 +137,8 @@ impl Gpu {
 
         let mut out = vec![0.0; down];
         let piece = Piece {
-            inputs: vec![0..end],
-            outputs: vec![0..down],
+            inputs: std::iter::once(0..end).collect(),
+            outputs: std::iter::once(0..down).collect(),
         };
         run(
             &self.inner,

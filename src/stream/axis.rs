@@ -249,7 +249,7 @@ impl Stream<'_> {
             passes.absorb(inputs[0], dy, &mut seen);
             Ok(())
         };
-        let progress = self.run(1, chunks.clone()(false), read, sink, progress, &absorb)?;
+        let progress = self.run(1, chunks(false), read, sink, progress, &absorb)?;
         let seen = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
 
         let mut upstream = vec![0.0; if job.backward && reduces { width } else { 0 }];

@@ -51,11 +51,10 @@ impl Span {
 
     /// The strips: the first element of each in the array, and where it lies in a buffer.
     fn strips(self) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
-        let strips = (0..if self.width == 0 { 0 } else { self.count }).map(move |i| {
+        (0..if self.width == 0 { 0 } else { self.count }).map(move |i| {
             let first = self.first + i as u64 * self.step;
             (first, i * self.width..(i + 1) * self.width)
-        });
-        strips
+        })
     }
 
     fn read(self, source: &mut dyn Source, out: &mut [f32]) -> io::Result<()> {
