@@ -8,7 +8,7 @@ use crate::operations::Streamed;
 use crate::output::{self, Target};
 use crate::terminal::Progress;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use wgpu_activations::{AxisShape, Source, Stream, StreamError};
 
 /// What goes through in parts.
@@ -35,9 +35,9 @@ impl Source for Ones {
 }
 
 /// Opens an input.
-fn stored(path: &PathBuf) -> Result<Stored, CliError> {
+fn stored(path: &Path) -> Result<Stored, CliError> {
     Stored::open(path).map_err(|source| CliError::Input {
-        path: path.clone(),
+        path: path.to_owned(),
         source,
     })
 }
@@ -127,7 +127,7 @@ impl<'a> Files<'a> {
             }
         };
         let second = match opened {
-            Some((path, dy)) => Second::File(path, Parts::new(dy)),
+            Some((path, dy)) => Second::File(path, Box::new(Parts::new(dy))),
             None => Second::Ones(Ones(count(&self.output_shape))),
         };
         self.process(Some(second), &shape, compute).map(Some)
@@ -165,7 +165,7 @@ impl<'a> Files<'a> {
             .on_progress(&report);
         let mut inputs: Vec<&mut dyn Source> = vec![&mut x];
         match &mut second {
-            Some(Second::File(_, dy)) => inputs.push(dy),
+            Some(Second::File(_, dy)) => inputs.push(&mut **dy),
             Some(Second::Ones(dy)) => inputs.push(dy),
             None => {}
         }
@@ -202,7 +202,7 @@ impl<'a> Files<'a> {
 
 /// The upstream gradient.
 enum Second<'a> {
-    File(&'a PathBuf, Parts),
+    File(&'a PathBuf, Box<Parts>),
     Ones(Ones),
 }
 
