@@ -115,8 +115,8 @@ fn rows_drop_nan(text: String) -> String {
         "return x != max(x, x);",
     )
     .replace(
-        "return select(uniforms.sign * v, v, FROM_OUTPUT);",
-        "return max(select(uniforms.sign * v, v, FROM_OUTPUT), -1e30);",
+        "return select(negative_infinity(), uniforms.sign * x, kept);",
+        "return max(select(negative_infinity(), uniforms.sign * x, kept), -1e30);",
     )
 }
 
