@@ -612,6 +612,18 @@ mod tests {
         assert!(found.calls > least / 2, "{found:?}");
     }
 
+    #[test]
+    fn chains_around_rows_translate_to_every_target() {
+        for (name, text) in row_chain::modules() {
+            let (module, info) = validate(&text);
+            assert_eq!(module.entry_points.len(), SOFTMAX_ENTRY_POINTS.len() - 1);
+            for entry in &module.entry_points {
+                let result = translate(&module, &info, &entry.name, 64);
+                result.unwrap_or_else(|error| panic!("{name}, {}: {error}", entry.name));
+            }
+        }
+    }
+
     /// The probes use what kernels do not, the built-in max: they ask about it.
     #[test]
     fn probes_translate_to_every_target() {

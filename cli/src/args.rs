@@ -52,8 +52,8 @@ Examples:
   activations run softmax scores.npy -o weights.npy --axis=-1
   activations run 'scale(0.125) | bias(1) | gelu | clamp(0, 6)' x.npy bias.npy -o y.npy
 
-Steps of a chain are functions, scale(FACTOR), bias(axis=N), add, multiply, cast(DTYPE) and
-dropout(P, seed=N); bias, add and multiply take the input files behind the first, in order.")]
+Steps of a chain are functions, scale(FACTOR), bias(axis=N), add, multiply, cast(DTYPE),
+dropout(P, seed=N) and one softmax(axis=N) or its kin; bias, add and multiply take the input files behind the first, in order.")]
     Run(RunArgs),
     /// Compute the gradient of a function by its input
     #[command(after_help = "\

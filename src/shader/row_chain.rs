@@ -165,3 +165,51 @@ impl RowChainModule {
         text
     }
 }
+
+/// Modules of every function and unit, with operands and random masks on either side, by a name.
+#[cfg(test)]
+pub(super) fn modules() -> Vec<(String, String)> {
+    use super::elementwise::Access;
+    use super::memory::Width;
+    use crate::catalogue::Activation;
+    use crate::element::DType;
+    let functions = [AxisFunction::Softmax, AxisFunction::LogSoftmax];
+    let units = [(Unit::One, Width::One), (Unit::Four, Width::Four)];
+    let mut modules = Vec::new();
+    for (function, (unit, width)) in functions.iter().flat_map(|f| units.map(|unit| (*f, unit))) {
+        let side = |links: Vec<Link>, groups: [[usize; 6]; 2]| ChainModule {
+            links: links.into_iter().collect(),
+            operands: groups
+                .map(|groups| (Reach::new(groups, unit.elements()), DType::F32))
+                .into_iter()
+                .collect(),
+            access: Access::single(width),
+            dtypes: [DType::F32; 3],
+            gradients: None,
+        };
+        let module = RowChainModule {
+            function,
+            unit,
+            before: side(
+                vec![
+                    Link::Scale,
+                    Link::Add,
+                    Link::Function(Activation::Gelu),
+                    Link::Add,
+                ],
+                [[8, 1, 1, 1, 1, 1], [2, 3, 4, 5, 8, 1]],
+            ),
+            after: side(
+                vec![
+                    Link::Dropout,
+                    Link::Multiply,
+                    Link::Cast(DType::F16),
+                    Link::Add,
+                ],
+                [[1, 8, 1, 1, 1, 1], [1, 1, 4, 5, 6, 8]],
+            ),
+        };
+        modules.push((format!("{module:?}"), module.text()));
+    }
+    modules
+}
