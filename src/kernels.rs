@@ -146,6 +146,7 @@ pub(crate) type Fault = fn(String) -> String;
 
 /// A chain's module: of elements alone, or around rows.
 #[derive(Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "it lies behind an `Arc`")]
 enum AnyChain {
     Elements(ChainModule),
     Rows(RowChainModule),

@@ -141,6 +141,7 @@ impl Gpu {
 
     /// A chain in host memory; for its gradients, the terms of those by operands that are
     /// broadcast, which the host adds up.
+    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
     pub(crate) async fn chain_host(
         &self,
         (chain, resolved): (&Chain, &Resolved),

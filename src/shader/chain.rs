@@ -550,11 +550,15 @@ fn place(word: usize, long: [bool; 6]) -> String {
     body + "    return index;\n"
 }
 
+/// A module by a name, with its bindings and its text.
+#[cfg(test)]
+type Listed = (String, Vec<(u32, bool, bool)>, String);
+
 /// Modules with every kind of step and of access, by a name, with their bindings' numbers, as
 /// (number, is a uniform, is written).
 #[cfg(test)]
-pub(super) fn modules() -> Vec<(String, Vec<(u32, bool, bool)>, String)> {
-    let links = vec![
+pub(super) fn modules() -> Vec<Listed> {
+    let links = [
         Link::Scale,
         Link::Add,
         Link::Function(Activation::LeakyRelu),
