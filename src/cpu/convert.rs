@@ -20,7 +20,7 @@ pub(super) fn f16_to_f32(bits: u16) -> f32 {
     );
     let normal = size + 0x3800_0000;
     // 2^-14 less than a number between 2^-14 and 2^-13 whose fraction it is.
-    let small = f32::from_bits((size + 0x3880_0000) as u32) - 6.103_515_625e-5;
+    let small = f32::from_bits((size + 0x3880_0000) as u32) - 1.0 / 16_384.0;
     let finite = if size < 0x0080_0000 {
         small.to_bits() as i32
     } else {
