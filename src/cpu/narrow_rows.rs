@@ -24,10 +24,33 @@ const LANES: usize = 16;
 /// Elements that are added up in f32 before f64 takes the sum.
 const GROUP: usize = 4 * LANES;
 
+/// Rows from this length on are faster here than side by side in a tile.
+const SHORTEST: usize = 64;
+
+/// Blocks on the stack, made once for many rows: clearing them costs more than a short row.
+#[repr(align(64))]
+struct Scratch {
+    /// The input of a call in place.
+    x: [f32; BLOCK],
+    /// The weights that a logarithm does not keep.
+    weights: [f32; BLOCK],
+}
+
+impl Scratch {
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            x: [0.0; BLOCK],
+            weights: [0.0; BLOCK],
+        }
+    }
+}
+
 /// Whether [`Rows`] and [`split`] compute the job.
 pub(super) fn computes(isa: Isa, job: &Job) -> bool {
-    let function = job.function != AxisFunction::LogSumExp;
-    function && job.direction == Direction::Forward && job.shape.inner == 1 && isa.fuses()
+    let is_forward = job.direction == Direction::Forward;
+    let is_known = is_forward && job.function != AxisFunction::LogSumExp;
+    is_known && job.shape.inner == 1 && job.shape.len >= SHORTEST && isa.fuses()
 }
 
 /// What is known of a block.
@@ -54,11 +77,12 @@ impl Kernel for Rows<'_> {
         let Self { job, outer, piece } = self;
         let len = job.shape.len;
         let mut found = Vec::with_capacity(len.div_ceil(BLOCK));
+        let mut scratch = Scratch::new();
         let rows = piece.out.chunks_exact_mut(len);
         for (row, out) in outer.zip(rows) {
             let x = job.x.map(|x| &x[row * len..(row + 1) * len]);
             found.clear();
-            first::<FMA>(job.function, x, out, &mut found);
+            first::<FMA>(job.function, x, out, &mut found, &mut scratch);
             let whole = Whole::new::<FMA>(&found);
             second::<FMA>(job.function, x, out, &found, whole);
         }
@@ -100,7 +124,8 @@ impl Kernel for First<'_, '_> {
     fn run<const FMA: bool>(self) -> Vec<Found> {
         let x = input(self.job, self.part);
         let mut found = Vec::with_capacity(self.part.piece.out.len().div_ceil(BLOCK));
-        first::<FMA>(self.job.function, x, self.part.piece.out, &mut found);
+        let (out, scratch) = (&mut *self.part.piece.out, &mut Scratch::new());
+        first::<FMA>(self.job.function, x, out, &mut found, scratch);
         found
     }
 }
@@ -184,8 +209,8 @@ fn first<const FMA: bool>(
     x: Option<&[f32]>,
     out: &mut [f32],
     found: &mut Vec<Found>,
+    scratch: &mut Scratch,
 ) {
-    let mut aside = [0.0; BLOCK];
     for start in (0..out.len()).step_by(BLOCK) {
         let out = &mut out[start..];
         let count = out.len().min(BLOCK);
@@ -193,12 +218,12 @@ fn first<const FMA: bool>(
         let x = match x {
             Some(x) => &x[start..start + count],
             None => {
-                aside[..count].copy_from_slice(out);
-                &aside[..count]
+                scratch.x[..count].copy_from_slice(out);
+                &scratch.x[..count]
             }
         };
         found.push(match function {
-            AxisFunction::LogSoftmax => logarithmic::<FMA>(x),
+            AxisFunction::LogSoftmax => logarithmic::<FMA>(x, &mut scratch.weights),
             AxisFunction::Softmin => weights::<FMA, true>(x, out),
             _ => weights::<FMA, false>(x, out),
         });
@@ -256,19 +281,19 @@ fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 /// The largest element that is not NaN; the sums see the others.
 #[inline(always)]
 fn largest<const NEGATED: bool>(x: &[f32]) -> f32 {
-    let mut lanes = [[f32::NEG_INFINITY; LANES]; 4];
-    let (groups, rest) = x.as_chunks::<GROUP>();
-    for group in groups {
-        for (lanes, x) in lanes.iter_mut().zip(group.as_chunks::<LANES>().0) {
-            for (max, &x) in lanes.iter_mut().zip(x) {
-                let x = if NEGATED { -x } else { x };
-                *max = if x > *max { x } else { *max };
-            }
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (max, &x) in lanes.iter_mut().zip(chunk) {
+            let x = if NEGATED { -x } else { x };
+            *max = if x > *max { x } else { *max };
         }
     }
     let rest = rest.iter().map(|&x| if NEGATED { -x } else { x });
-    let all = lanes.into_iter().flatten().chain(rest);
-    all.fold(f32::NEG_INFINITY, f32::max)
+    lanes
+        .into_iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// A maximum to subtract: any will do where no element is finite.
@@ -306,10 +331,17 @@ fn weights<const FMA: bool, const NEGATED: bool>(x: &[f32], out: &mut [f32]) -> 
         }
         add(&mut lanes, to);
     }
-    let mut last = [0.0; GROUP];
     if !rest.is_empty() {
-        for (to, &x) in last.iter_mut().zip(rest) {
-            *to = weight::<FMA, NEGATED>(x, shift);
+        let mut last = padded(
+            rest,
+            if NEGATED {
+                f32::INFINITY
+            } else {
+                f32::NEG_INFINITY
+            },
+        );
+        for x in &mut last {
+            *x = weight::<FMA, NEGATED>(*x, shift);
         }
         to_rest.copy_from_slice(&last[..rest.len()]);
         add(&mut lanes, &last);
@@ -321,34 +353,53 @@ fn weights<const FMA: bool, const NEGATED: bool>(x: &[f32], out: &mut [f32]) -> 
     }
 }
 
-/// The sums of a block for a logarithm.
+/// The sums of a block for a logarithm; its weights go aside.
 #[inline(always)]
-fn logarithmic<const FMA: bool>(x: &[f32]) -> Found {
+fn logarithmic<const FMA: bool>(x: &[f32], aside: &mut [f32; BLOCK]) -> Found {
     let max = largest::<false>(x);
     let shift = finite(max);
-    let (mut below, mut ties) = ([0.0f64; LANES], [0.0f64; LANES]);
-    let (groups, rest) = x.as_chunks::<GROUP>();
-    let mut group = |x: &[f32; GROUP]| {
-        let (mut weights, mut tied) = ([0.0; GROUP], [0.0; GROUP]);
-        for ((weight_of, tie), &x) in weights.iter_mut().zip(&mut tied).zip(x) {
-            let weight = weight::<FMA, false>(x, shift);
-            *weight_of = if x == max { 0.0 } else { weight };
-            *tie = if x == max { 1.0 } else { 0.0 };
-        }
-        add(&mut below, &weights);
-        add(&mut ties, &tied);
+    // Elements that are the maximum have no weight here.
+    let below = |x: f32| {
+        let weight = weight::<FMA, false>(x, shift);
+        if x == max { 0.0 } else { weight }
     };
-    groups.iter().for_each(&mut group);
-    if !rest.is_empty() {
-        let mut last = [f32::NEG_INFINITY; GROUP];
-        last[..rest.len()].copy_from_slice(rest);
-        group(&last);
+    let mut lanes = [0.0f64; LANES];
+    let (groups, rest) = x.as_chunks::<GROUP>();
+    let whole = GROUP * groups.len();
+    for (to, &x) in aside[..whole].iter_mut().zip(x) {
+        *to = below(x);
     }
+    for weights in aside[..whole].as_chunks::<GROUP>().0 {
+        add(&mut lanes, weights);
+    }
+    if !rest.is_empty() {
+        let mut last = padded(rest, f32::NEG_INFINITY);
+        for x in &mut last {
+            *x = below(*x);
+        }
+        add(&mut lanes, &last);
+    }
+    let mut ties = [0.0f32; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (ties, &x) in ties.iter_mut().zip(chunk) {
+            *ties += if x == max { 1.0 } else { 0.0 };
+        }
+    }
+    let rest = rest.iter().filter(|&&x| x == max).count();
     Found {
         max,
-        sum: below.iter().sum(),
-        ties: ties.iter().sum(),
+        sum: lanes.iter().sum(),
+        ties: ties.iter().map(|&t| f64::from(t)).sum::<f64>() + rest as f64,
     }
+}
+
+/// A group that starts with `x`.
+#[inline(always)]
+fn padded(x: &[f32], pad: f32) -> [f32; GROUP] {
+    let mut group = [pad; GROUP];
+    group[..x.len()].copy_from_slice(x);
+    group
 }
 
 /// Adds a group to the lanes' sums: in pairs as f32 first.

@@ -260,14 +260,14 @@ fn run_blocks(isa: Isa, job: &Job, outer: Range<usize>, out: &mut [f32]) {
     let AxisShape { len, inner, .. } = job.shape;
     let base = outer.start * job.output_block();
     let piece = Piece { out, base };
-    if inner >= tiles::NARROWEST || len <= tiles::DEEPEST {
+    if narrow_rows::computes(isa, job) {
+        isa.run(narrow_rows::Rows { job, outer, piece });
+    } else if inner >= tiles::NARROWEST || len <= tiles::DEEPEST {
         isa.run(Tiles {
             job,
             outer,
             target: tiles::Target::Flat(piece),
         });
-    } else if narrow_rows::computes(isa, job) {
-        isa.run(narrow_rows::Rows { job, outer, piece });
     } else {
         isa.run(Rows { job, outer, piece });
     }
