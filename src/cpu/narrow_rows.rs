@@ -21,7 +21,7 @@ use std::ops::Range;
 const BLOCK: usize = 2048;
 /// SIMD lanes of f32 at the widest.
 const LANES: usize = 16;
-/// Elements that are added up in f32 before f64 takes the sum.
+/// Elements that are added up at a time.
 const GROUP: usize = 4 * LANES;
 
 /// Rows from this length on are faster here than side by side in a tile.
@@ -402,14 +402,12 @@ fn padded(x: &[f32], pad: f32) -> [f32; GROUP] {
     group
 }
 
-/// Adds a group to the lanes' sums: in pairs as f32 first.
+/// Adds a group to the lanes' sums.
 #[inline(always)]
 fn add(sums: &mut [f64; LANES], terms: &[f32; GROUP]) {
-    for (i, sum) in sums.iter_mut().enumerate() {
-        let pairs = (
-            terms[i] + terms[i + LANES],
-            terms[i + 2 * LANES] + terms[i + 3 * LANES],
-        );
-        *sum += f64::from(pairs.0 + pairs.1);
+    for terms in terms.as_chunks::<LANES>().0 {
+        for (sum, &term) in sums.iter_mut().zip(terms) {
+            *sum += f64::from(term);
+        }
     }
 }
