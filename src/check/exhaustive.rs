@@ -12,7 +12,7 @@
 //!
 //! // All 2^32 take half a minute and more; these are the numbers between 1 and 1.5.
 //! let span = Span::new(1.0f32.to_bits(), 1.5f32.to_bits(), 1)?;
-//! let mut run = Run::new(Activation::Gelu, Pass::Forward, span, 1);
+//! let mut run = Run::new(Activation::Mish, Pass::Forward, span, 1);
 //! run.advance(&[Backend::cpu()], |run| {
 //!     eprintln!("{} of {}", run.done(), run.span().len());
 //!     ControlFlow::Continue(())

@@ -82,7 +82,7 @@ pub(super) fn entry_points(names: &[&str], units: u32) -> String {
              let i = id.y * row + id.x;\n    {name}_unit(i);\n"
         );
         for unit in 1..units {
-            let _ = write!(text, "    {name}_unit(i + {unit}u * (groups.y * row));\n");
+            let _ = writeln!(text, "    {name}_unit(i + {unit}u * (groups.y * row));");
         }
         text.push_str("}\n");
     }
