@@ -279,12 +279,22 @@ fn axis_of<T: Element>(backend: &Backend, function: AxisFunction) -> Result<Vec<
                 let off = BOUND * ulp_of(want.abs().max(size)) + sum;
                 forward.add(x[i], got, exact(want, off));
             }
+            // A subnormal weight may be flushed before it is multiplied.
+            let weights = match function {
+                AxisFunction::Softmax | AxisFunction::Softmin => {
+                    reference::axis_forward(function, &wide, &around)
+                }
+                AxisFunction::LogSoftmax | AxisFunction::LogSumExp => Vec::new(),
+            };
+            let flushed = |i: usize| weights.get(i).is_some_and(|&weight| weight < SMALLEST);
             let got = backend.grad_axis(function, &x, &dy, shape, axis)?;
             let (want, sizes) = reference::axis_backward(function, &wide, &wide_dy, &around);
             for (i, (&got, want)) in got.iter().zip(want).enumerate() {
                 let sum = 2.0 * sizes[i] * levels;
                 let off = BOUND * ulp_of(want.abs().max(sizes[i])) + sum;
-                backward.add(x[i], got, exact(want, off));
+                let mut exact = exact(want, off);
+                exact.may_flush |= flushed(i);
+                backward.add(x[i], got, exact);
             }
         }
     }
