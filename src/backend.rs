@@ -50,12 +50,21 @@ impl FromStr for BackendKind {
 /// Elements that are moved at a time where a call replaces its input.
 const PIECE: usize = 4 << 20;
 
-/// A call's result, or the CPU's where the adapter is not to be trusted with the function.
-fn or_else_on_cpu<T>(done: Result<T>, compute: impl FnOnce(&Cpu) -> Result<T>) -> Result<T> {
-    match done {
-        Err(Error::Untrusted { .. }) => compute(&Cpu::new()),
-        done => done,
-    }
+/// What a call computes: on the device, or on the CPU where the backend is that or the adapter is
+/// not to be trusted with what the call needs. Every call that a device may compute goes through it.
+macro_rules! either {
+    ($backend:expr, |$gpu:ident| $on_gpu:expr, |$cpu:ident| $on_cpu:expr) => {
+        'done: {
+            let $cpu = match $backend {
+                $crate::Backend::Gpu($gpu) => match $on_gpu {
+                    Err($crate::Error::Untrusted { .. }) => &$crate::Cpu::new(),
+                    done => break 'done done,
+                },
+                $crate::Backend::Cpu(cpu, _) => cpu,
+            };
+            $on_cpu
+        }
+    };
 }
 
 /// A GPU or the CPU, computing on arrays in host memory.
@@ -340,14 +349,9 @@ impl Backend {
         y: &mut [U],
         wait: HostWait,
     ) -> Result<()> {
-        match self {
-            Self::Gpu(gpu) => {
-                let f = f.into();
-                let done = gpu.apply_host(f, x, y, wait).await;
-                or_else_on_cpu(done, |cpu| cpu.apply_into(f, x, y))
-            }
-            Self::Cpu(cpu, _) => cpu.apply_into(f, x, y),
-        }
+        let f = f.into();
+        either!(self, |gpu| gpu.apply_host(f, x, y, wait).await, |cpu| cpu
+            .apply_into(f, x, y))
     }
 
     async fn grad_core<T: Element>(
@@ -370,14 +374,10 @@ impl Backend {
         dx: &mut [V],
         wait: HostWait,
     ) -> Result<()> {
-        match self {
-            Self::Gpu(gpu) => {
-                let f = f.into();
-                let done = gpu.grad_host(f, x, dy, dx, wait).await;
-                or_else_on_cpu(done, |cpu| cpu.grad_into(f, x, dy, dx))
-            }
-            Self::Cpu(cpu, _) => cpu.grad_into(f, x, dy, dx),
-        }
+        let f = f.into();
+        either!(self, |gpu| gpu.grad_host(f, x, dy, dx, wait).await, |cpu| {
+            cpu.grad_into(f, x, dy, dx)
+        })
     }
 
     async fn apply_axis_core<T: Element>(
@@ -404,20 +404,17 @@ impl Backend {
         y: &mut [T],
         wait: HostWait,
     ) -> Result<()> {
-        match self {
-            Self::Gpu(gpu) => {
+        either!(
+            self,
+            |gpu| {
                 let (x, mut y) = (&*convert::widened(x), WideOutput::new(y));
                 let operation = AxisOperation::Forward { function, x };
                 let around = AxisShape::new(shape, axis)?;
                 let done = gpu.axis_host(operation, &around, &mut y, wait).await;
-                or_else_on_cpu(done, |cpu| {
-                    cpu.apply_axis_into(function, x, shape, axis, &mut y)
-                })?;
-                y.finish();
-                Ok(())
-            }
-            Self::Cpu(cpu, _) => cpu.apply_axis_into(function, x, shape, axis, y),
-        }
+                done.map(|()| y.finish())
+            },
+            |cpu| cpu.apply_axis_into(function, x, shape, axis, y)
+        )
     }
 
     async fn grad_axis_core<T: Element>(
@@ -449,21 +446,18 @@ impl Backend {
         dx: &mut [T],
         wait: HostWait,
     ) -> Result<()> {
-        match self {
-            Self::Gpu(gpu) => {
+        either!(
+            self,
+            |gpu| {
                 let (x, dy) = (&*convert::widened(x), &*convert::widened(dy));
                 let mut dx = WideOutput::new(dx);
                 let operation = AxisOperation::Backward { function, x, dy };
                 let around = AxisShape::new(shape, axis)?;
                 let done = gpu.axis_host(operation, &around, &mut dx, wait).await;
-                or_else_on_cpu(done, |cpu| {
-                    cpu.grad_axis_into(function, x, dy, shape, axis, &mut dx)
-                })?;
-                dx.finish();
-                Ok(())
-            }
-            Self::Cpu(cpu, _) => cpu.grad_axis_into(function, x, dy, shape, axis, dx),
-        }
+                done.map(|()| dx.finish())
+            },
+            |cpu| cpu.grad_axis_into(function, x, dy, shape, axis, dx)
+        )
     }
 
     async fn grad_axis_from_output_core<T: Element>(
@@ -476,22 +470,18 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<T>> {
         let mut dx = vec![T::default(); y.len()];
-        match self {
-            Self::Gpu(gpu) => {
+        either!(
+            self,
+            |gpu| {
                 let (y, dy) = (&*convert::widened(y), &*convert::widened(dy));
                 let mut dx = WideOutput::new(&mut dx);
                 let operation = AxisOperation::FromOutput { function, y, dy };
                 let around = AxisShape::new(shape, axis)?;
                 let done = gpu.axis_host(operation, &around, &mut dx, wait).await;
-                or_else_on_cpu(done, |cpu| {
-                    cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)
-                })?;
-                dx.finish();
-            }
-            Self::Cpu(cpu, _) => {
-                cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)?
-            }
-        }
+                done.map(|()| dx.finish())
+            },
+            |cpu| cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)
+        )?;
         Ok(dx)
     }
 }

@@ -1,9 +1,9 @@
 //! Fused chains, in host memory.
 
-use super::{Backend, or_else_on_cpu};
+use super::Backend;
 use crate::chain::{Chain, Resolved};
 use crate::cpu::{Cpu, same_length};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::HostWait;
 
 impl Backend {
@@ -36,27 +36,24 @@ impl Backend {
         let given = operands;
         let (resolved, operands) = checked(chain, x, shape, operands)?;
         let mut y = vec![0.0; x.len()];
-        let on_cpu = |cpu: &Cpu, y: &mut [f32]| {
-            cpu.chain(chain, &resolved, x, &operands, None, y, &mut []);
-            Ok(())
-        };
-        match self {
-            Self::Gpu(gpu) => {
-                let both = (chain, &resolved);
-                let done = match resolved.around {
-                    Some(_) => {
-                        gpu.row_chain_host(chain, x, shape, given, &mut y, wait)
-                            .await
-                    }
-                    None => {
-                        gpu.chain_host(both, x, &operands, None, &mut y, &mut [], wait)
-                            .await
-                    }
-                };
-                or_else_on_cpu(done, |cpu| on_cpu(cpu, &mut y))?;
+        either!(
+            self,
+            |gpu| match resolved.around {
+                Some(_) => {
+                    gpu.row_chain_host(chain, x, shape, given, &mut y, wait)
+                        .await
+                }
+                None => {
+                    let both = (chain, &resolved);
+                    gpu.chain_host(both, x, &operands, None, &mut y, &mut [], wait)
+                        .await
+                }
+            },
+            |cpu| {
+                cpu.chain(chain, &resolved, x, &operands, None, &mut y, &mut []);
+                Ok(())
             }
-            Self::Cpu(cpu, _) => on_cpu(cpu, &mut y)?,
-        }
+        )?;
         Ok(y)
     }
 
@@ -72,32 +69,38 @@ impl Backend {
         let given = operands;
         let (resolved, operands) = checked(chain, x, shape, operands)?;
         same_length("the upstream gradient", x.len(), dy.len())?;
-        if let (Self::Gpu(gpu), Some(_)) = (self, resolved.around) {
-            match gpu
-                .grad_row_chain_host(chain, x, shape, given, dy, wait)
-                .await
-            {
-                Err(Error::Untrusted { .. }) => {}
-                done => return done,
-            }
-        }
         let mut dx = vec![0.0; x.len()];
         let mut terms = vec![vec![0.0; x.len()]; operands.len()];
-        let on_cpu = |cpu: &Cpu, dx: &mut [f32], terms: &mut [Vec<f32>]| {
-            cpu.chain(chain, &resolved, x, &operands, Some(dy), dx, terms);
-            Ok(())
-        };
-        match self {
-            Self::Gpu(gpu) if resolved.around.is_none() => {
-                let both = (chain, &resolved);
-                let done = gpu
-                    .chain_host(both, x, &operands, Some(dy), &mut dx, &mut terms, wait)
-                    .await;
-                or_else_on_cpu(done, |cpu| on_cpu(cpu, &mut dx, &mut terms))?;
+        either!(
+            self,
+            |gpu| match resolved.around {
+                Some(_) => match gpu
+                    .grad_row_chain_host(chain, x, shape, given, dy, wait)
+                    .await
+                {
+                    // Its sums are added up on the device.
+                    Ok(gradients) => return Ok(gradients),
+                    Err(error) => Err(error),
+                },
+                None => {
+                    let both = (chain, &resolved);
+                    gpu.chain_host(both, x, &operands, Some(dy), &mut dx, &mut terms, wait)
+                        .await
+                }
+            },
+            |cpu| {
+                cpu.chain(
+                    chain,
+                    &resolved,
+                    x,
+                    &operands,
+                    Some(dy),
+                    &mut dx,
+                    &mut terms,
+                );
+                Ok(())
             }
-            Self::Cpu(cpu, _) => on_cpu(cpu, &mut dx, &mut terms)?,
-            Self::Gpu(_) => on_cpu(&Cpu::new(), &mut dx, &mut terms)?,
-        }
+        )?;
         let places = resolved.places.iter().zip(terms);
         let sums = places.map(|(place, terms)| {
             if place.is_whole() {

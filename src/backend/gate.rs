@@ -1,6 +1,6 @@
 //! Gated linear units, in host memory.
 
-use super::{Backend, Narrowed, or_else_on_cpu};
+use super::{Backend, Narrowed};
 use crate::cpu::convert::{self, WideOutput};
 use crate::element::Element;
 use crate::error::Result;
@@ -68,14 +68,12 @@ impl Backend {
         y: &mut [f32],
         wait: HostWait,
     ) -> Result<()> {
-        match self {
-            Self::Gpu(gpu) => {
-                let around = GateShape::new(function, shape, axis)?;
-                let done = gpu.gate_host(function, &around, x, y, wait).await;
-                or_else_on_cpu(done, |cpu| cpu.gate_into(function, x, shape, axis, y))
-            }
-            Self::Cpu(cpu, _) => cpu.gate_into(function, x, shape, axis, y),
-        }
+        let around = GateShape::new(function, shape, axis)?;
+        either!(
+            self,
+            |gpu| gpu.gate_host(function, &around, x, y, wait).await,
+            |cpu| cpu.gate_into(function, x, shape, axis, y)
+        )
     }
 
     async fn grad_gate_core(
@@ -107,16 +105,12 @@ impl Backend {
         dx: &mut [f32],
         wait: HostWait,
     ) -> Result<()> {
-        match self {
-            Self::Gpu(gpu) => {
-                let around = GateShape::new(function, shape, axis)?;
-                let done = gpu.grad_gate_host(function, &around, x, dy, dx, wait).await;
-                or_else_on_cpu(done, |cpu| {
-                    cpu.grad_gate_into(function, x, dy, shape, axis, dx)
-                })
-            }
-            Self::Cpu(cpu, _) => cpu.grad_gate_into(function, x, dy, shape, axis, dx),
-        }
+        let around = GateShape::new(function, shape, axis)?;
+        either!(
+            self,
+            |gpu| gpu.grad_gate_host(function, &around, x, dy, dx, wait).await,
+            |cpu| cpu.grad_gate_into(function, x, dy, shape, axis, dx)
+        )
     }
 
     async fn gate_pair_core(
@@ -127,17 +121,13 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         let mut y = vec![0.0; value.len()];
-        match self {
-            Self::Gpu(gpu) => {
-                let done = gpu
-                    .gate_pair_host(function, value, gate, &mut y, wait)
-                    .await;
-                or_else_on_cpu(done, |cpu| {
-                    cpu.gate_pair_into(function, value, gate, &mut y)
-                })?;
-            }
-            Self::Cpu(cpu, _) => cpu.gate_pair_into(function, value, gate, &mut y)?,
-        }
+        either!(
+            self,
+            |gpu| gpu
+                .gate_pair_host(function, value, gate, &mut y, wait)
+                .await,
+            |cpu| cpu.gate_pair_into(function, value, gate, &mut y)
+        )?;
         Ok(y)
     }
 
@@ -150,21 +140,15 @@ impl Backend {
         wait: HostWait,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let (mut dvalue, mut dgate) = (vec![0.0; value.len()], vec![0.0; value.len()]);
-        match self {
-            Self::Gpu(gpu) => {
-                let outputs = [&mut dvalue[..], &mut dgate];
-                let inputs = [value, gate, dy];
-                let done = gpu
-                    .grad_gate_pair_host(function, inputs, outputs, wait)
-                    .await;
-                or_else_on_cpu(done, |cpu| {
-                    cpu.grad_gate_pair_into(function, value, gate, dy, &mut dvalue, &mut dgate)
-                })?;
-            }
-            Self::Cpu(cpu, _) => {
-                cpu.grad_gate_pair_into(function, value, gate, dy, &mut dvalue, &mut dgate)?;
-            }
-        }
+        either!(
+            self,
+            |gpu| {
+                let (inputs, outputs) = ([value, gate, dy], [&mut dvalue[..], &mut dgate]);
+                gpu.grad_gate_pair_host(function, inputs, outputs, wait)
+                    .await
+            },
+            |cpu| cpu.grad_gate_pair_into(function, value, gate, dy, &mut dvalue, &mut dgate)
+        )?;
         Ok((dvalue, dgate))
     }
 }

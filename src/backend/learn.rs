@@ -37,9 +37,11 @@ impl Backend {
         dy: &[f32],
         wait: HostWait,
     ) -> Result<f32> {
-        match self {
-            Self::Gpu(gpu) => gpu.grad_parameter_host(f.into(), name, x, dy, wait).await,
-            Self::Cpu(cpu, _) => cpu.grad_parameter(f, name, x, dy),
-        }
+        let f = f.into();
+        either!(
+            self,
+            |gpu| gpu.grad_parameter_host(f, name, x, dy, wait).await,
+            |cpu| cpu.grad_parameter(f, name, x, dy)
+        )
     }
 }

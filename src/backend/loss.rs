@@ -5,7 +5,7 @@ use crate::Cpu;
 use crate::cpu::convert;
 use crate::element::Element;
 use crate::error::Result;
-use crate::gpu::{ClassJob, HostWait};
+use crate::gpu::{ClassJob, Gpu, HostWait};
 use crate::loss::{
     BceWithLogits, BinaryCrossEntropy, BinaryProblem, ClassProblem, CrossEntropy, NllLoss,
     Reduction, Targets, Upstream, reduce, upstream,
@@ -95,16 +95,17 @@ impl Backend {
         targets: Targets<'_>,
         wait: HostWait,
     ) -> Result<Vec<f32>> {
-        match self {
-            Self::Gpu(_) => {
+        either!(
+            self,
+            |gpu| {
                 let problem = loss.problem(logits.len(), shape, targets)?;
                 let mut losses = vec![0.0; problem.shape.rows()];
-                self.on_device(&problem, logits, None, &mut losses, &mut [], wait)
-                    .await?;
-                Ok(reduced(&problem, losses))
-            }
-            Self::Cpu(cpu, _) => cpu.cross_entropy(loss, logits, shape, targets),
-        }
+                on_device(gpu, &problem, logits, None, [&mut losses, &mut []], wait)
+                    .await
+                    .map(|()| reduced(&problem, losses))
+            },
+            |cpu| cpu.cross_entropy(loss, logits, shape, targets)
+        )
     }
 
     async fn grad_cross_entropy_core(
@@ -116,17 +117,18 @@ impl Backend {
         dy: &[f32],
         wait: HostWait,
     ) -> Result<Vec<f32>> {
-        match self {
-            Self::Gpu(_) => {
+        either!(
+            self,
+            |gpu| {
                 let problem = loss.problem(logits.len(), shape, targets)?;
                 let upstream = Some(problem.upstream(dy)?);
                 let mut dx = vec![0.0; logits.len()];
-                self.on_device(&problem, logits, upstream, &mut [], &mut dx, wait)
-                    .await?;
-                Ok(dx)
-            }
-            Self::Cpu(cpu, _) => cpu.grad_cross_entropy(loss, logits, shape, targets, dy),
-        }
+                on_device(gpu, &problem, logits, upstream, [&mut [], &mut dx], wait)
+                    .await
+                    .map(|()| dx)
+            },
+            |cpu| cpu.grad_cross_entropy(loss, logits, shape, targets, dy)
+        )
     }
 
     async fn cross_entropy_with_grad_core(
@@ -137,39 +139,26 @@ impl Backend {
         targets: Targets<'_>,
         wait: HostWait,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
-        match self {
-            Self::Gpu(_) => {
+        either!(
+            self,
+            |gpu| {
                 let problem = loss.problem(logits.len(), shape, targets)?;
                 let upstream = Some(problem.ones());
                 let mut losses = vec![0.0; problem.shape.rows()];
                 let mut dx = vec![0.0; logits.len()];
-                self.on_device(&problem, logits, upstream, &mut losses, &mut dx, wait)
-                    .await?;
-                Ok((reduced(&problem, losses), dx))
-            }
-            Self::Cpu(cpu, _) => cpu.cross_entropy_with_grad(loss, logits, shape, targets),
-        }
-    }
-
-    /// A checked loss over classes on the device; nothing on the CPU.
-    async fn on_device(
-        &self,
-        problem: &ClassProblem<'_>,
-        x: &[f32],
-        upstream: Option<Upstream<'_>>,
-        losses: &mut [f32],
-        dx: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        let job = ClassJob {
-            problem,
-            x,
-            upstream,
-        };
-        match self {
-            Self::Gpu(gpu) => gpu.class_loss_host(job, losses, dx, wait).await,
-            Self::Cpu(..) => Ok(()),
-        }
+                on_device(
+                    gpu,
+                    &problem,
+                    logits,
+                    upstream,
+                    [&mut losses, &mut dx],
+                    wait,
+                )
+                .await
+                .map(|()| (reduced(&problem, losses), dx))
+            },
+            |cpu| cpu.cross_entropy_with_grad(loss, logits, shape, targets)
+        )
     }
 
     async fn nll_loss_core(
@@ -252,19 +241,21 @@ impl Backend {
         targets: &[f32],
         wait: HostWait,
     ) -> Result<Vec<f32>> {
-        match self {
-            Self::Gpu(gpu) => {
+        either!(
+            self,
+            |gpu| {
                 let mut out = vec![0.0; x.len()];
-                gpu.binary_loss_host(problem, x, targets, None, &mut out, wait)
-                    .await?;
-                if problem.reduction == Reduction::None {
-                    return Ok(out);
-                }
-                let losses: Vec<f64> = out.into_iter().map(f64::from).collect();
-                Ok(reduce(problem.reduction, &losses, problem.total()))
-            }
-            Self::Cpu(cpu, _) => Ok(cpu.binary(problem, x, targets)),
-        }
+                let done = gpu.binary_loss_host(problem, x, targets, None, &mut out, wait);
+                done.await.map(|()| {
+                    if problem.reduction == Reduction::None {
+                        return out;
+                    }
+                    let losses: Vec<f64> = out.into_iter().map(f64::from).collect();
+                    reduce(problem.reduction, &losses, problem.total())
+                })
+            },
+            |cpu| Ok(cpu.binary(problem, x, targets))
+        )
     }
 
     async fn grad_binary(
@@ -275,17 +266,35 @@ impl Backend {
         dy: &[f32],
         wait: HostWait,
     ) -> Result<Vec<f32>> {
-        match self {
-            Self::Gpu(gpu) => {
+        either!(
+            self,
+            |gpu| {
                 let upstream = upstream(problem.reduction, dy, problem.count, problem.total())?;
                 let mut dx = vec![0.0; x.len()];
                 gpu.binary_loss_host(problem, x, targets, Some(upstream), &mut dx, wait)
-                    .await?;
-                Ok(dx)
-            }
-            Self::Cpu(cpu, _) => cpu.grad_binary(problem, x, targets, dy),
-        }
+                    .await
+                    .map(|()| dx)
+            },
+            |cpu| cpu.grad_binary(problem, x, targets, dy)
+        )
     }
+}
+
+/// A checked loss over classes on the device.
+async fn on_device(
+    gpu: &Gpu,
+    problem: &ClassProblem<'_>,
+    x: &[f32],
+    upstream: Option<Upstream<'_>>,
+    [losses, dx]: [&mut [f32]; 2],
+    wait: HostWait,
+) -> Result<()> {
+    let job = ClassJob {
+        problem,
+        x,
+        upstream,
+    };
+    gpu.class_loss_host(job, losses, dx, wait).await
 }
 
 /// The loss from every row's.

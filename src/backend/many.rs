@@ -1,12 +1,12 @@
 //! Many arrays in host memory, each with a function of its own.
 
-use super::{Backend, or_else_on_cpu};
+use super::Backend;
 use crate::cpu::Cpu;
 use crate::cpu::convert::{WideOutput, narrowed, widened};
 
 use crate::element::Element;
 use crate::error::Result;
-use crate::gpu::{Gpu, HostWait};
+use crate::gpu::HostWait;
 use crate::many::{Function, Item};
 use rayon::prelude::*;
 
@@ -50,10 +50,9 @@ impl Backend {
         items: &[Item<'_, T>],
         wait: HostWait,
     ) -> Result<Vec<Vec<T>>> {
-        let gpu = match self {
-            Self::Cpu(cpu, _) => return on_cpu(cpu, items),
-            Self::Gpu(gpu) => gpu,
-        };
+        if let Self::Cpu(cpu, _) = self {
+            return on_cpu(cpu, items);
+        }
         let mut all = vec![Vec::new(); items.len()];
         let mut packed = Vec::new();
         let mut elements = 0;
@@ -66,17 +65,16 @@ impl Backend {
             elements += item.x.len() + item.results();
             if elements >= SUBMISSION {
                 elements = 0;
-                self.submit(gpu, items, &mut packed, &mut all, wait).await?;
+                self.submit(items, &mut packed, &mut all, wait).await?;
             }
         }
-        self.submit(gpu, items, &mut packed, &mut all, wait).await?;
+        self.submit(items, &mut packed, &mut all, wait).await?;
         Ok(all)
     }
 
     /// The items of these numbers, which are taken away.
     async fn submit<T: Element>(
         &self,
-        gpu: &Gpu,
         items: &[Item<'_, T>],
         packed: &mut Vec<usize>,
         all: &mut [Vec<T>],
@@ -86,8 +84,11 @@ impl Backend {
             return Ok(());
         }
         let chosen: Vec<Item<'_, T>> = packed.iter().map(|&i| items[i]).collect();
-        let done = gpu.many_host(&chosen, wait).await;
-        let results = or_else_on_cpu(done, |cpu| on_cpu(cpu, &chosen))?;
+        let results = either!(
+            self,
+            |gpu| gpu.many_host(&chosen, wait).await,
+            |cpu| on_cpu(cpu, &chosen)
+        )?;
         for (i, result) in packed.drain(..).zip(results) {
             all[i] = result;
         }

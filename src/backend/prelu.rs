@@ -31,10 +31,11 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         let mut y = vec![0.0; x.len()];
-        match self {
-            Self::Gpu(gpu) => gpu.prelu_host(prelu, x, slope, &mut y, wait).await?,
-            Self::Cpu(cpu, _) => cpu.prelu_into(prelu, x, slope, &mut y)?,
-        }
+        either!(
+            self,
+            |gpu| gpu.prelu_host(prelu, x, slope, &mut y, wait).await,
+            |cpu| cpu.prelu_into(prelu, x, slope, &mut y)
+        )?;
         Ok(y)
     }
 
@@ -47,16 +48,15 @@ impl Backend {
         wait: HostWait,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let (mut dx, mut dslope) = (vec![0.0; x.len()], vec![0.0; prelu.slopes()]);
-        match self {
-            Self::Gpu(gpu) => {
+        either!(
+            self,
+            |gpu| {
                 let outputs = [&mut dx[..], &mut dslope];
                 gpu.grad_prelu_host(prelu, [x, slope, dy], outputs, wait)
-                    .await?;
-            }
-            Self::Cpu(cpu, _) => {
-                cpu.grad_prelu_into(prelu, x, slope, dy, &mut dx, &mut dslope)?;
-            }
-        }
+                    .await
+            },
+            |cpu| cpu.grad_prelu_into(prelu, x, slope, dy, &mut dx, &mut dslope)
+        )?;
         Ok((dx, dslope))
     }
 }

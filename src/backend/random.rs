@@ -1,6 +1,6 @@
 //! Random numbers and the randomised leaky rectifier, in host memory.
 
-use super::{Backend, Narrowed, or_else_on_cpu};
+use super::{Backend, Narrowed};
 use crate::cpu::convert;
 use crate::element::Element;
 use crate::error::Result;
@@ -36,16 +36,14 @@ impl Backend {
 
     async fn uniform_core(&self, random: Random, count: usize, wait: HostWait) -> Result<Vec<f32>> {
         let mut out = vec![0.0; count];
-        match self {
-            Self::Gpu(gpu) => {
-                let done = gpu.noise_host(random, false, &mut out, wait).await;
-                or_else_on_cpu(done, |cpu| {
-                    cpu.uniform_into(random, &mut out);
-                    Ok(())
-                })?;
+        either!(
+            self,
+            |gpu| gpu.noise_host(random, false, &mut out, wait).await,
+            |cpu| {
+                cpu.uniform_into(random, &mut out);
+                Ok(())
             }
-            Self::Cpu(cpu, _) => cpu.uniform_into(random, &mut out),
-        }
+        )?;
         Ok(out)
     }
 
@@ -56,28 +54,24 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         let mut out = vec![0.0; count];
-        match self {
-            Self::Gpu(gpu) => {
-                let done = gpu.noise_host(random, true, &mut out, wait).await;
-                or_else_on_cpu(done, |cpu| {
-                    cpu.gumbel_noise_into(random, &mut out);
-                    Ok(())
-                })?;
+        either!(
+            self,
+            |gpu| gpu.noise_host(random, true, &mut out, wait).await,
+            |cpu| {
+                cpu.gumbel_noise_into(random, &mut out);
+                Ok(())
             }
-            Self::Cpu(cpu, _) => cpu.gumbel_noise_into(random, &mut out),
-        }
+        )?;
         Ok(out)
     }
 
     async fn rrelu_core(&self, rrelu: Rrelu, x: &[f32], wait: HostWait) -> Result<Vec<f32>> {
         let mut y = vec![0.0; x.len()];
-        match self {
-            Self::Gpu(gpu) => {
-                let done = gpu.rrelu_host(rrelu, x, &mut y, wait).await;
-                or_else_on_cpu(done, |cpu| cpu.rrelu_into(rrelu, x, &mut y))?;
-            }
-            Self::Cpu(cpu, _) => cpu.rrelu_into(rrelu, x, &mut y)?,
-        }
+        either!(
+            self,
+            |gpu| gpu.rrelu_host(rrelu, x, &mut y, wait).await,
+            |cpu| cpu.rrelu_into(rrelu, x, &mut y)
+        )?;
         Ok(y)
     }
 
@@ -89,13 +83,11 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         let mut dx = vec![0.0; x.len()];
-        match self {
-            Self::Gpu(gpu) => {
-                let done = gpu.grad_rrelu_host(rrelu, x, dy, &mut dx, wait).await;
-                or_else_on_cpu(done, |cpu| cpu.grad_rrelu_into(rrelu, x, dy, &mut dx))?;
-            }
-            Self::Cpu(cpu, _) => cpu.grad_rrelu_into(rrelu, x, dy, &mut dx)?,
-        }
+        either!(
+            self,
+            |gpu| gpu.grad_rrelu_host(rrelu, x, dy, &mut dx, wait).await,
+            |cpu| cpu.grad_rrelu_into(rrelu, x, dy, &mut dx)
+        )?;
         Ok(dx)
     }
 }

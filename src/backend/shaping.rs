@@ -62,20 +62,16 @@ impl Backend {
         y: &mut [f32],
         wait: HostWait,
     ) -> Result<()> {
-        match self {
-            Self::Gpu(gpu) => {
-                let job = HostJob {
-                    function,
-                    shaping,
-                    x,
-                    dy: None,
-                    shape,
-                    axis,
-                };
-                gpu.shaped_host(job, y, wait).await
-            }
-            Self::Cpu(cpu, _) => cpu.apply_axis_shaped_into(function, shaping, x, shape, axis, y),
-        }
+        let job = HostJob {
+            function,
+            shaping,
+            x,
+            dy: None,
+            shape,
+            axis,
+        };
+        either!(self, |gpu| gpu.shaped_host(job, y, wait).await, |cpu| cpu
+            .apply_axis_shaped_into(function, shaping, x, shape, axis, y))
     }
 
     #[expect(
@@ -93,22 +89,19 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         let mut dx = vec![0.0; x.len()];
-        match self {
-            Self::Gpu(gpu) => {
-                let job = HostJob {
-                    function,
-                    shaping,
-                    x,
-                    dy: Some(dy),
-                    shape,
-                    axis,
-                };
-                gpu.shaped_host(job, &mut dx, wait).await?;
-            }
-            Self::Cpu(cpu, _) => {
-                cpu.grad_axis_shaped_into(function, shaping, x, dy, shape, axis, &mut dx)?;
-            }
-        }
+        let job = HostJob {
+            function,
+            shaping,
+            x,
+            dy: Some(dy),
+            shape,
+            axis,
+        };
+        either!(
+            self,
+            |gpu| gpu.shaped_host(job, &mut dx, wait).await,
+            |cpu| cpu.grad_axis_shaped_into(function, shaping, x, dy, shape, axis, &mut dx)
+        )?;
         Ok(dx)
     }
 }

@@ -76,15 +76,14 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         let mut y = vec![0.0; x.len()];
-        match self {
-            Self::Gpu(gpu) => {
-                let around = AxisShape::new(shape, axis)?;
-                let operation = SparseOperation::Forward { x };
-                gpu.sparse_host(function, operation, &around, &mut y, wait)
-                    .await?;
-            }
-            Self::Cpu(cpu, _) => cpu.apply_sparse_into(function, x, shape, axis, &mut y)?,
-        }
+        let (around, operation) = (AxisShape::new(shape, axis)?, SparseOperation::Forward { x });
+        either!(
+            self,
+            |gpu| gpu
+                .sparse_host(function, operation, &around, &mut y, wait)
+                .await,
+            |cpu| cpu.apply_sparse_into(function, x, shape, axis, &mut y)
+        )?;
         Ok(y)
     }
 
@@ -98,15 +97,15 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         let mut dx = vec![0.0; x.len()];
-        match self {
-            Self::Gpu(gpu) => {
-                let around = AxisShape::new(shape, axis)?;
-                let operation = SparseOperation::Backward { x, dy };
-                gpu.sparse_host(function, operation, &around, &mut dx, wait)
-                    .await?;
-            }
-            Self::Cpu(cpu, _) => cpu.grad_sparse_into(function, x, dy, shape, axis, &mut dx)?,
-        }
+        let around = AxisShape::new(shape, axis)?;
+        let operation = SparseOperation::Backward { x, dy };
+        either!(
+            self,
+            |gpu| gpu
+                .sparse_host(function, operation, &around, &mut dx, wait)
+                .await,
+            |cpu| cpu.grad_sparse_into(function, x, dy, shape, axis, &mut dx)
+        )?;
         Ok(dx)
     }
 
@@ -120,17 +119,15 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         let mut dx = vec![0.0; y.len()];
-        match self {
-            Self::Gpu(gpu) => {
-                let around = AxisShape::new(shape, axis)?;
-                let operation = SparseOperation::FromOutput { y, dy };
-                gpu.sparse_host(function, operation, &around, &mut dx, wait)
-                    .await?;
-            }
-            Self::Cpu(cpu, _) => {
-                cpu.grad_sparse_from_output_into(function, y, dy, shape, axis, &mut dx)?;
-            }
-        }
+        let around = AxisShape::new(shape, axis)?;
+        let operation = SparseOperation::FromOutput { y, dy };
+        either!(
+            self,
+            |gpu| gpu
+                .sparse_host(function, operation, &around, &mut dx, wait)
+                .await,
+            |cpu| cpu.grad_sparse_from_output_into(function, y, dy, shape, axis, &mut dx)
+        )?;
         Ok(dx)
     }
 
@@ -155,10 +152,11 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let groups = Groups::new(shape, axis, pieces)?;
         let mut y = vec![0.0; groups.rows().rows()];
-        match self {
-            Self::Gpu(gpu) => gpu.maxout_host(&groups, x, None, &mut y, wait).await?,
-            Self::Cpu(cpu, _) => cpu.maxout_into(&groups, x, &mut y)?,
-        }
+        either!(
+            self,
+            |gpu| gpu.maxout_host(&groups, x, None, &mut y, wait).await,
+            |cpu| cpu.maxout_into(&groups, x, &mut y)
+        )?;
         Ok(y)
     }
 
@@ -173,12 +171,11 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let groups = Groups::new(shape, axis, pieces)?;
         let mut dx = vec![0.0; x.len()];
-        match self {
-            Self::Gpu(gpu) => {
-                gpu.maxout_host(&groups, x, Some(dy), &mut dx, wait).await?;
-            }
-            Self::Cpu(cpu, _) => cpu.grad_maxout_into(&groups, x, dy, &mut dx)?,
-        }
+        either!(
+            self,
+            |gpu| gpu.maxout_host(&groups, x, Some(dy), &mut dx, wait).await,
+            |cpu| cpu.grad_maxout_into(&groups, x, dy, &mut dx)
+        )?;
         Ok(dx)
     }
 
@@ -248,16 +245,14 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let around = AxisShape::new(shape, axis)?;
         let mut out = vec![0.0; x.len()];
-        match self {
-            Self::Gpu(gpu) => {
-                gpu.gumbel_host(gumbel, &around, arrays, x, &mut out, wait)
-                    .await?;
-            }
-            Self::Cpu(cpu, _) => {
-                let [noise, dy] = arrays;
-                cpu.gumbel_into(gumbel, x, noise, dy, &around, &mut out)?;
-            }
-        }
+        let [noise, dy] = arrays;
+        either!(
+            self,
+            |gpu| gpu
+                .gumbel_host(gumbel, &around, arrays, x, &mut out, wait)
+                .await,
+            |cpu| cpu.gumbel_into(gumbel, x, noise, dy, &around, &mut out)
+        )?;
         Ok(out)
     }
 }

@@ -1,6 +1,6 @@
 //! Statistics of activations in host memory.
 
-use super::{Backend, Narrowed, or_else_on_cpu};
+use super::{Backend, Narrowed};
 use crate::cpu::convert;
 use crate::element::Element;
 use crate::error::Result;
@@ -30,12 +30,10 @@ impl Backend {
         shape: &[usize],
         wait: HostWait,
     ) -> Result<Statistics> {
-        match self {
-            Self::Gpu(gpu) => {
-                let done = gpu.inspect_host(what, x, shape, wait).await;
-                or_else_on_cpu(done, |cpu| cpu.inspect(what, x, shape))
-            }
-            Self::Cpu(cpu, _) => cpu.inspect(what, x, shape),
-        }
+        either!(
+            self,
+            |gpu| gpu.inspect_host(what, x, shape, wait).await,
+            |cpu| cpu.inspect(what, x, shape)
+        )
     }
 }
