@@ -3,10 +3,10 @@
 use crate::error::CliError;
 use crate::npy::{self, NpyError};
 use crate::output::{self, Target};
-use crate::terminal;
+use crate::{safetensors as tensor, terminal};
 use memmap2::Mmap;
 use npyz::npz::{NpzArchive, NpzWriter};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{SafeTensors, TensorView};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
@@ -68,7 +68,7 @@ impl Container {
             source: NpyError::reading(error),
         };
         let kind = if path.is_dir() {
-            let mut names = Vec::new();
+            let (mut names, mut others) = (Vec::new(), Vec::new());
             for entry in fs::read_dir(path).map_err(input)? {
                 let entry = entry.map_err(input)?;
                 let name = entry.file_name().into_string();
@@ -77,9 +77,19 @@ impl Container {
                 })?;
                 if entry.path().is_file() {
                     names.push(name);
+                } else {
+                    others.push(name);
                 }
             }
             names.sort();
+            others.sort();
+            if !others.is_empty() {
+                let (path, others) = (path.display(), terminal::some_of(&others));
+                terminal::line(
+                    "note",
+                    format_args!("{path}: only its files are taken, not {others}"),
+                );
+            }
             Kind::Folder(names)
         } else if is("npz") {
             let mut archive = NpzArchive::open(path).map_err(input)?;
@@ -196,35 +206,10 @@ impl Container {
                 };
                 let tensors = SafeTensors::deserialize(mapped).map_err(|e| wrong(&e))?;
                 let tensor = tensors.tensor(&names[i]).map_err(|e| wrong(&e))?;
-                let halves = || {
-                    let pairs = tensor.data().as_chunks().0.iter();
-                    pairs.map(|&pair| u16::from_le_bytes(pair))
-                };
-                let (dtype, data) = match tensor.dtype() {
-                    Dtype::F32 => {
-                        let words = tensor.data().as_chunks().0.iter();
-                        let data = words.map(|&word| f32::from_le_bytes(word));
-                        (DType::F32, data.collect())
-                    }
-                    Dtype::F16 => {
-                        let data = halves().map(|bits| f16::from_bits(bits).to_f32());
-                        (DType::F16, data.collect())
-                    }
-                    Dtype::BF16 => {
-                        let data = halves().map(|bits| bf16::from_bits(bits).to_f32());
-                        (DType::Bf16, data.collect())
-                    }
-                    other => {
-                        return Err(wrong(&format_args!(
-                            "its dtype is {other:?}; F32, F16 and BF16 are computed"
-                        )));
-                    }
-                };
-                Ok(Array {
-                    shape: tensor.shape().to_vec(),
-                    data,
-                    dtype,
-                })
+                let array = tensor::code(tensor.dtype())
+                    .and_then(|(code, _)| npy::parse_elements(code, tensor.shape(), tensor.data()));
+                let path = self.path.join(&names[i]);
+                npy(path, array)
             }
         }
     }
@@ -256,11 +241,9 @@ impl Container {
                     for (file, result) in files.iter().zip(results) {
                         let (from, to) = (self.path.join(file), folder.join(file));
                         match result {
-                            None => drop(fs::copy(from, to)?),
+                            None => copy(&from, &to, path)?,
                             Some(array) => {
-                                let mut out = BufWriter::new(File::create(to)?);
-                                write_npy(&mut out, array)?;
-                                out.into_inner()?.sync_all()?;
+                                write_file(&to, array).map_err(|e| unwritten(path, e))?
                             }
                         }
                     }
@@ -268,6 +251,29 @@ impl Container {
                 })
             }
         }
+    }
+}
+
+/// Copies a file into the folder that becomes `output`; the error names the file or the folder,
+/// whichever it was.
+fn copy(from: &Path, to: &Path, output: &Path) -> Result<(), CliError> {
+    let Err(error) = fs::copy(from, to) else {
+        return Ok(());
+    };
+    let readable = File::open(from).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
+    Err(match readable {
+        Ok(_) => unwritten(output, error),
+        Err(error) => CliError::Input {
+            path: from.to_owned(),
+            source: NpyError::reading(error),
+        },
+    })
+}
+
+fn unwritten(path: &Path, error: io::Error) -> CliError {
+    CliError::Output {
+        path: path.to_owned(),
+        reason: format!("cannot write it: {error}"),
     }
 }
 
@@ -288,6 +294,12 @@ fn encode(array: &Array) -> Vec<u8> {
 fn write_npy(mut out: impl Write, array: &Array) -> io::Result<()> {
     out.write_all(&npy::header(&array.shape, array.dtype)?)?;
     out.write_all(&encode(array))
+}
+
+fn write_file(path: &Path, array: &Array) -> io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    write_npy(&mut out, array)?;
+    out.into_inner()?.sync_all()
 }
 
 /// Members that stay are copied without being unpacked.
@@ -338,7 +350,8 @@ fn write_safetensors(
         let view = match result {
             None => tensor,
             Some(array) => {
-                TensorView::new(tensor.dtype(), array.shape.clone(), bytes).map_err(wrong)?
+                let dtype = tensor::dtype(array.dtype);
+                TensorView::new(dtype, array.shape.clone(), bytes).map_err(wrong)?
             }
         };
         views.push((name, view));

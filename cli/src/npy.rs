@@ -137,13 +137,17 @@ fn open(path: &Path) -> Result<(NpyHeader, u64, u64, BufReader<File>), NpyError>
     if let Some((_, name)) = tensor {
         let tensor = safetensors::find(&mut reader, size, name)?;
         reader.seek(SeekFrom::Start(tensor.start))?;
-        // As numpy would say it.
-        let described = npy_header(tensor.code, &tensor.shape)?;
-        let (header, _) = read_header(&mut &described[..], described.len() as u64)?;
+        let header = described(tensor.code, &tensor.shape)?;
         return Ok((header, tensor.start, tensor.end, reader));
     }
     let (header, header_size) = read_header(&mut reader, size)?;
     Ok((header, header_size, size, reader))
+}
+
+/// The header of an array that no `.npy` file has, by numpy's code of its dtype.
+fn described(code: &str, shape: &[usize]) -> Result<NpyHeader, NpyError> {
+    let text = npy_header(code, shape)?;
+    Ok(read_header(&mut &text[..], text.len() as u64)?.0)
 }
 
 /// An array in a file, of which the header was read and held against the file's size.
@@ -344,6 +348,12 @@ pub fn parse(bytes: Vec<u8>) -> Result<Array, NpyError> {
     let mut reader = io::Cursor::new(bytes);
     let (header, start) = read_header(&mut reader, size)?;
     read_stored(Stored::new(header, start, size, reader)?)
+}
+
+/// The array of these elements, which have numpy's code, as f32.
+pub fn parse_elements(code: &str, shape: &[usize], bytes: &[u8]) -> Result<Array, NpyError> {
+    let header = described(code, shape)?;
+    read_stored(Stored::new(header, 0, bytes.len() as u64, bytes)?)
 }
 
 fn read_stored<T: Value>(mut stored: Stored<impl Read>) -> Result<Array<T>, NpyError> {

@@ -264,41 +264,46 @@ pub fn publish(mut staged: Vec<Staged<'_>>) -> Result<(), CliError> {
 }
 
 /// Makes a folder of what `fill` puts into it, or none; its name must be free.
-pub fn folder(path: &Path, fill: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), CliError> {
+pub fn folder(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let wrong = |error: io::Error| CliError::Output {
+        path: path.to_owned(),
+        reason: format!("cannot write it: {error}"),
+    };
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let make = || {
-        let folder = {
-            let mut pending = pending();
-            let folder = tempfile::Builder::new()
-                .prefix(".activations-")
-                .suffix(".tmp")
-                .tempdir_in(parent)?;
-            pending.push(folder.path().to_owned());
-            folder
-        };
-        let temporary = folder.path().to_owned();
-        let filled = fill(&temporary);
+    let folder = {
         let mut pending = pending();
-        pending.retain(|p| *p != temporary);
-        // What is not renamed is removed with the value.
-        filled?;
+        let folder = tempfile::Builder::new()
+            .prefix(".activations-")
+            .suffix(".tmp")
+            .tempdir_in(parent)
+            .map_err(wrong)?;
+        pending.push(folder.path().to_owned());
+        folder
+    };
+    let temporary = folder.path().to_owned();
+    let filled = fill(&temporary);
+    let mut pending = pending();
+    pending.retain(|p| *p != temporary);
+    // What is not renamed is removed with the value.
+    filled?;
+    let publish = || {
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt;
             let mode = fs::metadata(parent)?.permissions().mode();
             fs::set_permissions(&temporary, fs::Permissions::from_mode(mode & 0o777))?;
         }
-        fs::rename(&temporary, path)?;
-        // Its name is another now: nothing is there to remove.
-        let _ = folder.keep();
-        let _ = File::open(parent).and_then(|d| d.sync_all());
-        Ok(())
+        fs::rename(&temporary, path)
     };
-    make().map_err(|e: io::Error| CliError::Output {
-        path: path.to_owned(),
-        reason: format!("cannot write it: {e}"),
-    })
+    publish().map_err(wrong)?;
+    // Its name is another now: nothing is there to remove.
+    let _ = folder.keep();
+    let _ = File::open(parent).and_then(|d| d.sync_all());
+    Ok(())
 }

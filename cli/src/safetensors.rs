@@ -76,22 +76,7 @@ pub fn find(
     let Some(info) = metadata.info(name) else {
         return Err(damaged(format!("'{name}' is not described")));
     };
-    let (code, item) = match info.dtype {
-        Dtype::F16 => ("<f2", 2),
-        Dtype::BF16 => ("|V2", 2),
-        Dtype::F32 => ("<f4", 4),
-        Dtype::F64 => ("<f8", 8),
-        Dtype::I8 => ("|i1", 1),
-        Dtype::I16 => ("<i2", 2),
-        Dtype::I32 => ("<i4", 4),
-        Dtype::I64 => ("<i8", 8),
-        Dtype::U8 => ("|u1", 1),
-        Dtype::U16 => ("<u2", 2),
-        Dtype::U32 => ("<u4", 4),
-        Dtype::U64 => ("<u8", 8),
-        Dtype::BOOL => ("|b1", 1),
-        other => return Err(NpyError::Dtype(other.to_string())),
-    };
+    let (code, item) = code(info.dtype)?;
     let (from, to) = info.data_offsets;
     let elements = info
         .shape
@@ -114,14 +99,39 @@ pub fn find(
     }
 }
 
+/// A dtype by numpy's code, and the bytes of an element.
+pub fn code(dtype: Dtype) -> Result<(&'static str, u64), NpyError> {
+    Ok(match dtype {
+        Dtype::F16 => ("<f2", 2),
+        Dtype::BF16 => ("|V2", 2),
+        Dtype::F32 => ("<f4", 4),
+        Dtype::F64 => ("<f8", 8),
+        Dtype::I8 => ("|i1", 1),
+        Dtype::I16 => ("<i2", 2),
+        Dtype::I32 => ("<i4", 4),
+        Dtype::I64 => ("<i8", 8),
+        Dtype::U8 => ("|u1", 1),
+        Dtype::U16 => ("<u2", 2),
+        Dtype::U32 => ("<u4", 4),
+        Dtype::U64 => ("<u8", 8),
+        Dtype::BOOL => ("|b1", 1),
+        other => return Err(NpyError::Dtype(other.to_string())),
+    })
+}
+
+/// A dtype of results.
+pub fn dtype(of: DType) -> Dtype {
+    match of {
+        DType::F32 => Dtype::F32,
+        DType::F16 => Dtype::F16,
+        DType::Bf16 => Dtype::BF16,
+    }
+}
+
 /// What precedes the elements of a file of one tensor.
 pub fn header(name: Option<&str>, shape: &[usize], dtype: DType) -> Vec<u8> {
     let elements: usize = shape.iter().product();
-    let kind = match dtype {
-        DType::F32 => "F32",
-        DType::F16 => "F16",
-        DType::Bf16 => "BF16",
-    };
+    let kind = self::dtype(dtype).to_string();
     let described = serde_json::json!({ name.unwrap_or(NAME): {
         "dtype": kind, "shape": shape, "data_offsets": [0, elements * dtype.bytes()],
     }});

@@ -31,6 +31,17 @@ pub fn line(kind: &str, text: impl Display) {
     let _ = writeln!(io::stderr(), "{kind}: {text}");
 }
 
+/// The first few names, and how many more there are.
+pub fn some_of<T: AsRef<str>>(names: &[T]) -> String {
+    const SHOWN: usize = 4;
+    let (shown, more) = names.split_at(names.len().min(SHOWN));
+    let shown: Vec<&str> = shown.iter().map(AsRef::as_ref).collect();
+    match more.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// The text with its line breaks, and what else would move a terminal's cursor, as spaces.
 fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.split(char::is_control).map(str::trim).collect();

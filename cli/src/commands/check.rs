@@ -162,18 +162,8 @@ pub(super) fn verdict_of(broken: &[String], all: usize) -> Result<(), CliError> 
     Err(CliError::CheckFailed(format!(
         "{} of {all} checks are outside their bounds: {}",
         broken.len(),
-        some_of(broken)
+        terminal::some_of(broken)
     )))
-}
-
-/// The first few names; the table has them all.
-fn some_of(names: &[String]) -> String {
-    const SHOWN: usize = 4;
-    let shown = names[..names.len().min(SHOWN)].join(", ");
-    match names.len().saturating_sub(SHOWN) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 fn text(entries: &[Entry], upstream: &[Entry]) -> String {
@@ -256,7 +246,7 @@ mod tests {
     #[test]
     fn many_breaches_are_one_short_line() {
         let names = ["a", "b", "c", "d", "e", "f"].map(str::to_owned);
-        assert_eq!(some_of(&names), "a, b, c, d and 2 more");
-        assert_eq!(some_of(&names[..4]), "a, b, c, d");
+        assert_eq!(terminal::some_of(&names), "a, b, c, d and 2 more");
+        assert_eq!(terminal::some_of(&names[..4]), "a, b, c, d");
     }
 }

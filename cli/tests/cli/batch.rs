@@ -154,12 +154,86 @@ fn safetensors_keep_their_types_and_what_else_they_say() {
     let (_, metadata) = SafeTensors::read_metadata(&file).unwrap();
     assert_eq!(metadata.metadata().as_ref().unwrap()["format"], "pt");
 
-    let line = "batch {in.safetensors} -o {out.safetensors} --backend cpu --apply steps=relu";
-    words(&scratch, line).refused(&["'steps'", "I64"]);
     scratch.file("bad.safetensors", &file[..file.len() - 1]);
     let line = "batch {bad.safetensors} -o {out.safetensors} --apply *=relu";
     words(&scratch, line).refused(&["bad.safetensors"]);
     assert_eq!(scratch.names(), ["bad.safetensors", "in.safetensors"]);
+}
+
+/// As `run` has it, and as arrays of an archive.
+#[test]
+fn tensors_of_other_types_become_f32_with_a_note() {
+    let scratch = Scratch::new();
+    let double: Vec<u8> = [-1.5f64, 0.1]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
+    let whole: Vec<u8> = [-3i64, 7].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let view = |dtype, data| TensorView::new(dtype, vec![2], data).unwrap();
+    let tensors = [
+        ("d", view(Dtype::F64, &double[..])),
+        ("i", view(Dtype::I64, &whole)),
+        ("kept", view(Dtype::I64, &whole)),
+        (
+            "odd",
+            TensorView::new(Dtype::F8_E4M3, vec![2], &[0; 2]).unwrap(),
+        ),
+    ];
+    let file = safetensors::serialize(tensors, None).unwrap();
+    scratch.file("in.safetensors", &file);
+    let line = "batch {in.safetensors} -o {out.safetensors} --backend cpu --apply ?=relu";
+    let outcome = words(&scratch, line).ok();
+    for note in [
+        "in.safetensors/d: float64 converted to float32; 1 of 2 values rounded",
+        "in.safetensors/i: int64 converted to float32; every value is exact",
+    ] {
+        assert!(outcome.stderr.contains(note), "{outcome:?}");
+    }
+    let file = fs::read(scratch.path("out.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let of = |name: &str| tensors.tensor(name).unwrap();
+    assert_eq!(of("d").dtype(), Dtype::F32);
+    assert_eq!(floats(of("d").data()), [0.0, 0.1]);
+    assert_eq!(of("i").dtype(), Dtype::F32);
+    assert_eq!(floats(of("i").data()), [0.0, 7.0]);
+    assert_eq!(
+        (of("kept").dtype(), of("kept").data()),
+        (Dtype::I64, &whole[..])
+    );
+
+    let line = "batch {in.safetensors} -o {no.safetensors} --backend cpu --apply odd=relu";
+    words(&scratch, line).refused(&["in.safetensors/odd", "F8_E4M3 is not supported"]);
+}
+
+#[test]
+fn what_is_no_file_is_left_out_with_a_note() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.path("in/deeper")).unwrap();
+    scratch.array("in/a.npy", &[1], &[-1.0]);
+    scratch.array("in/deeper/b.npy", &[1], &[-1.0]);
+    let line = "batch {in} -o {out} --backend cpu --apply *=relu";
+    let outcome = words(&scratch, line).ok();
+    assert!(outcome.stderr.contains("not deeper\n"), "{outcome:?}");
+    assert!(!scratch.path("out/deeper").exists());
+    fs::remove_dir_all(scratch.path("in/deeper")).unwrap();
+    fs::remove_dir_all(scratch.path("out")).unwrap();
+    let outcome = words(&scratch, line).ok();
+    assert!(!outcome.stderr.contains("only its files"), "{outcome:?}");
+}
+
+/// A file that is there when the folder is listed, and cannot be read when it is copied.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_input_that_cannot_be_copied_is_what_is_blamed() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("in")).unwrap();
+    scratch.array("in/a.npy", &[1], &[-1.0]);
+    std::os::unix::fs::symlink("/proc/self/mem", scratch.path("in/odd")).unwrap();
+    let line = "batch {in} -o {out} --backend cpu --apply *=relu";
+    words(&scratch, line).refused(&["/in/odd: cannot read it"]);
+    let line = "batch {in} -o {out} --backend cpu --apply a=relu";
+    words(&scratch, line).refused(&["/in/odd: cannot read it"]);
+    assert_eq!(scratch.names(), ["in"]);
 }
 
 #[test]
