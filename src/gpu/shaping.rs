@@ -1,14 +1,16 @@
 //! The softmax family over shaped rows: on tensors, and in host memory piece by piece.
 
-use super::stream::{Operation, PIECE, Piece, Results, ranges, run, words};
+use super::rows::{Reach, RowsOperation};
+use super::stream::{Results, words};
 use super::tensor::{Batch, Tensor, output_shape, same_shape};
 use super::{Gpu, HostWait};
-use crate::axis::{AxisFunction, AxisShape, element_count};
+use crate::Cpu;
+use crate::axis::{AxisFunction, element_count};
 use crate::cpu::same_length;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::{BufferShaping, ShapedJob};
 use crate::plan;
-use crate::shaping::{Geometry, Shaping, Which};
+use crate::shaping::{Shaping, Which};
 use std::ops::Range;
 
 /// A mask on a [`Gpu`], for [`TensorShaping`]: one byte an element, nonzero takes part.
@@ -123,153 +125,85 @@ impl Gpu {
             None => same_length("the output", upstream, output.len())?,
         }
         job.shaping.check_rows(&geometry)?;
-        let mask = packed(job.shaping.mask.map_or(&[], |(m, _)| m));
-        let host = Host {
-            job,
-            geometry: &geometry,
-            mask: &mask,
-        };
-        if output.is_empty() {
-            return Ok(());
+        if shape.len == 0 {
+            // Rows of no elements have nothing to bring to a device.
+            return match job.dy {
+                Some(_) => Ok(()),
+                None => Cpu::new().apply_axis_shaped_into(
+                    job.function,
+                    job.shaping,
+                    job.x,
+                    job.shape,
+                    job.axis,
+                    output,
+                ),
+            };
         }
-        let traits = self.inner.kernels.traits();
-        if plan::axis(&AxisShape { outer: 1, ..shape }, &traits).is_some() {
-            return self
-                .shaped_rows(&host, shape, 0, job.x, job.dy, output, wait)
-                .await;
-        }
-        // Rows whose elements lie further apart than the device binds: columns are gathered into
-        // tiles, which are arrays of their own.
-        let bindable = (traits.max_binding.saturating_sub(traits.alignment) / 4) as usize;
-        let width = (PIECE.min(bindable) / shape.len).max(1);
-        if shape.outer == 1 && width >= shape.inner {
-            return Err(Error::AxisStepTooLarge {
-                bytes: shape.inner as u64 * 4,
-                limit: traits.max_binding,
-            });
-        }
-        let reduces = job.function.reduces();
-        let steps_of = |per_row: bool| if per_row { 1 } else { shape.len };
-        for outer in 0..shape.outer {
-            for columns in ranges(shape.inner, width) {
-                let tile = AxisShape {
-                    outer: 1,
-                    len: shape.len,
-                    inner: columns.len(),
-                };
-                let at = |steps: usize, i: usize| {
-                    let start = (outer * steps + i) * shape.inner;
-                    start + columns.start..start + columns.end
-                };
-                let gather = |array: &[f32], steps: usize| -> Vec<f32> {
-                    (0..steps)
-                        .flat_map(|i| array[at(steps, i)].iter().copied())
-                        .collect()
-                };
-                let x = gather(job.x, shape.len);
-                let dy = job.dy.map(|dy| gather(dy, steps_of(reduces)));
-                let steps = steps_of(reduces && dy.is_none());
-                let mut result = vec![0.0; steps * columns.len()];
-                let row = (outer * shape.inner + columns.start) as u64;
-                self.shaped_rows(&host, tile, row, &x, dy.as_deref(), &mut result, wait)
-                    .await?;
-                for (i, row) in result.chunks(columns.len()).enumerate() {
-                    output[at(steps, i)].copy_from_slice(row);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Rows from `first_row` of the whole on, which are an array of `shape`.
-    #[expect(clippy::too_many_arguments, reason = "arrays, and where they lie")]
-    async fn shaped_rows(
-        &self,
-        host: &Host<'_>,
-        shape: AxisShape,
-        first_row: u64,
-        x: &[f32],
-        dy: Option<&[f32]>,
-        output: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        let shaping = host.job.shaping;
-        let (function, reduces) = (host.job.function, host.job.function.reduces());
-        let mut inputs = vec![words(x)];
-        inputs.extend(dy.map(words));
-        let own = inputs.len();
+        let shaping = job.shaping;
+        let mask = packed(shaping.mask.map_or(&[], |(m, _)| m));
+        // Elements of an array in a word of it, and its words.
         let arrays = [
-            shaping.mask.map(|_| (Which::Mask, words(host.mask), 4)),
+            shaping.mask.map(|_| (Which::Mask, words(&mask), 4)),
             shaping.bias.map(|(b, _)| (Which::Bias, words(b), 1)),
             shaping.lengths.map(|(l, _)| (Which::Lengths, words(l), 1)),
         ];
-        inputs.extend(arrays.iter().flatten().map(|(_, words, _)| *words));
-        let block = shape.len * shape.inner;
-        let outer = (PIECE / block.max(1)).max(1);
-        let rows_of = |blocks: &Range<usize>| {
-            let rows = blocks.start * shape.inner..blocks.end * shape.inner;
-            first_row + rows.start as u64..first_row + rows.end as u64
-        };
-        let pieces = ranges(shape.outer, outer).map(|blocks| {
-            let range_of = |per_row: bool| {
-                let each = if per_row { shape.inner } else { block };
-                blocks.start * each..blocks.end * each
-            };
-            let mut inputs = vec![range_of(false)];
-            if dy.is_some() {
-                inputs.push(range_of(reduces));
-            }
-            for (which, words, per_word) in arrays.iter().flatten() {
-                let steps = 0..shape.len as u64;
-                let span = host.geometry.span(*which, rows_of(&blocks), steps);
-                let start = span.start as usize / per_word;
-                // Of rows of no elements there may be nothing.
-                let end = (span.end as usize).div_ceil(*per_word).min(words.len());
-                inputs.push(start..end);
-            }
-            Piece {
-                inputs,
-                outputs: vec![range_of(reduces && dy.is_none())],
-            }
+        let spans = arrays.map(|array| {
+            let geometry = &geometry;
+            array.map(|(which, words, per_word)| {
+                move |rows: Range<u64>| {
+                    let span = geometry.span(which, rows, 0..geometry.shape.len as u64);
+                    let start = span.start as usize / per_word;
+                    start..(span.end as usize).div_ceil(per_word).min(words.len())
+                }
+            })
         });
-        run(
-            &self.inner,
-            Operation {
-                inputs: &inputs,
-                outputs: &mut [output],
-                results: Results::InOwnBuffers,
-            },
-            pieces,
-            wait.0,
-            |kernels, pass, slices, piece| {
-                let each = if reduces && dy.is_none() {
-                    shape.inner
-                } else {
-                    block
-                };
-                let first = piece.outputs[0].start / each;
-                let count = piece.outputs[0].len() / each;
+        let per_row = if job.function.reduces() {
+            Reach::Rows
+        } else {
+            Reach::Elements
+        };
+        let mut inputs = vec![(words(job.x), Reach::Elements)];
+        inputs.extend(job.dy.map(|dy| (words(dy), per_row)));
+        let own = inputs.len();
+        for (array, span) in arrays.iter().zip(&spans) {
+            if let (Some((_, words, _)), Some(span)) = (array, span) {
+                inputs.push((*words, Reach::Span(span)));
+            }
+        }
+        let operation = RowsOperation {
+            shape,
+            steps: plan::STEPS,
+            inputs: &inputs,
+            outputs: &[if job.dy.is_some() {
+                Reach::Elements
+            } else {
+                per_row
+            }],
+            results: Results::InOwnBuffers,
+        };
+        self.rows_host(
+            &operation,
+            &mut [output],
+            wait,
+            &|kernels, pass, part, slices| {
                 let mut next = own;
                 let arrays = arrays.map(|array| {
                     let (_, _, per_word) = array?;
-                    let origin = (piece.inputs[next].start * per_word) as u64;
+                    let origin = (part.inputs[next].start * per_word) as u64;
                     next += 1;
                     Some((slices[next - 1], origin))
                 });
                 kernels.shaped(
                     pass,
                     &ShapedJob {
-                        function,
-                        geometry: host.geometry,
+                        function: job.function,
+                        geometry: &geometry,
                         settings: &shaping.settings,
-                        shape: AxisShape {
-                            outer: count,
-                            ..shape
-                        },
-                        first_row: first_row + (first * shape.inner) as u64,
+                        shape: part.shape,
+                        first_row: part.first_row,
                         arrays,
                         x: slices[0],
-                        dy: dy.map(|_| slices[1]),
+                        dy: job.dy.map(|_| slices[1]),
                         out: slices[slices.len() - 1],
                     },
                 )
@@ -288,13 +222,6 @@ pub(crate) struct HostJob<'a> {
     pub dy: Option<&'a [f32]>,
     pub shape: &'a [usize],
     pub axis: isize,
-}
-
-/// An operation in host memory, checked.
-struct Host<'a> {
-    job: HostJob<'a>,
-    geometry: &'a Geometry,
-    mask: &'a [u32],
 }
 
 impl Batch {

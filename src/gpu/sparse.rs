@@ -1,8 +1,8 @@
 //! The kin of softmax on tensors, and from and to host memory: hardmax, sparsemax, entmax, maxout
 //! and gumbel_softmax.
 
-use super::rows::RowsOperation;
-use super::stream::HostWait;
+use super::rows::{Reach, RowsOperation};
+use super::stream::{HostWait, Results, words};
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
 use crate::axis::AxisShape;
@@ -224,28 +224,27 @@ impl Gpu {
         wait: HostWait,
     ) -> Result<()> {
         let rule = function.rule()?;
+        let elements = Reach::Elements;
         let (what, inputs) = match operation {
-            SparseOperation::Forward { x } => ("the output", vec![(x, false)]),
-            SparseOperation::Backward { x, dy } => ("the gradient", vec![(x, false), (dy, false)]),
-            SparseOperation::FromOutput { y, dy } => {
-                ("the gradient", vec![(y, false), (dy, false)])
-            }
+            SparseOperation::Forward { x } => ("the output", vec![x]),
+            SparseOperation::Backward { x, dy } => ("the gradient", vec![x, dy]),
+            SparseOperation::FromOutput { y, dy } => ("the gradient", vec![y, dy]),
         };
-        for ((input, _), what) in inputs.iter().zip(["the input", "the upstream gradient"]) {
+        for (input, what) in inputs.iter().zip(["the input", "the upstream gradient"]) {
             same_length(what, shape.elements(), input.len())?;
         }
         same_length(what, shape.elements(), out.len())?;
+        let inputs: Vec<_> = inputs.into_iter().map(|x| (words(x), elements)).collect();
         let rows = RowsOperation {
             shape: *shape,
             steps: steps_of(rule),
-            inputs,
-            per_row: false,
+            inputs: &inputs,
+            outputs: &[elements],
+            results: Results::InOwnBuffers,
         };
-        self.rows_host(
-            &rows,
-            out,
-            wait,
-            &|kernels, pass, shape, _, slices| match operation {
+        self.rows_host(&rows, &mut [out], wait, &|kernels, pass, part, slices| {
+            let shape = &part.shape;
+            match operation {
                 SparseOperation::Forward { .. } => {
                     kernels.apply_sparse(pass, function, shape, slices[0], slices[1])
                 }
@@ -255,8 +254,8 @@ impl Gpu {
                 SparseOperation::FromOutput { .. } => kernels.grad_sparse_from_output(
                     pass, function, shape, slices[0], slices[1], slices[2],
                 ),
-            },
-        )
+            }
+        })
         .await
     }
 
@@ -271,19 +270,25 @@ impl Gpu {
     ) -> Result<()> {
         let shape = groups.rows();
         same_length("the input", shape.elements(), x.len())?;
-        let mut inputs = vec![(x, false)];
+        let mut inputs = vec![(words(x), Reach::Elements)];
         if let Some(dy) = dy {
             same_length("the upstream gradient", shape.rows(), dy.len())?;
-            inputs.push((dy, true));
+            inputs.push((words(dy), Reach::Rows));
         }
+        let output = if dy.is_some() {
+            Reach::Elements
+        } else {
+            Reach::Rows
+        };
         let rows = RowsOperation {
             shape,
             steps: STEPS,
-            inputs,
-            per_row: dy.is_none(),
+            inputs: &inputs,
+            outputs: &[output],
+            results: Results::InOwnBuffers,
         };
-        self.rows_host(&rows, out, wait, &|kernels, pass, shape, _, slices| {
-            let groups = Groups::of_rows(*shape);
+        self.rows_host(&rows, &mut [out], wait, &|kernels, pass, part, slices| {
+            let groups = Groups::of_rows(part.shape);
             match slices {
                 [x, y] => kernels.maxout(pass, &groups, *x, *y),
                 _ => kernels.grad_maxout(pass, &groups, slices[0], slices[1], slices[2]),
@@ -320,16 +325,19 @@ impl Gpu {
             _ => None,
         };
         let noise = noise.or(drawn.as_deref());
-        let arrays = [Some(x), noise, dy];
+        let arrays = [Some(x), noise, dy].into_iter().flatten();
+        let inputs: Vec<_> = arrays.map(|x| (words(x), Reach::Elements)).collect();
         let rows = RowsOperation {
             shape: *shape,
             steps: STEPS,
-            inputs: arrays.into_iter().flatten().map(|x| (x, false)).collect(),
-            per_row: false,
+            inputs: &inputs,
+            outputs: &[Reach::Elements],
+            results: Results::InOwnBuffers,
         };
         let given = (noise.is_some(), dy.is_some());
-        self.rows_host(&rows, out, wait, &|kernels, pass, shape, first, slices| {
-            let gumbel = gumbel.skip(first);
+        self.rows_host(&rows, &mut [out], wait, &|kernels, pass, part, slices| {
+            let shape = &part.shape;
+            let gumbel = gumbel.skip(part.first_row * shape.len as u64);
             let [x, rest @ ..] = slices else {
                 // There is an input and an output.
                 return Ok(());

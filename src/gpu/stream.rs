@@ -5,13 +5,11 @@
 use super::pool::{Pool, Purpose};
 use super::self_check::Staged;
 use super::{Gpu, Inner, Wait, now};
-use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::Elementwise;
 use crate::cpu::same_length;
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, TypedSlice, from_output};
-use crate::plan;
+use crate::kernels::{Kernels, TypedSlice};
 use crate::self_check::Answer;
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -309,10 +307,25 @@ pub(super) struct Words<'a> {
     element: usize,
 }
 
-impl Words<'_> {
+impl<'a> Words<'a> {
     /// The number of elements.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() / self.element
+    }
+
+    /// The bytes of an element.
+    pub(super) fn element(&self) -> usize {
+        self.element
+    }
+
+    /// The bytes of a range of elements.
+    pub(super) fn bytes_of(&self, range: Range<usize>) -> &'a [u8] {
+        &self.bytes[range.start * self.element..range.end * self.element]
+    }
+
+    /// Other elements of the same type.
+    pub(super) fn with_bytes<'b>(&self, bytes: &'b [u8]) -> Words<'b> {
+        Words { bytes, ..*self }
     }
 }
 
@@ -325,7 +338,7 @@ pub(super) fn words<T: bytemuck::Pod>(array: &[T]) -> Words<'_> {
 }
 
 /// Where results of an input's type are.
-fn in_last_input(is: bool) -> Results {
+pub(super) fn in_last_input(is: bool) -> Results {
     if is {
         Results::InLastInput
     } else {
@@ -334,9 +347,9 @@ fn in_last_input(is: bool) -> Results {
 }
 
 /// An operation on host memory.
-pub(super) struct Operation<'a, T: Element = f32> {
+pub(super) struct Operation<'a, 'b, T: Element = f32> {
     pub inputs: &'a [Words<'a>],
-    pub outputs: &'a mut [&'a mut [T]],
+    pub outputs: &'a mut [&'b mut [T]],
     pub results: Results,
 }
 
@@ -345,7 +358,7 @@ pub(super) struct Operation<'a, T: Element = f32> {
 /// a range of no elements is one of a single element that nobody reads.
 pub(super) async fn run<T: Element>(
     gpu: &Arc<Inner>,
-    operation: Operation<'_, T>,
+    operation: Operation<'_, '_, T>,
     pieces: impl Iterator<Item = Piece>,
     wait: Wait,
     mut record: impl FnMut(
@@ -388,8 +401,7 @@ pub(super) async fn run<T: Element>(
             slots.buffers.push(gpu.pool.take(gpu, purpose, bytes)?);
         }
         for ((input, range), buffer) in inputs.iter().zip(&piece.inputs).zip(&slots.buffers) {
-            let bytes = range.start * input.element..range.end * input.element;
-            let bytes = &input.bytes[bytes];
+            let bytes = input.bytes_of(range.clone());
             if shared {
                 write_mapped(gpu, buffer, bytes, wait).await?;
             } else {
@@ -550,153 +562,6 @@ impl Gpu {
         )
         .await
     }
-
-    /// An operation along an axis, in host memory. Where its known answers are wrong and the plan
-    /// goes around the reason from then on, once more.
-    pub(crate) async fn axis_host(
-        &self,
-        operation: AxisOperation<'_>,
-        shape: &AxisShape,
-        output: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        let quirks = || self.inner.kernels.traits().quirks;
-        let before = quirks();
-        match self.axis_host_once(operation, shape, output, wait).await {
-            Err(Error::Untrusted { .. }) if quirks() != before => {
-                self.axis_host_once(operation, shape, output, wait).await
-            }
-            done => done,
-        }
-    }
-
-    async fn axis_host_once(
-        &self,
-        operation: AxisOperation<'_>,
-        shape: &AxisShape,
-        output: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        operation.check(shape, output.len())?;
-        if output.is_empty() {
-            return Ok(());
-        }
-        if shape.len == 0 {
-            output.fill(f32::NEG_INFINITY);
-            return Ok(());
-        }
-        let traits = self.inner.kernels.traits();
-        if plan::axis(&AxisShape { outer: 1, ..*shape }, &traits).is_none() {
-            return self.axis_by_columns(operation, shape, output, wait).await;
-        }
-        let block = shape.len * shape.inner;
-        let outer = (PIECE / block).max(1);
-        let function = operation.function();
-        let inputs: Vec<Words<'_>> = operation.inputs().into_iter().map(words).collect();
-        let pieces = ranges(shape.outer, outer).map(|blocks| {
-            let elements = blocks.start * block..blocks.end * block;
-            let rows = blocks.start * shape.inner..blocks.end * shape.inner;
-            let reduced = |is: bool| if is { rows.clone() } else { elements.clone() };
-            let forward = matches!(operation, AxisOperation::Forward { .. });
-            Piece {
-                inputs: (0..inputs.len())
-                    .map(|i| reduced(i == 1 && function.reduces()))
-                    .collect(),
-                outputs: vec![reduced(forward && function.reduces())],
-            }
-        });
-        let separate = function.reduces() || matches!(operation, AxisOperation::FromOutput { .. });
-        run(
-            &self.inner,
-            Operation {
-                inputs: &inputs,
-                outputs: &mut [output],
-                results: in_last_input(!separate),
-            },
-            pieces,
-            wait.0,
-            |kernels, pass, slices, piece| {
-                let shape = AxisShape {
-                    outer: piece.inputs[0].len() / block,
-                    ..*shape
-                };
-                match operation {
-                    AxisOperation::Forward { .. } if separate => {
-                        kernels.apply_axis(pass, function, &shape, slices[0], slices[1])
-                    }
-                    AxisOperation::Forward { .. } => {
-                        kernels.apply_axis_in_place(pass, function, &shape, slices[0])
-                    }
-                    AxisOperation::Backward { .. } if separate => {
-                        kernels.grad_axis(pass, function, &shape, slices[0], slices[1], slices[2])
-                    }
-                    AxisOperation::Backward { .. } => {
-                        kernels.grad_axis_in_place(pass, function, &shape, slices[0], slices[1])
-                    }
-                    AxisOperation::FromOutput { .. } => kernels.grad_axis_from_output(
-                        pass, function, &shape, slices[0], slices[1], slices[2],
-                    ),
-                }
-            },
-        )
-        .await
-    }
-
-    /// Rows whose elements lie further apart than the device binds: columns are gathered into
-    /// tiles on the host, which are arrays of their own.
-    async fn axis_by_columns(
-        &self,
-        operation: AxisOperation<'_>,
-        shape: &AxisShape,
-        output: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        let traits = self.inner.kernels.traits();
-        // Less than a piece, and than a binding from an aligned offset.
-        let bindable = (traits.max_binding.saturating_sub(traits.alignment) / 4) as usize;
-        let width = (PIECE.min(bindable) / shape.len).max(1);
-        if shape.outer == 1 && width >= shape.inner {
-            // A tile that is no smaller would be cut for ever.
-            return Err(Error::AxisStepTooLarge {
-                bytes: shape.inner as u64 * 4,
-                limit: traits.max_binding,
-            });
-        }
-        let reduces = operation.function().reduces();
-        let forward = matches!(operation, AxisOperation::Forward { .. });
-        for outer in 0..shape.outer {
-            for columns in ranges(shape.inner, width) {
-                let tile = AxisShape {
-                    outer: 1,
-                    len: shape.len,
-                    inner: columns.len(),
-                };
-                let at = |steps: usize, i: usize| {
-                    let start = (outer * steps + i) * shape.inner;
-                    start + columns.start..start + columns.end
-                };
-                let gathered: Vec<Vec<f32>> = operation
-                    .inputs()
-                    .iter()
-                    .enumerate()
-                    .map(|(k, input)| {
-                        let steps = if k == 1 && reduces { 1 } else { shape.len };
-                        (0..steps)
-                            .flat_map(|i| input[at(steps, i)].iter().copied())
-                            .collect()
-                    })
-                    .collect();
-                let steps = if forward && reduces { 1 } else { shape.len };
-                let mut result = vec![0.0; steps * columns.len()];
-                let part = operation.on(&gathered);
-                Box::pin(self.axis_host(part, &tile, &mut result, wait)).await?;
-                for (i, row) in result.chunks(columns.len()).enumerate() {
-                    output[at(steps, i)].copy_from_slice(row);
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// How a call on host memory waits.
@@ -706,83 +571,4 @@ pub(crate) struct HostWait(pub(super) Wait);
 impl HostWait {
     pub(crate) const BLOCK: Self = Self(Wait::Block);
     pub(crate) const ASYNC: Self = Self(Wait::Async);
-}
-
-/// An operation along an axis with its inputs in host memory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum AxisOperation<'a> {
-    Forward {
-        function: AxisFunction,
-        x: &'a [f32],
-    },
-    Backward {
-        function: AxisFunction,
-        x: &'a [f32],
-        dy: &'a [f32],
-    },
-    FromOutput {
-        function: AxisFunction,
-        y: &'a [f32],
-        dy: &'a [f32],
-    },
-}
-
-impl<'a> AxisOperation<'a> {
-    fn function(&self) -> AxisFunction {
-        match *self {
-            Self::Forward { function, .. }
-            | Self::Backward { function, .. }
-            | Self::FromOutput { function, .. } => function,
-        }
-    }
-
-    fn inputs(&self) -> Vec<&'a [f32]> {
-        match *self {
-            Self::Forward { x, .. } => vec![x],
-            Self::Backward { x, dy, .. } => vec![x, dy],
-            Self::FromOutput { y, dy, .. } => vec![y, dy],
-        }
-    }
-
-    /// The same operation on other arrays.
-    fn on<'b>(&self, inputs: &'b [Vec<f32>]) -> AxisOperation<'b> {
-        let function = self.function();
-        match self {
-            Self::Forward { .. } => AxisOperation::Forward {
-                function,
-                x: &inputs[0],
-            },
-            Self::Backward { .. } => AxisOperation::Backward {
-                function,
-                x: &inputs[0],
-                dy: &inputs[1],
-            },
-            Self::FromOutput { .. } => AxisOperation::FromOutput {
-                function,
-                y: &inputs[0],
-                dy: &inputs[1],
-            },
-        }
-    }
-
-    fn check(&self, shape: &AxisShape, output: usize) -> Result<()> {
-        let upstream = shape.output_elements(self.function());
-        match *self {
-            Self::Forward { x, .. } => {
-                same_length("the input", shape.elements(), x.len())?;
-                same_length("the output", upstream, output)
-            }
-            Self::Backward { x, dy, .. } => {
-                same_length("the input", shape.elements(), x.len())?;
-                same_length("the upstream gradient", upstream, dy.len())?;
-                same_length("the gradient", shape.elements(), output)
-            }
-            Self::FromOutput { function, y, dy } => {
-                from_output(function)?;
-                same_length("the output", shape.elements(), y.len())?;
-                same_length("the upstream gradient", upstream, dy.len())?;
-                same_length("the gradient", shape.elements(), output)
-            }
-        }
-    }
 }
