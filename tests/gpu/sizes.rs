@@ -3,7 +3,10 @@
 use crate::{
     axis_error, axis_grad_error, bits, breach, coded, common, difference, gpu, noise, relu,
 };
-use wgpu_activations::{Activation, AxisFunction, AxisShape, Backend, Gpu, reference};
+use wgpu_activations::{
+    Activation, AxisFunction, AxisShape, Backend, CrossEntropy, Gpu, GumbelSoftmax, Random,
+    Reduction, Shaping, SparseFunction, reference, wgpu,
+};
 
 /// More elements than 65,535 workgroups of 64 invocations hold.
 const FOLDED: usize = 65_535 * 64 * 4;
@@ -385,4 +388,102 @@ fn a_step_past_a_binding_is_tiled() {
             );
         }
     }
+}
+
+/// The adapter that is there, with bindings of 64 KiB.
+fn with_small_bindings(own: &Gpu) -> Gpu {
+    let limits = wgpu::Limits {
+        max_storage_buffer_binding_size: 64 << 10,
+        max_storage_buffers_per_shader_stage: 8,
+        ..wgpu::Limits::downlevel_defaults()
+    };
+    let instance = wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle());
+    let adapters = pollster::block_on(instance.enumerate_adapters(wgpu::Backends::all()));
+    let adapter = adapters
+        .into_iter()
+        .find(|adapter| adapter.get_info().name == own.info().name)
+        .unwrap();
+    let request = wgpu::DeviceDescriptor {
+        required_limits: limits,
+        ..Default::default()
+    };
+    let (device, queue) = pollster::block_on(adapter.request_device(&request)).unwrap();
+    Gpu::from_device(device, queue)
+}
+
+/// Every family over rows gives in tiles of columns what it gives in one piece, bit for bit: with
+/// inputs by element and by row, arrays that are broadcast, classes and weights.
+#[test]
+fn every_family_is_tiled() {
+    let Some(gpu) = gpu() else { return };
+    let small = Backend::Gpu(with_small_bindings(&gpu));
+    let whole = Backend::Gpu(gpu);
+    let shape = [2, 3, 20_000];
+    let (by_class, keys) = ([3, 1], [3, 20_000]);
+    let rows = shape[0] * shape[2];
+    let x = noise(13, rows * 3, 4.0);
+    let dy = noise(14, rows * 3, 1.0);
+    let by_row = noise(15, rows, 1.0);
+    let mask: Vec<u8> = (0..3 * shape[2]).map(|i| u8::from(i % 5 != 0)).collect();
+    let classes: Vec<i64> = (0..rows as i64).map(|i| i % 3).collect();
+    let weight = [1.0, 2.0, 0.5];
+    let same = |of: &dyn Fn(&Backend) -> Vec<Vec<f32>>, what: &str| {
+        for (tiled, one) in of(&small).iter().zip(of(&whole)) {
+            assert!(!one.is_empty());
+            assert_eq!(difference(tiled, one), None, "{what}");
+        }
+    };
+    for &function in AxisFunction::ALL {
+        let upstream = if function.reduces() { &by_row } else { &dy };
+        let shaping = Shaping::new()
+            .mask(&mask, &keys)
+            .bias(&x[..3], &by_class)
+            .lengths(&[3, 2], &[2])
+            .scale(0.5);
+        same(
+            &|b| {
+                vec![
+                    b.apply_axis(function, &x, &shape, 1).unwrap(),
+                    b.grad_axis(function, &x, upstream, &shape, 1).unwrap(),
+                    b.apply_axis_shaped(function, &shaping, &x, &shape, 1)
+                        .unwrap(),
+                    b.grad_axis_shaped(function, &shaping, &x, upstream, &shape, 1)
+                        .unwrap(),
+                ]
+            },
+            function.name(),
+        );
+    }
+    let loss = CrossEntropy::new()
+        .weight(&weight)
+        .reduction(Reduction::None);
+    let gumbel = GumbelSoftmax::new(0.7, Random::new(5)).unwrap();
+    same(
+        &|b| {
+            let targets = (&classes).into();
+            vec![
+                b.cross_entropy(&loss, &x, &shape, targets).unwrap(),
+                b.grad_cross_entropy(&loss, &x, &shape, targets, &by_row)
+                    .unwrap(),
+                b.cross_entropy(&loss, &x, &shape, (&dy).into()).unwrap(),
+            ]
+        },
+        "cross_entropy",
+    );
+    same(
+        &|b| {
+            let sparsemax = SparseFunction::Sparsemax;
+            let y = b.apply_sparse(sparsemax, &x, &shape, 1).unwrap();
+            let dx = b.grad_sparse_from_output(sparsemax, &y, &dy, &shape, 1);
+            vec![
+                dx.unwrap(),
+                y,
+                b.maxout(&x, &shape, 1, 3).unwrap(),
+                b.grad_maxout(&x, &by_row, &shape, 1, 3).unwrap(),
+                b.gumbel_softmax(gumbel, &x, &shape, 1).unwrap(),
+                b.grad_gumbel_softmax(gumbel, &x, &dy, &shape, 1).unwrap(),
+            ]
+        },
+        "the kin of softmax",
+    );
 }
