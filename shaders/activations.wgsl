@@ -102,7 +102,7 @@ fn gelu_tail(x: f32) -> f32 {
     let e = gaussian_scaled(t, 0.5);
     let m = normal_tail_parts(t);
     let p = times_parts(narrowed(m.x, m.y), split(t));
-    return scale(p.x + (p.y + (p.x + p.y) * e.q), e.n);
+    return scale(p.x + settled(p.y + (p.x + p.y) * e.q), e.n);
 }
 // x Phi(x) is -t Phi(-t) below zero and x - x Phi(-x) above; near zero it is x / 2.
 fn gelu(x: f32) -> f32 {
@@ -115,11 +115,11 @@ fn gelu_grad(x: f32) -> f32 {
     let m = normal_tail_parts(t);
     // t / sqrt(2 pi).
     let c = times_parts(split(t), vec2<f32>(0.39892578125, 1.64989999e-5));
-    let share = m.x - c.x;
-    let larger = m.x > c.x;
-    let rest = (settled(select(-c.x, m.x, larger) - share) + select(m.x, -c.x, larger)) + (m.y - c.y);
+    let share = settled(m.x - c.x);
+    let larger = select(-c.x, m.x, m.x > c.x);
+    let rest = settled(settled(larger - share) + other_of(m.x, -c.x, larger)) + (m.y - c.y);
     // f'(-t); f'(x) + f'(-x) = 1.
-    let below = scale(share + (rest + (share + rest) * e.q), e.n);
+    let below = scale(share + settled(rest + (share + rest) * e.q), e.n);
     return select(1.0 - below, below, x < 0.0);
 }
 
@@ -128,8 +128,8 @@ fn gelu_grad(x: f32) -> f32 {
 fn cubic(x: f32, k: vec2<f32>) -> vec2<f32> {
     let square = product(x, x);
     let sh = leading(square.x);
-    let rest = k.x * ((square.x - sh) + square.y) + k.y * (square.x + square.y);
-    let inner = sum(1.595703125, k.x * sh);
+    let rest = k.x * (settled(square.x - sh) + square.y) + k.y * (square.x + square.y);
+    let inner = sum(1.595703125, settled(k.x * sh));
     return times_parts(split(x), vec2<f32>(inner.x, inner.y + (rest + 6.59966057e-5)));
 }
 // 2 sqrt(2/pi) (x + 0.044715 x^3).
@@ -195,7 +195,7 @@ fn mish_parts(near: f32) -> Mish {
     let e = exp_scaled(near, 0.0);
     let d = one_plus_exp(e);
     // d.x has 12 bits, so that its square is exact.
-    let square = sum(d.x * d.x, 1.0);
+    let square = sum(settled(d.x * d.x), 1.0);
     let r = reciprocal_parts(square.x, square.y + d.y * (2.0 * d.x + d.y));
     return Mish(e, d, r);
 }
@@ -203,11 +203,11 @@ fn mish_parts(near: f32) -> Mish {
 fn mish(x: f32) -> f32 {
     let near = at_least(at_most(x, 20.0), -150.0);
     let m = mish_parts(near);
-    let top = times_parts(narrowed(m.above.x + 1.0, m.above.y), m.r);
+    let top = times_parts(narrowed(settled(m.above.x + 1.0), m.above.y), m.r);
     let negative = x < 0.0;
-    let share = narrowed(select(1.0 - 2.0 * m.r.x, top.x, negative), select(-2.0 * m.r.y, top.y, negative));
+    let share = narrowed(select(settled(1.0 - 2.0 * m.r.x), top.x, negative), select(-2.0 * m.r.y, top.y, negative));
     let y = times_parts(share, split(near));
-    let below = scale(y.x + (y.y + (y.x + y.y) * m.e.q), m.e.n);
+    let below = scale(y.x + settled(y.y + (y.x + y.y) * m.e.q), m.e.n);
     let above = select(y.x + y.y, x, x >= 20.0);
     return select(select(above, below, negative), 0.6 * x, abs(x) < 1e-20);
 }
@@ -217,11 +217,11 @@ fn mish_grad(x: f32) -> f32 {
     let m = mish_parts(near);
     let share = times_parts(m.above, m.r);
     let swing = times_parts(narrowed(share.x, share.y), split(4.0 * near));
-    let head = m.above.x + 1.0;
-    let total = head + swing.x;
-    let lost = swing.x - settled(total - head);
+    let head = settled(m.above.x + 1.0);
+    let total = settled(head + swing.x);
+    let lost = settled(swing.x - settled(total - head));
     let slope = times_parts(narrowed(total, lost + (swing.y + m.above.y)), m.r);
-    return scale(slope.x + (slope.y + (slope.x + slope.y) * m.e.q), m.e.n);
+    return scale(slope.x + settled(slope.y + (slope.x + slope.y) * m.e.q), m.e.n);
 }
 
 fn sigmoid(x: f32) -> f32 {
@@ -247,7 +247,7 @@ fn line(x: f32, alpha: f32, beta: f32) -> f32 {
     let ah = leading(alpha);
     let al = alpha - ah;
     let exact = settled(settled(settled(ah * xh + beta) + ah * xl) + al * xh) + al * xl;
-    let s = sum(ah * xh, beta);
+    let s = sum(settled(ah * xh), beta);
     let near = s.x + (s.y + (ah * xl + (al * xh + al * xl)));
     let best = select(near, exact, abs(near) < 2e-4 * abs(beta));
     return select(plain + beta, best, (min(abs(plain), abs(x)) > 1e-29) & (abs(plain) < 1e38));
@@ -299,7 +299,7 @@ fn hardswish_grad(x: f32) -> f32 {
 // log(1 + e^z) / beta with z = beta x; where z is past 90 that is x, whatever z overflows to.
 fn softplus(x: f32, beta: f32, threshold_: f32) -> f32 {
     let z = swish_argument(x, beta);
-    let l = log1p_exp_scaled(-abs(z.x), select(z.y, -z.y, z.x > 0.0));
+    let l = log1p_exp_scaled(-abs(z.x), negated_if(z.y, z.x > 0.0));
     let n = small_integer(l.z);
     // The larger part of z + log(1 + e^-z) leads the sum.
     let leads = (z.x > l.x) | (n < 0);
@@ -331,7 +331,7 @@ fn softsign_grad(x: f32) -> f32 {
     let down = select(1.0, 2.3283064365386963e-10, a > 1e9);
     let d = sum(a * down, down);
     let r = reciprocal_parts(d.x, d.y);
-    return (r.x * r.x + r.y * (2.0 * r.x + r.y)) * down * down;
+    return (settled(r.x * r.x) + r.y * (2.0 * r.x + r.y)) * down * down;
 }
 
 // A series below 0.9 (0.20), else x - (2 / (1 + e^-2x) - 1), whose first difference is exact.
@@ -343,19 +343,20 @@ fn tanhshrink(x: f32) -> f32 {
         + s * (0.00869263988 + s * (-0.00324405241 + s * (0.00101178419
         + s * (-0.000218258618 + s * 2.29799662e-5)))))));
     let nh = leading(near);
-    let sh = leading(nh * nh);
-    let s_lo = ((nh * nh) - sh) + (near - nh) * (near + nh);
-    let share = narrowed(0.333251953125 * sh, 0.333251953125 * s_lo + s * p);
+    let square = settled(nh * nh);
+    let sh = leading(square);
+    let s_lo = settled(square - sh) + (near - nh) * (near + nh);
+    let share = narrowed(settled(0.333251953125 * sh), 0.333251953125 * s_lo + s * p);
     let cube = times_parts(share, split(near));
     let series = select(near * (share.x + share.y), cube.x + cube.y, near > 1e-9);
     let above = one_plus_exp(exp_scaled(-2.0 * at_most(a, 40.0), 0.0));
     let r = reciprocal_parts(above.x, above.y);
-    let far = settled(a - (2.0 * r.x - 1.0)) - 2.0 * r.y;
+    let far = settled(a - settled(2.0 * r.x - 1.0)) - 2.0 * r.y;
     return with_sign(select(far, series, a < 0.9), x);
 }
 fn tanhshrink_grad(x: f32) -> f32 {
     let t = tanh_parts(x);
-    return select(t.x * t.x + t.y * (2.0 * t.x + t.y), x * x, abs(x) < 1e-10);
+    return select(settled(t.x * t.x) + t.y * (2.0 * t.x + t.y), x * x, abs(x) < 1e-10);
 }
 
 fn hardshrink(x: f32, lambd: f32) -> f32 {
@@ -436,7 +437,7 @@ fn squareplus_grad(x: f32, b: f32) -> f32 {
 
 fn sparse_plus(x: f32) -> f32 {
     let above = one_plus(at_least(at_most(x, 1.0), -1.0));
-    let y = above.x * above.x + above.y * (2.0 * above.x + above.y);
+    let y = settled(above.x * above.x) + above.y * (2.0 * above.x + above.y);
     return select(0.25 * y, x, x >= 1.0);
 }
 fn sparse_plus_grad(x: f32) -> f32 {
@@ -519,9 +520,9 @@ fn snake(x: f32, alpha: f32) -> f32 {
     let wave = sin_squared_turns(snake_phase(x, alpha));
     let ah = leading(alpha);
     let rise = times_parts(wave, reciprocal_parts(ah, alpha - ah));
-    let total = x + rise.x;
-    let larger = abs(x) > rise.x;
-    let rest = settled(select(rise.x, x, larger) - total) + select(x, rise.x, larger);
+    let total = settled(x + rise.x);
+    let larger = select(rise.x, x, abs(x) > rise.x);
+    let rest = settled(settled(larger - total) + other_of(x, rise.x, larger));
     return select(total + (rest + rise.y), x, is_inf(x));
 }
 // 1 + sin 2 alpha x = 2 sin^2 (alpha x + pi/4), which does not cancel.
@@ -540,8 +541,8 @@ fn logcosh(x: f32) -> f32 {
         + s * (0.00208252133 + s * (-0.000560404267 + s * 8.78655337e-5))));
     // Half of the square as it is, its own rounding in the rest.
     let rest = 0.5 * ((near - nh) * (near + nh)) + s * s * p;
-    let series = select(0.5 * (nh * nh) + rest, 0.5 * s, a < 1e-10);
-    let far = (a - LN2_HI) + (log1p_exp(-2.0 * at_most(a, 100.0), 0.0) - LN2_LO);
+    let series = select(0.5 * settled(nh * nh) + rest, 0.5 * s, a < 1e-10);
+    let far = settled(a - LN2_HI) + (log1p_exp(-2.0 * at_most(a, 100.0), 0.0) - LN2_LO);
     return select(far, series, a < 1.0);
 }
 fn logcosh_grad(x: f32) -> f32 {

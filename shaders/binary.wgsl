@@ -51,7 +51,7 @@ const FAR: f32 = 80.0;
 fn logit_loss(x: f32, t: f32, w: f32, p: f32) -> f32 {
     if abs(x) > FAR {
         let near = select(1.0 - t, p * t, x > 0.0);
-        let far = select(p * t, 1.0 - t, x > 0.0);
+        let far = other_of(1.0 - t, p * t, near);
         return reached(w * far, abs(x)) + exp_times(w * near, -abs(x), 0.0);
     }
     let tail = log1p_exp(-abs(x), 0.0);

@@ -274,8 +274,8 @@ fn merge(a: Row, b: Row) -> Row {
 
 // log(1 + s) for s >= 0.
 fn log1p_any(s: f32) -> f32 {
-    let above = 1.0 + s;
-    let lost = s - (settled(above) - 1.0);
+    let above = settled(1.0 + s);
+    let lost = settled(s - settled(above - 1.0));
     let unit = log1p_unit(at_most(s, 1.0));
     return select(log_positive(above) + lost / above, unit.x + unit.y, s <= 1.0);
 }

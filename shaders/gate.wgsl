@@ -45,9 +45,8 @@ fn weight(value: f32) -> Term {
     }
     let inside = at_most(at_least(value, -uniforms.limit), uniforms.limit);
     let s = settled(inside + uniforms.offset);
-    let larger = abs(inside) >= abs(uniforms.offset);
-    let lost = settled(select(uniforms.offset, inside, larger) - s)
-        + select(inside, uniforms.offset, larger);
+    let larger = select(uniforms.offset, inside, abs(inside) >= abs(uniforms.offset));
+    let lost = settled(larger - s) + other_of(inside, uniforms.offset, larger);
     let t = normal(s);
     // The lost part in units of the Term; of a zero or an infinity nothing is lost.
     return Term(t.hi, select(0.0, scale(lost, clamp(-t.n, -252, 254)), abs(t.n) < 200), t.n);
@@ -95,8 +94,8 @@ struct Place {
 fn place(i: u32) -> Place {
     let first = uniforms.x_first + i + (i / uniforms.half) * uniforms.half;
     let second = first + uniforms.half;
-    let gate_leads = uniforms.gate_leads != 0u;
-    return Place(select(first, second, gate_leads), select(second, first, gate_leads));
+    let value = select(first, second, uniforms.gate_leads != 0u);
+    return Place(value, (first + second) - value);
 }
 
 @compute @workgroup_size(workgroup_size)

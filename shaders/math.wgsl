@@ -17,7 +17,10 @@ const LN2_LO: f32 = -2.12194442e-4;
 // can see through; a shader that does not is as right wherever its compiler keeps the order.
 var<private> opaque_zero: u32;
 
-// x, as a value whose making is out of any compiler's sight.
+// x, as a value whose making is out of any compiler's sight. Metal's compiler and Direct3D's use fast
+// math unasked: they contract, reorder, share and factor out whatever is plain arithmetic. So every
+// difference and product that is exact, or whose rounding error is carried on, passes through here
+// itself, and so does each step of a sum whose order matters: settled(settled(a - b) + c).
 fn settled(x: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) ^ opaque_zero);
 }
@@ -45,6 +48,17 @@ fn at_least(x: f32, bound: f32) -> f32 {
     return select(x, bound, x < bound);
 }
 
+// The one of a and b that `one` is not. By bits: FXC makes one instruction of select(b, a, c) beside
+// select(a, b, c), and fails on it where either is negated.
+fn other_of(a: f32, b: f32, one: f32) -> f32 {
+    return bitcast<f32>((bitcast<u32>(a) ^ bitcast<u32>(b)) ^ bitcast<u32>(one));
+}
+
+// -x where the condition holds, else x; by bits as above.
+fn negated_if(x: f32, condition: bool) -> f32 {
+    return bitcast<f32>(bitcast<u32>(x) ^ select(0u, 0x80000000u, condition));
+}
+
 // 2^n for n in [-126, 127].
 fn pow2(n: i32) -> f32 {
     return bitcast<f32>(u32(n + 127) << 23u);
@@ -53,7 +67,7 @@ fn pow2(n: i32) -> f32 {
 // x * 2^n for n in [-252, 254]: both steps are exact but where the result itself leaves f32.
 fn scale(x: f32, n: i32) -> f32 {
     let first = clamp(n, -126, 127);
-    return x * pow2(first) * pow2(n - first);
+    return settled(x * pow2(first)) * pow2(n - first);
 }
 
 // Zero with the sign of x.
@@ -71,14 +85,14 @@ fn with_sign(y: f32, x: f32) -> f32 {
 fn product(a: f32, b: f32) -> vec2<f32> {
     let ah = leading(a);
     let bh = leading(b);
-    return vec2<f32>(ah * bh, ah * (b - bh) + (a - ah) * b);
+    return vec2<f32>(settled(ah * bh), ah * (b - bh) + (a - ah) * b);
 }
 
 // a + b as hi, lo: hi has 12 bits, so that it can be a factor of an exact product.
 fn sum(a: f32, b: f32) -> vec2<f32> {
     let hi = leading(a + b);
-    let larger = abs(a) >= abs(b);
-    return vec2<f32>(hi, settled(select(b, a, larger) - hi) + select(a, b, larger));
+    let larger = select(b, a, abs(a) >= abs(b));
+    return vec2<f32>(hi, settled(settled(larger - hi) + other_of(a, b, larger)));
 }
 
 // x as hi, lo; hi has 12 bits.
@@ -91,13 +105,13 @@ fn split(x: f32) -> vec2<f32> {
 // has few.
 fn narrowed(a: f32, b: f32) -> vec2<f32> {
     let hi = leading(a + b);
-    return vec2<f32>(hi, settled(a - hi) + b);
+    return vec2<f32>(hi, settled(settled(a - hi) + b));
 }
 
 // (a.x + a.y) (b.x + b.y) as hi, lo; exact but for the rounding of lo where both have a hi of
 // 12 bits.
 fn times_parts(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
-    return vec2<f32>(a.x * b.x, a.x * b.y + a.y * (b.x + b.y));
+    return vec2<f32>(settled(a.x * b.x), a.x * b.y + a.y * (b.x + b.y));
 }
 
 // Whether the parts of x and products with them stay normal: 2^-96 <= |x| < 2^96.
@@ -249,7 +263,7 @@ fn log_parts(s: f32, s_lo: f32) -> vec2<f32> {
     let z = quotient_parts(f, 0.0, below.x, below.y);
     let t = z.x * z.x;
     let p = z.x * t * (0.666666667 + t * (0.4 + t * (0.285714286 + t * (0.222222222 + t * 0.181818182))));
-    let whole = sum(n * LN2_HI, 2.0 * z.x);
+    let whole = sum(settled(n * LN2_HI), 2.0 * z.x);
     return vec2<f32>(whole.x, whole.y + (((2.0 * z.y + p) + n * LN2_LO) + ratio(s_lo, s)));
 }
 
@@ -282,7 +296,7 @@ fn logistic(hi: f32, lo: f32) -> Logistic {
     let small = pow2(-min(abs(e.n), 126));
     let rest = select(e.q, small * e.q, e.n < 0);
     let above = leading(1.0 + (small + rest));
-    let r = reciprocal_parts(above, (settled(1.0 - above) + small) + rest);
+    let r = reciprocal_parts(above, settled(settled(1.0 - above) + small) + rest);
     return Logistic(r.x, r.y, max(e.n, 0));
 }
 
@@ -303,11 +317,11 @@ fn gated_sum(x: f32, hi: f32, lo: f32) -> f32 {
 // s (1 - |rise| (1 - s)) for z < 0, and 1 less that above. 1 - |rise| is exact where it matters.
 fn gated_slope(hi: f32, lo: f32, rise: vec2<f32>) -> f32 {
     let negative = hi < 0.0;
-    let l = logistic(-abs(hi), select(-lo, lo, negative));
+    let l = logistic(-abs(hi), negated_if(lo, !negative));
     let steep = abs(rise.x);
-    let rest = select(rise.y, -rise.y, negative);
+    let rest = negated_if(rise.y, negative);
     let s = (l.hi + l.lo) * pow2(max(-l.m, -126));
-    let w = split((1.0 - steep) + ((steep + rest) * s - rest));
+    let w = split(settled(1.0 - steep) + ((steep + rest) * s - rest));
     let y = times_parts(w, vec2<f32>(l.hi, l.lo));
     let below = scale(y.x + y.y, -l.m);
     return select(1.0 - below, below, negative);
@@ -324,7 +338,7 @@ fn one_plus_exp(e: Scaled) -> vec2<f32> {
     let s = pow2(max(e.n, -126));
     let rest = s * e.q;
     let hi = leading(1.0 + (s + rest));
-    return vec2<f32>(hi, (s - settled(hi - 1.0)) + rest);
+    return vec2<f32>(hi, settled(s - settled(hi - 1.0)) + rest);
 }
 
 // 2^k e / (1 + e)^2 with e = e^-(hi + lo), hi >= 0: at k = 0 the logistic density. The rounding
@@ -334,7 +348,7 @@ fn logistic_slope(hi: f32, lo: f32, k: i32) -> f32 {
     let y = value(e);
     let above = one_plus(y);
     let r = reciprocal_parts(above.x, above.y);
-    let square = r.x * r.x;
+    let square = settled(r.x * r.x);
     let rest = r.y * (2.0 * r.x + r.y);
     let m = e.n + k;
     let top = select(pow2(max(m, -126)), 0.0, m < -126);
@@ -350,7 +364,7 @@ fn tanh_parts(x: f32) -> vec2<f32> {
     let above = one_plus_exp(exp_scaled(-2.0 * a, 0.0));
     let r = reciprocal_parts(above.x, above.y);
     let near = a < 0.6;
-    return narrowed(select(2.0 * r.x - 1.0, a, near), select(2.0 * r.y, a * s * p, near));
+    return narrowed(select(settled(2.0 * r.x - 1.0), a, near), select(2.0 * r.y, a * s * p, near));
 }
 
 // The same in one, where a reciprocal that is not exact to its rounding will do.
@@ -372,7 +386,7 @@ fn sech_squared(x: f32) -> f32 {
 fn gaussian_scaled(x: f32, k: f32) -> Scaled {
     let a = at_most(abs(x), 16.0);
     let ah = leading(a);
-    return exp_scaled(-k * (ah * ah), -k * ((a - ah) * (a + ah)));
+    return exp_scaled(-k * settled(ah * ah), -k * ((a - ah) * (a + ah)));
 }
 
 // The tail of the normal distribution is Phi(-t) = e^(-t^2/2) (0.46875 + v) / (t + 1); this is v
@@ -398,7 +412,7 @@ fn erf_f32(x: f32) -> f32 {
     let l = 0.000170553685 + a * (-1.12949514 + a * (-0.633386731 + a * (-0.108236462
         + a * (0.0250913538 + a * (-0.00416045915 + a * (0.000432286994 + a * -2.0908079e-5))))));
     let ah = leading(a);
-    let near = 1.1279296875 * ah + (1.1279296875 * (a - ah) + a * p);
+    let near = settled(1.1279296875 * ah) + (1.1279296875 * (a - ah) + a * p);
     let y = select(1.0 - value(exp_scaled(l, 0.0)), near, a < 0.9);
     return with_sign(y, x);
 }
@@ -463,17 +477,17 @@ fn sin_squared_turns(phase: u32) -> vec2<f32> {
     let high = folded & 0x7ffe0000;
     let fh = f32(high) * 2.3283064365386963e-10;
     let fl = f32(folded - high) * 2.3283064365386963e-10;
-    let s = fh * fh;
+    let s = settled(fh * fh);
     let s_lo = fl * (2.0 * fh + fl);
     let sh = leading(s);
     let t = s + s_lo;
     let p = 0.00966757629 + t * (-519.515076 + t * (2734.57593 + t * (-7703.34277
         + t * 12924.4297)));
-    let y = 39.46875 * sh;
-    let y_lo = 39.46875 * ((s - sh) + s_lo) + t * p;
+    let y = settled(39.46875 * sh);
+    let y_lo = 39.46875 * (settled(s - sh) + s_lo) + t * p;
     let start = select(y, 1.0, outer);
     let less = select(0.0, -y, outer);
-    let rest = select(y_lo, -y_lo, outer);
-    let hi = leading((start + less) + rest);
-    return vec2<f32>(hi, (settled(start - hi) + less) + rest);
+    let rest = negated_if(y_lo, outer);
+    let hi = leading(settled(start + less) + rest);
+    return vec2<f32>(hi, settled(settled(start - hi) + less) + rest);
 }

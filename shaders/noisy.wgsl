@@ -27,10 +27,10 @@ fn value_at(line: Line, k: u32, at: u32, x: f32, kept: bool) -> Value {
     let v = select(negative_infinity(), x, kept);
     let t = sum(v, out[uniforms.out_first + at]);
     let r = rate;
-    let product = t.x * r.x;
+    let product = settled(t.x * r.x);
     let rest = t.x * r.y + t.y * (r.x + r.y);
-    let hi = product + rest;
-    let lo = settled(product - settled(hi)) + rest;
+    let hi = settled(product + rest);
+    let lo = settled(settled(product - hi) + rest);
     // Of what is huge the rest would be no exponent, and what is infinite has none.
     let has_rest = abs(hi) < 1e9;
     return vec2<f32>(select(select(hi, product, is_inf(product)), v, is_inf(v)), select(0.0, lo, has_rest));

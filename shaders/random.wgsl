@@ -64,7 +64,7 @@ fn gumbel_of(u: f32) -> f32 {
 // The slope for a number u between 0 and 1: lower + (upper - lower) u.
 fn slope_of(u: f32) -> f32 {
     let u_hi = leading(u);
-    let p = uniforms.width * u_hi;
+    let p = settled(uniforms.width * u_hi);
     let p_lo = uniforms.width * (u - u_hi) + uniforms.width_rest * u;
     let slope = sum(uniforms.lower, p);
     return slope.x + (slope.y + p_lo);

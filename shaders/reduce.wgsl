@@ -64,8 +64,8 @@ fn place(i: u32) -> vec2<u32> {
 // s + t: the rounded sum, and what was lost so far (Neumaier 1974).
 fn add(s: vec2<f32>, t: f32) -> vec2<f32> {
     let total = settled(s.x + t);
-    let larger = abs(s.x) >= abs(t);
-    let lost = settled(select(t, s.x, larger) - total) + select(s.x, t, larger);
+    let larger = select(t, s.x, abs(s.x) >= abs(t));
+    let lost = settled(settled(larger - total) + other_of(s.x, t, larger));
     return vec2<f32>(total, s.y + lost);
 }
 

@@ -58,9 +58,9 @@ struct Sum {
 }
 
 fn add(s: Sum, term: f32) -> Sum {
-    let y = term - s.lost;
-    let t = s.value + y;
-    return Sum(t, settled(settled(t) - s.value) - y);
+    let y = settled(term - s.lost);
+    let t = settled(s.value + y);
+    return Sum(t, settled(t - s.value) - y);
 }
 
 // What many exponentials are relative to: far + near, of which one is 0. `near` has 23 bits down to
@@ -91,7 +91,7 @@ fn exp_from(x: f32, x_lo: f32, m: Reference) -> f32 {
     // n and 2^(n + 30), which is normal where e^d is not; 12582912 makes integers of sums.
     let t = settled(d * LOG2_E + 12583069.0);
     let n = t - 12583069.0;
-    let r = (settled(v - (m.near + n * LN2_HI)) + x_lo) - n * LN2_LO;
+    let r = (settled(v - settled(m.near + n * LN2_HI)) + x_lo) - n * LN2_LO;
     // e^r - 1 - r on |r| <= 0.3475 (0.06): a term less than expm1_reduced, which takes longer ones.
     let p = 0.49999994 + r * (0.166665211 + r * (0.0416682921 + r * (0.00836871564
         + r * 0.00138186978)));

@@ -203,8 +203,8 @@ fn capped_slope(x: f32) -> f32 {
 // v + b; exact but for the rounding of lo (Dekker 1971).
 fn plus(v: vec2<f32>, b: f32) -> vec2<f32> {
     let s = settled(v.x + b);
-    let larger = abs(v.x) >= abs(b);
-    let lo = settled(select(b, v.x, larger) - s) + select(v.x, b, larger);
+    let larger = select(b, v.x, abs(v.x) >= abs(b));
+    let lo = settled(settled(larger - s) + other_of(v.x, b, larger));
     return bounded(s, lo + v.y, is_inf(v.x) | is_inf(b));
 }
 

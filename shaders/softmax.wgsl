@@ -43,9 +43,9 @@ fn whole_of(line: Line, r: Row) -> Whole {
     if EXACT_MAX {
         let l = log_one_plus(select(r.sum, 0.0, is_nan(r.sum)));
         let hi = settled(r.max + l);
-        let larger = abs(r.max) >= l;
+        let larger = select(l, r.max, abs(r.max) >= l);
         w.log_hi = select(hi, r.sum, is_nan(r.sum));
-        w.log_lo = settled(select(l, r.max, larger) - hi) + select(r.max, l, larger);
+        w.log_lo = settled(settled(larger - hi) + other_of(r.max, l, larger));
         return w;
     }
     if !FROM_OUTPUT {

@@ -96,18 +96,18 @@ fn root_of(state: Row) -> vec2<f32> {
     }
     // In the middle of what is left.
     let half = 0.5 * state.slope;
-    let hi = state.sum + half;
-    let part = settled(hi) - state.sum;
-    let lo = state.lost + ((state.sum - settled(settled(hi) - part)) + (half - part));
-    let total = hi + lo;
-    return vec2<f32>(total, settled(hi - settled(total)) + lo);
+    let hi = settled(state.sum + half);
+    let part = settled(hi - state.sum);
+    let lo = state.lost + (settled(state.sum - settled(hi - part)) + settled(half - part));
+    let total = settled(hi + lo);
+    return vec2<f32>(total, settled(settled(hi - total) + lo));
 }
 
 // m - v as hi, lo, exactly (Knuth's two-sum).
 fn below(v: f32, m: f32) -> vec2<f32> {
-    let hi = m - v;
-    let part = settled(hi) - m;
-    let lo = (m - settled(settled(hi) - part)) - (v + part);
+    let hi = settled(m - v);
+    let part = settled(hi - m);
+    let lo = settled(m - settled(hi - part)) - settled(v + part);
     return vec2<f32>(hi, select(0.0, lo, hi < 1e30));
 }
 
@@ -117,9 +117,9 @@ fn scale_of(root: vec2<f32>) -> vec2<f32> {
     let q = uniforms.number;
     let q_hi = leading(q);
     let log_w = log_parts(w, 0.0);
-    let e = exp_scaled(-q_hi * log_w.x, -(q_hi * log_w.y + (q - q_hi) * (log_w.x + log_w.y)));
+    let e = exp_scaled(-settled(q_hi * log_w.x), -(q_hi * log_w.y + (q - q_hi) * (log_w.x + log_w.y)));
     let one = sum(1.0, e.q);
-    let hi = one.x * q_hi;
+    let hi = settled(one.x * q_hi);
     let lo = one.x * (q - q_hi) + one.y * q;
     let total = leading(hi + lo);
     // What is larger has no element but the maximum below 1.
@@ -141,18 +141,18 @@ fn exponent_of() -> vec2<f32> {
 fn power_of(c: vec2<f32>, k: vec2<f32>, p: vec2<f32>) -> vec2<f32> {
     let c_hi = leading(c.x);
     let e_lo = c_hi * k.y + ((c.x - c_hi) + c.y) * (k.x + k.y);
-    let e = c_hi * k.x;
+    let e = settled(c_hi * k.x);
     if !(e + e_lo < 1.0) {
         return vec2<f32>(0.0, 0.0);
     }
     let whole = sum(1.0, -e);
     let u_lo = whole.y - e_lo;
-    let u = whole.x + u_lo;
+    let u = settled(whole.x + u_lo);
     if !(u > 0.0) {
         return vec2<f32>(0.0, 0.0);
     }
-    let log_u = log_parts(u, settled(whole.x - settled(u)) + u_lo);
-    return vec2<f32>(u, exp_sum(log_u.x * p.x, log_u.x * p.y + log_u.y * (p.x + p.y)));
+    let log_u = log_parts(u, settled(whole.x - u) + u_lo);
+    return vec2<f32>(u, exp_sum(settled(log_u.x * p.x), log_u.x * p.y + log_u.y * (p.x + p.y)));
 }
 
 // The terms of a share of a row that is in `state`.
@@ -169,13 +169,13 @@ fn terms(line: Line, share: Share, state: Row) -> Row {
         let c = below(load_x(line.start + i * uniforms.inner), state.max);
         if KIND == SPARSEMAX {
             // The distances themselves; their number is the slope.
-            if (state.sum - c.x) + (state.lost - c.y) > 0.0 {
+            if settled(state.sum - c.x) + (state.lost - c.y) > 0.0 {
                 total = add(total, c.x);
                 total.lost -= c.y;
                 slope += 1.0;
             }
         } else if KIND == ENTMAX15 {
-            let u = (state.sum - 0.5 * c.x) + (state.lost - 0.5 * c.y);
+            let u = settled(state.sum - 0.5 * c.x) + (state.lost - 0.5 * c.y);
             if u > 0.0 {
                 total = add(total, u * u);
                 slope += u;
@@ -204,7 +204,7 @@ fn refined(state: Row, s: Row) -> Row {
         return Row(state.max, v.x, v.y, select(s.slope, -1.0, s.slope == state.slope));
     }
     if KIND == ENTMAX15 {
-        let excess = (s.sum - 1.0) - s.lost;
+        let excess = settled(s.sum - 1.0) - s.lost;
         // Newton's step for w = v^2, as one of v.
         let share = excess / (state.sum * s.slope);
         let step = -state.sum * share / (1.0 + sqrt(at_least(1.0 - share, 0.0)));
@@ -249,9 +249,9 @@ fn finish_share(line: Line, share: Share, state: Row) {
         let c = below(load_x(at), state.max);
         var y = 0.0;
         if KIND == SPARSEMAX {
-            y = at_least((state.sum - c.x) + (rest - c.y), 0.0);
+            y = at_least(settled(state.sum - c.x) + (rest - c.y), 0.0);
         } else if KIND == ENTMAX15 {
-            let u = at_least((state.sum - 0.5 * c.x) + (rest - 0.5 * c.y), 0.0);
+            let u = at_least(settled(state.sum - 0.5 * c.x) + (rest - 0.5 * c.y), 0.0);
             y = u * u;
         } else if c.x * (k.x + k.y) < 1.5 {
             let t = power_of(c, k, p);
@@ -278,6 +278,17 @@ fn held_row(line: Line) {
     finish_share(line, share, state);
 }
 
+var<workgroup> shared_final: u32;
+
+// Whether the state, which is the same in all of the workgroup, is final. Compilers that want barriers
+// where all invocations come take that from no state that any one of them has computed.
+fn all_final(state: Row, local: u32) -> bool {
+    if local == 0u {
+        shared_final = select(0u, 1u, is_final(state));
+    }
+    return workgroupUniformLoad(&shared_final) != 0u;
+}
+
 @compute @workgroup_size(workgroup_size)
 fn solve_per_workgroup(
     @builtin(workgroup_id) group: vec3<u32>,
@@ -291,9 +302,10 @@ fn solve_per_workgroup(
     let line = line_of(row);
     let share = Share(local, uniforms.len, workgroup_size);
     var state = completed(merge_workgroup(reduce(line, share), local));
-    for (var i = 0u; i < MOST_PASSES && !is_final(state); i++) {
-        // The state is the same in all of the workgroup, and so is the way out of the loop.
-        workgroupBarrier();
+    for (var i = 0u; i < MOST_PASSES; i++) {
+        if all_final(state, local) {
+            break;
+        }
         state = refined(state, merge_workgroup(terms(line, share, state), local));
     }
     if !surplus {

@@ -46,7 +46,7 @@ fn value_at(line: Line, k: u32, at: u32, x: f32, kept: bool) -> Value {
     let power = settled(1.0 - uniforms.number);
     let power_hi = leading(power);
     let log_y = log_parts(y, 0.0);
-    let hi = log_y.x * power_hi;
+    let hi = settled(log_y.x * power_hi);
     let lo = log_y.x * (power - power_hi) + log_y.y * power;
     if KIND == STEEP {
         return vec2<f32>(hi, lo);

@@ -45,10 +45,10 @@ struct Compensated {
 }
 
 fn added(a: Compensated, term: f32) -> Compensated {
-    let y = term - a.lost;
-    let t = a.value + y;
+    let y = settled(term - a.lost);
+    let t = settled(a.value + y);
     // An infinite sum has lost nothing.
-    return Compensated(t, select(settled(settled(t) - a.value) - y, 0.0, is_inf(t)));
+    return Compensated(t, select(settled(t - a.value) - y, 0.0, is_inf(t)));
 }
 
 // Values above this are added apart, scaled down, so that no sum overflows.

@@ -200,7 +200,7 @@ fn reduce(line: Line, share: Share) -> Row {
 // The sum of all e^(v - top) but for one that is 1, from that of those below the top relative to a
 // reference next to it.
 fn above_one(total: f32, reference: f32, tops: f32, top: Value) -> f32 {
-    let moved = exp_sum((reference - high(top)) - low(top), 0.0);
+    let moved = exp_sum(settled(reference - high(top)) - low(top), 0.0);
     return total * select(moved, 1.0, same(flat(reference), top)) + max(tops - 1.0, 0.0);
 }
 

@@ -25,7 +25,7 @@ fn normal(x: f32) -> Term {
 // The same number with all of hi + lo that an f32 holds in hi; |lo| <= |hi|.
 fn renewed(t: Term) -> Term {
     let hi = settled(t.hi + t.lo);
-    return Term(hi, settled(t.hi - hi) + t.lo, t.n);
+    return Term(hi, settled(settled(t.hi - hi) + t.lo), t.n);
 }
 
 // a * b; either's hi is at most some 2^20 and its lo far below that.
@@ -33,7 +33,7 @@ fn product_of(a: Term, b: Term) -> Term {
     let ah = leading(a.hi);
     let bh = leading(b.hi);
     let lo = (ah * (b.hi - bh) + (a.hi - ah) * b.hi) + (a.hi * b.lo + a.lo * b.hi);
-    return Term(ah * bh, lo, a.n + b.n);
+    return Term(settled(ah * bh), lo, a.n + b.n);
 }
 
 fn rounded(t: Term) -> f32 {
@@ -53,7 +53,8 @@ fn sum_of_powers(i: i32, j: i32, q: f32) -> vec2<f32> {
     let one = pow2(max(i, -126));
     let power = pow2(max(j, -126));
     let total = settled(one + power);
-    let lost = select(one, power, j < i) - settled(total - select(power, one, j < i));
+    let larger = select(power, one, j < i);
+    let lost = settled(other_of(one, power, larger) - settled(total - larger));
     let rest = power * q + lost;
     let hi = leading(total + rest);
     return vec2<f32>(hi, settled(total - hi) + rest);
@@ -76,7 +77,7 @@ fn times_exp(hi: f32, lo: f32, e: Scaled) -> Term {
 
 // (1 + e)^2 as hi of 12 bits and lo, with e = 2^n (1 + q), n <= 0.
 fn squared_above(above: vec2<f32>) -> vec2<f32> {
-    let square = above.x * above.x;
+    let square = settled(above.x * above.x);
     let rest = above.y * (2.0 * above.x + above.y);
     let hi = leading(square + rest);
     return vec2<f32>(hi, settled(square - hi) + rest);
@@ -85,14 +86,14 @@ fn squared_above(above: vec2<f32>) -> vec2<f32> {
 // d/dx of x sigmoid(z) where x dz/dx is `rise`, as gated_slope of math.wgsl.
 fn gated_slope_term(hi: f32, lo: f32, rise: f32) -> Term {
     let negative = hi < 0.0;
-    let e = exp_far(-abs(hi), select(-lo, lo, negative));
+    let e = exp_far(-abs(hi), negated_if(lo, !negative));
     let above = sum_of_powers(0, min(e.n, 0), e.q);
     let d = squared_above(above);
     let power = pow2(max(e.n, -126));
     let t = select(rise * (power + power * e.q), rise, negative);
     let s = settled(above.x + t);
-    let larger = abs(above.x) >= abs(t);
-    let lost = settled(select(t, above.x, larger) - s) + select(above.x, t, larger);
+    let larger = select(t, above.x, abs(above.x) >= abs(t));
+    let lost = settled(settled(larger - s) + other_of(above.x, t, larger));
     let q = quotient_parts(s, lost + above.y, d.x, d.y);
     let below = times_exp(q.x, q.y, e);
     if negative {
@@ -106,7 +107,7 @@ fn sigmoid_term(x: f32) -> Term {
 }
 // sigmoid(z) sigmoid(-z) of z = hi + lo.
 fn logistic_slope_term(hi: f32, lo: f32) -> Term {
-    let e = exp_far(-abs(hi), select(-lo, lo, hi < 0.0));
+    let e = exp_far(-abs(hi), negated_if(lo, !(hi < 0.0)));
     let d = squared_above(sum_of_powers(0, min(e.n, 0), e.q));
     let q = quotient_parts(1.0, 0.0, d.x, d.y);
     let t = times_exp(q.x, q.y, e);
@@ -170,7 +171,7 @@ fn mills(t: f32) -> vec2<f32> {
 
 fn gaussian_far(t: f32) -> Scaled {
     let th = leading(t);
-    return exp_far(-0.5 * (th * th), -0.5 * ((t - th) * (t + th)));
+    return exp_far(-0.5 * settled(th * th), -0.5 * ((t - th) * (t + th)));
 }
 
 // 1 - t, where t is at most about 1.
@@ -201,11 +202,11 @@ fn gelu_grad_term(x: f32) -> Term {
     let m = mills(t);
     let th = leading(t);
     // t / sqrt(2 pi), exact in its first part.
-    let hi = 0.39892578125 * th;
+    let hi = settled(0.39892578125 * th);
     let lo = 0.39892578125 * (t - th) + 1.64991514e-5 * t;
     let s = settled(m.x - hi);
     let larger = m.x >= hi;
-    let lost = select(-settled(s + hi) + m.x, settled(m.x - s) - hi, larger);
+    let lost = select(settled(m.x - settled(s + hi)), settled(settled(m.x - s) - hi), larger);
     let below = times_exp(s, lost + (m.y - lo), gaussian_far(t));
     var y = complement(below);
     if x < 0.0 {

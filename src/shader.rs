@@ -123,6 +123,41 @@ fn uniform_arguments(activation: Activation) -> String {
         .collect()
 }
 
+/// A module with its aliases written out. To naga an alias is a type of its own beside the one that
+/// it names: HLSL's arrays then have two constructors of one name, and Metal's are structs that do not
+/// convert into each other.
+pub(crate) fn spelled(text: &str) -> String {
+    let mut text = text.to_owned();
+    while let Some(at) = text.find("\nalias ").map(|at| at + 1) {
+        let Some((name, named, length)) = text[at..].split_once(';').and_then(|(alias, _)| {
+            let (name, named) = alias["alias ".len()..].split_once('=')?;
+            Some((name.trim().to_owned(), named.trim().to_owned(), alias.len()))
+        }) else {
+            break;
+        };
+        text.replace_range(at..=at + length, "");
+        text = with_word(&text, &name, &named);
+    }
+    text
+}
+
+/// A text with each whole word that is `word` replaced.
+fn with_word(text: &str, word: &str, by: &str) -> String {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    let mut replaced = String::with_capacity(text.len());
+    let mut last = 0;
+    for (at, _) in text.match_indices(word) {
+        let (before, after) = (&text[..at], &text[at + word.len()..]);
+        if before.ends_with(part) || after.starts_with(part) {
+            continue;
+        }
+        replaced.push_str(&text[last..at]);
+        replaced.push_str(by);
+        last = at + word.len();
+    }
+    replaced + &text[last..]
+}
+
 /// A module of this crate with its inputs declared writable, as their bindings must be where they
 /// are ranges of the buffer that the result goes to: a buffer has one usage in a dispatch.
 pub(crate) fn in_one_buffer(text: &str) -> String {
@@ -175,6 +210,7 @@ impl Pass {
 
 #[cfg(test)]
 mod tests {
+    mod compilers;
     mod fast_math;
 
     use super::*;

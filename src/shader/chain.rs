@@ -6,7 +6,7 @@ use super::gate::is_plain;
 use super::memory::Width;
 use super::memory::{self, Array};
 use super::random::PHILOX;
-use super::{ACTIVATIONS, HALF, MATH, STEPS, derivative_name, function_name};
+use super::{ACTIVATIONS, HALF, MATH, STEPS, derivative_name, function_name, spelled};
 use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::few::Few;
@@ -211,7 +211,7 @@ impl ChainModule {
         self.steps(&mut text);
         self.unit(&mut text);
         text.push_str(&entry_points(&[CHAIN_ENTRY_POINT], self.access.units));
-        text
+        spelled(&text)
     }
 
     /// Whether it rounds to another type on the way.

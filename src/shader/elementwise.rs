@@ -1,7 +1,7 @@
 //! The element-wise module of one activation.
 
 use super::memory::{self, Array, Width};
-use super::{ACTIVATIONS, MATH, derivative_name, function_name, uniform_arguments};
+use super::{ACTIVATIONS, MATH, derivative_name, function_name, spelled, uniform_arguments};
 use crate::catalogue::Activation;
 use crate::element::DType;
 use serde::{Deserialize, Serialize};
@@ -53,7 +53,7 @@ pub(crate) fn elementwise(activation: Activation, access: Access, dtypes: [DType
         ],
         access.units,
     );
-    format!(
+    spelled(&format!(
         "{MATH}\n{ACTIVATIONS}\n{memory}\
          fn activate_one(x: f32) -> f32 {{\n    return select({forward}(x{arguments}), x, is_nan(x));\n}}\n\
          fn activate_grad_one(x: f32, dy: f32) -> f32 {{\n    \
@@ -64,7 +64,7 @@ pub(crate) fn elementwise(activation: Activation, access: Access, dtypes: [DType
          fn activate(x: Elements) -> Elements {{\n    return {all};\n}}\n\
          fn activate_grad(x: Elements, dy: Elements) -> Elements {{\n    return {all_grad};\n}}\n\
          {ELEMENTWISE}{entry_points}"
-    )
+    ))
 }
 
 /// Entry points, each of which calls the function of its name with `_unit` behind it for each unit

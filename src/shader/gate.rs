@@ -1,6 +1,6 @@
 //! The text of the gated linear units' modules.
 
-use super::{ACTIVATIONS, Lanes, MATH, derivative_name, function_name};
+use super::{ACTIVATIONS, Lanes, MATH, derivative_name, function_name, spelled};
 use crate::catalogue::Activation;
 
 /// Products that are rounded once.
@@ -109,14 +109,14 @@ pub(crate) fn gate(activation: Activation, clamped: bool, lanes: Lanes) -> Strin
     let all = each("gate_one(v.@, g.@)");
     let by_value = each("grad_value_one(v.@, g.@, dy.@)");
     let by_gate = each("grad_gate_one(v.@, g.@, dy.@)");
-    format!(
+    spelled(&format!(
         "{MATH}\n{ACTIVATIONS}\nalias Element = {element};\nconst CLAMPED: bool = {clamped};\n{shim}\
          fn gate(v: Element, g: Element) -> Element {{\n    return {all};\n}}\n\
          fn grad_value(v: Element, g: Element, dy: Element) -> Element {{\n    \
              return {by_value};\n}}\n\
          fn grad_gate(v: Element, g: Element, dy: Element) -> Element {{\n    \
              return {by_gate};\n}}\n{TERMS}\n{GATE}\n{pairs}"
-    )
+    ))
 }
 
 /// The entry points of a module of these lanes.

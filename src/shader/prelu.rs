@@ -1,6 +1,6 @@
 //! The text of the parametric rectifier's modules.
 
-use super::{Lanes, MATH};
+use super::{Lanes, MATH, spelled};
 
 const PRELU: &str = include_str!("../../shaders/prelu.wgsl");
 
@@ -47,11 +47,11 @@ pub(crate) fn prelu(bend: Bend) -> String {
             EACH,
         ),
     };
-    format!(
+    spelled(&format!(
         "{MATH}\nalias Element = {element};\n\
          fn slopes_at(i: u32) -> Element {{\n    {slopes}\n}}\n\
          fn bend(x: Element, y: Element, slope: Element) -> Element {{\n    {body}\n}}\n{PRELU}"
-    )
+    ))
 }
 
 const EACH: &str = "return vec4<f32>(bend_one(x.x, y.x, slope.x), bend_one(x.y, y.y, slope.y), \

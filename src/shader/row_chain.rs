@@ -5,7 +5,7 @@ use super::chain::{ChainModule, Link, Reach, bits};
 use super::memory::{self, Array};
 use super::random::PHILOX;
 use super::softmax::{Unit, rows_of_softmax};
-use super::{ACTIVATIONS, HALF, OPERANDS, STEPS};
+use super::{ACTIVATIONS, HALF, OPERANDS, STEPS, spelled};
 use crate::axis::AxisFunction;
 use std::fmt::Write;
 
@@ -84,7 +84,7 @@ impl RowChainModule {
             let own = self.part(part, name, first);
             text.push_str(&own.replace("uniforms.values", &format!("constants.{name}_values")));
         }
-        text
+        spelled(&text)
     }
 
     /// The steps before or behind, and the function of the kernel that goes through them.

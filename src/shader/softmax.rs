@@ -1,6 +1,6 @@
 //! The modules of the kernels over rows, and of the softmax family among them.
 
-use super::{MATH, Pass};
+use super::{MATH, Pass, spelled};
 use crate::axis::AxisFunction;
 use std::fmt::Write;
 
@@ -139,7 +139,9 @@ pub(crate) fn rows(kind: &str) -> String {
 /// A module over rows that are divided into units, with the units of x, dy and the result.
 fn rows_of_units(unit: Unit, units: [Unit; 3], kind: &str) -> String {
     let (arrays, unit) = (arrays(units), unit.elements());
-    format!("{MATH}\n{arrays}const UNIT: u32 = {unit}u;\n{ROWS}\n{kind}")
+    spelled(&format!(
+        "{MATH}\n{arrays}const UNIT: u32 = {unit}u;\n{ROWS}\n{kind}"
+    ))
 }
 
 /// The module of one function of the softmax family and one pass.
