@@ -1,6 +1,7 @@
 //! The functions along an axis (the softmax family), and an array seen as (outer, axis, inner).
 
 use crate::error::{Error, Result};
+use crate::names;
 use std::fmt;
 use std::str::FromStr;
 
@@ -92,7 +93,13 @@ impl FromStr for AxisFunction {
             .iter()
             .copied()
             .find(|f| f.name() == wanted || f.aliases().contains(&wanted.as_str()))
-            .ok_or_else(|| Error::unknown_function(name))
+            .ok_or_else(|| {
+                Error::unknown_function(
+                    "function of the softmax family",
+                    name,
+                    names::axis_functions(),
+                )
+            })
     }
 }
 

@@ -41,7 +41,8 @@ impl FromStr for BackendKind {
             "gpu" => Ok(Self::Gpu),
             "cpu" => Ok(Self::Cpu),
             _ => Err(format!(
-                "no backend is called '{text}'; use auto, gpu or cpu"
+                "no backend is called '{}'; use auto, gpu or cpu",
+                crate::error::shown(text)
             )),
         }
     }
@@ -218,7 +219,7 @@ impl Backend {
         }
         match Gpu::open_async(adapter).await {
             Ok(gpu) => Ok(Self::on(kind, gpu)),
-            Err(Error::NoAdapter { reason }) if kind == BackendKind::Auto => {
+            Err(Error::NoAdapter { reason, .. }) if kind == BackendKind::Auto => {
                 Ok(Self::Cpu(Cpu::new(), format!("no GPU adapter: {reason}")))
             }
             Err(error) => Err(error),

@@ -7,7 +7,7 @@ pub use number::Number;
 
 use crate::catalogue::{Bounds, Dual, Range};
 use crate::cpu::{CustomBlock, Isa};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::shader;
 use std::fmt;
 use std::sync::Arc;
@@ -125,7 +125,8 @@ impl Custom {
             let Some(place) = place else {
                 let known: Vec<&str> = known.map(|(name, _)| &**name).collect();
                 let problem = format!(
-                    "there is no parameter '{name}'; there is {}",
+                    "there is no parameter '{}'; there is {}",
+                    shown(name),
                     known.join(", ")
                 );
                 return Err(self.wrong(problem));

@@ -1,7 +1,8 @@
 //! Every way in which a call can fail, as a value that says what happened and what to change.
 
-use crate::catalogue::{Activation, Range};
+use crate::catalogue::Range;
 use crate::element::DType;
+use std::borrow::Cow;
 
 /// The result of a call of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -11,20 +12,22 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[non_exhaustive]
 pub enum Error {
     /// No GPU adapter answers; the CPU backend needs none.
-    #[error(
-        "no GPU adapter: {reason}; use the CPU backend, or install a Vulkan driver (Mesa's lavapipe runs on any CPU)"
-    )]
+    #[error("no GPU adapter: {reason}; use the CPU backend, or {remedy}")]
     NoAdapter {
         /// What was looked for.
         reason: String,
+        /// What would make it an adapter.
+        remedy: String,
     },
     /// An adapter was asked for by a name or an index that none has.
-    #[error("no adapter matches '{wanted}'; there are: {}", list(.available))]
+    #[error("no adapter matches '{}'; there are: {}{}", shown(.wanted), list(.available), asked(.interfaces))]
     UnknownAdapter {
         /// The name or index as given.
         wanted: String,
         /// The adapters that are there.
         available: Vec<String>,
+        /// What the environment variable `WGPU_BACKEND` says, where it is set.
+        interfaces: Option<String>,
     },
     /// The adapter would not open a device.
     #[error("the adapter '{adapter}' gave no device: {reason}")]
@@ -34,16 +37,20 @@ pub enum Error {
         /// The driver's words.
         reason: String,
     },
-    /// A name that the catalogue does not have.
-    #[error("no function is called '{name}'{}", did_you_mean(.similar))]
+    /// A name of no function that is taken there.
+    #[error("no {wanted} is called '{}'{}", shown(.name), other_functions(.similar, .elsewhere))]
     UnknownFunction {
         /// The name as given.
         name: String,
-        /// Catalogue names that look like it.
+        /// What is taken there, such as `activation`.
+        wanted: &'static str,
+        /// Names that are taken there and look like it.
         similar: Vec<&'static str>,
+        /// What the name stands for elsewhere, where it is no name that is taken there.
+        elsewhere: Option<String>,
     },
     /// A name of no type of numbers.
-    #[error("no type of numbers is called '{text}'; there are f32, f16 and bf16")]
+    #[error("no type of numbers is called '{}'; there are f32, f16 and bf16", shown(.text))]
     UnknownDType {
         /// The name as given.
         text: String,
@@ -57,7 +64,7 @@ pub enum Error {
         got: DType,
     },
     /// A parameter that the function does not have.
-    #[error("{function} has no parameter '{name}'; {}", known_parameters(.known))]
+    #[error("{function} has no parameter '{}'; {}", shown(.name), known_parameters(.known, function, .name))]
     UnknownParameter {
         /// The function.
         function: &'static str,
@@ -92,7 +99,7 @@ pub enum Error {
         stride: u32,
     },
     /// An option of an operation has a value that it cannot take.
-    #[error("{option} = {value} must be {range}")]
+    #[error("{option} = {} must be {range}", shown(.value))]
     OptionOutOfRange {
         /// The option.
         option: &'static str,
@@ -232,7 +239,7 @@ pub enum Error {
         got: usize,
     },
     /// A custom function's name, parameters or values are not right.
-    #[error("{function}: {problem}")]
+    #[error("{}: {problem}", shown(.function))]
     CustomFunction {
         /// The function.
         function: String,
@@ -240,7 +247,7 @@ pub enum Error {
         problem: String,
     },
     /// A custom function's WGSL is not right.
-    #[error("{function}{}: {problem}", at_line(.line, .text))]
+    #[error("{}{}: {problem}", shown(.function), at_line(.line, .text))]
     CustomShader {
         /// The function.
         function: String,
@@ -384,7 +391,7 @@ pub enum Error {
         value: f32,
     },
     /// A reduction that there is not.
-    #[error("no reduction is called '{name}'; use none, mean or sum")]
+    #[error("no reduction is called '{}'; use none, mean or sum", shown(.name))]
     UnknownReduction {
         /// The name as given.
         name: String,
@@ -449,51 +456,13 @@ pub enum Error {
     },
 }
 
-impl Error {
-    pub(crate) fn unknown_function(name: &str) -> Self {
-        Self::UnknownFunction {
-            name: name.to_owned(),
-            similar: Self::similar(name, &[]),
-        }
+/// A text of the caller's as an error shows it: of a long one the beginning.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    const MOST: usize = 80;
+    match text.char_indices().nth(MOST) {
+        None => text.into(),
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()).into(),
     }
-
-    /// The functions, and the words of `more`, that look like a name.
-    pub(crate) fn similar(name: &str, more: &[&'static str]) -> Vec<&'static str> {
-        let wanted = name.to_lowercase();
-        let softmaxes = crate::axis::AxisFunction::ALL.iter().map(|f| f.name());
-        let sparse = crate::sparse::SparseFunction::ALL.iter().map(|f| f.name());
-        Activation::ALL
-            .iter()
-            .map(|a| a.info().name)
-            .chain(softmaxes)
-            .chain(crate::gate::Gate::ALL.iter().map(|g| g.name()))
-            .chain(sparse)
-            .chain(more.iter().copied())
-            .filter(|known| looks_like(known, &wanted))
-            .collect()
-    }
-}
-
-/// Whether one name contains the other or they differ in at most two letters.
-fn looks_like(known: &str, wanted: &str) -> bool {
-    let contains = wanted.len() > 2 && (known.contains(wanted) || wanted.contains(known));
-    contains || edit_distance(known, wanted) <= 2
-}
-
-/// Levenshtein's distance (1966), a row at a time.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn list(items: &[String]) -> String {
@@ -513,23 +482,37 @@ fn at(path: &std::path::Path) -> String {
 }
 
 fn at_line(line: &Option<u32>, text: &str) -> String {
-    line.map_or(String::new(), |line| format!(", line {line}, `{text}`"))
+    line.map_or(String::new(), |line| {
+        format!(", line {line}, `{}`", shown(text))
+    })
 }
 
-fn did_you_mean(similar: &[&str]) -> String {
-    if similar.is_empty() {
-        "; see the list of functions".to_owned()
-    } else {
-        format!("; did you mean {}?", similar.join(", "))
+fn other_functions(similar: &[&str], elsewhere: &Option<String>) -> String {
+    match elsewhere {
+        Some(elsewhere) => format!("; {elsewhere}"),
+        None if similar.is_empty() => "; `activations list` shows all there are".to_owned(),
+        None => format!("; did you mean {}?", similar.join(", ")),
     }
 }
 
-fn known_parameters(known: &[&str]) -> String {
-    if known.is_empty() {
-        "it has none".to_owned()
-    } else {
-        format!("it has {}", known.join(", "))
-    }
+fn known_parameters(known: &[&str], function: &str, name: &str) -> String {
+    let known = match known {
+        [] => "none".to_owned(),
+        known => known.join(", "),
+    };
+    // PyTorch's gelu takes a word.
+    let other = match (function, name) {
+        ("gelu", "approximate") => "; the approximation with tanh is a function, gelu_tanh",
+        _ => "",
+    };
+    format!("it has {known}{other}")
+}
+
+/// Why there may be fewer adapters than the machine has.
+fn asked(interfaces: &Option<String>) -> String {
+    interfaces.as_ref().map_or(String::new(), |value| {
+        format!("; WGPU_BACKEND={} limits them", shown(value))
+    })
 }
 
 fn axis_range(rank: usize) -> String {

@@ -4,6 +4,7 @@
 use crate::axis::{AxisShape, element_count};
 use crate::catalogue::{Activation, Bounds, Elementwise, Range};
 use crate::error::{Error, Result};
+use crate::names;
 use crate::shader::is_tight;
 use std::fmt;
 use std::str::FromStr;
@@ -329,7 +330,7 @@ impl FromStr for Gate {
             .iter()
             .copied()
             .find(|g| g.name() == wanted || g.aliases().contains(&wanted.as_str()))
-            .ok_or_else(|| Error::unknown_function(name))
+            .ok_or_else(|| Error::unknown_function("gate", name, names::gates()))
     }
 }
 

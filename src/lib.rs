@@ -70,6 +70,7 @@ mod learn;
 mod loss;
 mod many;
 mod maxout;
+mod names;
 #[cfg(feature = "ndarray")]
 mod nd;
 mod plan;

@@ -1,6 +1,7 @@
 //! The kin of softmax whose results have zeros: hardmax, sparsemax and entmax.
 
 use crate::error::{Error, Result};
+use crate::names;
 use std::fmt;
 use std::str::FromStr;
 
@@ -70,6 +71,15 @@ impl SparseFunction {
         }
     }
 
+    /// Other names.
+    pub fn aliases(self) -> &'static [&'static str] {
+        match self {
+            Self::Hardmax => &["hard_max"],
+            Self::Sparsemax => &["sparse_max"],
+            Self::Entmax { .. } => &["entmax15", "entmax_15"],
+        }
+    }
+
     /// The formula as text, over one row.
     pub fn formula(self) -> &'static str {
         match self {
@@ -126,15 +136,18 @@ impl fmt::Display for SparseFunction {
 impl FromStr for SparseFunction {
     type Err = Error;
 
-    /// Finds a function by its name; case and `-` for `_` do not matter. `entmax` and `entmax15`
-    /// have alpha 1.5.
+    /// Finds a function by its name or an alias; case and `-` for `_` do not matter. Entmax has
+    /// alpha 1.5.
     fn from_str(name: &str) -> Result<Self> {
-        match name.to_lowercase().replace('-', "_").as_str() {
-            "hardmax" | "hard_max" => Ok(Self::Hardmax),
-            "sparsemax" | "sparse_max" => Ok(Self::Sparsemax),
-            "entmax" | "entmax15" | "entmax_15" => Ok(Self::Entmax { alpha: 1.5 }),
-            _ => Err(Error::unknown_function(name)),
-        }
+        let wanted = name.to_lowercase().replace('-', "_");
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|f| f.name() == wanted || f.aliases().contains(&wanted.as_str()))
+            .ok_or_else(|| {
+                let taken = names::sparse_functions();
+                Error::unknown_function("sparse kin of softmax", name, taken)
+            })
     }
 }
 

@@ -77,7 +77,7 @@ fn table() -> String {
             function.name(),
             function.formula(),
             &axis,
-            &[],
+            function.aliases(),
             "",
         );
     }

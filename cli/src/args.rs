@@ -180,13 +180,14 @@ pub struct RunArgs {
     #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     pub parameters: Vec<(String, String)>,
     /// The axis of a function along one, negative from the end; several for logsumexp, as 0,2
-    /// [default: -1]
+    /// [default: -1; 1 for cross_entropy, nll_loss, prelu and maxout]
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = axes)]
     pub axis: Option<Axes>,
     /// Keep the axes that logsumexp reduces, with length 1
     #[arg(long)]
     pub keepdims: bool,
-    /// Softmax family: which elements take part, not 0 or true; broadcast to the input
+    /// Softmax family: which elements take part, those that are not 0, or of real numbers 1;
+    /// broadcast to the input
     #[arg(long, value_name = "M.npy")]
     pub mask: Option<PathBuf>,
     /// Softmax family: what is added to the scores; broadcast to the input
@@ -204,8 +205,8 @@ pub struct RunArgs {
     /// binary_cross_entropy_with_logits: a weight of the positive targets for each class
     #[arg(long, value_name = "P.npy")]
     pub pos_weight: Option<PathBuf>,
-    /// Memory for parts of files that are larger, such as 64M or 2G: element-wise functions and
-    /// the softmax family go through files of any size
+    /// Memory for parts of files that are larger, such as 64M or 2G, 64K at least: element-wise
+    /// functions and the softmax family go through files of any size
     #[arg(long, value_name = "BYTES", default_value = "128M", value_parser = bytes)]
     pub memory: Bytes,
     /// Where to compute.

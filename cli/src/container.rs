@@ -84,7 +84,7 @@ impl Container {
             names.sort();
             others.sort();
             if !others.is_empty() {
-                let (path, others) = (path.display(), terminal::some_of(&others));
+                let (path, others) = (path.display(), terminal::some_of(&others, 4));
                 terminal::line(
                     "note",
                     format_args!("{path}: only its files are taken, not {others}"),
@@ -125,6 +125,7 @@ impl Container {
 
     /// The place of an output of the same kind.
     pub fn target(&self, output: &Path) -> Result<Place, CliError> {
+        output::not_stdout(output)?;
         let extension = match self.kind {
             Kind::Npz(..) => "npz",
             Kind::Safetensors(..) => "safetensors",

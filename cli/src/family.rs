@@ -1,5 +1,6 @@
 //! The families beside the catalogue and softmax, as far as `activations check` checks them.
 
+use crate::operations;
 use wgpu_activations::check::{self, Report};
 use wgpu_activations::{Backend, Gate, Result, SparseFunction};
 
@@ -40,9 +41,9 @@ impl Family {
         gates.chain(sparse).chain(rest).collect()
     }
 
-    /// The family of a name; none where no family has it.
+    /// The family of a name or an alias; none where no family has it.
     pub fn find(name: &str) -> Option<Self> {
-        let wanted = name.to_lowercase().replace('-', "_");
+        let wanted = operations::canonical(name);
         Self::all()
             .into_iter()
             .find(|family| family.name() == wanted)

@@ -40,9 +40,18 @@ pub enum NpyError {
     /// The operating system refused.
     #[error("cannot read it: {0}")]
     Io(#[from] io::Error),
-    /// A directory, a pipe or a device.
+    /// A pipe or a device.
     #[error("not a regular file; give the path of a .npy file")]
     NotAFile,
+    /// A directory.
+    #[error("a folder; `activations batch` computes the .npy files of one")]
+    Folder,
+    /// An archive of arrays, or another zip file.
+    #[error("a zip archive; `activations batch` computes the arrays of a .npz file")]
+    Archive,
+    /// `-`, which other programs take for standard input.
+    #[error("standard input is not read; give the path of a file, ./- for one that is called so")]
+    Stdin,
     /// The magic bytes are missing.
     #[error(
         "not a .npy file (it does not begin with the bytes \\x93NUMPY); write it with numpy.save"
@@ -70,6 +79,12 @@ pub enum NpyError {
     /// Real numbers where whole ones are needed.
     #[error("its dtype is {0} where integers are needed; save it with a.astype('int64')")]
     NotIntegers(&'static str),
+    /// Real numbers where those that take part are to be told from those that do not.
+    #[error(
+        "it holds {0}, and a mask holds 0 and 1, or booleans; for one that is added to the scores \
+         (0 and -inf) use --bias, for one of which all but 0 takes part save it with a.astype('bool')"
+    )]
+    NotAMask(f64),
     /// A `.safetensors` file that is none.
     #[error("the .safetensors file is damaged: {0}")]
     Safetensors(String),
@@ -127,9 +142,14 @@ pub fn has_integers(path: &Path) -> Result<bool, NpyError> {
 fn open(path: &Path) -> Result<(NpyHeader, u64, u64, BufReader<File>), NpyError> {
     let tensor = safetensors::split(path);
     let path = tensor.as_ref().map_or(path, |(file, _)| file);
+    if path == Path::new("-") {
+        return Err(NpyError::Stdin);
+    }
     // Before the opening, which would block on a pipe that nobody writes to.
-    if !fs::metadata(path)?.is_file() {
-        return Err(NpyError::NotAFile);
+    match fs::metadata(path)? {
+        there if there.is_dir() => return Err(NpyError::Folder),
+        there if !there.is_file() => return Err(NpyError::NotAFile),
+        _ => {}
     }
     let file = File::open(path)?;
     let size = file.metadata()?.len();
@@ -336,8 +356,8 @@ fn convert_part<E: Element>(dtype: &DType, bytes: &[u8], out: &mut [f32]) -> io:
     Ok(losses)
 }
 
-/// Reads the array in the file at `path`: as f32, from any numbers; as i64 or as u8 that are 0
-/// or 1, from integers and booleans.
+/// Reads the array in the file at `path`: as f32, from any numbers; as i64 from
+/// integers and booleans; as u8 that are 0 or 1 from those and from the real numbers 0 and 1.
 pub fn read<T: Value>(path: &Path) -> Result<Array<T>, NpyError> {
     read_stored(Stored::open(path)?)
 }
@@ -479,6 +499,9 @@ fn read_header(reader: &mut impl Read, size: u64) -> Result<(NpyHeader, u64), Np
         _ => NpyError::Io(e),
     };
     reader.read_exact(&mut bytes).map_err(too_short)?;
+    if bytes.starts_with(b"PK\x03\x04") {
+        return Err(NpyError::Archive);
+    }
     if &bytes[..6] != b"\x93NUMPY" {
         return Err(NpyError::NotNpy);
     }
@@ -509,9 +532,19 @@ fn read_header(reader: &mut impl Read, size: u64) -> Result<(NpyHeader, u64), Np
     bytes.resize(start + length, 0);
     reader.read_exact(&mut bytes[start..])?;
     check_header_text(&mut bytes[start..])?;
-    // NumPy gives ml_dtypes' bfloat16 a byte order that raw data do not have.
-    if let Some(at) = bytes.windows(5).position(|code| code == b"'<V2'") {
-        bytes[at + 1] = b'|';
+    if let Some(place) = descr(&bytes[start..]) {
+        let place = start + place.start..start + place.end;
+        let text = String::from_utf8_lossy(&bytes[place.clone()]);
+        let code = type_code(&text)
+            .ok_or_else(|| NpyError::Dtype(format!("'{}'", crate::terminal::shown(&text))))?;
+        bytes.splice(place, code.bytes());
+        // Which may have made it longer or shorter; version 1 counts in 16 bits, and there is room.
+        let length = bytes.len() - start;
+        if bytes[6] == 1 {
+            bytes[8..10].copy_from_slice(&(length as u16).to_le_bytes());
+        } else {
+            bytes[8..12].copy_from_slice(&(length as u32).to_le_bytes());
+        }
     }
     let header = NpyHeader::from_reader(&bytes[..]).map_err(|e| {
         let text = e.to_string();
@@ -524,6 +557,57 @@ fn read_header(reader: &mut impl Read, size: u64) -> Result<(NpyHeader, u64), Np
         })
     })?;
     Ok((header, end))
+}
+
+/// Where a header has the text of its dtype, where that is one text without escapes.
+fn descr(header: &[u8]) -> Option<std::ops::Range<usize>> {
+    const KEY: &[u8] = b"descr";
+    let quote = |at: usize| header.get(at).copied().filter(|b| b"'\"".contains(b));
+    let at = header.windows(KEY.len()).position(|word| word == KEY)?;
+    let mut at = at + KEY.len();
+    quote(at)?;
+    at += 1;
+    while header.get(at).is_some_and(|b| b" \t:".contains(b)) {
+        at += 1;
+    }
+    let end = quote(at)?;
+    let length = header[at + 1..].iter().position(|&b| b == end)?;
+    let place = at + 1..at + 1 + length;
+    (!header[place.clone()].contains(&b'\\')).then_some(place)
+}
+
+/// The type of a header's text in the one spelling that the parser reads, of those that numpy
+/// does; none where it is no type of real numbers that is known here.
+fn type_code(text: &str) -> Option<String> {
+    let native = if cfg!(target_endian = "big") {
+        '>'
+    } else {
+        '<'
+    };
+    let (order, code) = match text.chars().next()? {
+        order @ ('<' | '>') => (order, &text[1..]),
+        '=' | '|' => (native, &text[1..]),
+        _ => (native, text),
+    };
+    let code = match code {
+        "f2" | "float16" => "f2",
+        "f4" | "float32" => "f4",
+        "f8" | "float64" => "f8",
+        "i1" | "int8" => "i1",
+        "i2" | "int16" => "i2",
+        "i4" | "int32" => "i4",
+        "i8" | "int64" => "i8",
+        "u1" | "uint8" => "u1",
+        "u2" | "uint16" => "u2",
+        "u4" | "uint32" => "u4",
+        "u8" | "uint64" => "u8",
+        "b1" | "?" | "bool" => "b1",
+        // ml_dtypes' bfloat16, to which numpy gives a byte order that raw data do not have.
+        "V2" if order == '<' || native == '>' => return Some("|V2".to_owned()),
+        _ => return None,
+    };
+    let order = if code.ends_with('1') { '|' } else { order };
+    Some(format!("{order}{code}"))
 }
 
 /// Refuses header texts that are legal Python but that no array has and that the parser would
@@ -711,6 +795,8 @@ pub trait Element: npyz::Deserialize + Copy {
     fn to_f32(self) -> (f32, Loss);
     /// Its value where it is an integer that i64 holds.
     fn to_i64(self) -> Result<i64, NpyError>;
+    /// Whether it lets an element take part, as an element of a mask.
+    fn takes_part(self) -> Result<bool, NpyError>;
 }
 
 /// What elements are read as.
@@ -746,7 +832,7 @@ impl Value for i64 {
 impl Value for u8 {
     const CONVERTS: bool = false;
     fn of<E: Element>(element: E) -> Result<(Self, Loss), NpyError> {
-        Ok((u8::from(element.to_i64()? != 0), Loss::Nothing))
+        Ok((u8::from(element.takes_part()?), Loss::Nothing))
     }
     fn as_floats(_: &mut Vec<Self>) -> Option<&mut Vec<f32>> {
         None
@@ -774,6 +860,9 @@ macro_rules! integers {
                     NpyError::Data(format!("the integer {self} does not fit int64"))
                 })
             }
+            fn takes_part(self) -> Result<bool, NpyError> {
+                Ok(self != 0)
+            }
         }
     )*};
 }
@@ -786,6 +875,18 @@ impl Element for bool {
     }
     fn to_i64(self) -> Result<i64, NpyError> {
         Ok(self.into())
+    }
+    fn takes_part(self) -> Result<bool, NpyError> {
+        Ok(self)
+    }
+}
+
+/// Whether a real number lets an element take part: 1 or 0, and nothing whose meaning is a guess.
+fn mask_of(x: f64) -> Result<bool, NpyError> {
+    match x {
+        0.0 => Ok(false),
+        1.0 => Ok(true),
+        _ => Err(NpyError::NotAMask(x)),
     }
 }
 
@@ -819,6 +920,9 @@ impl Element for Brain {
     fn to_i64(self) -> Result<i64, NpyError> {
         Err(NpyError::NotIntegers(Kind::Bf16.name()))
     }
+    fn takes_part(self) -> Result<bool, NpyError> {
+        mask_of(self.0.to_f64())
+    }
 }
 
 impl Element for f16 {
@@ -828,6 +932,9 @@ impl Element for f16 {
     fn to_i64(self) -> Result<i64, NpyError> {
         Err(NpyError::NotIntegers(Kind::F16.name()))
     }
+    fn takes_part(self) -> Result<bool, NpyError> {
+        mask_of(self.to_f64())
+    }
 }
 
 impl Element for f32 {
@@ -836,6 +943,9 @@ impl Element for f32 {
     }
     fn to_i64(self) -> Result<i64, NpyError> {
         Err(NpyError::NotIntegers(Kind::F32.name()))
+    }
+    fn takes_part(self) -> Result<bool, NpyError> {
+        mask_of(self.into())
     }
 }
 
@@ -851,6 +961,9 @@ impl Element for f64 {
     }
     fn to_i64(self) -> Result<i64, NpyError> {
         Err(NpyError::NotIntegers(Kind::F64.name()))
+    }
+    fn takes_part(self) -> Result<bool, NpyError> {
+        mask_of(self)
     }
 }
 

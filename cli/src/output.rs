@@ -55,6 +55,7 @@ impl Target {
     pub fn new(given: &Path) -> Result<Self, CliError> {
         let tensor = safetensors::split(given);
         let given = tensor.as_ref().map_or(given, |(file, _)| file);
+        not_stdout(given)?;
         let fail = |reason: &str| {
             Err(CliError::Output {
                 path: given.to_owned(),
@@ -129,6 +130,19 @@ impl Target {
             file: Some(file),
         })
     }
+}
+
+/// An error for `-`, which other programs take for standard output: what is written appears whole
+/// or not at all, and that only a file can do.
+pub fn not_stdout(path: &Path) -> Result<(), CliError> {
+    if path != Path::new("-") {
+        return Ok(());
+    }
+    Err(CliError::Output {
+        path: path.to_owned(),
+        reason: "standard output is not written to; give a name, ./- for one that is called so"
+            .to_owned(),
+    })
 }
 
 /// What a target is to become, in a temporary file that vanishes with the value.

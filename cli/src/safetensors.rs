@@ -2,6 +2,7 @@
 //! where it has one.
 
 use crate::npy::NpyError;
+use crate::terminal;
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use std::fs::File;
@@ -18,10 +19,11 @@ const NAME: &str = "output";
 pub fn split(path: &Path) -> Option<(PathBuf, Option<&str>)> {
     const END: &str = ".safetensors";
     let text = path.to_str()?;
-    if text.to_ascii_lowercase().ends_with(END) {
+    let lower = text.to_ascii_lowercase();
+    if lower.ends_with(END) {
         return Some((path.to_owned(), None));
     }
-    let at = text.find(&format!("{END}:"))? + END.len();
+    let at = lower.find(&format!("{END}:"))? + END.len();
     let name = Some(&text[at + 1..]).filter(|name| !name.is_empty());
     Some((PathBuf::from(&text[..at]), name))
 }
@@ -67,9 +69,9 @@ pub fn find(
         (name, _) => {
             return Err(NpyError::NoTensor {
                 name: name.map_or("no name is given".to_owned(), |name| {
-                    format!("it has no '{name}'")
+                    format!("it has no '{}'", terminal::shown(name))
                 }),
-                there: names.join(", "),
+                there: candidates(&names, name),
             });
         }
     };
@@ -97,6 +99,16 @@ pub fn find(
             info.shape
         ))),
     }
+}
+
+/// Some of the names that there are: those that a name is a part of, where there are such.
+fn candidates(names: &[String], name: Option<&str>) -> String {
+    const SHOWN: usize = 8;
+    let wanted = name.unwrap_or("").to_lowercase();
+    let like = |name: &&&str| name.to_lowercase().contains(&wanted);
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    let like: Vec<&str> = all.iter().filter(like).copied().collect();
+    terminal::some_of(if like.is_empty() { &all } else { &like }, SHOWN)
 }
 
 /// A dtype by numpy's code, and the bytes of an element.
@@ -158,6 +170,10 @@ mod tests {
         assert_eq!(
             of("d/a.safetensors:layer.0:w"),
             Some(("d/a.safetensors".into(), Some("layer.0:w")))
+        );
+        assert_eq!(
+            of("A.SafeTensors:B"),
+            Some(("A.SafeTensors".into(), Some("B")))
         );
         assert_eq!(of("a.safetensors:"), Some(("a.safetensors".into(), None)));
     }

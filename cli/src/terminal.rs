@@ -3,6 +3,7 @@
 use crate::error::CliError;
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::{self, Write};
 use std::time::Duration;
@@ -27,15 +28,14 @@ pub fn print_json(value: &impl Serialize) -> Result<(), CliError> {
 
 /// Writes one line to stderr; where nobody reads it, that is no error.
 pub fn line(kind: &str, text: impl Display) {
-    let text = one_line(&text.to_string());
+    let text = bounded(one_line(&text.to_string()));
     let _ = writeln!(io::stderr(), "{kind}: {text}");
 }
 
 /// The first few names, and how many more there are.
-pub fn some_of<T: AsRef<str>>(names: &[T]) -> String {
-    const SHOWN: usize = 4;
-    let (shown, more) = names.split_at(names.len().min(SHOWN));
-    let shown: Vec<&str> = shown.iter().map(AsRef::as_ref).collect();
+pub fn some_of<T: AsRef<str>>(names: &[T], most: usize) -> String {
+    let (first, more) = names.split_at(names.len().min(most));
+    let shown: Vec<_> = first.iter().map(|name| shown(name.as_ref())).collect();
     match more.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),
@@ -47,6 +47,48 @@ fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.split(char::is_control).map(str::trim).collect();
     let lines: Vec<&str> = lines.into_iter().filter(|l| !l.is_empty()).collect();
     lines.join(" ")
+}
+
+/// A text of the user's as a line shows it: of a long one the beginning.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(80) {
+        None => text.into(),
+        Some((end, _)) => format!("{}… ({} bytes)", &text[..end], text.len()).into(),
+    }
+}
+
+/// A line without its middle where it is longer than anybody reads: what was given by mistake may
+/// be of any length.
+fn bounded(line: String) -> String {
+    // Longer than any path that a system takes.
+    const MOST: usize = 4608;
+    let characters = line.chars().count();
+    if characters <= MOST {
+        return line;
+    }
+    let begin: String = line.chars().take(MOST / 2).collect();
+    let end: String = line.chars().skip(characters - MOST / 2).collect();
+    format!("{begin} … {end}")
+}
+
+/// A number with so many significant digits, without zeros at its end.
+pub fn significant(x: f64, digits: usize) -> String {
+    let trimmed = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    let scientific = format!("{x:.*e}", digits - 1);
+    let parts = scientific.split_once('e');
+    let parts = parts.and_then(|(mantissa, power)| Some((mantissa, power.parse::<i32>().ok()?)));
+    let (Some((mantissa, power)), false) = (parts, x == 0.0) else {
+        // Infinities, NaN, and zero without its sign.
+        return (x + 0.0).to_string();
+    };
+    if (-4..digits as i32).contains(&power) {
+        trimmed(&format!("{x:.*}", (digits as i32 - 1 - power) as usize))
+    } else {
+        format!("{}e{power}", trimmed(mantissa))
+    }
 }
 
 /// Progress on stderr, where that is a terminal; else nothing is drawn.
@@ -171,5 +213,42 @@ impl<T: Copy + Into<f64> + Display + Serialize> Serialize for Number<T> {
         } else {
             serializer.collect_str(&self.0)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        for (x, text) in [
+            (0.0, "0"),
+            (1.0, "1"),
+            (-0.5, "-0.5"),
+            (1.0 / 3.0, "0.333333"),
+            (1.25e-6, "1.25e-6"),
+            (-3.4028234e38, "-3.40282e38"),
+            (123456.7, "123457"),
+            (1234567.0, "1.23457e6"),
+            (0.000123456789, "0.000123457"),
+            (999999.9, "1e6"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "NaN"),
+        ] {
+            assert_eq!(significant(x, 6), text);
+        }
+    }
+
+    #[test]
+    fn a_line_is_no_longer_than_anybody_reads() {
+        assert_eq!(shown("gelu"), "gelu");
+        let long = "é".repeat(100);
+        assert_eq!(shown(&long), format!("{}… (200 bytes)", "é".repeat(80)));
+        assert_eq!(bounded(long.clone()), long);
+        let longer = bounded(format!("{}: advice", "é".repeat(1 << 20)));
+        assert_eq!(longer.chars().count(), 4611);
+        assert!(longer.ends_with(": advice"), "{longer}");
     }
 }

@@ -9,6 +9,7 @@ pub use table::{Activation, MAX_PARAMETERS};
 pub(crate) use table::{Formula, GELU_TANH_1, GELU_TANH_3, Visitor};
 
 use crate::error::{Error, Result};
+use crate::names;
 use std::fmt;
 use std::str::FromStr;
 
@@ -129,11 +130,7 @@ impl Activation {
         for (name, value) in parameters {
             let known = info.parameters.iter().position(|p| p.name == name);
             let Some(index) = known else {
-                return Err(Error::UnknownParameter {
-                    function: info.name,
-                    name: name.to_owned(),
-                    known: info.parameters.iter().map(|p| p.name).collect(),
-                });
+                return Err(self.unknown_parameter(name));
             };
             values[index] = value;
         }
@@ -155,6 +152,18 @@ impl Activation {
     }
 }
 
+impl Activation {
+    /// The error of a parameter that this activation does not have.
+    pub(crate) fn unknown_parameter(self, name: &str) -> Error {
+        let info = self.info();
+        Error::UnknownParameter {
+            function: info.name,
+            name: name.to_owned(),
+            known: info.parameters.iter().map(|p| p.name).collect(),
+        }
+    }
+}
+
 impl fmt::Display for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.info().name)
@@ -171,7 +180,7 @@ impl FromStr for Activation {
             .iter()
             .copied()
             .find(|a| a.info().name == wanted || a.info().aliases.contains(&wanted.as_str()))
-            .ok_or_else(|| Error::unknown_function(name))
+            .ok_or_else(|| Error::unknown_function("activation", name, names::activations()))
     }
 }
 

@@ -3,7 +3,8 @@
 use super::{Chain, Step};
 use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
+use crate::names;
 use std::str::FromStr;
 
 /// The names of what is no function of the catalogue.
@@ -79,15 +80,13 @@ fn step(text: &str) -> std::result::Result<Step, Problem> {
 
 /// What is known that looks like a name that is not.
 fn unknown(name: &str) -> String {
-    let similar = Error::similar(name, &OWN);
-    let similar = match similar.is_empty() {
-        true => format!(
-            "there are {} and the functions of the catalogue",
-            OWN.join(", ")
-        ),
-        false => format!("did you mean {}?", similar.join(", ")),
-    };
-    format!("no step is called '{name}'; {similar}")
+    let own = OWN.iter().map(|&name| (name, &[][..]));
+    let axis = names::axis_functions().filter(|(name, _)| {
+        let function: Result<AxisFunction> = name.parse();
+        function.is_ok_and(|f| !f.reduces())
+    });
+    let taken = own.chain(names::activations()).chain(axis);
+    Error::unknown_function("step", name, taken).to_string()
 }
 
 /// The name and the arguments of a step.
@@ -147,7 +146,10 @@ fn values<'a, 'b, const N: usize>(
         let slot = known.and_then(|known| found.get_mut(known));
         let Some(slot) = slot else {
             let problem = match argument.name {
-                Some(name) => format!("there is no '{name}' here; there is {}", names.join(", ")),
+                Some(name) => {
+                    let name = shown(name);
+                    format!("there is no '{name}' here; there is {}", names.join(", "))
+                }
                 None => format!("this is one value too many; there is {}", names.join(", ")),
             };
             return Err((argument.at, problem));
@@ -176,7 +178,7 @@ fn parsed<T: FromStr>(
 ) -> std::result::Result<T, Problem> {
     match (argument, default) {
         (Some(argument), _) => argument.value.parse().map_err(|_| {
-            let problem = format!("'{}' is no value of {name}", argument.value);
+            let problem = format!("'{}' is no value of {name}", shown(argument.value));
             (argument.at, problem)
         }),
         (None, Some(default)) => Ok(default),
@@ -189,6 +191,10 @@ fn apply(activation: Activation, arguments: &[Argument<'_>]) -> std::result::Res
     let mut values = Vec::new();
     for (i, argument) in arguments.iter().enumerate() {
         let name = match (argument.name, known.get(i)) {
+            (Some(name), _) if known.iter().all(|p| p.name != name) => {
+                let problem = activation.unknown_parameter(name);
+                return Err((argument.at, problem.to_string()));
+            }
             (Some(name), _) => name,
             (None, Some(parameter)) => parameter.name,
             (None, None) => {
@@ -259,6 +265,12 @@ mod tests {
             ("cast(f64)", 6, "'f64'"),
             ("bias(axis=x)", 6, "axis"),
             ("ä | gelu | nosuchstep", 1, "no step"),
+            ("gelu | nosuchstep", 8, "activations list"),
+            ("scale(2) | entmax", 12, "SparseFunction"),
+            ("relu | Swi-GLU", 8, "swiglu is a gate"),
+            ("relu | logsumexpp", 8, "of the softmax family"),
+            ("relu | soft max", 8, "did you mean softmax"),
+            ("gelu(approximate=tanh)", 6, "gelu_tanh"),
         ] {
             let error = error(text);
             assert!(

@@ -1,6 +1,6 @@
 //! Which adapters there are, which one is taken, and why.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
@@ -127,17 +127,15 @@ async fn open_from(instance: &wgpu::Instance, choice: &AdapterChoice) -> Result<
     let unknown = || Error::UnknownAdapter {
         wanted: choice.to_string(),
         available: names(),
+        interfaces: interfaces(),
     };
     let (index, why_named) = match choice {
         AdapterChoice::Auto => {
-            let index = best(&found, |_| true).ok_or_else(|| Error::NoAdapter {
-                reason: if found.is_empty() {
-                    "no graphics driver answers".to_owned()
-                } else {
-                    "no adapter runs compute shaders".to_owned()
-                },
-            })?;
-            (index, None)
+            let index = best(&found, |_| true);
+            (
+                index.ok_or_else(|| none(!found.is_empty(), interfaces()))?,
+                None,
+            )
         }
         AdapterChoice::Index(index) if *index < found.len() => (*index, Some("asked for by index")),
         AdapterChoice::Index(_) => return Err(unknown()),
@@ -188,6 +186,47 @@ fn wanted(info: &wgpu::AdapterInfo) -> wgpu::Features {
 
 fn instance() -> wgpu::Instance {
     wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env())
+}
+
+/// What `WGPU_BACKEND` says, where it is set.
+fn interfaces() -> Option<String> {
+    let value = std::env::var_os("WGPU_BACKEND")?;
+    Some(value.to_string_lossy().into_owned())
+}
+
+/// That no adapter will do, of none or of some that there are, through the graphics interfaces
+/// that `WGPU_BACKEND` names.
+fn none(some: bool, interfaces: Option<String>) -> Error {
+    let driver = "install a Vulkan driver (Mesa's lavapipe runs on any CPU)";
+    let reason = if some {
+        "no adapter runs compute shaders"
+    } else {
+        "no graphics driver answers"
+    };
+    let Some(value) = interfaces else {
+        return Error::NoAdapter {
+            reason: reason.to_owned(),
+            remedy: driver.to_owned(),
+        };
+    };
+    let unknown = |word: &&str| wgpu::Backends::from_comma_list(word).is_empty();
+    let reason = match value.split(',').find(unknown) {
+        Some(word) => {
+            let word = shown(word.trim());
+            format!("{reason}, and WGPU_BACKEND names '{word}', which is no graphics interface")
+        }
+        None => format!("{reason} through WGPU_BACKEND={}", shown(&value)),
+    };
+    let asked = wgpu::Backends::from_comma_list(&value);
+    let unset = "leave out that variable, or name others in it: vulkan, metal, dx12, gl";
+    Error::NoAdapter {
+        reason,
+        remedy: if asked.contains(wgpu::Backends::VULKAN) {
+            format!("{driver}, or {unset}")
+        } else {
+            unset.to_owned()
+        },
+    }
 }
 
 async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
@@ -255,4 +294,46 @@ fn driver(info: &wgpu::AdapterInfo) -> String {
         .filter(|part| !part.is_empty())
         .collect::<Vec<_>>()
         .join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_is_named_where_it_is_set() {
+        let text = |some, value: Option<&str>| none(some, value.map(str::to_owned)).to_string();
+        let unset = text(false, None);
+        assert!(!unset.contains("WGPU_BACKEND"), "{unset}");
+        assert!(unset.contains("install a Vulkan driver"), "{unset}");
+        for value in ["metal", "mtl,dx12", "gl"] {
+            let text = text(false, Some(value));
+            let named = format!("through WGPU_BACKEND={value}");
+            assert!(
+                text.contains(&named) && text.contains("leave out"),
+                "{text}"
+            );
+            assert!(!text.contains("install"), "{text}");
+        }
+        for (value, word) in [
+            ("vulcan", "'vulcan'"),
+            ("gl, Metall", "'Metall'"),
+            ("", "''"),
+        ] {
+            let text = text(false, Some(value));
+            assert!(
+                text.contains(&format!("names {word}, which is no")),
+                "{text}"
+            );
+        }
+        let both = text(true, Some("Vulkan"));
+        assert!(
+            both.contains("compute shaders through WGPU_BACKEND=Vulkan"),
+            "{both}"
+        );
+        assert!(
+            both.contains("install") && both.contains("leave out"),
+            "{both}"
+        );
+    }
 }

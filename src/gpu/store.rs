@@ -132,7 +132,13 @@ impl Store {
     pub(super) fn read(&self, content: Content) -> Result<Option<Vec<u8>>, String> {
         let path = self.path(content);
         let ignored = |why: &str| format!("{} is ignored: {why}", path.display());
-        let file = match fs::read(&path) {
+        // Before the opening, which would block on a pipe that nobody writes to.
+        let file = match fs::metadata(&path) {
+            Ok(there) if !there.is_file() => return Err(ignored("it is not a regular file")),
+            Ok(_) => fs::read(&path),
+            Err(error) => Err(error),
+        };
+        let file = match file {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(ignored(&error.to_string())),
@@ -270,6 +276,24 @@ mod tests {
         assert!(store.read(Content::Tuning).is_err());
         fs::remove_file(folder).unwrap();
         assert!(Store::new(&Cache::Off, &info("")).is_none());
+    }
+
+    /// Nobody writes to a pipe, and nobody is waited for.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = folder("pipe");
+        let store = Store::new(&Cache::Folder(folder.clone()), &info("1")).unwrap();
+        let path = store.write(Content::Tuning, b"1").unwrap();
+        fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let warning = store.read(Content::Tuning).unwrap_err();
+        assert!(warning.contains("not a regular file"), "{warning}");
+        // What is kept next takes its place.
+        store.write(Content::Tuning, b"2").unwrap();
+        assert_eq!(store.read(Content::Tuning), Ok(Some(b"2".to_vec())));
+        fs::remove_dir_all(folder).unwrap();
     }
 
     /// On an adapter that keeps pipelines, and on one that keeps nothing of them.

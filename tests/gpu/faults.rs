@@ -152,7 +152,10 @@ fn an_unknown_adapter_lists_those_there_are() {
     ] {
         for kind in [BackendKind::Gpu, BackendKind::Auto] {
             let error = Backend::open(kind, &choice).map(drop).unwrap_err();
-            let Error::UnknownAdapter { wanted, available } = &error else {
+            let Error::UnknownAdapter {
+                wanted, available, ..
+            } = &error
+            else {
                 panic!("{error}");
             };
             assert_eq!(*wanted, choice.to_string());

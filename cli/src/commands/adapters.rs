@@ -180,9 +180,8 @@ fn verdict(entries: &[Entry]) -> Result<(), CliError> {
 
 fn text(entries: &[Entry]) -> String {
     if entries.is_empty() {
-        return "no GPU adapter; everything runs on the CPU backend. A Vulkan driver makes one, \
-                Mesa's lavapipe on any CPU.\n"
-            .to_owned();
+        let opened = Gpu::open(&AdapterChoice::Auto).err();
+        return opened.map_or_else(String::new, |error| format!("{error}\n"));
     }
     let mut text = String::new();
     for entry in entries {

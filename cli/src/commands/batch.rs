@@ -4,8 +4,10 @@ use super::open;
 use crate::args::{BatchArgs, Rule};
 use crate::container::{Array, Container};
 use crate::error::CliError;
+use crate::function::Function as Known;
+use crate::operations::with_parameters;
 use crate::terminal::{self, Progress};
-use wgpu_activations::{Activation, AxisFunction, Backend, Elementwise, Item};
+use wgpu_activations::{AxisFunction, Backend, Elementwise, Item};
 
 /// What is computed of arrays whose names match.
 #[derive(Clone, Copy)]
@@ -18,29 +20,28 @@ impl Function {
     fn new(rule: &Rule) -> Result<Self, CliError> {
         let name = &rule.function;
         let wrong = |what: String| {
-            let pattern = &rule.pattern;
+            let (pattern, name) = (terminal::shown(&rule.pattern), terminal::shown(name));
             CliError::Usage(format!("--apply '{pattern}={name}…': {what}"))
         };
-        if let Ok(function) = name.parse::<AxisFunction>() {
-            let mut axis = -1;
-            for (name, value) in &rule.parameters {
-                if name != "axis" {
-                    return Err(wrong(format!("there is no parameter '{name}'; use axis")));
+        let function =
+            Known::find(name).ok_or_else(|| Known::unknown("function of batch", name, []));
+        let activation = match function.map_err(|error| wrong(error.to_string()))? {
+            Known::Elementwise(activation) => activation,
+            Known::Axis(function) => {
+                let mut axis = -1;
+                for (name, value) in &rule.parameters {
+                    if name != "axis" {
+                        return Err(wrong(format!("there is no parameter '{name}'; use axis")));
+                    }
+                    let number = value.parse();
+                    axis = number.map_err(|_| wrong(format!("axis={value} is no whole number")))?;
                 }
-                axis = value
-                    .parse()
-                    .map_err(|_| wrong(format!("axis={value} is no whole number")))?;
+                return Ok(Self::Axis(function, axis));
             }
-            return Ok(Self::Axis(function, axis));
-        }
-        let activation: Activation = name.parse()?;
-        let parameters = rule.parameters.iter().map(|(name, value)| {
-            let number: Result<f32, _> = value.parse();
-            let number = number.map_err(|_| wrong(format!("{name}={value} is no number")))?;
-            Ok((&**name, number))
-        });
-        let parameters: Vec<(&str, f32)> = parameters.collect::<Result<_, CliError>>()?;
-        Ok(Self::Elementwise(activation.with(parameters)?))
+        };
+        let function = with_parameters(activation, &rule.parameters);
+        let function = function.map_err(|error| wrong(error.to_string()))?;
+        Ok(Self::Elementwise(function))
     }
 
     fn item<'a>(self, x: &'a [f32], shape: &[usize]) -> Result<Item<'a>, CliError> {

@@ -8,6 +8,7 @@ use super::copy::CopyKernel;
 use crate::args::BenchArgs;
 use crate::error::CliError;
 use crate::function::{Function, Operation};
+use crate::operations;
 use crate::terminal::{self, Progress};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -66,7 +67,11 @@ impl Subject {
         let mut subjects = Vec::new();
         if own.is_empty() || !rest.is_empty() {
             let rest: Vec<String> = rest.into_iter().cloned().collect();
-            let functions = Function::select(&rest)?;
+            let unknown = |name: &str| {
+                let own = Self::own().into_iter().map(|(name, _)| name);
+                Function::unknown("function of bench", name, own)
+            };
+            let functions = Function::select(&rest, unknown)?;
             subjects.extend(functions.into_iter().map(|f| (f.name(), Self::from(f))));
         }
         let own: Vec<(&'static str, Self)> = match names {
@@ -97,7 +102,7 @@ impl Subject {
     }
 
     fn find(name: &str) -> Option<(&'static str, Self)> {
-        let wanted = name.to_lowercase().replace('-', "_");
+        let wanted = operations::canonical(name);
         Self::own().into_iter().find(|(own, _)| *own == wanted)
     }
 }

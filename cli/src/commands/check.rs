@@ -69,22 +69,27 @@ fn operations(function: Function) -> Vec<Subject> {
 
 /// What is checked for these names, each once; everything where there is no name.
 fn subjects(names: &[String]) -> Result<Vec<Subject>, CliError> {
-    let families: Vec<Family> = match names {
-        [] => Family::all(),
-        _ => names.iter().filter_map(|name| Family::find(name)).collect(),
-    };
-    let (functions, all): (Vec<String>, bool) = (
-        names
-            .iter()
-            .filter(|name| Family::find(name).is_none())
-            .cloned()
-            .collect(),
-        names.is_empty(),
-    );
-    let functions = if functions.is_empty() && !all {
-        Vec::new()
-    } else {
-        Function::select(&functions)?
+    let (families, functions) = match names {
+        [] => (Family::all(), Function::all().collect()),
+        _ => {
+            let (own, rest): (Vec<String>, Vec<String>) = names
+                .iter()
+                .cloned()
+                .partition(|name| Family::find(name).is_some());
+            let unknown = |name: &str| {
+                Function::unknown(
+                    "function of check",
+                    name,
+                    Family::all().into_iter().map(Family::name),
+                )
+            };
+            let functions = match &rest[..] {
+                [] => Vec::new(),
+                rest => Function::select(rest, unknown)?,
+            };
+            let families = own.iter().filter_map(|name| Family::find(name));
+            (families.collect(), functions)
+        }
     };
     let mut subjects: Vec<Subject> = functions.into_iter().flat_map(operations).collect();
     let mut seen: Vec<Family> = Vec::new();
@@ -162,7 +167,7 @@ pub(super) fn verdict_of(broken: &[String], all: usize) -> Result<(), CliError> 
     Err(CliError::CheckFailed(format!(
         "{} of {all} checks are outside their bounds: {}",
         broken.len(),
-        terminal::some_of(broken)
+        terminal::some_of(broken, 4)
     )))
 }
 
@@ -246,7 +251,7 @@ mod tests {
     #[test]
     fn many_breaches_are_one_short_line() {
         let names = ["a", "b", "c", "d", "e", "f"].map(str::to_owned);
-        assert_eq!(terminal::some_of(&names), "a, b, c, d and 2 more");
-        assert_eq!(terminal::some_of(&names[..4]), "a, b, c, d");
+        assert_eq!(terminal::some_of(&names, 4), "a, b, c, d and 2 more");
+        assert_eq!(terminal::some_of(&names[..4], 4), "a, b, c, d");
     }
 }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use wgpu_activations::check::Pass;
 use wgpu_activations::check::exhaustive::{Run, Span};
-use wgpu_activations::{Activation, Backend, BackendKind};
+use wgpu_activations::{Activation, Backend, BackendKind, Error};
 
 /// The report's name where none is given.
 const REPORT: &str = "activations-check.json";
@@ -91,7 +91,10 @@ pub fn exhaustive(args: &CheckArgs) -> Result<(), CliError> {
 /// The functions and directions that are asked for.
 fn wanted(args: &CheckArgs) -> Result<Vec<(Activation, Pass)>, CliError> {
     let mut wanted = Vec::new();
-    for function in Function::select(&args.functions)? {
+    let activations = Activation::ALL.iter().map(|a| a.info());
+    let taken = activations.map(|info| (info.name, info.aliases));
+    let unknown = |name: &str| Error::unknown_function("activation", name, taken.clone());
+    for function in Function::select(&args.functions, unknown)? {
         match function {
             Function::Elementwise(f) => {
                 if args.run.pass != Some(PassName::Backward) {

@@ -61,7 +61,9 @@ impl From<&Rounding> for Entry {
 
 /// Checks the functions and prints a table.
 pub fn half(args: &CheckArgs, dtype: DType) -> Result<(), CliError> {
-    let functions = Function::select(&args.functions).map_err(|error| {
+    let unknown = |name: &str| Function::unknown("function of check --dtype", name, []);
+    let functions = Function::select(&args.functions, unknown);
+    let functions = functions.map_err(|error| {
         CliError::Usage(format!(
             "--dtype checks activations and the softmax family: {error}"
         ))

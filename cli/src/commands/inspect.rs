@@ -3,10 +3,14 @@
 use crate::args::InspectArgs;
 use crate::error::CliError;
 use crate::npy::Array;
-use crate::operations::{numbers, read};
-use crate::terminal::{self, Number, Progress};
+use crate::operations::{read, with_parameters};
+use crate::terminal::{self, Number, Progress, significant};
 use serde::Serialize;
 use wgpu_activations::{Activation, Elementwise, Inspect, Statistics};
+
+/// The samples from which on a unit that is 0 for all of them is not so by chance: for inputs around
+/// 0, relu makes that of one in 2^16.
+const SAMPLES: u64 = 16;
 
 /// What is printed as JSON.
 #[derive(Serialize)]
@@ -44,8 +48,7 @@ pub fn inspect(args: &InspectArgs) -> Result<(), CliError> {
         None => Activation::Identity.into(),
         Some(name) => {
             let activation: Activation = name.parse()?;
-            let parameters = numbers(activation.info().name, &args.parameters)?;
-            activation.with(parameters.iter().map(|(name, value)| (&**name, *value)))?
+            with_parameters(activation, &args.parameters)?
         }
     };
     if args.function.is_none() && !args.parameters.is_empty() {
@@ -110,11 +113,15 @@ fn text(f: &Elementwise, shape: &[usize], found: &Statistics, findings: &[String
         vec![of, format!("shape {shape:?}, {} elements", found.elements)],
         vec![
             "y from".to_owned(),
-            format!("{} to {}", found.min, found.max),
+            format!("{} to {}", digits(found.min), digits(found.max)),
         ],
         vec![
             "mean, deviation".to_owned(),
-            format!("{:.6}, {:.6}", found.mean, found.variance.sqrt()),
+            format!(
+                "{}, {}",
+                significant(found.mean, 6),
+                significant(found.variance.sqrt(), 6)
+            ),
         ],
         vec!["zeros".to_owned(), share(found.zeros, found.elements)],
         vec!["NaN".to_owned(), share(found.nan, found.elements)],
@@ -141,7 +148,7 @@ fn text(f: &Elementwise, shape: &[usize], found: &Statistics, findings: &[String
         ]);
         rows.push(vec![
             "mean |f'(x)|".to_owned(),
-            format!("{:.6}", found.mean_slope),
+            significant(found.mean_slope, 6),
         ]);
     }
     let mut text = terminal::table(&rows, &[]);
@@ -161,13 +168,51 @@ fn bars(found: &Statistics) -> String {
     let rows: Vec<Vec<String>> = histogram
         .counts
         .iter()
-        .zip(&histogram.edges)
+        .zip(edges(&histogram.edges))
         .map(|(&count, edge)| {
             let length = (WIDTH * count as f64 / most as f64).ceil() as usize;
-            vec![format!("{edge:.4}"), count.to_string(), "#".repeat(length)]
+            vec![edge, count.to_string(), "#".repeat(length)]
         })
         .collect();
     terminal::table(&rows, &[0, 1])
+}
+
+/// The bins' edges with as many digits as tell one from the next.
+fn edges(edges: &[f32]) -> Vec<String> {
+    let edges: Vec<f64> = edges.iter().map(|&edge| edge.into()).collect();
+    let step = match edges[..] {
+        [first, second, ..] => second - first,
+        _ => 0.0,
+    };
+    let most = edges
+        .iter()
+        .fold(0.0, |most: f64, edge| most.max(edge.abs()));
+    let places = -step.log10().floor() + 1.0;
+    edges
+        .into_iter()
+        .map(|edge| {
+            // An edge at 0 is off by a rounding of the largest.
+            let edge = if edge.abs() < 1e-3 * step { 0.0 } else { edge };
+            if !step.is_normal() || !most.is_finite() {
+                significant(edge, 9)
+            } else if places <= 8.0 && most < 1e9 {
+                format!("{edge:.*}", places.max(0.0) as usize)
+            } else {
+                let digits = (most / step).log10().ceil() + 1.0;
+                format!("{edge:.*e}", (digits as usize).min(8))
+            }
+        })
+        .collect()
+}
+
+/// An f32 with as many digits as tell it from its neighbours.
+fn digits(x: f32) -> String {
+    let plain = x == 0.0 || !x.is_finite() || (1e-4..1e9).contains(&x.abs());
+    if plain {
+        x.to_string()
+    } else {
+        format!("{x:e}")
+    }
 }
 
 /// What the numbers mean to whoever trains the network that they come from.
@@ -189,7 +234,14 @@ fn findings(f: &Elementwise, args: &InspectArgs, found: &Statistics) -> Vec<Stri
                 .to_owned(),
         );
     }
-    if found.dead_units > 0 {
+    let samples = found.elements.checked_div(found.units).unwrap_or(0);
+    if found.dead_units > 0 && (2..SAMPLES).contains(&samples) {
+        findings.push(format!(
+            "{:.1} % of the units are 0 for each of the {samples} samples here, which are too few \
+             to call them dead: relu alone makes about half of its inputs 0.",
+            100.0 * found.dead_fraction()
+        ));
+    } else if found.dead_units > 0 && samples >= SAMPLES {
         findings.push(format!(
             "{:.1} % of the units are 0 for every sample here. Where that lasts over the whole \
              training set, they pass nothing on, and with relu they get no gradient to come back \
@@ -226,21 +278,22 @@ fn findings(f: &Elementwise, args: &InspectArgs, found: &Statistics) -> Vec<Stri
     }
     if found.mean_slope.is_finite() && found.elements > found.nan {
         let (mean, layers) = (found.mean_slope, 10);
+        let shown = significant(mean, 3);
         let through = mean.powi(layers);
         findings.push(if mean < 0.5 {
             format!(
-                "A gradient is multiplied by {mean:.3} on average on its way through {name}: \
+                "A gradient is multiplied by {shown} on average on its way through {name}: \
                  {layers} such layers leave {through:.1e} of it (vanishing gradient), unless the \
                  weights make up for it."
             )
         } else if mean > 1.5 {
             format!(
-                "A gradient is multiplied by {mean:.3} on average on its way through {name}: \
+                "A gradient is multiplied by {shown} on average on its way through {name}: \
                  {layers} such layers make it {through:.1e} times as large (exploding gradient)."
             )
         } else {
             format!(
-                "A gradient is multiplied by {mean:.3} on average on its way through {name}, \
+                "A gradient is multiplied by {shown} on average on its way through {name}, \
                  which neither vanishes nor explodes over a few layers."
             )
         });

@@ -23,7 +23,7 @@ pub fn list(json: bool) -> Result<(), CliError> {
         }
     }
     let mut text = terminal::table(&rows, &[]);
-    text += "\nA line with -p is a parameter with its default and its range. The last functions,\n\
-             the softmax family, run along an axis: --axis=-1 by default.\n";
+    text += "\nA line with -p is a parameter with its default and its range. Functions along an axis\n\
+             take --axis: -1 by default, 1 for cross_entropy, nll_loss, prelu and maxout.\n";
     terminal::print(&text)
 }

@@ -11,6 +11,9 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use wgpu_activations::{AxisShape, Source, Stream, StreamError};
 
+/// The least memory for parts: with less, going from part to part is all that takes time.
+const LEAST: usize = 64 << 10;
+
 /// What goes through in parts.
 pub struct Files<'a> {
     args: &'a RunArgs,
@@ -156,13 +159,18 @@ impl<'a> Files<'a> {
         let mut file = staged.file().map_err(|e| staged.error(e))?;
         file.write_all(&header).map_err(|e| staged.error(e))?;
 
+        let memory = self.args.memory.0;
+        if memory < LEAST {
+            let least = LEAST >> 10;
+            let note = format_args!("--memory is {memory} bytes; {least}K, the least, are taken");
+            crate::terminal::line("note", note);
+        }
+        let memory = memory.max(LEAST);
         let mut x = Parts::new(self.input);
         let mut y = Writer::new(file, start, elements, dtype);
         let bar = Progress::bytes();
         let report = |progress: wgpu_activations::Progress| bar.moved(progress);
-        let stream = Stream::new(&backend)
-            .memory(self.args.memory.0)
-            .on_progress(&report);
+        let stream = Stream::new(&backend).memory(memory).on_progress(&report);
         let mut inputs: Vec<&mut dyn Source> = vec![&mut x];
         match &mut second {
             Some(Second::File(_, dy)) => inputs.push(&mut **dy),

@@ -30,15 +30,11 @@ impl Operation for Catalogue {
     }
 
     fn prepare(&self, options: &mut Options, _: usize) -> Result<Box<dyn Call>, CliError> {
-        let parameters = options.numbers()?;
-        let parameters = parameters.iter().map(|(name, value)| (&**name, *value));
+        let f = options.activation(self.0)?;
         let learned = learnable().filter(|(activation, _)| *activation == self.0);
         let mut gradients = vec!["the input"];
         gradients.extend(learned.map(|(_, parameter)| parameter));
-        Ok(Box::new(Ready {
-            f: self.0.with(parameters)?,
-            gradients,
-        }))
+        Ok(Box::new(Ready { f, gradients }))
     }
 }
 

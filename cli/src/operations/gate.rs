@@ -51,7 +51,7 @@ impl Operation for Gated {
         if inputs == 2 {
             // Two arrays lie in no layout, but one still comes first on the command line.
             let first = order.unwrap_or(Order::GateFirst);
-            let numbers = options.numbers()?;
+            let numbers = options.numbers(&gate.parameters())?;
             let gate = gate.with(numbers.iter().map(|(name, value)| (&**name, *value)))?;
             return Ok(pair(gate, first));
         }
@@ -63,7 +63,7 @@ impl Operation for Gated {
             gate = gate.with_layout(layout);
         }
         let axis = options.axis()?.unwrap_or(-1);
-        let numbers = options.numbers()?;
+        let numbers = options.numbers(&gate.parameters())?;
         let gate = gate.with(numbers.iter().map(|(name, value)| (&**name, *value)))?;
         Ok(Box::new(Closures {
             inputs: &["value and gate"],

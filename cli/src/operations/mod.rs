@@ -14,14 +14,16 @@ mod rrelu;
 mod softmax2d;
 mod sparse;
 
-pub use options::{Options, numbers};
+pub use options::{Options, with_parameters};
 
 use crate::error::CliError;
 use crate::npy::{self, Array, Value};
 use crate::terminal::{Number, Progress};
 use serde::Serialize;
 use std::path::Path;
-use wgpu_activations::{Activation, AxisFunction, Backend, Elementwise, Gate, SparseFunction};
+use wgpu_activations::{
+    Activation, AxisFunction, Backend, Elementwise, Error, Gate, SparseFunction,
+};
 
 /// A function as `activations list` shows it.
 #[derive(Debug, Serialize)]
@@ -201,20 +203,35 @@ pub fn all() -> Vec<Box<dyn Operation>> {
 
 /// The operation of a name or an alias, or a chain of them; case and `-` for `_` do not matter.
 pub fn find(name: &str) -> Result<Box<dyn Operation>, CliError> {
-    let wanted = name.to_lowercase().replace('-', "_");
-    let found = all().into_iter().find(|operation| {
-        let entry = operation.entry();
-        entry.name == wanted || entry.aliases.contains(&&*wanted)
-    });
-    if let Some(operation) = found {
+    if let Some(operation) = named(name) {
         return Ok(operation);
     }
     if let Some(chain) = chain::Chained::find(name) {
         return Ok(Box::new(chain?));
     }
-    // The catalogue knows names that look like it.
-    let activation: Activation = name.parse()?;
-    Ok(Box::new(elementwise::Catalogue(activation)))
+    let all = all();
+    let entries = all.iter().map(|operation| operation.entry());
+    let taken = entries.map(|entry| (entry.name, entry.aliases));
+    Err(Error::unknown_function("function", name, taken).into())
+}
+
+fn named(name: &str) -> Option<Box<dyn Operation>> {
+    let wanted = spelled(name);
+    all().into_iter().find(|operation| {
+        let entry = operation.entry();
+        entry.name == wanted || entry.aliases.contains(&&*wanted)
+    })
+}
+
+/// A name as the list has it, but for aliases.
+fn spelled(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
+}
+
+/// The operation's name where one is called so; else the name itself as the list would have it.
+pub fn canonical(name: &str) -> String {
+    let operation = named(name).map(|operation| operation.entry().name.to_owned());
+    operation.unwrap_or_else(|| spelled(name))
 }
 
 /// Reads a file, and tells what its conversion cost.

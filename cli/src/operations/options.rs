@@ -3,8 +3,10 @@
 
 use crate::args::RunArgs;
 use crate::error::CliError;
+use crate::terminal;
 use std::fmt::Display;
 use std::path::PathBuf;
+use wgpu_activations::{Activation, Elementwise, Error};
 
 /// The options of one call.
 #[derive(Debug)]
@@ -13,6 +15,8 @@ pub struct Options {
     parameters: Vec<(String, String)>,
     /// Names that were asked for, for the error on those that were not.
     known: Vec<&'static str>,
+    /// Flags that were asked for, for that of a parameter that is one.
+    flags: Vec<&'static str>,
     axes: Option<Vec<isize>>,
     keepdims: bool,
     causal: bool,
@@ -44,6 +48,7 @@ impl Options {
             function,
             parameters: parameters.clone(),
             known: Vec::new(),
+            flags: Vec::new(),
             axes: args.axis.as_ref().map(|axes| axes.0.clone()),
             keepdims: args.keepdims,
             causal: args.causal,
@@ -120,13 +125,26 @@ impl Options {
         }
     }
 
-    /// All parameters that are left, as numbers, for a catalogue that knows their names.
-    pub fn numbers(&mut self) -> Result<Vec<(String, f32)>, CliError> {
-        numbers(self.function, &std::mem::take(&mut self.parameters))
+    /// The numbers of these names, as far as they are given.
+    pub fn numbers(
+        &mut self,
+        names: &[&'static str],
+    ) -> Result<Vec<(&'static str, f32)>, CliError> {
+        let mut numbers = Vec::new();
+        for &name in names {
+            numbers.extend(self.number(name)?.map(|value| (name, value)));
+        }
+        Ok(numbers)
+    }
+
+    /// An activation with all parameters that are left.
+    pub fn activation(&mut self, activation: Activation) -> Result<Elementwise, CliError> {
+        with_parameters(activation, &std::mem::take(&mut self.parameters))
     }
 
     /// The one axis of `--axis`.
     pub fn axis(&mut self) -> Result<Option<isize>, CliError> {
+        self.flags.push("axis");
         match self.axes.take().as_deref() {
             None => Ok(None),
             Some(&[axis]) => Ok(Some(axis)),
@@ -140,6 +158,7 @@ impl Options {
 
     /// All axes of `--axis`.
     pub fn axes(&mut self) -> Option<Vec<isize>> {
+        self.flags.push("axis");
         self.axes.take()
     }
 
@@ -151,11 +170,13 @@ impl Options {
 
     /// `--causal`.
     pub fn causal(&mut self) -> bool {
+        self.flags.push("causal");
         std::mem::take(&mut self.causal)
     }
 
     /// The file of a flag such as `--mask`.
-    pub fn file(&mut self, flag: &str) -> Option<PathBuf> {
+    pub fn file(&mut self, flag: &'static str) -> Option<PathBuf> {
+        self.flags.push(flag);
         let index = self.files.iter().position(|(name, _)| *name == flag)?;
         Some(self.files.remove(index).1)
     }
@@ -164,16 +185,26 @@ impl Options {
     pub fn finish(self) -> Result<(), CliError> {
         let function = self.function;
         if let Some((name, _)) = self.parameters.first() {
+            // PyTorch's parameters that are flags here.
+            let flag = match &*name.replace('_', "-") {
+                "dim" => "axis".to_owned(),
+                "attn-mask" => "mask".to_owned(),
+                "is-causal" => "causal".to_owned(),
+                name => name.to_owned(),
+            };
+            let flag = self.flags.iter().find(|known| **known == flag);
             let mut known = self.known;
             known.dedup();
-            let hint = if known.is_empty() {
-                "it has none".to_owned()
-            } else {
-                format!("it has {}", known.join(", "))
+            let name = name.clone();
+            let unknown = Error::UnknownParameter {
+                function,
+                name,
+                known,
             };
-            return Err(CliError::Usage(format!(
-                "{function} has no parameter '{name}'; {hint}"
-            )));
+            return Err(match flag {
+                Some(flag) => CliError::Usage(format!("{unknown}; it is given as --{flag}")),
+                None => unknown.into(),
+            });
         }
         let left = [
             (self.axes.is_some(), "axis"),
@@ -197,21 +228,31 @@ impl Options {
 }
 
 fn wrong(function: &str, name: &str, value: &str, expected: impl Display) -> CliError {
+    let value = terminal::shown(value);
     CliError::Usage(format!(
         "{function}: parameter {name} = {value} must be {expected}"
     ))
 }
 
-/// Parameters of `function` as numbers.
-pub fn numbers(
-    function: &str,
+/// An activation with parameters as they were given.
+pub fn with_parameters(
+    activation: Activation,
     parameters: &[(String, String)],
-) -> Result<Vec<(String, f32)>, CliError> {
-    let parsed = parameters.iter().map(|(name, text)| match number(text) {
-        Ok(value) => Ok((name.clone(), value)),
+) -> Result<Elementwise, CliError> {
+    let known = activation.info().parameters;
+    // A parameter that there is not comes before a value that is no number.
+    let unknown = parameters
+        .iter()
+        .find(|(name, _)| known.iter().all(|p| p.name != name));
+    if let Some((name, _)) = unknown {
+        activation.with([(&**name, 0.0)])?;
+    }
+    let function = activation.info().name;
+    let numbers = parameters.iter().map(|(name, text)| match number(text) {
+        Ok(value) => Ok((&**name, value)),
         Err(expected) => Err(wrong(function, name, text, expected)),
     });
-    parsed.collect()
+    Ok(activation.with(numbers.collect::<Result<Vec<_>, _>>()?)?)
 }
 
 /// A number; the error says what it must be.
@@ -277,6 +318,7 @@ mod tests {
             (&["--keepdims"], "reduces no axis"),
             (&["--weight", "w.npy"], "takes no --weight"),
             (&["--causal"], "takes no --causal"),
+            (&["-p", "dim=0"], "no parameter 'dim'"),
         ] {
             let error = left(arguments).to_string();
             assert!(error.contains(words), "{error}");

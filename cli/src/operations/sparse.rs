@@ -20,10 +20,7 @@ impl Operation for Sparse {
         Entry {
             name: function.name(),
             kind: "axis",
-            aliases: match function {
-                SparseFunction::Entmax { .. } => &["entmax15"],
-                _ => &[],
-            },
+            aliases: function.aliases(),
             parameters: match function {
                 SparseFunction::Entmax { alpha: value } => vec![alpha(value)],
                 _ => Vec::new(),

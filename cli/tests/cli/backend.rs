@@ -57,6 +57,43 @@ fn gpu_never_falls_back() {
     assert_eq!(scratch.names(), ["x.npy"]);
 }
 
+/// A variable that leaves no interface is what is told, not a driver that is missing.
+#[test]
+fn the_variable_that_leaves_no_adapter_is_named() {
+    let scratch = scratch();
+    let run = |value: &str, line: &str| -> Outcome {
+        let mut command = word_command(&scratch, line);
+        command.env("WGPU_BACKEND", value);
+        command
+            .env_remove("WGPU_ADAPTER_NAME")
+            .output()
+            .unwrap()
+            .into()
+    };
+    // No system has both.
+    let foreign = if cfg!(target_os = "macos") {
+        "dx12"
+    } else {
+        "metal"
+    };
+    for (value, words) in [
+        (foreign, format!("through WGPU_BACKEND={foreign}")),
+        ("vulcan", "WGPU_BACKEND names 'vulcan'".to_owned()),
+    ] {
+        let outcome = run(value, "run silu {x.npy} -o {y.npy} --backend gpu");
+        outcome.refused(&["no GPU adapter", &words, "leave out that variable"]);
+        assert!(!outcome.stderr.contains("install"), "{outcome:?}");
+        let auto = run(value, "run silu {x.npy} -o {y.npy}").ok();
+        assert!(auto.stderr.starts_with("backend: cpu"), "{auto:?}");
+        assert!(auto.stderr.contains(&words), "{auto:?}");
+        let list = run(value, "adapters").ok();
+        assert!(list.stdout.contains(&words), "{list:?}");
+        assert!(!list.stdout.contains("lavapipe"), "{list:?}");
+        let named = run(value, "run silu {x.npy} -o {y.npy} --adapter 0");
+        named.refused(&["there are: none", &format!("WGPU_BACKEND={value} limits")]);
+    }
+}
+
 #[test]
 fn no_adapter_is_an_empty_list() {
     let scratch = Scratch::new();

@@ -246,7 +246,7 @@ fn rules_that_do_nothing_or_make_no_sense_are_refused() {
         ("--apply *=relu --apply a=gelu", &["'a'", "rules before it"]),
         ("--apply a=gleu", &["gleu", "gelu"]),
         ("--apply a=relu(slope=1)", &["slope"]),
-        ("--apply a=elu(alpha=x)", &["alpha=x"]),
+        ("--apply a=elu(alpha=x)", &["alpha = x"]),
         ("--apply a=softmax(axis=x)", &["axis=x"]),
         ("--apply a=softmax(dim=0)", &["dim", "axis"]),
         ("--apply a=relu)", &["pattern=function"]),

@@ -272,18 +272,24 @@ fn rrelu_draws_its_slopes_from_the_seed() {
 #[test]
 fn inspect_counts_and_explains() {
     let scratch = Scratch::new();
-    // Two samples of three units, of which relu lets nothing of the last one through.
-    scratch.array("x.npy", &[2, 3], &[1.0, -2.0, -3.0, 2.0, 3.0, -1.0]);
+    // Samples of three units, of which relu lets nothing of the last one through.
+    let two = [1.0, -2.0, -3.0, 2.0, 3.0, -1.0];
+    scratch.array("x.npy", &[16, 3], &two.repeat(8));
     let line = "inspect {x.npy} --function relu --backend cpu --bins 3";
     let text = words(&scratch, line).ok().stdout;
-    for part in ["dead units", "1 (33.3 %) of 3", "dying ReLU", "0.500000"] {
+    for part in [
+        "dead units",
+        "1 (33.3 %) of 3",
+        "dying ReLU",
+        "mean |f'(x)|     0.5\n",
+    ] {
         assert!(text.contains(part), "{part} in\n{text}");
     }
     let json = words(&scratch, &format!("{line} --json")).ok().stdout;
     let found: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(found["dead_units"], 1);
-    assert_eq!(found["zeros"], 3);
-    assert_eq!(found["histogram"]["counts"], serde_json::json!([3, 1, 2]));
+    assert_eq!(found["zeros"], 24);
+    assert_eq!(found["histogram"]["counts"], serde_json::json!([24, 8, 16]));
     scratch.array("nan.npy", &[2], &[f32::NAN, f32::INFINITY]);
     let text = words(&scratch, "inspect {nan.npy} --backend cpu")
         .ok()
@@ -292,6 +298,71 @@ fn inspect_counts_and_explains() {
         text.contains("NaN: 1 of") && text.contains("infinities"),
         "{text}"
     );
+}
+
+/// A unit is not dead that is 0 once, and few samples do not make it so.
+#[test]
+fn inspect_finds_no_dead_units_without_samples() {
+    let scratch = Scratch::new();
+    scratch.array("row.npy", &[1, 2], &[0.0, 3.0]);
+    scratch.array("two.npy", &[2, 2], &[0.0, 3.0, 0.0, 1.0]);
+    let run = |line: &str| words(&scratch, &format!("inspect {line} --backend cpu")).ok();
+    for line in ["{row.npy}", "{row.npy} --function relu"] {
+        let text = run(line).stdout;
+        assert!(text.contains("1 (50.0 %) of 2"), "{text}");
+        assert!(!text.contains("dying") && !text.contains("0 for"), "{text}");
+    }
+    let text = run("{two.npy}").stdout;
+    assert!(text.contains("each of the 2 samples"), "{text}");
+    assert!(
+        text.contains("too few") && !text.contains("dying"),
+        "{text}"
+    );
+}
+
+/// Numbers far from 1 keep their digits.
+#[test]
+fn inspect_shows_small_and_large_numbers() {
+    let scratch = Scratch::new();
+    let small: Vec<f32> = (0..=8).map(|i| (i - 4) as f32 * 2.5e-7).collect();
+    scratch.array("small.npy", &[9], &small);
+    let large: Vec<f32> = (0..=8).map(|i| (i - 4) as f32 * 2f32.powi(100)).collect();
+    scratch.array("large.npy", &[9], &large);
+    scratch.array("near.npy", &[2], &[1000.0, 1000.001]);
+    scratch.array("same.npy", &[2], &[2.0, 2.0]);
+    let run = |line: &str| words(&scratch, &format!("inspect {line} --backend cpu")).ok();
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+
+    let text = run("{small.npy} --bins 4").stdout;
+    assert!(text.contains("-1e-6 to 1e-6"), "{text}");
+    // The deviation of -4..4 in steps is sqrt(60 / 9).
+    assert!(text.contains("0, 6.45497e-7"), "{text}");
+    let edges = ["-0.00000100", "-0.00000050", "0.00000000", "0.00000050"];
+    for edge in edges {
+        let line = |l: &String| l.trim_start().starts_with(&format!("{edge} "));
+        assert!(lines(&text).iter().any(line), "{edge} in\n{text}");
+    }
+    let text = run("{large.npy} --bins 4").stdout;
+    let range = "-5.0706024e30 to 5.0706024e30";
+    for part in [
+        range,
+        "3.27306e30",
+        "-5.07e30",
+        "-2.54e30",
+        " 0.00e0",
+        " 2.54e30",
+    ] {
+        assert!(text.contains(part), "{part} in\n{text}");
+    }
+    // Each edge differs from the next.
+    let text = run("{near.npy} --bins 2").stdout;
+    assert!(
+        text.contains("1000.00000 ") && text.contains("1000.00049 "),
+        "{text}"
+    );
+    run("{same.npy}");
+    let text = run("{small.npy} --function square").stdout;
+    assert!(text.contains("multiplied by 1.11e-6 on average"), "{text}");
 }
 
 /// One array in two layouts and orders, and two arrays, are the same gate.
@@ -633,6 +704,28 @@ fn softmax_takes_masks_and_their_kin() {
         words(&scratch, &line).ok();
         assert_eq!(read(&scratch.path("dx.npy")).0, [2, 3, 4]);
     }
+    // What transformers writes: 1 takes part.
+    scratch.array("ones.npy", &[4], &[1.0, 0.0, 1.0, 1.0]);
+    scratch.file(
+        "halves.npy",
+        &npy("<f2", false, &[4], &[0, 0x3c, 0, 0, 0, 0x3c, 0, 0x3c]),
+    );
+    let double: Vec<u8> = [1f64, -0.0, 1.0, 1.0]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
+    scratch.file("double.npy", &npy("<f8", false, &[4], &double));
+    scratch.file("bytes.npy", &npy("|u1", false, &[4], &[7, 0, 255, 1]));
+    for mask in ["ones", "halves", "double", "bytes"] {
+        let line =
+            format!("run softmax {{x.npy}} -o {{y.npy}} --backend cpu --mask {{{mask}.npy}}");
+        words(&scratch, &line).ok();
+        let want = want(1.0, 0.0, &|_, _, k| k != 1);
+        assert_close(&read(&scratch.path("y.npy")).1, &want, ULP);
+    }
+    scratch.array("minus.npy", &[4], &[0.0, f32::NEG_INFINITY, 0.0, 0.0]);
+    scratch.file("half.npy", &npy("<f2", false, &[1], &[0, 0x38]));
+    scratch.array("nan.npy", &[1], &[f32::NAN]);
     scratch.file("none.npy", &npy("|b1", false, &[1], &[0]));
     let line = "run softmax {x.npy} -o {z.npy} --backend cpu";
     words(&scratch, &format!("{line} --mask {{none.npy}}")).ok();
@@ -640,7 +733,13 @@ fn softmax_takes_masks_and_their_kin() {
     std::fs::remove_file(scratch.path("z.npy")).unwrap();
     for (options, part) in [
         ("--mask {none.npy} -p row_policy=error", "row"),
-        ("--mask {bias.npy}", "integers"),
+        ("--mask {bias.npy}", "it holds 2, and a mask holds 0 and 1"),
+        ("--mask {minus.npy}", "it holds -inf"),
+        ("--mask {minus.npy}", "--bias"),
+        ("--mask {minus.npy}", "astype('bool')"),
+        ("--mask {half.npy}", "it holds 0.5"),
+        ("--mask {nan.npy}", "it holds NaN"),
+        ("--lengths {bias.npy}", "integers"),
         ("--mask {lengths.npy}", "[2]"),
         ("-p scale=2 -p temperature=2", "one of them"),
         ("-p scale=0", "scale"),

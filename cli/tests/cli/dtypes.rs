@@ -147,11 +147,41 @@ fn tensors_in_and_out() {
 
     run("relu t.safetensors -o no.npy").refused(&["t.safetensors", "which tensor", "b, h, x"]);
     run("relu t.safetensors:c -o no.npy").refused(&["it has no 'c'", "b, h, x"]);
+    std::fs::copy(scratch.path("t.safetensors"), scratch.path("T.SAFETENSORS")).unwrap();
+    run("relu T.SAFETENSORS:x -o Out.SafeTensors:y").ok();
+    run("identity Out.SafeTensors:y -o out.npy").ok();
+    assert_eq!(parts(&scratch.path("out.npy")).1, 1f32.to_le_bytes());
     let names = scratch.names();
     assert!(
         !names.iter().any(|name| name.starts_with("no")),
         "{names:?}"
     );
+}
+
+/// As many as a reader reads, and those first that are likely meant.
+#[test]
+fn few_of_many_tensors_are_listed() {
+    let scratch = Scratch::new();
+    let names: Vec<String> = (0..5000).map(|i| format!("layers.{i}.weight")).collect();
+    let all: Vec<(&str, &str, usize, Vec<u8>)> = names
+        .iter()
+        .map(|name| (&**name, "F32", 4, vec![0; 4]))
+        .collect();
+    scratch.file("t.safetensors", &tensors(&all));
+    let run = |name: &str| {
+        let line = format!("run relu t.safetensors{name} -o no.npy --backend cpu");
+        let outcome = words(&scratch, &line);
+        assert!(outcome.stderr.len() < 6000, "{outcome:?}");
+        outcome
+    };
+    run("").refused(&["which tensor?", "layers.0.weight", "and 4992 more"]);
+    run(":LAYERS.4999").refused(&["it has no 'LAYERS.4999'", "one of: layers.4999.weight"]);
+    run(":bias").refused(&["it has no 'bias'", "and 4992 more"]);
+    let long = "w".repeat(100_000);
+    run(&format!(":{long}")).refused(&["… (100000 bytes)", "and 4992 more"]);
+    let two = [("b", "F32", 4, vec![0; 4]), (&*long, "F32", 4, vec![0; 4])];
+    scratch.file("t.safetensors", &tensors(&two));
+    run("").refused(&["one of: b, www", "… (100000 bytes)"]);
 }
 
 /// Cut anywhere, and with claims that do not hold, a file is refused.

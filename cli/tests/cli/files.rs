@@ -112,6 +112,33 @@ fn links_are_followed_and_permissions_kept() {
     assert_eq!(mode & 0o777, 0o640);
 }
 
+/// What other programs take for standard output is no name by accident.
+#[test]
+fn a_dash_is_no_file() {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2], &[-1.0, 2.0]);
+    std::fs::create_dir(scratch.path("in")).unwrap();
+    scratch.array("in/a.npy", &[1], &[1.0]);
+    for line in [
+        "run relu x.npy -o - --backend cpu",
+        "run softmax x.npy -o - --backend cpu --causal",
+        "grad relu x.npy -o - --backend cpu",
+        "batch in -o - --apply *=relu --backend cpu",
+    ] {
+        let output = crate::support::word_command(&scratch, line)
+            .current_dir(scratch.path(""))
+            .output();
+        let outcome: Outcome = output.unwrap().into();
+        outcome.refused(&["-: standard output is not written to", "./-"]);
+        assert_eq!(scratch.names(), ["in", "x.npy"]);
+    }
+    let output = crate::support::word_command(&scratch, "run relu x.npy -o ./- --backend cpu")
+        .current_dir(scratch.path(""))
+        .output();
+    Outcome::from(output.unwrap()).ok();
+    assert_eq!(scratch.names(), ["-", "in", "x.npy"]);
+}
+
 #[test]
 fn a_bare_name_is_a_file_in_the_working_directory() {
     let scratch = Scratch::new();

@@ -88,6 +88,22 @@ fn files_go_through_in_less_memory_than_they_take() {
 }
 
 #[cfg(target_os = "linux")]
+/// Parts of a few bytes would take longer than anybody waits.
+#[test]
+fn very_little_memory_is_some() {
+    let scratch = Scratch::new();
+    let x: Vec<f32> = (-2000..2000).map(|i| i as f32).collect();
+    scratch.array("x.npy", &[4000], &x);
+    let relu: Vec<f32> = x.iter().map(|x| x.max(0.0)).collect();
+    let line = "run relu {x.npy} -o {y.npy} --backend cpu --memory";
+    let outcome = crate::support::words(&scratch, &format!("{line} 128")).ok();
+    let note = "note: --memory is 128 bytes; 64K, the least, are taken\n";
+    assert!(outcome.stderr.contains(note), "{outcome:?}");
+    assert_eq!(crate::support::read(&scratch.path("y.npy")).1, relu);
+    let outcome = crate::support::words(&scratch, &format!("{line} 64K")).ok();
+    assert!(!outcome.stderr.contains("note"), "{outcome:?}");
+}
+
 #[test]
 fn axes_of_all_kinds_go_through() {
     let scratch = Scratch::new();

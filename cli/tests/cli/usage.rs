@@ -27,6 +27,72 @@ fn wrong_arguments_are_refused_in_one_line() {
         ("tune --reset --dry-run", &["--reset", "--dry-run"]),
         ("check gelo", &["'gelo'", "did you mean", "gelu"]),
         ("bench gelo", &["'gelo'", "did you mean", "gelu"]),
+        ("run nosuch {x.npy} -o {y.npy}", &["`activations list`"]),
+        (
+            "run crossentropi {x.npy} -o {y.npy}",
+            &["did you mean cross_entropy"],
+        ),
+        (
+            "run Soft-Max-2d-d {x.npy} -o {y.npy}",
+            &["did you mean softmax2d"],
+        ),
+        ("check cross_entropyy", &["did you mean cross_entropy"]),
+        ("check nll_loss", &["nll_loss is a loss", "run nll_loss"]),
+        ("bench masked_softmaxx", &["did you mean masked_softmax"]),
+        ("bench entmax", &["entmax is a sparse kin", "run entmax"]),
+        (
+            "check --exhaustive swiglu",
+            &["swiglu is a gate", "run swiglu"],
+        ),
+        ("check --dtype f16 glu", &["glu is a gate", "run glu"]),
+        (
+            "batch {x.npy} -o {y} --apply x=swiglu",
+            &["function of batch", "swiglu is a gate", "run swiglu"],
+        ),
+        (
+            "batch {x.npy} -o {y} --apply x=gelu(approximate=tanh)",
+            &["gelu_tanh"],
+        ),
+        (
+            "inspect {x.npy} --function softmax",
+            &["no activation", "`activations run softmax`"],
+        ),
+        (
+            "inspect {x.npy} --function gelu -p approximate=tanh",
+            &["gelu_tanh"],
+        ),
+        (
+            "run sparsemax|scale(2) {x.npy} -o {y.npy}",
+            &["column 1", "`activations run sparsemax`"],
+        ),
+        (
+            "run gelu {x.npy} -o {y.npy} -p approximate=tanh",
+            &["no parameter 'approximate'", "gelu_tanh"],
+        ),
+        (
+            "run softmax {x.npy} -o {y.npy} -p axis=0",
+            &["no parameter 'axis'", "given as --axis"],
+        ),
+        (
+            "run softmax {x.npy} -o {y.npy} -p dim=0",
+            &["no parameter 'dim'", "given as --axis"],
+        ),
+        (
+            "run softmax {x.npy} -o {y.npy} -p mask=m.npy",
+            &["given as --mask"],
+        ),
+        (
+            "run swiglu {x.npy} -o {y.npy} -p axis=0",
+            &["given as --axis"],
+        ),
+        (
+            "run binary_cross_entropy_with_logits {x.npy} {x.npy} -o {y.npy} -p pos_weight=2",
+            &["given as --pos-weight"],
+        ),
+        (
+            "run gelu {x.npy} -o {y.npy} -p dim=0",
+            &["no parameter 'dim'; it has none"],
+        ),
         (
             "run gelu {x.npy} {x.npy} -o {y.npy}",
             &["gelu has 1 input (x), 2 files"],
@@ -157,6 +223,85 @@ fn names_that_break_lines_do_not_break_the_error() {
     let outcome = activations(&["run", "re\nlu", "a.npy", "-o", "y.npy"]);
     outcome.refused(&["no function"]);
     assert_eq!(outcome.stderr.lines().count(), 1);
+}
+
+/// What was given by mistake may be of any length.
+#[test]
+fn long_names_are_not_echoed_whole() {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[1], &[1.0]);
+    let x = scratch.path("x.npy");
+    let x = x.to_str().unwrap();
+    // As long as the system takes an argument.
+    let long = "gelu".repeat(30_000);
+    let (pair, rule, path) = (
+        format!("{long}=1"),
+        format!("x={long}"),
+        format!("{x}:{long}"),
+    );
+    let value = format!("alpha={long}");
+    let chain = format!("relu | {long}");
+    for args in [
+        &["run", &long, x, "-o", "y.npy"][..],
+        &["run", &chain, x, "-o", "y.npy"],
+        &["run", "gelu", &long, "-o", "y.npy", "--backend", "cpu"],
+        &["run", "gelu", &path, "-o", "y.npy", "--backend", "cpu"],
+        &["run", "gelu", x, "-o", &long, "--backend", "cpu"],
+        &["run", "gelu", x, "-o", "y.npy", "-p", &pair],
+        &["run", "elu", x, "-o", "y.npy", "-p", &value],
+        &["run", "gelu", x, "-o", "y.npy", "--backend", &long],
+        &["run", "gelu", x, "-o", "y.npy", "--axis", &long],
+        &["run", "gelu", x, "-o", "y.npy", &format!("--{long}")],
+        &["inspect", x, "--function", &long],
+        &["batch", x, "-o", "y", "--apply", &rule],
+        &["check", &long],
+        &["bench", &long],
+        &[&long],
+    ] {
+        let outcome = activations(args);
+        outcome.refused(&[]);
+        assert!(
+            outcome.stderr.len() < 10_000,
+            "{} bytes",
+            outcome.stderr.len()
+        );
+    }
+}
+
+/// Whatever is in the list and not taken by a command says what takes it.
+#[test]
+fn functions_that_are_not_taken_say_where_they_are() {
+    let scratch = Scratch::new();
+    scratch.array("x.npy", &[2], &[0.5; 2]);
+    let list = activations(&["list", "--json"]).ok().stdout;
+    let list: Vec<serde_json::Value> = serde_json::from_str(&list).unwrap();
+    for function in &list {
+        let name = function["name"].as_str().unwrap();
+        if function["kind"] == "elementwise" {
+            continue;
+        }
+        let hint = format!("`activations run {name}`");
+        let line = format!("inspect {{x.npy}} --backend cpu --function {name}");
+        words(&scratch, &line).refused(&["no activation is called", &hint]);
+        let chain = format!("run relu|{name} {{x.npy}} -o {{y.npy}} --backend cpu");
+        let outcome = words(&scratch, &chain);
+        let step = ["softmax", "log_softmax", "softmin"].contains(&name);
+        if step {
+            outcome.ok();
+        } else if name != "logsumexp" {
+            outcome.refused(&["no step is called", &hint]);
+        }
+    }
+}
+
+#[test]
+fn help_says_what_the_axis_is() {
+    for command in ["run", "grad"] {
+        let help = activations(&[command, "--help"]).ok().stdout;
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let default = "[default: -1; 1 for cross_entropy, nll_loss, prelu and maxout]";
+        assert!(help.contains(default), "{help}");
+    }
 }
 
 #[cfg(unix)]
