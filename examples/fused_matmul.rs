@@ -11,8 +11,8 @@ const ROWS: usize = 96;
 const DEPTH: usize = 32;
 const COLUMNS: usize = 80;
 
-/// Yours. `activate` comes from `shader::fused`; storing a 0 that the compiler cannot see into
-/// `opaque_zero` keeps it from reordering the sums in there.
+/// Yours. `activate` comes from `shader::fused`, whose own names all begin with
+/// `activations_`. Storing a 0 there that the compiler cannot see keeps it from reordering the sums.
 const MATMUL: &str = "
 @group(0) @binding(0) var<storage, read> a: array<f32>;
 @group(0) @binding(1) var<storage, read> b: array<f32>;
@@ -22,7 +22,7 @@ const MATMUL: &str = "
 
 @compute @workgroup_size(8, 8)
 fn matmul(@builtin(global_invocation_id) id: vec3<u32>) {
-    opaque_zero = sizes.w;
+    activations_opaque_zero = sizes.w;
     if id.x >= sizes.z || id.y >= sizes.x {
         return;
     }
@@ -46,7 +46,7 @@ fn main() -> Outcome {
     };
     let (a, b) = (eighths(ROWS * DEPTH, 5), eighths(DEPTH * COLUMNS, 7));
 
-    let text = shader::fused("activate", Activation::Gelu) + MATMUL;
+    let text = shader::fused([("activate", Activation::Gelu)])? + MATMUL;
     let module = device.create_shader_module(wgpu::ShaderModuleDescriptor {
         label: Some("matmul and gelu"),
         source: wgpu::ShaderSource::Wgsl(text.into()),

@@ -267,16 +267,6 @@ impl Chain {
                 problem,
             };
             step.check().map_err(wrong)?;
-            if let Step::Custom(function) = step {
-                let mut others = self.steps[..i].iter().filter_map(|step| match step {
-                    Step::Custom(other) if other.name() == function.name() => Some(other),
-                    _ => None,
-                });
-                if others.any(|other| other.wgsl() != function.wgsl()) {
-                    let problem = "another function of the chain has the same name".to_owned();
-                    return Err(wrong(problem));
-                }
-            }
             if let Step::Axis(function, axis) = *step {
                 if around.is_some() {
                     let problem = "a chain has one function along an axis at most".to_owned();

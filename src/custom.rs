@@ -85,8 +85,9 @@ struct Definition {
     parameters: Vec<(String, Range)>,
     bounds: Bounds,
     formulas: Box<dyn Formulas>,
-    /// Its function and its derivative.
-    wgsl: Arc<str>,
+    /// Its function and its derivative, as they were given or made, and as modules have them.
+    wgsl: String,
+    text: shader::CustomText,
 }
 
 /// What a [`Custom`] function is called and takes, before its formula.
@@ -100,8 +101,8 @@ pub struct CustomBuilder {
 }
 
 impl Custom {
-    /// A function of that name, which is also that of its WGSL: letters, digits and underscores,
-    /// not one that [`shader::MATH`] or [`shader::ACTIVATIONS`] has.
+    /// A function of that name, which is also that of its WGSL: a letter, then letters, digits and
+    /// underscores. It may be any such name: what a custom function declares meets nothing else.
     #[expect(clippy::new_ret_no_self, reason = "what it makes ends in one")]
     pub fn new(name: &str) -> CustomBuilder {
         CustomBuilder {
@@ -153,7 +154,8 @@ impl Custom {
         self.definition.bounds
     }
 
-    /// Its WGSL: functions of its name, and of that with `_grad`, of x and the parameters.
+    /// Its WGSL: functions of its name, and of that with `_grad`, of x and the parameters. In a
+    /// kernel the names that it declares have a prefix.
     pub fn wgsl(&self) -> &str {
         &self.definition.wgsl
     }
@@ -170,8 +172,8 @@ impl Custom {
         if x.is_nan() { x } else { y }
     }
 
-    pub(crate) fn text(&self) -> Arc<str> {
-        Arc::clone(&self.definition.wgsl)
+    pub(crate) fn text(&self) -> &shader::CustomText {
+        &self.definition.text
     }
 
     /// y = f(x) on the CPU.
@@ -225,8 +227,8 @@ impl CustomBuilder {
 
     /// WGSL of the function, in place of what the formula would give: `fn name(x: f32, p: f32, ...)
     /// -> f32` with an argument for each parameter, and if wanted `name_grad` of the same arguments,
-    /// the derivative; without it, that is made from the formula. All of [`shader::MATH`] can be
-    /// called.
+    /// the derivative; without it, that is made from the formula. It may declare more, but no bindings,
+    /// under any names; those of its own come before others. All of [`shader::MATH`] can be called.
     #[must_use]
     pub fn wgsl(mut self, text: &str) -> Self {
         self.wgsl = Some(text.to_owned());
@@ -236,7 +238,7 @@ impl CustomBuilder {
     /// The function of this formula.
     ///
     /// # Errors
-    /// [`Error::CustomFunction`] where the name is none or taken, or a default is out of range;
+    /// [`Error::CustomFunction`] where the name is none, or a default is out of range;
     /// [`Error::CustomShader`] where the WGSL is wrong, with the line.
     pub fn formula(self, formula: impl CustomFormula) -> Result<Custom> {
         let Self {
@@ -259,12 +261,13 @@ impl CustomBuilder {
         in_range(&parameters, &values).map_err(wrong)?;
         let given = wgsl.as_deref().unwrap_or_default();
         let made = match wgsl {
-            Some(_) if shader::defines(given, &format!("{name}_grad")) => String::new(),
+            Some(_) if shader::declares(given, &format!("{name}_grad")) => String::new(),
             _ => formula.wgsl(&name, parameters.len(), wgsl.is_some()),
         };
-        shader::validate_custom(&name, parameters.len(), given, &made)?;
+        let text = shader::custom(&name, parameters.len(), given, &made)?;
         let definition = Definition {
-            wgsl: format!("{given}\n{made}").into(),
+            wgsl: format!("{given}\n{made}"),
+            text,
             name,
             parameters,
             bounds,

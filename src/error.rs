@@ -246,6 +246,14 @@ pub enum Error {
         /// What is wrong.
         problem: String,
     },
+    /// A name that a function of [`shader::fused`](crate::shader::fused) cannot have.
+    #[error("no function of a shader can be called '{name}': {problem}")]
+    FusedName {
+        /// The name.
+        name: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// A custom function's WGSL is not right.
     #[error("{}{}: {problem}", shown(.function), at_line(.line, .text))]
     CustomShader {

@@ -4,9 +4,11 @@
 mod chain;
 mod custom;
 mod elementwise;
+mod fused;
 mod gate;
 mod loss;
 mod memory;
+mod names;
 mod prelu;
 mod random;
 mod reduce;
@@ -16,8 +18,9 @@ mod sparse;
 mod statistics;
 
 pub(crate) use chain::{CHAIN_ENTRY_POINT, ChainModule, Link, OPERAND_GRADIENTS, OPERANDS, Reach};
-pub(crate) use custom::{defines, validate_custom};
+pub(crate) use custom::{CustomText, custom, declares};
 pub(crate) use elementwise::{Access, elementwise};
+pub use fused::fused;
 pub(crate) use gate::{gate, is_tight};
 pub(crate) use loss::{BinaryModule, ClassModule, LossPass, binary_loss, class_loss};
 pub(crate) use memory::Width;
@@ -35,10 +38,10 @@ pub(crate) use sparse::SPARSE_ENTRY_POINTS;
 pub(crate) use sparse::{Argmax, Sparse, argmax, noisy_softmax, sparse, sparse_grad};
 pub(crate) use statistics::statistics;
 
-use crate::catalogue::{Activation, Elementwise};
-use std::fmt::Write;
+use crate::catalogue::Activation;
 
-/// `exp`, `log1p`, `tanh`, `erf`, the normal distribution and their kin in f32: pure functions.
+/// `exp`, `log1p`, `tanh`, `erf`, the normal distribution and their kin in f32: pure functions, but
+/// for the `opaque_zero` that [`fused`] explains.
 pub const MATH: &str = include_str!("../shaders/math.wgsl");
 /// Every activation and its derivative as pure functions over [`MATH`].
 pub const ACTIVATIONS: &str = include_str!("../shaders/activations.wgsl");
@@ -64,33 +67,6 @@ pub fn function_name(activation: Activation) -> String {
 /// The name of an activation's derivative in WGSL.
 pub fn derivative_name(activation: Activation) -> String {
     format!("{}_grad", activation.info().name)
-}
-
-/// WGSL text that defines `fn {name}(x: f32) -> f32` and `fn {name}_grad(x: f32) -> f32` for an
-/// activation with its parameters as constants, and all that they need. It declares no binding
-/// and can stand before any shader once.
-///
-/// ```
-/// use wgpu_activations::{Activation, shader};
-/// let text = shader::fused("activate", Activation::LeakyRelu.with([("negative_slope", 0.2)])?);
-/// assert!(text.contains("fn activate(x: f32) -> f32"));
-/// # Ok::<(), wgpu_activations::Error>(())
-/// ```
-pub fn fused(name: &str, f: impl Into<Elementwise>) -> String {
-    let f = f.into();
-    let mut arguments = String::new();
-    for value in f.parameters() {
-        // An infinite parameter is no WGSL literal; no f32 lies beyond the largest.
-        let value = value.clamp(f32::MIN, f32::MAX);
-        let _ = write!(arguments, ", f32({value:e})");
-    }
-    let forward = function_name(f.activation());
-    let backward = derivative_name(f.activation());
-    format!(
-        "{MATH}\n{ACTIVATIONS}\n\
-         fn {name}(x: f32) -> f32 {{\n    return select({forward}(x{arguments}), x, is_nan(x));\n}}\n\
-         fn {name}_grad(x: f32) -> f32 {{\n    return select({backward}(x{arguments}), x, is_nan(x));\n}}\n"
-    )
 }
 
 /// The module of the probes, for that many pairs and words for each.
@@ -430,6 +406,18 @@ mod tests {
         names
     }
 
+    /// No word of the library's is one of a custom function's, whatever the caller calls it.
+    #[test]
+    fn callers_names_are_out_of_reach() {
+        let texts = modules().into_iter().map(|(_, text)| text);
+        let kernels = row_chain::modules().into_iter().map(|(_, text)| text);
+        for text in texts.chain(kernels).chain([HALF.to_owned()]) {
+            let names = names::Names::of(&text);
+            let mut words = names.words();
+            assert_eq!(words.find(|word| word.starts_with(custom::PREFIX)), None);
+        }
+    }
+
     /// A row without its WGSL pair, or with another number of parameters, fails here.
     #[test]
     fn every_row_has_its_wgsl_pair() {
@@ -458,7 +446,7 @@ mod tests {
                 }
                 assert_eq!(names.count(), 4);
             }
-            validate(&fused("f", activation));
+            validate(&fused([("f", activation)]).unwrap());
         }
         for &function in AxisFunction::ALL {
             for (pass, unit) in with_units(function) {
@@ -1047,7 +1035,7 @@ mod tests {
             .unwrap();
         let celu = Activation::Celu.with([("alpha", -1e-38)]).unwrap();
         for f in [Activation::Mish.into(), infinite, celu] {
-            let fused = fused("activate", f);
+            let fused = fused([("activate", f)]).unwrap();
             let text = format!(
                 "{fused}\n@group(0) @binding(0) var<storage, read_write> data: array<f32>;\n\
                  @compute @workgroup_size(64)\n\

@@ -180,24 +180,46 @@ fn bad_wgsl_shows_its_line() {
             .contains("fn swoosh(x: f32, p0: f32) -> f32"),
         "{missing}"
     );
-    // A name of the library's or of the kernel's own.
+    // Lines and names are the caller's, whatever they are in the module.
     line(
-        &format!("fn silu(x: f32) -> f32 {{ return x; }}\n{head} return x; }}"),
-        1,
-        "fn silu(x: f32) -> f32 { return x; }",
-        "redefinition",
+        &format!(
+            "/* Two\nlines. */ const half = 0.5;\nfn silu() {{}}\nfn silu() {{}}\n{head} return x; }}"
+        ),
+        4,
+        "fn silu() {}",
+        "redefinition of `silu`",
     );
     line(
-        &format!("fn steps_one(x: f32) -> f32 {{ return x; }}\n{head} return x; }}"),
+        &format!("fn let(x: f32) -> f32 {{ return x; }}\n{head} return x; }}"),
         1,
-        "fn steps_one(x: f32) -> f32 { return x; }",
-        "redefinition",
+        "fn let(x: f32) -> f32 { return x; }",
+        "let",
+    );
+    line(
+        &format!(
+            "\n@group(0) @binding(7) var<storage> mine: array<f32>;\n{head} return mine[0] * x * b; }}"
+        ),
+        2,
+        "@group(0) @binding(7) var<storage> mine: array<f32>;",
+        "no bindings",
+    );
+    // A type of the caller's that hides WGSL's.
+    assert!(matches!(
+        with(&format!("alias f32 = u32;\n{head} return x; }}")),
+        Error::CustomShader { .. }
+    ));
+    // What the kernel has beside the library is out of reach.
+    line(
+        &format!("{head}\n    return x * f32(uniforms.count);\n}}"),
+        2,
+        "return x * f32(uniforms.count);",
+        "uniforms",
     );
 }
 
 #[test]
 fn bad_names_and_values_are_told() {
-    for name in ["", "2x", "a b", "gelu", "tanh_f32"] {
+    for name in ["", "2x", "a b", "_x", "größe"] {
         let made = Custom::new(name)
             .parameter("b", 1.0, Range::Finite)
             .formula(Swoosh);
@@ -215,15 +237,215 @@ fn bad_names_and_values_are_told() {
             .to_string()
             .contains("there is b")
     );
-    let other = Custom::new("swoosh")
-        .parameter("b", 1.0, Range::Finite)
-        .wgsl(WGSL);
-    let chain = Chain::new()
-        .apply(swoosh())
-        .apply(other.formula(Swoosh).unwrap());
-    let error = chain.check(&[1], &[]).unwrap_err().to_string();
-    assert!(
-        error.contains("step 2") && error.contains("same name"),
-        "{error}"
+}
+
+struct Same;
+
+impl CustomFormula for Same {
+    fn value<N: Number>(&self, x: N, _: &[N]) -> N {
+        x
+    }
+}
+
+/// x / (b + |x|).
+struct Soft;
+
+impl CustomFormula for Soft {
+    fn value<N: Number>(&self, x: N, p: &[N]) -> N {
+        x / (x.abs() + p[0])
+    }
+}
+
+/// Names that are somebody else's: of every shader of the library, of what is composed with them, of
+/// WGSL itself.
+fn taken() -> Vec<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let mut names = Vec::new();
+    for file in std::fs::read_dir(folder).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        let words: Vec<&str> = text
+            .split(|c: char| !c.is_alphanumeric() && c != '_')
+            .collect();
+        for pair in words.windows(2) {
+            if matches!(
+                pair[0],
+                "fn" | "const" | "struct" | "alias" | "override" | "var"
+            ) {
+                names.push(pair[1].to_owned());
+            }
+            if matches!(
+                pair[0],
+                "private" | "workgroup" | "storage" | "uniform" | "read_write"
+            ) {
+                names.push(pair[1].to_owned());
+            }
+        }
+    }
+    assert!(names.len() > 300, "{}", names.len());
+    let composed = "DOTS HEADROOM EXACT_MAX FROM_OUTPUT WORDS Elements Gradients ChainConstants x out dy \
+                    chain constants load_x load_dy store_out load_operand_0 reach_0 place_0 one_0 \
+                    operand_0 gradient_0 store_gradient_0 steps_one before_one after_one chain_unit \
+                    load_plain store_plain v0 g0 o0 d0 t0 p0 own_ activations_exp_sum";
+    names.extend(composed.split_whitespace().map(str::to_owned));
+    names.extend(
+        naga::keywords::wgsl::BUILTIN_IDENTIFIERS
+            .iter()
+            .map(|&name| name.to_owned()),
     );
+    names.extend(
+        naga::keywords::wgsl::RESERVED
+            .iter()
+            .map(|&name| name.to_owned()),
+    );
+    names.retain(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()));
+    names.sort();
+    names.dedup();
+    names
+}
+
+/// A chain of elements and one around a softmax, forward and backward, against the reference.
+fn computes_right(chain: &Chain) {
+    let x: Vec<f32> = (0..64).map(|i| (i * 37 % 64) as f32 * 0.25 - 8.0).collect();
+    let dy: Vec<f32> = (0..64).map(|i| (i * 29 % 64) as f32 * 0.02 - 0.6).collect();
+    let shape = [8, 8];
+    for backend in backends() {
+        for chain in [chain.clone(), chain.clone().softmax(-1)] {
+            let y = backend.apply_chain(&chain, &x, &shape, &[]).unwrap();
+            for (got, want) in y.iter().zip(chain_forward(&chain, &x, &shape, &[])) {
+                assert!(want.allows(*got), "{chain}: {got} instead of {want:?}");
+            }
+        }
+        let (dx, _) = backend.grad_chain(chain, &x, &shape, &[], &dy).unwrap();
+        let (want, _) = chain_backward(chain, &x, &shape, &[], &dy);
+        for (got, want) in dx.iter().zip(want) {
+            assert!(want.allows(*got), "{chain}: {got} instead of {want:?}");
+        }
+    }
+}
+
+/// A function may have any name, and changes nothing but itself.
+#[test]
+fn no_name_of_a_function_reaches_the_library() {
+    let same = |name: &str| Custom::new(name).formula(Same).unwrap();
+    // All are helpers in the next test.
+    for name in taken().into_iter().step_by(16) {
+        let function = same(&name);
+        assert_eq!(function.name(), name);
+        assert!(function.wgsl().contains(&format!("fn {name}(")));
+    }
+    let catalogue = |chain: Chain| {
+        [
+            Activation::Elu,
+            Activation::Gelu,
+            Activation::Mish,
+            Activation::Snake,
+        ]
+        .into_iter()
+        .fold(chain, Chain::apply)
+    };
+    for names in [
+        [
+            "floor", "exp", "select", "f32", "abs", "clamp", "bitcast", "let",
+        ],
+        [
+            "DOTS",
+            "HEADROOM",
+            "EXACT_MAX",
+            "FROM_OUTPUT",
+            "exp_sum",
+            "gelu",
+            "x",
+            "uniforms",
+        ],
+    ] {
+        computes_right(&catalogue(
+            names
+                .iter()
+                .fold(Chain::new(), |chain, name| chain.apply(same(name))),
+        ));
+    }
+}
+
+/// Nor do the names that its WGSL declares: its own calls are of those, all others of what was there
+/// before, the derivative's that is made from the formula among them.
+#[test]
+fn no_name_in_wgsl_reaches_the_library() {
+    let keywords = "alias break case const const_assert continue continuing default diagnostic discard \
+                    else enable false fn for if let loop override requires return struct switch true \
+                    var while";
+    let mut text = String::new();
+    for name in taken() {
+        // Words that WGSL is written with, and the type that this text is.
+        if !keywords.split_whitespace().any(|word| word == name) && name != "f32" {
+            text += &format!("fn {name}(y: f32) -> f32 {{ return y + 1.0; }}\n");
+        }
+    }
+    text += "fn mine(y: f32, b: f32) -> f32 {
+        if y < 0.0 { return y / (b - y); }
+        return y / (b + y) + (floor(1.0) - 2.0) * ratio(3.0);
+    }";
+    let mine = Custom::new("mine")
+        .parameter("b", 0.5, Range::Finite)
+        .bounds(4, 16)
+        .wgsl(&text)
+        .formula(Soft)
+        .unwrap();
+    let chain = Chain::new()
+        .apply(&mine)
+        .apply(Activation::Gelu)
+        .apply(Activation::Elu);
+    computes_right(&chain);
+    for backend in backends() {
+        for report in check::custom::custom(&backend, &mine, -8.0..=8.0).unwrap() {
+            assert!(report.passed(), "{}: {report:?}", backend.kind());
+        }
+    }
+}
+
+/// Nor do the names inside of its functions, and what it has of its own is its own.
+#[test]
+fn local_names_are_free() {
+    let text = "
+alias real = f32;
+alias Three = array<real, 3>;
+struct Pair { uniforms: real, Elements: real }
+const real_half: real = 0.5;
+var<private> steps: Three;
+fn soft(Elements_: real, load_x: real) -> real { return soft2(Elements_, load_x); }
+fn soft2(Elements: f32, x: f32) -> real {
+    let settled = made(Elements, x);
+    var exp_sum = Three(settled.uniforms, settled.Elements, real_half);
+    steps = exp_sum;
+    return ratio(steps[0], steps[1] + (steps[2] - real_half));
+}
+fn made(x: real, out: real) -> Pair { return Pair(x, abs(x) + out); }
+";
+    let soft = Custom::new("soft")
+        .parameter("b", 0.5, Range::Finite)
+        .bounds(4, 16)
+        .wgsl(text)
+        .formula(Soft)
+        .unwrap();
+    computes_right(&Chain::new().apply(soft).apply(Activation::Mish));
+}
+
+/// Functions of one name, with helpers of one name, are two functions.
+#[test]
+fn functions_of_one_name_stay_apart() {
+    let with = |helper: &str| {
+        let text = format!(
+            "fn helper(b: f32) -> f32 {{ return {helper}; }}
+             fn soft(x: f32, b: f32) -> f32 {{ return ratio(x, abs(x) + helper(b)); }}"
+        );
+        let soft = Custom::new("soft")
+            .parameter("b", 0.5, Range::Finite)
+            .wgsl(&text);
+        soft.bounds(4, 16)
+    };
+    let one = with("b").formula(Soft).unwrap();
+    let two = with("0.0 + b").formula(Soft).unwrap();
+    let made = Custom::new("soft").formula(Same).unwrap();
+    assert_ne!(one.wgsl(), two.wgsl());
+    let one = one.with([("b", 2.0)]).unwrap();
+    computes_right(&Chain::new().apply(one).apply(two).apply(made));
 }

@@ -612,7 +612,7 @@ fn links(chain: &Chain) -> Few<Link, 8> {
     let link = |step: &Step| {
         Some(match step {
             Step::Apply(f) => Link::Function(f.activation()),
-            Step::Custom(f) => Link::Custom(f.name().to_owned(), f.parameters().len(), f.text()),
+            Step::Custom(f) => Link::Custom(f.text().clone()),
             Step::Scale(_) => Link::Scale,
             Step::Bias(_) | Step::Add => Link::Add,
             Step::Multiply => Link::Multiply,

@@ -6,12 +6,11 @@ use super::gate::is_plain;
 use super::memory::Width;
 use super::memory::{self, Array};
 use super::random::PHILOX;
-use super::{ACTIVATIONS, HALF, MATH, STEPS, derivative_name, function_name, spelled};
+use super::{ACTIVATIONS, CustomText, HALF, MATH, STEPS, derivative_name, function_name, spelled};
 use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::few::Few;
 use std::fmt::Write;
-use std::sync::Arc;
 
 const CHAIN: &str = include_str!("../../shaders/chain.wgsl");
 
@@ -25,8 +24,8 @@ pub(crate) const OPERAND_GRADIENTS: u32 = 30;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Link {
     Function(Activation),
-    /// A caller's function: its name, how many parameters it has, and the text that defines it.
-    Custom(String, usize, Arc<str>),
+    /// A caller's function.
+    Custom(CustomText),
     Scale,
     /// Of the next operand.
     Add,
@@ -41,7 +40,7 @@ impl Link {
     pub(crate) fn words(&self) -> usize {
         match self {
             Self::Function(activation) => activation.info().parameters.len(),
-            Self::Custom(_, parameters, _) => *parameters,
+            Self::Custom(function) => function.parameters,
             Self::Scale => 1,
             Self::Add | Self::Multiply | Self::Cast(_) => 0,
             // The threshold, the factor, the seed.
@@ -55,7 +54,9 @@ impl Link {
             Self::Function(activation) => {
                 Some([function_name(*activation), derivative_name(*activation)])
             }
-            Self::Custom(name, ..) => Some([name.clone(), format!("{name}_grad")]),
+            Self::Custom(CustomText { name, .. }) => {
+                Some([name.to_string(), format!("{name}_grad")])
+            }
             _ => None,
         }
     }
@@ -187,16 +188,8 @@ impl ChainModule {
         }
         let memory = memory::declare(&arrays, self.access.width);
         let words = self.words().div_ceil(4).max(1);
-        let mut custom: Vec<&str> = Vec::new();
-        for link in &self.links {
-            match link {
-                Link::Custom(_, _, text) if !custom.contains(&&**text) => custom.push(text),
-                _ => {}
-            }
-        }
-        let custom = custom.join("\n");
         let mut text = format!(
-            "{MATH}\n{ACTIVATIONS}\n{custom}\n{PHILOX}\n{memory}\nconst WORDS: u32 = {words}u;\n{CHAIN}\n{STEPS}\n"
+            "{MATH}\n{ACTIVATIONS}\n{PHILOX}\n{memory}\nconst WORDS: u32 = {words}u;\n{CHAIN}\n{STEPS}\n"
         );
         let needs_half =
             self.operands.iter().any(|(_, dtype)| *dtype != DType::F32) || self.casts();
@@ -211,7 +204,7 @@ impl ChainModule {
         self.steps(&mut text);
         self.unit(&mut text);
         text.push_str(&entry_points(&[CHAIN_ENTRY_POINT], self.access.units));
-        spelled(&text)
+        spelled(&text) + &custom_texts(&self.links)
     }
 
     /// Whether it rounds to another type on the way.
@@ -461,6 +454,19 @@ impl ChainModule {
              let at = uniforms.first + i;\n{body}}}"
         );
     }
+}
+
+/// What defines the custom functions among some steps, each once. It comes behind the module's own
+/// text, of which words are replaced: a caller's variables may be called as they are.
+pub(super) fn custom_texts<'a>(links: impl IntoIterator<Item = &'a Link>) -> String {
+    let mut texts: Vec<&str> = Vec::new();
+    for link in links {
+        match link {
+            Link::Custom(CustomText { text, .. }) if !texts.contains(&&**text) => texts.push(text),
+            _ => {}
+        }
+    }
+    spelled(&format!("\n{}", texts.join("\n")))
 }
 
 /// Word `word` of the values.

@@ -1,7 +1,7 @@
 //! The text of a chain around a function of the softmax family: the kernel over rows, whose reads go
 //! through the steps before it and whose writes through those behind it.
 
-use super::chain::{ChainModule, Link, Reach, bits};
+use super::chain::{ChainModule, Link, Reach, bits, custom_texts};
 use super::memory::{self, Array};
 use super::random::PHILOX;
 use super::softmax::{Unit, rows_of_softmax};
@@ -58,14 +58,6 @@ impl RowChainModule {
             }
         }
         text.push_str(ACTIVATIONS);
-        let mut custom: Vec<&str> = Vec::new();
-        for link in parts.iter().flat_map(|(part, ..)| &part.links) {
-            match link {
-                Link::Custom(_, _, text) if !custom.contains(&&**text) => custom.push(text),
-                _ => {}
-            }
-        }
-        text.push_str(&custom.join("\n"));
         text.push_str(PHILOX);
         text.push_str(&memory::declare(&arrays, self.before.access.width));
         if parts.iter().any(|(part, ..)| part.casts()) {
@@ -84,7 +76,8 @@ impl RowChainModule {
             let own = self.part(part, name, first);
             text.push_str(&own.replace("uniforms.values", &format!("constants.{name}_values")));
         }
-        spelled(&text)
+        let links = parts.iter().flat_map(|(part, ..)| &part.links);
+        spelled(&text) + &custom_texts(links)
     }
 
     /// The steps before or behind, and the function of the kernel that goes through them.
