@@ -11,7 +11,8 @@ use std::str::FromStr;
 
 /// A gated linear unit: y = value · f(gate), with any activation of the catalogue as f.
 ///
-/// Value and gate are the two halves of one array along an axis, or two arrays. [`Gate::GLU`]
+/// Value and gate are the two halves of one array along an axis, the value first unless
+/// [`Gate::order`] says otherwise, or two arrays, which the calls name. [`Gate::GLU`]
 /// (Dauphin et al. 2017) and its kin (Shazeer 2020) are constants; [`Gate::new`] takes any other
 /// activation.
 ///
@@ -77,7 +78,8 @@ pub enum Order {
     /// The value, as in PyTorch's `glu`.
     #[default]
     ValueFirst,
-    /// The gate, as in Llama's feed-forward layers with both projections in one.
+    /// The gate, as in Llama's feed-forward layers with both projections in one, and in vLLM's
+    /// `silu_and_mul`.
     GateFirst,
 }
 
@@ -234,12 +236,14 @@ impl Gate {
         }
     }
 
-    /// Other names of the same gate.
+    /// Other names of the same gate. vLLM's `silu_and_mul`, `gelu_and_mul` and `gelu_tanh_and_mul`
+    /// parse with the gate first, as they have it there.
     pub fn aliases(&self) -> &'static [&'static str] {
         match self.name {
             Name::Glu => &["gated_linear_unit"],
-            Name::Geglu => &["geglu_erf"],
-            Name::Swiglu => &["silu_and_mul"],
+            Name::Geglu => &["geglu_erf", "gelu_and_mul"],
+            Name::GegluTanh => &["gelu_tanh_and_mul"],
+            Name::Swiglu => &["silu_and_mul", "mul_and_silu"],
             Name::ClampedSwiglu => &["swiglu_oai", "gpt_oss_swiglu"],
             _ => &[],
         }
@@ -323,14 +327,20 @@ impl fmt::Display for Gate {
 impl FromStr for Gate {
     type Err = Error;
 
-    /// Finds a gate by its name or an alias; case and `-` for `_` do not matter.
+    /// Finds a gate by its name or an alias, in the order that the name stands for; case and `-` for
+    /// `_` do not matter.
     fn from_str(name: &str) -> Result<Self> {
         let wanted = name.to_lowercase().replace('-', "_");
-        Self::ALL
+        let gate = Self::ALL
             .iter()
             .copied()
             .find(|g| g.name() == wanted || g.aliases().contains(&wanted.as_str()))
-            .ok_or_else(|| Error::unknown_function("gate", name, names::gates()))
+            .ok_or_else(|| Error::unknown_function("gate", name, names::gates()))?;
+        // vLLM's and FlashInfer's: an activation of the first half times the second.
+        Ok(match wanted.ends_with("_and_mul") {
+            true => gate.with_order(Order::GateFirst),
+            false => gate,
+        })
     }
 }
 
@@ -411,7 +421,8 @@ mod tests {
     fn names_parse() {
         for gate in Gate::ALL {
             for name in std::iter::once(gate.name()).chain(gate.aliases().iter().copied()) {
-                assert_eq!(name.parse::<Gate>().unwrap(), *gate, "{name}");
+                let parsed = name.parse::<Gate>().unwrap();
+                assert_eq!(parsed.with_order(gate.order), *gate, "{name}");
             }
             assert!(gate.to_string().starts_with(gate.name()));
         }

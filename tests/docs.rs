@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::path::Path;
-use wgpu_activations::{Activation, AxisFunction, Gate, Info, SparseFunction};
+use wgpu_activations::{Activation, AxisFunction, Gate, Info, Order, SparseFunction};
 
 const BEGIN: &str = "<!-- functions: written by `cargo xtask docs` -->\n";
 const END: &str = "<!-- end of functions -->";
@@ -85,12 +85,18 @@ fn table() -> String {
         let names = gate.parameters();
         let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
         let parameters = [&["axis, layout, order".to_owned()][..], &names].concat();
+        let with_order = |alias: &&str| match alias.parse::<Gate>().unwrap().order() {
+            order if order == gate.order() => (*alias).to_owned(),
+            Order::ValueFirst => format!("{alias} (value first)"),
+            Order::GateFirst => format!("{alias} (gate first)"),
+        };
+        let aliases: Vec<String> = gate.aliases().iter().map(with_order).collect();
         row(
             &mut out,
             gate.name(),
             gate.formula(),
             &parameters.join(", "),
-            gate.aliases(),
+            &aliases,
             "",
         );
     }
@@ -102,11 +108,17 @@ fn row(
     name: &str,
     formula: &str,
     parameters: &str,
-    aliases: &[&str],
+    aliases: &[impl AsRef<str>],
     source: &str,
 ) {
     let formula = formula.replace('|', "\\|");
-    let aliases: Vec<String> = aliases.iter().map(|alias| format!("`{alias}`")).collect();
+    let aliases = aliases
+        .iter()
+        .map(|alias| match alias.as_ref().split_once(' ') {
+            Some((alias, note)) => format!("`{alias}` {note}"),
+            None => format!("`{}`", alias.as_ref()),
+        });
+    let aliases: Vec<String> = aliases.collect();
     let aliases = aliases.join(", ");
     writeln!(
         out,

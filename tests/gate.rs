@@ -179,6 +179,68 @@ fn the_check_passes() {
     }
 }
 
+/// vLLM's names are an activation of the first half times the second; all others have the value first,
+/// and one array is what its halves are as two.
+#[test]
+fn every_name_has_its_order() {
+    let silu = |x: f64| x / (1.0 + (-x).exp());
+    let gelu = |x: f64| 0.5 * x * libm::erfc(-x / std::f64::consts::SQRT_2);
+    let tanh = |x: f64| {
+        let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+        0.5 * x * (1.0 + u.tanh())
+    };
+    let sigmoid = |x: f64| 1.0 / (1.0 + (-x).exp());
+    let clamped = |x: f64| silu(1.702 * x) / 1.702;
+    let (a, b, c, d) = (1.0, 2.0, 3.0, 4.0);
+    for (name, want) in [
+        ("silu_and_mul", [silu(a) * c, silu(b) * d]),
+        ("SiLU-and-Mul", [silu(a) * c, silu(b) * d]),
+        ("gelu_and_mul", [gelu(a) * c, gelu(b) * d]),
+        ("gelu_tanh_and_mul", [tanh(a) * c, tanh(b) * d]),
+        ("mul_and_silu", [a * silu(c), b * silu(d)]),
+        ("swiglu", [a * silu(c), b * silu(d)]),
+        ("geglu", [a * gelu(c), b * gelu(d)]),
+        ("geglu_erf", [a * gelu(c), b * gelu(d)]),
+        ("geglu_tanh", [a * tanh(c), b * tanh(d)]),
+        ("reglu", [a * c, b * d]),
+        ("bilinear", [a * c, b * d]),
+        ("glu", [a * sigmoid(c), b * sigmoid(d)]),
+        ("gated_linear_unit", [a * sigmoid(c), b * sigmoid(d)]),
+        // Pairs, the gate first.
+        (
+            "clamped_swiglu",
+            [clamped(a) * (b + 1.0), clamped(c) * (d + 1.0)],
+        ),
+        (
+            "swiglu_oai",
+            [clamped(a) * (b + 1.0), clamped(c) * (d + 1.0)],
+        ),
+        (
+            "gpt_oss_swiglu",
+            [clamped(a) * (b + 1.0), clamped(c) * (d + 1.0)],
+        ),
+    ] {
+        let gate: Gate = name.parse().unwrap();
+        for backend in backends() {
+            let x = [1.0f32, 2.0, 3.0, 4.0];
+            let y = backend.gate(&gate, &x, &[4], -1).unwrap();
+            for (got, want) in y.iter().zip(want) {
+                assert!(
+                    ulp_error(*got, want, 0.0) <= 2.0,
+                    "{name}: {got} instead of {want}"
+                );
+            }
+            let split = gate.with_layout(Layout::Split);
+            let (value, other) = match gate.order() {
+                Order::ValueFirst => x.split_at(2),
+                Order::GateFirst => (&x[2..], &x[..2]),
+            };
+            let pair = backend.gate_pair(&split, value, other).unwrap();
+            assert_eq!(pair, backend.gate(&split, &x, &[4], -1).unwrap(), "{name}");
+        }
+    }
+}
+
 /// The measure objects to another gate, another order, and gradients in each other's place.
 #[test]
 fn wrong_gates_are_seen() {

@@ -166,7 +166,7 @@ impl From<BackendName> for BackendKind {
 pub struct RunArgs {
     /// The function's name or an alias, see `activations list`; or a chain of them
     pub function: String,
-    /// The input arrays
+    /// The input arrays; of a gate one with value and gate, or two in the same order
     #[arg(required = true, value_name = "IN.npy")]
     pub inputs: Vec<PathBuf>,
     /// The output array; it is written whole or not at all

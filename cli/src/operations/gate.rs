@@ -1,7 +1,7 @@
 //! Gated linear units: one array of values and gates, or two.
 
 use super::closures::{Closures, gradient};
-use super::{Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry};
+use super::{Call, Default, Entry, Operation, Options, Output, ParameterEntry};
 use crate::error::CliError;
 use wgpu_activations::{AxisShape, Gate, Layout, Order};
 
@@ -19,7 +19,7 @@ impl Operation for Gated {
         let (layout, order) = (layout_name(gate.layout()), order_name(gate.order()));
         let mut parameters = vec![
             parameter("layout", layout, "split or interleaved, for one input"),
-            parameter("order", order, "value_first or gate_first"),
+            parameter("order", order, &orders(&gate)),
         ];
         let own = gate.parameters();
         parameters.extend(
@@ -31,7 +31,7 @@ impl Operation for Gated {
             kind: "gate",
             aliases: gate.aliases(),
             parameters,
-            summary: "Of one array with values and gates along --axis, or of two.",
+            summary: "Of one array with values and gates along --axis, or of two, in the same order.",
             formula: gate.formula(),
             gradient: "dy f(gate) by the value, dy value f'(gate) by the gate",
             source: None,
@@ -44,29 +44,36 @@ impl Operation for Gated {
             (order_name(Order::ValueFirst), Order::ValueFirst),
             (order_name(Order::GateFirst), Order::GateFirst),
         ];
-        let order = options.choice("order", &orders)?;
-        if let Some(order) = order {
+        if let Some(order) = options.choice("order", &orders)? {
             gate = gate.with_order(order);
-        }
-        if inputs == 2 {
-            // Two arrays lie in no layout, but one still comes first on the command line.
-            let first = order.unwrap_or(Order::GateFirst);
-            let numbers = options.numbers(&gate.parameters())?;
-            let gate = gate.with(numbers.iter().map(|(name, value)| (&**name, *value)))?;
-            return Ok(pair(gate, first));
         }
         let layouts = [
             (layout_name(Layout::Split), Layout::Split),
             (layout_name(Layout::Interleaved), Layout::Interleaved),
         ];
-        if let Some(layout) = options.choice("layout", &layouts)? {
+        let layout = options.choice("layout", &layouts)?;
+        if inputs == 2 {
+            if layout.is_some() {
+                return Err(CliError::Usage(format!(
+                    "{}: layout is how one array holds value and gate; leave it out for two",
+                    gate.name()
+                )));
+            }
+            let numbers = options.numbers(&gate.parameters())?;
+            let gate = gate.with(numbers.iter().map(|(name, value)| (&**name, *value)))?;
+            return Ok(pair(gate));
+        }
+        if let Some(layout) = layout {
             gate = gate.with_layout(layout);
         }
         let axis = options.axis()?.unwrap_or(-1);
         let numbers = options.numbers(&gate.parameters())?;
         let gate = gate.with(numbers.iter().map(|(name, value)| (&**name, *value)))?;
         Ok(Box::new(Closures {
-            inputs: &["value and gate"],
+            inputs: match gate.order() {
+                Order::ValueFirst => &["value and gate"],
+                Order::GateFirst => &["gate and value"],
+            },
             integers: None,
             gradients: &["the input"],
             shape: Box::new(move |inputs| {
@@ -90,15 +97,16 @@ impl Operation for Gated {
     }
 }
 
-/// The call of two arrays: the gate first, as in `run swiglu GATE.npy VALUE.npy`, or the value.
-fn pair(gate: Gate, first: Order) -> Box<dyn Call> {
+/// The call of two arrays, which come in the order that they have in one.
+fn pair(gate: Gate) -> Box<dyn Call> {
+    let first = gate.order();
     let (names, gradients): (&[&str], &[&str]) = match first {
         Order::GateFirst => (&["gate", "value"], &["the gate", "the value"]),
         Order::ValueFirst => (&["value", "gate"], &["the value", "the gate"]),
     };
-    let of = move |inputs: &[Input]| match first {
+    let (value, other) = match first {
         Order::GateFirst => (1, 0),
-        Order::ValueFirst => (0, inputs.len() - 1),
+        Order::ValueFirst => (0, 1),
     };
     Box::new(Closures {
         inputs: names,
@@ -114,11 +122,9 @@ fn pair(gate: Gate, first: Order) -> Box<dyn Call> {
             )))
         }),
         run: Box::new(move |backend, inputs| {
-            let (value, other) = of(inputs);
             Ok(backend.gate_pair(&gate, inputs[value].floats(), inputs[other].floats())?)
         }),
         grad: Box::new(move |backend, inputs, dy| {
-            let (value, other) = of(inputs);
             let (dvalue, dgate) = backend.grad_gate_pair(
                 &gate,
                 inputs[value].floats(),
@@ -135,6 +141,18 @@ fn pair(gate: Gate, first: Order) -> Box<dyn Call> {
             Ok(outputs)
         }),
     })
+}
+
+/// The orders that there are, and the names that have another one than the gate.
+fn orders(gate: &Gate) -> String {
+    let mut text = "value_first or gate_first".to_owned();
+    for alias in gate.aliases() {
+        let order = alias.parse().map(|gate: Gate| gate.order());
+        if let Some(order) = order.ok().filter(|order| *order != gate.order()) {
+            text += &format!("; {alias} has {}", order_name(order));
+        }
+    }
+    text
 }
 
 fn layout_name(layout: Layout) -> &'static str {

@@ -216,6 +216,10 @@ pub fn find(name: &str) -> Result<Box<dyn Operation>, CliError> {
 }
 
 fn named(name: &str) -> Option<Box<dyn Operation>> {
+    // Some of a gate's names have an order of their own.
+    if let Ok(gate) = name.parse() {
+        return Some(Box::new(gate::Gated(gate)));
+    }
     let wanted = spelled(name);
     all().into_iter().find(|operation| {
         let entry = operation.entry();

@@ -78,6 +78,11 @@ fn every_alias_is_its_function() {
         for alias in function["aliases"].as_array().unwrap() {
             aliases += 1;
             let alias = alias.as_str().unwrap();
+            // vLLM's have the gate first.
+            let want = match alias.ends_with("_and_mul") {
+                true => run(&format!("{name} -p order=gate_first"), "first.npy"),
+                false => want.clone(),
+            };
             assert_eq!(run(alias, "got.npy"), want, "{alias}");
         }
     }

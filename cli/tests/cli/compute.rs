@@ -365,7 +365,7 @@ fn inspect_shows_small_and_large_numbers() {
     assert!(text.contains("multiplied by 1.11e-6 on average"), "{text}");
 }
 
-/// One array in two layouts and orders, and two arrays, are the same gate.
+/// One array in two layouts and orders, and two arrays in both orders, are the same gate.
 #[test]
 fn gates_take_one_array_or_two() {
     let scratch = Scratch::new();
@@ -381,20 +381,28 @@ fn gates_take_one_array_or_two() {
     scratch.array("gate.npy", &[1, 4], &gate);
     scratch.array("pairs.npy", &[1, 8], &pairs);
     scratch.array("halves.npy", &[1, 8], &halves);
+    halves.rotate_left(4);
+    scratch.array("other.npy", &[1, 8], &halves);
     scratch.array("dy.npy", &[1, 4], &[2.0; 4]);
     for inputs in [
-        "{gate.npy} {value.npy}",
-        "{value.npy} {gate.npy} -p order=value_first",
-        "{halves.npy}",
-        "{pairs.npy} -p layout=interleaved -p order=gate-first",
+        "swiglu {value.npy} {gate.npy}",
+        "swiglu {value.npy} {gate.npy} -p order=value_first",
+        "swiglu {gate.npy} {value.npy} -p order=gate_first",
+        "swiglu {halves.npy}",
+        "swiglu {other.npy} -p order=gate_first",
+        "swiglu {pairs.npy} -p layout=interleaved -p order=gate-first",
+        "silu_and_mul {other.npy}",
+        "silu_and_mul {gate.npy} {value.npy}",
+        "SiLU-and-mul {value.npy} {gate.npy} -p order=value_first",
+        "mul_and_silu {halves.npy}",
     ] {
-        let line = format!("run swiglu {inputs} -o {{y.npy}} --backend cpu");
+        let line = format!("run {inputs} -o {{y.npy}} --backend cpu");
         words(&scratch, &line).ok();
         let (shape, y) = read(&scratch.path("y.npy"));
         assert_eq!(shape, [1, 4], "{inputs}");
         assert_close(&y, &want, ULP);
     }
-    let line = "grad swiglu {gate.npy} {value.npy} --upstream {dy.npy} -o {dg.npy} -o {dv.npy} --backend cpu";
+    let line = "grad silu_and_mul {gate.npy} {value.npy} --upstream {dy.npy} -o {dg.npy} -o {dv.npy} --backend cpu";
     words(&scratch, line).ok();
     let twice: Vec<f64> = gate.iter().map(|&g| 2.0 * silu(g)).collect();
     assert_close(&read(&scratch.path("dv.npy")).1, &twice, ULP);
@@ -406,8 +414,24 @@ fn gates_take_one_array_or_two() {
         .map(|i| 2.0 * f64::from(value[i]) * slope(gate[i].into()))
         .collect();
     assert_close(&read(&scratch.path("dg.npy")).1, &dgate, ULP);
+    // Two files are the halves of one, in the same order, whatever the gate's is.
+    for gate in ["glu", "geglu", "clamped_swiglu", "gelu_and_mul"] {
+        for order in ["", " -p order=value_first", " -p order=gate_first"] {
+            let [one, two] =
+                ["{halves.npy} -p layout=split", "{value.npy} {gate.npy}"].map(|inputs| {
+                    let line = format!("run {gate} {inputs}{order} -o {{y.npy}} --backend cpu");
+                    words(&scratch, &line).ok();
+                    read(&scratch.path("y.npy"))
+                });
+            assert_eq!(one, two, "{gate}{order}");
+        }
+    }
     for (line, parts) in [
         ("run glu {x3.npy} -o {z.npy}", &["3"][..]),
+        (
+            "run glu {value.npy} {gate.npy} -p layout=split -o {z.npy}",
+            &["one array", "leave it out"],
+        ),
         (
             "run glu {value.npy} {halves.npy} -o {z.npy}",
             &["one shape"],
