@@ -152,7 +152,8 @@ pub struct Statistics {
     /// Units.
     pub units: u64,
     /// Units whose y is 0 in the whole batch: they pass nothing on, and where the slope is 0 as
-    /// well they learn nothing (dying ReLU).
+    /// well they learn nothing (dying ReLU). None where the array has no element: nothing was seen
+    /// of any unit.
     pub dead_units: u64,
     /// How the finite y are spread.
     pub histogram: Histogram,
@@ -302,6 +303,19 @@ impl Scale {
             bin += 1;
         }
         bin
+    }
+}
+
+/// What is known of an array of no elements.
+pub(crate) fn of_nothing(what: &Inspect, units: &AxisShape) -> Statistics {
+    let summary = Summary::NOTHING;
+    let scale = summary.scale(0, what.histogram_bins());
+    let counts = vec![0; scale.bins()];
+    let units = units.len as u64;
+    // The units are no more than numbers: an empty array may name as many as it likes.
+    Statistics {
+        units,
+        ..assemble(0, &summary, scale, 0.0, 0.0, &[], counts)
     }
 }
 

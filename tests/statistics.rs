@@ -213,14 +213,30 @@ fn histograms_count_what_their_edges_say() {
 #[test]
 fn nothing_is_nothing() {
     for backend in backends() {
-        for (shape, units) in [(&[0][..], 1), (&[0, 5], 5), (&[5, 0], 0)] {
+        // No sample says nothing of a unit, however many there are: they are no more than a number.
+        let most = usize::MAX / 8;
+        for (shape, units) in [
+            (&[0][..], 1),
+            (&[0, 5], 5),
+            (&[5, 0], 0),
+            (&[0, 1 << 40], 1 << 40),
+            (&[0, most], most as u64),
+            (&[3, 0, 1 << 62], 1 << 62),
+            (&[0, usize::MAX], u64::MAX),
+        ] {
             let found = backend
                 .inspect(&Inspect::of(Activation::Relu), &[0.0f32; 0], shape)
                 .unwrap();
             assert_eq!((found.elements, found.units), (0, units), "{shape:?}");
-            assert_eq!(found.dead_units, units);
+            assert_eq!((found.dead_units, found.dead_fraction()), (0, 0.0));
+            assert_eq!(found.histogram.counts, [0; 32]);
             assert!(found.min.is_nan() && found.mean.is_nan() && found.variance.is_nan());
             assert!(found.mean_slope.is_nan());
+        }
+        if let Backend::Gpu(gpu) = &backend {
+            let tensor = gpu.empty(&[0, 1 << 40]).unwrap();
+            let found = gpu.inspect(&Inspect::default(), &tensor).unwrap();
+            assert_eq!((found.units, found.dead_units), (1 << 40, 0));
         }
         let nan = backend
             .inspect(&Inspect::default(), &[f32::NAN; 3], &[3])

@@ -4,11 +4,11 @@ use super::Backend;
 use crate::cpu::Cpu;
 use crate::cpu::convert::{WideOutput, narrowed, widened};
 
+use crate::cpu::threads::prelude::*;
 use crate::element::Element;
 use crate::error::Result;
 use crate::gpu::HostWait;
 use crate::many::{Function, Item};
-use rayon::prelude::*;
 
 /// Elements from which an array travels alone.
 const LARGE: usize = 1 << 20;

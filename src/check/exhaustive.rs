@@ -27,9 +27,9 @@ use super::oracle::{BLOCK, Block, Oracle};
 use super::{Pass, exact};
 use crate::backend::Backend;
 use crate::catalogue::Elementwise;
+use crate::cpu::threads::{self, prelude::*};
 use crate::cpu::{Isa, Kernel, same_length};
 use crate::error::{Error, Result};
-use rayon::prelude::*;
 use std::ops::ControlFlow;
 use std::sync::mpsc;
 
@@ -290,7 +290,7 @@ impl Run {
             let _ = give_back.send(Chunk::default());
         }
         std::thread::scope(|scope| {
-            scope.spawn(move || {
+            let spawned = threads::scoped(scope, "activations check", move || {
                 let mut from = start;
                 while from < span.len() {
                     let Ok(mut chunk) = empty.recv() else { return };
@@ -302,6 +302,18 @@ impl Run {
                     }
                 }
             });
+            if !spawned {
+                // No thread to be had: one after the other.
+                let mut chunk = Chunk::default();
+                while !self.is_finished() {
+                    chunk.fill(&span, self.done, f, pass, backends)?;
+                    self.compare(&oracle, &chunk);
+                    if each(self).is_break() {
+                        break;
+                    }
+                }
+                return Ok(());
+            }
             // Dropped on the way out, so that the other thread ends.
             let give_back = give_back;
             while !self.is_finished() {

@@ -10,11 +10,11 @@ use super::{Noise, Pass};
 use crate::axis::{AxisFunction, AxisShape};
 use crate::backend::Backend;
 use crate::catalogue::Elementwise;
+use crate::cpu::threads::prelude::*;
 use crate::element::{DType, Element};
 use crate::error::Result;
 use crate::reference::{self, ulp_of};
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 /// How the results of one function and direction came out.
 #[derive(Clone, Debug, PartialEq)]

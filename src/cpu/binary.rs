@@ -3,12 +3,12 @@
 
 use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
+use super::threads::prelude::*;
 use super::wide::Wide;
 use crate::catalogue::Real;
 use crate::loss::{
     BinaryProblem, ClassProblem, ClassTargets, IGNORED, Spread, Upstream, pairwise_sum,
 };
-use rayon::prelude::*;
 use std::hint::select_unpredictable;
 
 /// Elements whose weights are spread out at a time.

@@ -5,13 +5,13 @@ use super::Cpu;
 use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
 use super::softmax::{self, Direction, Job};
+use super::threads::prelude::*;
 use super::wide::Wide;
 use crate::chain::{Around, Chain, Place, Resolved, Step, rest, threshold};
 use crate::custom::CustomFormula;
 use crate::element::DType;
 use crate::random::{halves, philox_lanes};
 use half::{bf16, f16};
-use rayon::prelude::*;
 
 /// Elements that go through the steps together: some blocks of this size fit the L1 cache.
 const BLOCK: usize = 1024;

@@ -11,10 +11,10 @@
 
 use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
+use super::threads::{self, prelude::*};
 use super::wide::Wide;
 use crate::axis::AxisShape;
 use crate::loss::{ClassProblem, ClassTargets, IGNORED, Upstream, pairwise_sum};
-use rayon::prelude::*;
 use std::hint::select_unpredictable;
 use std::ops::Range;
 
@@ -102,7 +102,7 @@ pub(super) fn run(isa: Isa, job: &Job, losses: &mut [f64], dx: &mut [f32]) {
         losses.fill(0.0);
         return;
     }
-    let serial = rows * len < SERIAL_BELOW || rayon::current_num_threads() == 1;
+    let serial = rows * len < SERIAL_BELOW || threads::count() == 1;
     if inner == 1 && len <= SHORT {
         let step = (TASK / len).next_multiple_of(LANES);
         let step = if serial { rows } else { step };

@@ -2,8 +2,8 @@
 //! instruction set. What is f32 already is not copied.
 
 use super::isa::{Isa, Kernel};
+use super::threads::prelude::*;
 use crate::element::{DType, Element};
-use rayon::prelude::*;
 use std::any::Any;
 use std::borrow::Cow;
 use std::ops::{Deref, DerefMut};

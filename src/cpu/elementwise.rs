@@ -3,10 +3,10 @@
 use super::convert::{narrow_block, widen_block};
 use super::isa::{Isa, Kernel};
 use super::narrow;
+use super::threads::prelude::*;
 use super::wide::Wide;
 use crate::catalogue::{Activation, Elementwise, Formula, MAX_PARAMETERS, Visitor};
 use crate::element::{DType, Element};
-use rayon::prelude::*;
 
 /// Arrays of fewer elements stay on the calling thread: waking another one takes as long as
 /// they do.

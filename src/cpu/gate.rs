@@ -3,12 +3,12 @@
 
 use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
+use super::threads::prelude::*;
 use super::wide::Wide;
 use super::{Cpu, same_length};
 use crate::catalogue::{Formula, MAX_PARAMETERS, Visitor};
 use crate::error::Result;
 use crate::gate::{Clamp, Gate, GateShape, Order};
-use rayon::prelude::*;
 use std::marker::PhantomData;
 
 /// Pairs that a thread takes at a time.

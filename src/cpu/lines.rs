@@ -2,8 +2,8 @@
 //! rows of an inner axis gathered side by side and put back.
 
 use super::elementwise::SERIAL_BELOW;
+use super::threads::{self, prelude::*};
 use crate::axis::AxisShape;
-use rayon::prelude::*;
 
 /// Elements that a thread takes at a time.
 const TASK: usize = 16 * 1024;
@@ -23,7 +23,7 @@ pub(super) fn each_row<const N: usize, S: Default + Send>(
     if out.is_empty() {
         return;
     }
-    let serial = out.len() < SERIAL_BELOW || rayon::current_num_threads() == 1;
+    let serial = out.len() < SERIAL_BELOW || threads::count() == 1;
     let blocks = |scratch: &mut Scratch<S, N>, first: usize, out: &mut [f32]| {
         for (i, out) in out.chunks_mut(block).enumerate() {
             let start = (first + i) * block;
@@ -41,7 +41,7 @@ pub(super) fn each_row<const N: usize, S: Default + Send>(
     };
     if serial {
         blocks(&mut Scratch::default(), 0, out);
-    } else if outer >= 2 * rayon::current_num_threads() || inner <= COLUMNS {
+    } else if outer >= 2 * threads::count() || inner <= COLUMNS {
         let count = TASK.div_ceil(block);
         out.par_chunks_mut(count * block).enumerate().for_each_init(
             Scratch::default,
@@ -51,7 +51,7 @@ pub(super) fn each_row<const N: usize, S: Default + Send>(
         );
     } else {
         // Few blocks of many columns: tiles of columns over threads, some at a time.
-        let wave = 4 * rayon::current_num_threads() * COLUMNS;
+        let wave = 4 * threads::count() * COLUMNS;
         for (o, out) in out.chunks_mut(block).enumerate() {
             let inputs = inputs.map(|input| &input[o * block..(o + 1) * block]);
             for first in (0..inner).step_by(wave) {

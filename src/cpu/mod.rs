@@ -29,6 +29,7 @@ mod softmax;
 mod sparse;
 mod statistics;
 mod sum;
+pub(crate) mod threads;
 mod tiles;
 mod wide;
 
@@ -37,14 +38,18 @@ use crate::catalogue::Elementwise;
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::shaping::Shaping;
-use crate::statistics::{Inspect, Statistics};
+use crate::statistics::{Inspect, Statistics, of_nothing};
 use crate::sum::SumShape;
 pub(crate) use chain::CustomBlock;
 pub(crate) use isa::{Isa, Kernel};
 pub(crate) use passes::{Coefficients, Columns, Passes};
 use softmax::{Direction, Job};
 
-/// The CPU backend. Cheap to make and to clone; its threads are rayon's global pool.
+/// The CPU backend. Cheap to make and to clone.
+///
+/// Its threads are those of the rayon pool that the calling thread belongs to, or of the global one,
+/// which is made when it is first needed, of as many threads as the system grants. Where that is
+/// none, the calling thread computes.
 #[derive(Clone, Debug)]
 pub struct Cpu {
     isa: Isa,
@@ -64,7 +69,7 @@ impl Cpu {
 
     /// What runs: the number of threads and the instruction set.
     pub fn description(&self) -> String {
-        let threads = rayon::current_num_threads();
+        let threads = threads::count();
         let plural = if threads == 1 { "" } else { "s" };
         format!("cpu: {threads} thread{plural}, {}", self.isa.name())
     }
@@ -342,7 +347,11 @@ impl Cpu {
     /// [`Error::LengthMismatch`], [`Error::AxisOutOfRange`], [`Error::OptionOutOfRange`].
     pub fn inspect(&self, what: &Inspect, x: &[f32], shape: &[usize]) -> Result<Statistics> {
         same_length("the array", element_count(shape)?, x.len())?;
-        Ok(statistics::inspect(self.isa, what, x, &what.units(shape)?))
+        let units = what.units(shape)?;
+        if x.is_empty() {
+            return Ok(of_nothing(what, &units));
+        }
+        Ok(statistics::inspect(self.isa, what, x, &units))
     }
 }
 

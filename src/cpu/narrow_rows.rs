@@ -12,9 +12,9 @@
 use super::isa::{Isa, Kernel};
 use super::narrow::scaled_exp_parts;
 use super::softmax::{Direction, Job, Piece, Segment};
+use super::threads::prelude::*;
 use super::wide::Wide;
 use crate::axis::AxisFunction;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Elements with a maximum of their own.

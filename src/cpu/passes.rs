@@ -10,9 +10,9 @@
 use super::isa::{Isa, Kernel};
 use super::rows::weight;
 use super::softmax::{Direction, Job};
+use super::threads::{self, prelude::*};
 use super::wide::Wide;
 use crate::axis::{AxisFunction, AxisShape};
-use rayon::prelude::*;
 
 /// Columns that go through the first pass together.
 const LANES: usize = 64;
@@ -106,7 +106,7 @@ impl Passes {
     /// Takes some steps of the rows: `x` and, where each element has one, its upstream gradient.
     pub fn absorb(&self, x: &[f32], dy: &[f32], columns: &mut Columns) {
         let width = columns.max.len();
-        let threads = rayon::current_num_threads();
+        let threads = threads::count();
         if width >= LANES * threads {
             // Enough columns for everybody.
             columns.as_lanes().into_par_iter().for_each(|lanes| {

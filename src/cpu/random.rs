@@ -3,12 +3,12 @@
 
 use super::elementwise::SERIAL_BELOW;
 use super::isa::Kernel;
+use super::threads::prelude::*;
 use super::wide::Wide;
 use super::{Cpu, same_length};
 use crate::error::Result;
 use crate::random::{Random, halves, philox_lanes, uniform_of};
 use crate::rrelu::Rrelu;
-use rayon::prelude::*;
 
 /// Blocks of four numbers that are made at a time.
 const BLOCKS: usize = 16;

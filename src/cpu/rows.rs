@@ -7,9 +7,9 @@
 
 use super::isa::{Isa, Kernel};
 use super::softmax::{Direction, Job, Piece, Segment, Sums};
+use super::threads::prelude::*;
 use super::wide::Wide;
 use crate::axis::AxisFunction;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Elements of a block: its copies stay below the size from which `memcpy` has a slow start.

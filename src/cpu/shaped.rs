@@ -3,11 +3,11 @@
 
 use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
+use super::threads::{self, prelude::*};
 use super::wide::Wide;
 use crate::axis::AxisFunction;
 use crate::catalogue::Real;
 use crate::shaping::{Geometry, Line, RowPolicy, Shaping};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// One call.
@@ -39,7 +39,7 @@ pub(super) fn run(isa: Isa, job: &Job, out: &mut [f32]) {
     if out.is_empty() {
         return;
     }
-    let threads = rayon::current_num_threads();
+    let threads = threads::count();
     let block = (shape.len * shape.inner).max(1);
     let serial = shape.outer * block < SERIAL_BELOW || threads == 1;
     if serial || shape.outer >= threads || shape.inner < 2 * COLUMNS {

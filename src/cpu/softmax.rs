@@ -15,11 +15,11 @@ use super::elementwise::SERIAL_BELOW;
 use super::isa::Isa;
 use super::narrow_rows;
 use super::rows::{self, Rows};
+use super::threads::{self, prelude::*};
 use super::tiles::{self, Tiles};
 use super::wide::Wide;
 use crate::axis::{AxisFunction, AxisShape};
 use crate::element::{DType, Element};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Which values go in and come out.
@@ -227,7 +227,7 @@ pub(super) fn run(isa: Isa, job: &Job, out: &mut [f32]) {
         return;
     }
     let block = len * inner;
-    let threads = rayon::current_num_threads();
+    let threads = threads::count();
     if outer * block < SERIAL_BELOW || threads == 1 {
         run_blocks(isa, job, 0..outer, out);
     } else if outer >= 4 * threads || block < SERIAL_BELOW {

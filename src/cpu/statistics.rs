@@ -1,10 +1,10 @@
 //! Statistics of activations: two passes over the array, in f64, over threads.
 
 use super::isa::Isa;
+use super::threads::prelude::*;
 use crate::axis::AxisShape;
 use crate::catalogue::Elementwise;
 use crate::statistics::{Inspect, Statistics, Summary, assemble};
-use rayon::prelude::*;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Elements that a thread takes at a time.

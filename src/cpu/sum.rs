@@ -2,8 +2,8 @@
 //! does not depend on threads.
 
 use super::elementwise::SERIAL_BELOW;
+use super::threads::prelude::*;
 use crate::sum::SumShape;
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Elements of a part, at least.

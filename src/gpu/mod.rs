@@ -35,7 +35,7 @@ pub use tensor::{Batch, Tensor};
 pub use tune::{TuneCandidate, TuneReport, Tuned};
 
 use crate::axis::element_count;
-use crate::cpu::same_length;
+use crate::cpu::{same_length, threads};
 use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, lock};
@@ -559,20 +559,16 @@ async fn poll_elsewhere(
 ) -> std::result::Result<(), wgpu::PollError> {
     let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
     let device = inner.device.clone();
-    let spawned = std::thread::Builder::new()
-        .name("activations poll".to_owned())
-        .spawn(move || {
-            // The receiver may be gone: its future was dropped.
-            let _ = sender.send(device.poll(poll).map(|_| ()));
-        });
-    match spawned {
-        Ok(_) => receiver.receive().await.unwrap_or(Ok(())),
-        // No thread to be had: waiting here is late, not wrong.
-        Err(_) => inner
-            .device
-            .poll(wgpu::PollType::wait_indefinitely())
-            .map(|_| ()),
+    let spawned = threads::spawn("activations poll", move || {
+        // The receiver may be gone: its future was dropped.
+        let _ = sender.send(device.poll(poll).map(|_| ()));
+    });
+    if spawned {
+        return receiver.receive().await.unwrap_or(Ok(()));
     }
+    // No thread to be had: waiting here is late, not wrong.
+    let poll = wgpu::PollType::wait_indefinitely();
+    inner.device.poll(poll).map(|_| ())
 }
 
 /// In a browser the event loop polls.

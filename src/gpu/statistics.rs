@@ -10,7 +10,9 @@ use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{Part, Stage};
 use crate::plan::{self, Chunk, Traits};
-use crate::statistics::{Inspect, SPREAD_WORDS, SUMMARY_WORDS, Statistics, Summary, assemble};
+use crate::statistics::{
+    Inspect, SPREAD_WORDS, SUMMARY_WORDS, Statistics, Summary, assemble, of_nothing,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -119,6 +121,9 @@ impl Passes<'_> {
     async fn run(&self) -> Result<Statistics> {
         self.gpu.healthy()?;
         let (units, elements) = (self.units.len, self.units.elements() as u64);
+        if elements == 0 {
+            return Ok(of_nothing(self.what, &self.units));
+        }
         let limit = Traits::of(&self.gpu.device).max_binding;
         if units as u64 * 4 > limit {
             return Err(Error::AxisStepTooLarge {

@@ -1,10 +1,12 @@
 //! The threads of a stream: one reads, some compute, and the caller's writes and reports. Buffers
-//! go around between them.
+//! go around between them. Where the system grants no threads, the caller's does it all.
 
 use super::{Sink, Source, Stream, StreamError};
+use crate::cpu::threads;
+use crate::kernels::lock;
 use std::io;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Mutex, PoisonError};
 
 /// How far a stream is, in bytes that were read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +97,21 @@ struct Full {
     inputs: Vec<Vec<f32>>,
 }
 
+impl Full {
+    /// The chunk's results in that buffer, and the inputs' buffers.
+    fn computed(
+        self,
+        mut output: Vec<f32>,
+        compute: &Compute<'_>,
+    ) -> Result<(Done, Vec<Vec<f32>>), StreamError> {
+        let Self { chunk, inputs } = self;
+        chunk.output.fit(&mut output)?;
+        let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
+        compute(&slices, &mut output)?;
+        Ok((Done { chunk, output }, inputs))
+    }
+}
+
 /// A chunk's results.
 struct Done {
     chunk: Chunk,
@@ -103,8 +120,7 @@ struct Done {
 
 /// Takes what comes next; none where nobody is left to send something.
 fn next<T>(receiver: &Mutex<Receiver<T>>) -> Option<T> {
-    let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
-    receiver.recv().ok()
+    lock(receiver).recv().ok()
 }
 
 /// The computing thread's ends of the channels.
@@ -119,16 +135,14 @@ impl Worker<'_> {
     /// Works until there is no more, until something fails, or until the others are gone.
     fn run(self, compute: &Compute<'_>) {
         while let Some(full) = next(self.full) {
-            let Some(mut output) = next(self.vacant) else {
+            let Some(output) = next(self.vacant) else {
                 return;
             };
-            let done = full.and_then(|Full { chunk, inputs }| {
-                chunk.output.fit(&mut output)?;
-                let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-                compute(&slices, &mut output)?;
+            let done = full.and_then(|full| full.computed(output, compute));
+            let done = done.map(|(done, inputs)| {
                 // Nobody reads any more where that fails.
                 let _ = self.empty.send(inputs);
-                Ok(Done { chunk, output })
+                done
             });
             // Who waits for buffers that went with an error must not wait for this thread.
             let failed = done.is_err();
@@ -164,8 +178,24 @@ impl Stream<'_> {
             let _ = vacant_again.send(Vec::new());
         }
         let (full, vacant) = (Mutex::new(full), Mutex::new(vacant));
+        // Whichever thread reads holds it to the end.
+        let reading = &Mutex::new((chunks, sources));
         std::thread::scope(|scope| {
-            scope.spawn(move || {
+            let mut computing = 0;
+            for _ in 0..workers {
+                let worker = Worker {
+                    full: &full,
+                    empty: empty_again.clone(),
+                    vacant: &vacant,
+                    done: finish.clone(),
+                };
+                let spawned = threads::scoped(scope, "activations compute", move || {
+                    worker.run(compute);
+                });
+                computing += usize::from(spawned);
+            }
+            let reader = move || {
+                let (chunks, sources) = &mut *lock(reading);
                 for chunk in chunks {
                     let Ok(inputs) = empty.recv() else {
                         return;
@@ -176,30 +206,36 @@ impl Stream<'_> {
                         return;
                     }
                 }
-            });
-            for _ in 0..workers {
-                let worker = Worker {
-                    full: &full,
-                    empty: empty_again.clone(),
-                    vacant: &vacant,
-                    done: finish.clone(),
-                };
-                scope.spawn(move || worker.run(compute));
-            }
+            };
             drop((empty_again, finish));
+            let mut written = |Done { chunk, output }: &Done, progress: &mut Progress| {
+                let result = chunk.output.write(sink, output);
+                result.map_err(StreamError::Write)?;
+                let inputs: usize = chunk.inputs.iter().map(Span::len).sum();
+                let elements = inputs + chunk.output.len();
+                progress.done += (elements * size_of::<f32>()) as u64;
+                (self.report)(*progress);
+                Ok::<(), StreamError>(())
+            };
+            // Without a thread that computes, nothing is read ahead.
+            if computing == 0 || !threads::scoped(scope, "activations read", reader) {
+                let (chunks, sources) = &mut *lock(reading);
+                let (mut inputs, mut output) = (vec![Vec::new(); sources.len()], Vec::new());
+                for chunk in chunks {
+                    let full = read(chunk, inputs, sources)?;
+                    let done;
+                    (done, inputs) = full.computed(output, compute)?;
+                    written(&done, &mut progress)?;
+                    output = done.output;
+                }
+                return Ok(progress);
+            }
             let result = (|| {
                 for done in finished {
-                    let Done { chunk, output } = done?;
-                    chunk
-                        .output
-                        .write(sink, &output)
-                        .map_err(StreamError::Write)?;
-                    let inputs: usize = chunk.inputs.iter().map(Span::len).sum();
-                    let elements = inputs + chunk.output.len();
-                    progress.done += (elements * size_of::<f32>()) as u64;
-                    (self.report)(progress);
+                    let done = done?;
+                    written(&done, &mut progress)?;
                     // Nobody computes any more where that fails.
-                    let _ = vacant_again.send(output);
+                    let _ = vacant_again.send(done.output);
                 }
                 Ok(progress)
             })();
