@@ -54,11 +54,12 @@ const PIECE: usize = 4 << 20;
 /// What a call computes: on the device, or on the CPU where the backend is that or the adapter is
 /// not to be trusted with what the call needs. Every call that a device may compute goes through it.
 macro_rules! either {
-    ($backend:expr, |$gpu:ident| $on_gpu:expr, |$cpu:ident| $on_cpu:expr) => {
+    (($backend:expr, $wait:expr), |$gpu:ident| $on_gpu:expr, |$cpu:ident| $on_cpu:expr) => {
         'done: {
             let $cpu = match $backend {
                 $crate::Backend::Gpu($gpu) => match $on_gpu {
-                    Err($crate::Error::Untrusted { .. }) => &$crate::Cpu::new(),
+                    // Who does not block has the CPU compute elsewhere.
+                    Err($crate::Error::Untrusted { .. }) if $wait.blocks() => &$crate::Cpu::new(),
                     done => break 'done done,
                 },
                 $crate::Backend::Cpu(cpu, _) => cpu,
@@ -73,7 +74,8 @@ macro_rules! either {
 /// Arrays are row-major f32, [`half::f16`] or [`half::bf16`], and are computed in f32 or better.
 /// Element-wise calls take slices of one length, and `_into` calls of any types; calls along an axis
 /// take the shape and the axis, which counts from the end where it is negative. Every call has
-/// an `_async` twin that does not block its thread while a GPU works.
+/// an `_async` twin that does not block its thread: a GPU works meanwhile, or other threads of the
+/// CPU, on copies of the arrays.
 ///
 /// ```
 /// use wgpu_activations::{Activation, Backend};
@@ -93,27 +95,67 @@ pub enum Backend {
 /// A call and its twin that does not block. `fn name / async_name / core` with generic numbers in
 /// angle brackets hands its arguments to `core` as they are. With `[arrays]`, and `[arrays => out]`
 /// where it writes one, `core` computes in f32: arrays of 16-bit numbers are widened before it and
-/// what comes out is rounded behind it.
+/// what comes out is rounded behind it. What the call writes to stands behind a semicolon, and
+/// `f @ Type` is made that type first.
+///
+/// The twin has the CPU compute on another thread, with arguments of its own
+/// ([`carried`](crate::backend::carried)), where that takes longer than to wait for one.
 macro_rules! twins {
     ($(
         $(#[$doc:meta])*
-        fn $name:ident / $async_name:ident / $core:ident $(<$($number:ident),+>)? $([$($array:ident),+ $(=> $out:ident)?])? ($($argument:ident: $type:ty),*) -> $output:ty;
+        fn $name:ident / $async_name:ident / $core:ident $(<$($number:ident),+>)? $([$($array:ident),+ $(=> $out:ident)?])? ($($argument:ident $(@ $into:ident)?: $type:ty),* $(; $last:ident: $last_type:ty)?) -> $output:ty;
     )*) => {
         $(
             $(#[$doc])*
-            pub fn $name$(<$($number: Element),+>)?(&self, $($argument: $type),*) -> Result<$output> {
-                pollster::block_on(twins!(@call self, $core, HostWait::BLOCK, [$($($array),+ $(=> $out)?)?], $($argument),*))
+            pub fn $name$(<$($number: Element),+>)?(&self, $($argument: $type,)* $($last: $last_type)?) -> Result<$output> {
+                pollster::block_on(twins!(@call self, $core, HostWait::BLOCK, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?))
             }
 
-            #[doc = concat!("[`Backend::", stringify!($name), "`] without blocking while a GPU works.")]
+            #[doc = concat!("[`Backend::", stringify!($name), "`] without blocking its thread.")]
             ///
             /// # Errors
             #[doc = concat!("As [`Backend::", stringify!($name), "`].")]
-            pub async fn $async_name$(<$($number: Element),+>)?(&self, $($argument: $type),*) -> Result<$output> {
-                twins!(@call self, $core, HostWait::ASYNC, [$($($array),+ $(=> $out)?)?], $($argument),*).await
+            pub async fn $async_name$(<$($number: Element),+>)?(&self, $($argument: $type,)* $($last: $last_type)?) -> Result<$output> {
+                use $crate::backend::carried::{Carry, FEW, Give, Lend};
+                $($(let $argument: $into = $argument.into();)?)*
+                if matches!(self, Self::Gpu(_)) && !twins!(@host $core) {
+                    match twins!(@call self, $core, HostWait::ASYNC, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?).await {
+                        Err($crate::Error::Untrusted { .. }) => {}
+                        done => return done,
+                    }
+                }
+                let cpu = Self::cpu();
+                let elements = 0_usize $(.saturating_add($argument.elements()))*;
+                if elements.saturating_mul(1 $(* $argument.passes())*) <= FEW {
+                    return twins!(@call cpu, $core, HostWait::BLOCK, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?).await;
+                }
+                $(let $argument = Carry::carried(&$argument).await;)*
+                twins!(@elsewhere [$($last)?] {
+                    $(let $argument = Lend::lent(&$argument); let $argument = Give::given(&$argument);)*
+                    pollster::block_on(twins!(@call cpu, $core, HostWait::BLOCK, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?))
+                })
             }
         )*
     };
+    // What the host computes on any backend.
+    (@host nll_loss_core) => { true };
+    (@host grad_nll_loss_core) => { true };
+    (@host $core:ident) => { false };
+    (@elsewhere [] $work:block) => {
+        $crate::cpu::threads::elsewhere(move || $work).await
+    };
+    (@elsewhere [$last:ident] $work:block) => {{
+        let like = $crate::backend::carried::like($last);
+        let (done, results) = $crate::cpu::threads::elsewhere(move || {
+            let mut results = like.zeros();
+            let $last = &mut results[..];
+            ($work, results)
+        })
+        .await;
+        done?;
+        $crate::backend::carried::copy_back(results, $last).await;
+        Ok(())
+    }};
     (@call $self:ident, $core:ident, $wait:expr, [], $($argument:ident),*) => {
         $self.$core($($argument,)* $wait)
     };
@@ -166,6 +208,7 @@ impl Narrowed<Statistics> for Statistics {
 }
 
 // Behind the macro, which they use.
+mod carried;
 mod chain;
 mod gate;
 mod learn;
@@ -187,6 +230,14 @@ impl Backend {
         Self::open(BackendKind::Auto, &AdapterChoice::from_env())
     }
 
+    /// [`Backend::auto`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Backend::auto`].
+    pub async fn auto_async() -> Result<Self> {
+        Self::open_async(BackendKind::Auto, &AdapterChoice::from_env()).await
+    }
+
     /// The best GPU; never the CPU instead, but for an activation or a function of the softmax
     /// family that the adapter is found to get wrong ([`SelfCheck`](crate::SelfCheck)).
     ///
@@ -194,6 +245,14 @@ impl Backend {
     /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::DeviceRequest`].
     pub fn gpu() -> Result<Self> {
         Self::open(BackendKind::Gpu, &AdapterChoice::from_env())
+    }
+
+    /// [`Backend::gpu`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Backend::gpu`].
+    pub async fn gpu_async() -> Result<Self> {
+        Self::open_async(BackendKind::Gpu, &AdapterChoice::from_env()).await
     }
 
     /// The CPU.
@@ -269,22 +328,22 @@ impl Backend {
         ///
         /// # Errors
         /// [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::Device`].
-        fn apply / apply_async / apply_core<T> (f: impl Into<Elementwise>, x: &[T]) -> Vec<T>;
+        fn apply / apply_async / apply_core<T> (f @ Elementwise: impl Into<Elementwise>, x: &[T]) -> Vec<T>;
         /// y = f(x).
         ///
         /// # Errors
         /// As [`Backend::apply`]; [`Error::LengthMismatch`].
-        fn apply_into / apply_into_async / apply_into_core<T, U> (f: impl Into<Elementwise>, x: &[T], y: &mut [U]) -> ();
+        fn apply_into / apply_into_async / apply_into_core<T, U> (f @ Elementwise: impl Into<Elementwise>, x: &[T]; y: &mut [U]) -> ();
         /// dy · f'(x), from the input x.
         ///
         /// # Errors
         /// As [`Backend::apply_into`].
-        fn grad / grad_async / grad_core<T> (f: impl Into<Elementwise>, x: &[T], dy: &[T]) -> Vec<T>;
+        fn grad / grad_async / grad_core<T> (f @ Elementwise: impl Into<Elementwise>, x: &[T], dy: &[T]) -> Vec<T>;
         /// dx = dy · f'(x).
         ///
         /// # Errors
         /// As [`Backend::apply_into`].
-        fn grad_into / grad_into_async / grad_into_core<T, U, V> (f: impl Into<Elementwise>, x: &[T], dy: &[U], dx: &mut [V]) -> ();
+        fn grad_into / grad_into_async / grad_into_core<T, U, V> (f @ Elementwise: impl Into<Elementwise>, x: &[T], dy: &[U]; dx: &mut [V]) -> ();
         /// `function` of every row of x along `axis`. The result has x's shape, without the axis
         /// where the function reduces.
         ///
@@ -295,7 +354,7 @@ impl Backend {
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn apply_axis_into / apply_axis_into_async / apply_axis_into_core<T> (function: AxisFunction, x: &[T], shape: &[usize], axis: isize, y: &mut [T]) -> ();
+        fn apply_axis_into / apply_axis_into_async / apply_axis_into_core<T> (function: AxisFunction, x: &[T], shape: &[usize], axis: isize; y: &mut [T]) -> ();
         /// The gradient of `function` by its input x; dy has the shape of the function's output.
         ///
         /// # Errors
@@ -305,7 +364,7 @@ impl Backend {
         ///
         /// # Errors
         /// As [`Backend::apply_axis`].
-        fn grad_axis_into / grad_axis_into_async / grad_axis_into_core<T> (function: AxisFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize, dx: &mut [T]) -> ();
+        fn grad_axis_into / grad_axis_into_async / grad_axis_into_core<T> (function: AxisFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize; dx: &mut [T]) -> ();
         /// The gradient of softmax or softmin by its input, from its output y: one pass over the
         /// row less, and exact.
         ///
@@ -332,6 +391,23 @@ impl Backend {
         Ok(())
     }
 
+    /// [`Backend::apply_in_place`] without blocking its thread.
+    ///
+    /// # Errors
+    /// As [`Backend::apply_in_place`].
+    pub async fn apply_in_place_async<T: Element>(
+        &self,
+        f: impl Into<Elementwise>,
+        x: &mut [T],
+    ) -> Result<()> {
+        let f = f.into();
+        for piece in x.chunks_mut(PIECE) {
+            let staged = carried::copied(piece).await;
+            self.apply_into_async(f, &staged, piece).await?;
+        }
+        Ok(())
+    }
+
     async fn apply_core<T: Element>(
         &self,
         f: impl Into<Elementwise>,
@@ -351,8 +427,11 @@ impl Backend {
         wait: HostWait,
     ) -> Result<()> {
         let f = f.into();
-        either!(self, |gpu| gpu.apply_host(f, x, y, wait).await, |cpu| cpu
-            .apply_into(f, x, y))
+        either!(
+            (self, wait),
+            |gpu| gpu.apply_host(f, x, y, wait).await,
+            |cpu| cpu.apply_into(f, x, y)
+        )
     }
 
     async fn grad_core<T: Element>(
@@ -376,9 +455,11 @@ impl Backend {
         wait: HostWait,
     ) -> Result<()> {
         let f = f.into();
-        either!(self, |gpu| gpu.grad_host(f, x, dy, dx, wait).await, |cpu| {
-            cpu.grad_into(f, x, dy, dx)
-        })
+        either!(
+            (self, wait),
+            |gpu| gpu.grad_host(f, x, dy, dx, wait).await,
+            |cpu| cpu.grad_into(f, x, dy, dx)
+        )
     }
 
     async fn apply_axis_core<T: Element>(
@@ -406,7 +487,7 @@ impl Backend {
         wait: HostWait,
     ) -> Result<()> {
         either!(
-            self,
+            (self, wait),
             |gpu| {
                 let (x, mut y) = (&*convert::widened(x), WideOutput::new(y));
                 let operation = AxisOperation::Forward { function, x };
@@ -448,7 +529,7 @@ impl Backend {
         wait: HostWait,
     ) -> Result<()> {
         either!(
-            self,
+            (self, wait),
             |gpu| {
                 let (x, dy) = (&*convert::widened(x), &*convert::widened(dy));
                 let mut dx = WideOutput::new(dx);
@@ -472,7 +553,7 @@ impl Backend {
     ) -> Result<Vec<T>> {
         let mut dx = vec![T::default(); y.len()];
         either!(
-            self,
+            (self, wait),
             |gpu| {
                 let (y, dy) = (&*convert::widened(y), &*convert::widened(dy));
                 let mut dx = WideOutput::new(&mut dx);

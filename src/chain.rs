@@ -12,6 +12,10 @@ use crate::few::Few;
 use crate::sum::SumShape;
 use std::fmt;
 
+/// Steps of a kernel at most. What a compiler takes grows with their square: 32 that are transcendental
+/// take lavapipe about a second, 64 five, and 1,000 many minutes.
+pub(crate) const MOST_STEPS: usize = 32;
+
 /// A step of a [`Chain`]: of what the steps before it made, v, and for some of an operand o.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -110,7 +114,8 @@ impl fmt::Display for Step {
 }
 
 /// Functions one after the other that are computed as one: every array is read once and the
-/// result written once, on a GPU by one kernel.
+/// result written once, on a GPU by one kernel. A chain of more than 32 steps is several kernels
+/// there, with the same result.
 ///
 /// Steps that need a second array, [`bias`](Chain::bias), [`add`](Chain::add) and
 /// [`multiply`](Chain::multiply), take their operands from the call, in the order of the steps.
@@ -230,6 +235,15 @@ impl Chain {
         [&self.steps[..step], &self.steps[step + 1..]].map(|steps| Self {
             steps: steps.to_vec(),
         })
+    }
+
+    /// Chains that a kernel each takes, and one after the other make the same.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Self> {
+        let empty = self.steps.is_empty().then(Self::new);
+        let parts = self.steps.chunks(MOST_STEPS).map(|steps| Self {
+            steps: steps.to_vec(),
+        });
+        empty.into_iter().chain(parts)
     }
 
     /// Whether a call takes an array of this shape and operands of those.

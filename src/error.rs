@@ -301,6 +301,17 @@ pub enum Error {
         /// The device's limit.
         limit: u32,
     },
+    /// A chain is too long for one kernel.
+    #[error(
+        "the chain has {steps} steps, and one kernel takes {most} at most: split it into chains of \
+         fewer, as Batch and Backend do by themselves"
+    )]
+    ChainTooLong {
+        /// Steps of the chain.
+        steps: usize,
+        /// The most.
+        most: usize,
+    },
     /// A buffer lacks a usage flag.
     #[error("the {what} buffer needs the usage {needed:?}, it has {got:?}")]
     BufferUsage {

@@ -5,6 +5,7 @@ mod ask;
 mod axis;
 mod binary;
 mod chain;
+mod compiled;
 mod elementwise;
 mod gate;
 mod groups;
@@ -64,6 +65,7 @@ use crate::shader::{
     OPERANDS, Pass, RowChainModule, Shaped, Term, Unit,
 };
 use ask::Asked;
+use compiled::Compiled;
 use groups::{Groups, Recorded};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -102,10 +104,9 @@ pub struct Kernels {
 struct Inner {
     device: wgpu::Device,
     traits: Traits,
-    modules: Mutex<HashMap<(ModuleKey, bool), wgpu::ShaderModule>>,
-    pipelines: Mutex<HashMap<PipelineKey, Pipeline>>,
+    compiled: Mutex<Compiled>,
     /// What the driver compiled, also in runs before.
-    compiled: Option<wgpu::PipelineCache>,
+    cache: Option<wgpu::PipelineCache>,
     /// Whether it compiled something since [`Kernels::compiled_data`] was last called.
     compiled_more: AtomicBool,
     /// Constant buffers by their contents: they never change, so that recorded work may share
@@ -120,8 +121,6 @@ struct Inner {
     terms: Mutex<Option<wgpu::Buffer>>,
     /// What lies between the parts of a chain whose gradient takes several dispatches.
     middle: Mutex<Option<wgpu::Buffer>>,
-    /// The structures of the chains that were asked for; a chain's key is its place here.
-    chains: Mutex<Vec<Arc<AnyChain>>>,
     pipelines_compiled: AtomicU64,
     dispatches_recorded: AtomicU64,
     /// What is known of the adapter's faults.
@@ -180,14 +179,18 @@ enum ModuleKey {
     BinaryLoss(BinaryModule),
     Prelu(Bend),
     Shaped(AxisFunction, Pass, Shaped, Unit),
-    /// A chain's place among those that were asked for.
+    /// A chain's number among those that are kept.
     Chain(usize),
 }
 
 impl ModuleKey {
-    fn text(self, chains: &[Arc<AnyChain>]) -> String {
+    fn text(self, compiled: &Compiled) -> String {
         match self {
-            Self::Chain(place) => chains[place].text(),
+            // Invariant: whoever records it holds it.
+            Self::Chain(number) => match compiled.chain_of(number) {
+                Some(chain) => chain.text(),
+                None => unreachable!("a chain that is recorded is kept"),
+            },
             Self::Elementwise(activation, access, dtypes) => {
                 shader::elementwise(activation, access, dtypes)
             }
@@ -438,16 +441,14 @@ impl Kernels {
             inner: Arc::new(Inner {
                 device: device.clone(),
                 traits,
-                modules: Mutex::default(),
-                pipelines: Mutex::default(),
-                compiled,
+                compiled: Mutex::default(),
+                cache: compiled,
                 compiled_more: AtomicBool::new(false),
                 uniforms: Mutex::default(),
                 groups: Mutex::default(),
                 scratch: Mutex::default(),
                 terms: Mutex::default(),
                 middle: Mutex::default(),
-                chains: Mutex::default(),
                 pipelines_compiled: AtomicU64::new(0),
                 dispatches_recorded: AtomicU64::new(0),
                 trust: Mutex::default(),
@@ -465,7 +466,7 @@ impl Kernels {
             walk,
             ..self.inner.traits
         };
-        let compiled = self.inner.compiled.clone();
+        let compiled = self.inner.cache.clone();
         let kernels = Self::with_pipelines(&self.inner.device, traits, compiled);
         *kernels.trust() = self.trust().clone();
         kernels
@@ -492,7 +493,7 @@ impl Kernels {
     pub(crate) fn compiled_data(&self) -> Option<Vec<u8>> {
         // wgpu's head and Vulkan's: a driver that keeps nothing returns no more.
         const HEADS: usize = 96;
-        let cache = self.inner.compiled.as_ref()?;
+        let cache = self.inner.cache.as_ref()?;
         if !self.inner.compiled_more.swap(false, Ordering::AcqRel) {
             return None;
         }
@@ -647,13 +648,24 @@ impl Kernels {
         recorded
     }
 
-    /// Lets go of all bind groups that are kept for when the same work is recorded again, and with
-    /// them of the buffers that they keep alive.
+    /// Lets go of all that is kept for when the same work is recorded again: bind groups, and with
+    /// them the buffers that they keep alive; pipelines, which are compiled again when they are
+    /// needed; constants; and memory for intermediate results.
     ///
-    /// Up to 1024 are kept, the longest unused go first, and those of buffers of the caller's own
-    /// keep at most 256 MiB alive. Work that is recorded already is not touched.
+    /// Up to 1024 bind groups and 256 pipelines are kept, the longest unused go first. Groups of
+    /// buffers of the caller's own keep at most 256 MiB alive. Work that is recorded already is not
+    /// touched.
     pub fn release(&self) {
-        lock(&self.inner.groups).clear();
+        let inner = &self.inner;
+        lock(&inner.compiled).clear();
+        lock(&inner.groups).clear();
+        lock(&inner.uniforms).clear();
+        for kept in [&inner.scratch, &inner.terms, &inner.middle] {
+            let buffer = lock(kept).take();
+            if let Some(buffer) = buffer {
+                self.forget(&buffer);
+            }
+        }
     }
 
     /// Takes a new buffer as one whose end [`Kernels::forget`] tells.
@@ -703,34 +715,29 @@ impl Kernels {
     }
 
     fn module(&self, key: ModuleKey, one_buffer: bool) -> wgpu::ShaderModule {
-        let mut modules = lock(&self.inner.modules);
         let device = &self.inner.device;
-        modules
-            .entry((key, one_buffer))
-            .or_insert_with(|| {
-                let mut text = self.text(key.text(&lock(&self.inner.chains)));
-                if one_buffer {
-                    text = shader::in_one_buffer(&text);
-                }
-                device.create_shader_module(wgpu::ShaderModuleDescriptor {
-                    label: Some("activations"),
-                    source: wgpu::ShaderSource::Wgsl(Cow::Owned(text)),
-                })
+        lock(&self.inner.compiled).module((key, one_buffer), |compiled| {
+            let mut text = self.text(key.text(compiled));
+            if one_buffer {
+                text = shader::in_one_buffer(&text);
+            }
+            device.create_shader_module(wgpu::ShaderModuleDescriptor {
+                label: Some("activations"),
+                source: wgpu::ShaderSource::Wgsl(Cow::Owned(text)),
             })
-            .clone()
+        })
     }
 
     /// The pipeline of `key`; `slots` says what its entry point refers to.
     fn pipeline(&self, key: PipelineKey, slots: impl FnOnce() -> Vec<Slot>) -> Pipeline {
-        if let Some(pipeline) = lock(&self.inner.pipelines).get(&key) {
-            return pipeline.clone();
+        let now = lock(&self.inner.groups).now();
+        if let Some(pipeline) = lock(&self.inner.compiled).pipeline(&key, now) {
+            return pipeline;
         }
         // Compiled outside the lock: others may record meanwhile.
         let pipeline = self.compile(key, &slots());
-        lock(&self.inner.pipelines)
-            .entry(key)
-            .or_insert(pipeline)
-            .clone()
+        let mut compiled = lock(&self.inner.compiled);
+        compiled.keep(key, pipeline, &mut lock(&self.inner.groups))
     }
 
     fn compile(&self, key: PipelineKey, slots: &[Slot]) -> Pipeline {
@@ -774,7 +781,7 @@ impl Kernels {
                 // Every kernel writes its workgroup memory before it reads it.
                 zero_initialize_workgroup_memory: false,
             },
-            cache: self.inner.compiled.as_ref(),
+            cache: self.inner.cache.as_ref(),
         });
         self.inner.compiled_more.store(true, Ordering::Release);
         Pipeline { pipeline, layout }

@@ -42,7 +42,12 @@
 //! # Waiting, errors
 //!
 //! Every blocking call of [`Backend`], [`Gpu`] and [`Tensor`] has an `_async` twin, which does not
-//! block its thread. Wrong shapes, parameters, axes and buffers, a lost device and what wgpu reports
+//! block its thread; those on arrays of the ndarray crate have none. A GPU works meanwhile, or, where
+//! that is more than about a millisecond of work, other threads of the CPU, on copies of the arrays:
+//! the thread does no more than copy them, in pieces, to the pool or to the device. Where no other
+//! thread is to be had, it computes itself.
+//!
+//! Wrong shapes, parameters, axes and buffers, a lost device and what wgpu reports
 //! asynchronously all arrive as an [`Error`], and never as a panic.
 //!
 //! # Environment

@@ -456,3 +456,90 @@ fn what_does_not_fit_is_an_error() {
         assert!(matches!(scaled, Err(Error::ChainStep { .. })));
     }
 }
+
+/// A chain of more steps than a kernel takes is several, with the bits of its parts one after the
+/// other; kernels by themselves say how many they take.
+#[test]
+fn a_long_chain_is_the_same_in_parts() {
+    let shape = [3, 50];
+    let x = noise(1, 150, 2.0);
+    let dy = noise(2, 150, 1.0);
+    let operands = [
+        (noise(3, 50, 1.0), vec![50]),
+        (noise(4, 150, 1.0), vec![3, 50]),
+    ];
+    let given: Vec<(&[f32], &[usize])> = operands.iter().map(|(o, s)| (&o[..], &s[..])).collect();
+    let step = |i: usize| match i % 4 {
+        0 => "scale(0.75)",
+        1 => "silu",
+        2 => "dropout(0.125, seed=7)",
+        _ => "tanh",
+    };
+    let steps = |from: usize, to: usize| -> Vec<String> {
+        let name = |i| match i {
+            20 => "add",
+            40 => "softmax(axis=-1)",
+            60 => "multiply",
+            _ => step(i),
+        };
+        (from..to).map(|i| name(i).to_owned()).collect()
+    };
+    let of = |from, to| chain(&steps(from, to).join(" | "));
+    for backend in backends() {
+        let whole = backend.apply_chain(&of(0, 70), &x, &shape, &given).unwrap();
+        let first = backend
+            .apply_chain(&of(0, 30), &x, &shape, &given[..1])
+            .unwrap();
+        let second = backend
+            .apply_chain(&of(30, 55), &first, &shape, &[])
+            .unwrap();
+        let third = backend
+            .apply_chain(&of(55, 70), &second, &shape, &given[1..])
+            .unwrap();
+        assert_eq!(whole, third);
+        let (dx, by) = backend
+            .grad_chain(&of(0, 70), &x, &shape, &given, &dy)
+            .unwrap();
+        let (g, by_second) = backend
+            .grad_chain(&of(55, 70), &second, &shape, &given[1..], &dy)
+            .unwrap();
+        let (g, _) = backend
+            .grad_chain(&of(30, 55), &first, &shape, &[], &g)
+            .unwrap();
+        let (g, by_first) = backend
+            .grad_chain(&of(0, 30), &x, &shape, &given[..1], &g)
+            .unwrap();
+        assert_eq!((dx, by), (g, [by_first, by_second].concat()));
+        let Backend::Gpu(gpu) = &backend else {
+            continue;
+        };
+        let array = gpu.upload(&x, &shape).unwrap();
+        let tensors = given.iter().map(|(o, s)| gpu.upload(o, s).unwrap());
+        let tensors: Vec<_> = tensors.collect();
+        let mut batch = gpu.batch();
+        let y = batch
+            .chain(&of(0, 70), &array, &[&tensors[0], &tensors[1]])
+            .unwrap();
+        batch.submit().unwrap();
+        assert_eq!(y.read().unwrap(), whole);
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        let (x, y) = (array.buffer().slice(..600), y.buffer().slice(..600));
+        let long = Chain::new();
+        let long = (0..33).fold(long, |chain, _| chain.apply(Activation::Tanh));
+        let got = gpu
+            .kernels()
+            .chain(&mut pass, &long, &shape, x, ChainRanges::default(), y);
+        let error = got.unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::ChainTooLong {
+                    steps: 33,
+                    most: 32
+                }
+            ),
+            "{error}"
+        );
+    }
+}

@@ -1,7 +1,7 @@
 //! Fused chains, in host memory.
 
 use super::Backend;
-use crate::chain::{Chain, Resolved};
+use crate::chain::{Chain, MOST_STEPS, Resolved};
 use crate::cpu::{Cpu, same_length};
 use crate::error::Result;
 use crate::gpu::HostWait;
@@ -33,11 +33,94 @@ impl Backend {
         operands: &[(&[f32], &[usize])],
         wait: HostWait,
     ) -> Result<Vec<f32>> {
+        if self.takes_whole(chain) {
+            return self
+                .apply_chain_whole(chain, x, shape, operands, wait)
+                .await;
+        }
+        checked(chain, x, shape, operands)?;
+        let parts = chain.parts().count();
+        let mut values = self
+            .chain_values(chain, x, shape, operands, wait, parts)
+            .await?;
+        // Invariant: a long chain has parts.
+        Ok(values.pop().unwrap_or_default())
+    }
+
+    async fn grad_chain_core(
+        &self,
+        chain: &Chain,
+        x: &[f32],
+        shape: &[usize],
+        operands: &[(&[f32], &[usize])],
+        dy: &[f32],
+        wait: HostWait,
+    ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
+        if self.takes_whole(chain) {
+            let gradients = self.grad_chain_whole(chain, x, shape, operands, dy, wait);
+            return gradients.await;
+        }
+        checked(chain, x, shape, operands)?;
+        same_length("the upstream gradient", x.len(), dy.len())?;
+        let parts: Vec<Chain> = chain.parts().collect();
+        let values = self
+            .chain_values(chain, x, shape, operands, wait, parts.len() - 1)
+            .await?;
+        let (mut rest, mut g) = (operands, dy.to_vec());
+        let mut by_parts = Vec::with_capacity(parts.len());
+        for (i, part) in parts.iter().enumerate().rev() {
+            let (others, own) = rest.split_at(rest.len() - part.operands());
+            rest = others;
+            let given = if i == 0 { x } else { &values[i - 1] };
+            let by_operands;
+            (g, by_operands) = self
+                .grad_chain_whole(part, given, shape, own, &g, wait)
+                .await?;
+            by_parts.push(by_operands);
+        }
+        Ok((g, by_parts.into_iter().rev().flatten().collect()))
+    }
+
+    /// Whether a chain is computed in one go: on a GPU, where one kernel takes it.
+    fn takes_whole(&self, chain: &Chain) -> bool {
+        matches!(self, Self::Cpu(..)) || chain.steps().len() <= MOST_STEPS
+    }
+
+    /// What the first `count` parts of a chain make of x.
+    async fn chain_values(
+        &self,
+        chain: &Chain,
+        x: &[f32],
+        shape: &[usize],
+        operands: &[(&[f32], &[usize])],
+        wait: HostWait,
+        count: usize,
+    ) -> Result<Vec<Vec<f32>>> {
+        let mut rest = operands;
+        let mut values: Vec<Vec<f32>> = Vec::with_capacity(count);
+        for part in chain.parts().take(count) {
+            let (own, others) = rest.split_at(part.operands());
+            rest = others;
+            let given = values.last().map_or(x, |v| v);
+            let v = self.apply_chain_whole(&part, given, shape, own, wait);
+            values.push(v.await?);
+        }
+        Ok(values)
+    }
+
+    async fn apply_chain_whole(
+        &self,
+        chain: &Chain,
+        x: &[f32],
+        shape: &[usize],
+        operands: &[(&[f32], &[usize])],
+        wait: HostWait,
+    ) -> Result<Vec<f32>> {
         let given = operands;
         let (resolved, operands) = checked(chain, x, shape, operands)?;
         let mut y = vec![0.0; x.len()];
         either!(
-            self,
+            (self, wait),
             |gpu| match resolved.around {
                 Some(_) => {
                     gpu.row_chain_host(chain, x, shape, given, &mut y, wait)
@@ -57,7 +140,7 @@ impl Backend {
         Ok(y)
     }
 
-    async fn grad_chain_core(
+    async fn grad_chain_whole(
         &self,
         chain: &Chain,
         x: &[f32],
@@ -72,7 +155,7 @@ impl Backend {
         let mut dx = vec![0.0; x.len()];
         let mut terms = vec![vec![0.0; x.len()]; operands.len()];
         either!(
-            self,
+            (self, wait),
             |gpu| match resolved.around {
                 Some(_) => match gpu
                     .grad_row_chain_host(chain, x, shape, given, dy, wait)

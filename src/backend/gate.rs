@@ -21,7 +21,7 @@ impl Backend {
         ///
         /// # Errors
         /// As [`Backend::gate`].
-        fn gate_into / gate_into_async / gate_into_core<T> [x => y] (function: &Gate, x: &[T], shape: &[usize], axis: isize, y: &mut [T]) -> ();
+        fn gate_into / gate_into_async / gate_into_core<T> [x => y] (function: &Gate, x: &[T], shape: &[usize], axis: isize; y: &mut [T]) -> ();
         /// The gradients by value and gate, in the layout of `x`; `shape` is that of x, and dy has
         /// the shape of the gate's result.
         ///
@@ -32,7 +32,7 @@ impl Backend {
         ///
         /// # Errors
         /// As [`Backend::gate`].
-        fn grad_gate_into / grad_gate_into_async / grad_gate_into_core<T> [x, dy => dx] (function: &Gate, x: &[T], dy: &[T], shape: &[usize], axis: isize, dx: &mut [T]) -> ();
+        fn grad_gate_into / grad_gate_into_async / grad_gate_into_core<T> [x, dy => dx] (function: &Gate, x: &[T], dy: &[T], shape: &[usize], axis: isize; dx: &mut [T]) -> ();
         /// value · f(gate), of two arrays of one length.
         ///
         /// # Errors
@@ -70,7 +70,7 @@ impl Backend {
     ) -> Result<()> {
         let around = GateShape::new(function, shape, axis)?;
         either!(
-            self,
+            (self, wait),
             |gpu| gpu.gate_host(function, &around, x, y, wait).await,
             |cpu| cpu.gate_into(function, x, shape, axis, y)
         )
@@ -107,7 +107,7 @@ impl Backend {
     ) -> Result<()> {
         let around = GateShape::new(function, shape, axis)?;
         either!(
-            self,
+            (self, wait),
             |gpu| gpu.grad_gate_host(function, &around, x, dy, dx, wait).await,
             |cpu| cpu.grad_gate_into(function, x, dy, shape, axis, dx)
         )
@@ -122,7 +122,7 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let mut y = vec![0.0; value.len()];
         either!(
-            self,
+            (self, wait),
             |gpu| gpu
                 .gate_pair_host(function, value, gate, &mut y, wait)
                 .await,
@@ -141,7 +141,7 @@ impl Backend {
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let (mut dvalue, mut dgate) = (vec![0.0; value.len()], vec![0.0; value.len()]);
         either!(
-            self,
+            (self, wait),
             |gpu| {
                 let (inputs, outputs) = ([value, gate, dy], [&mut dvalue[..], &mut dgate]);
                 gpu.grad_gate_pair_host(function, inputs, outputs, wait)

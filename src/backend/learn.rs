@@ -26,7 +26,7 @@ impl Backend {
         /// # Errors
         /// As [`Backend::grad`]; [`Error::UnknownParameter`](crate::Error::UnknownParameter),
         /// [`Error::NotLearnable`](crate::Error::NotLearnable).
-        fn grad_parameter / grad_parameter_async / grad_parameter_core<T> [x, dy] (f: impl Into<Elementwise>, name: &str, x: &[T], dy: &[T]) -> f32;
+        fn grad_parameter / grad_parameter_async / grad_parameter_core<T> [x, dy] (f @ Elementwise: impl Into<Elementwise>, name: &str, x: &[T], dy: &[T]) -> f32;
     }
 
     async fn grad_parameter_core(
@@ -39,7 +39,7 @@ impl Backend {
     ) -> Result<f32> {
         let f = f.into();
         either!(
-            self,
+            (self, wait),
             |gpu| gpu.grad_parameter_host(f, name, x, dy, wait).await,
             |cpu| cpu.grad_parameter(f, name, x, dy)
         )

@@ -1,12 +1,11 @@
 //! Many arrays in host memory, each with a function of its own.
 
-use super::Backend;
+use super::{Backend, carried};
 use crate::cpu::Cpu;
 use crate::cpu::convert::{WideOutput, narrowed, widened};
-
-use crate::cpu::threads::prelude::*;
+use crate::cpu::threads::{self, prelude::*};
 use crate::element::Element;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gpu::HostWait;
 use crate::many::{Function, Item};
 
@@ -37,12 +36,30 @@ impl Backend {
         pollster::block_on(self.apply_many_core(items, HostWait::BLOCK))
     }
 
-    /// [`Backend::apply_many`] without blocking while a GPU works.
+    /// [`Backend::apply_many`] without blocking its thread.
     ///
     /// # Errors
     /// As [`Backend::apply_many`].
     pub async fn apply_many_async<T: Element>(&self, items: &[Item<'_, T>]) -> Result<Vec<Vec<T>>> {
-        self.apply_many_core(items, HostWait::ASYNC).await
+        if matches!(self, Self::Gpu(_)) {
+            match self.apply_many_core(items, HostWait::ASYNC).await {
+                Err(Error::Untrusted { .. }) => {}
+                done => return done,
+            }
+        }
+        if items.iter().map(|item| item.x.len()).sum::<usize>() <= carried::FEW {
+            return on_cpu(&Cpu::new(), items);
+        }
+        let mut own = Vec::with_capacity(items.len());
+        for item in items {
+            own.push((carried::copied(item.x).await, item.function));
+        }
+        threads::elsewhere(move || {
+            let own = own.iter();
+            let items: Vec<_> = own.map(|&(ref x, function)| Item { x, function }).collect();
+            on_cpu(&Cpu::new(), &items)
+        })
+        .await
     }
 
     async fn apply_many_core<T: Element>(
@@ -85,7 +102,7 @@ impl Backend {
         }
         let chosen: Vec<Item<'_, T>> = packed.iter().map(|&i| items[i]).collect();
         let results = either!(
-            self,
+            (self, wait),
             |gpu| gpu.many_host(&chosen, wait).await,
             |cpu| on_cpu(cpu, &chosen)
         )?;

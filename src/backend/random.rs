@@ -37,7 +37,7 @@ impl Backend {
     async fn uniform_core(&self, random: Random, count: usize, wait: HostWait) -> Result<Vec<f32>> {
         let mut out = vec![0.0; count];
         either!(
-            self,
+            (self, wait),
             |gpu| gpu.noise_host(random, false, &mut out, wait).await,
             |cpu| {
                 cpu.uniform_into(random, &mut out);
@@ -55,7 +55,7 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let mut out = vec![0.0; count];
         either!(
-            self,
+            (self, wait),
             |gpu| gpu.noise_host(random, true, &mut out, wait).await,
             |cpu| {
                 cpu.gumbel_noise_into(random, &mut out);
@@ -68,7 +68,7 @@ impl Backend {
     async fn rrelu_core(&self, rrelu: Rrelu, x: &[f32], wait: HostWait) -> Result<Vec<f32>> {
         let mut y = vec![0.0; x.len()];
         either!(
-            self,
+            (self, wait),
             |gpu| gpu.rrelu_host(rrelu, x, &mut y, wait).await,
             |cpu| cpu.rrelu_into(rrelu, x, &mut y)
         )?;
@@ -84,7 +84,7 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let mut dx = vec![0.0; x.len()];
         either!(
-            self,
+            (self, wait),
             |gpu| gpu.grad_rrelu_host(rrelu, x, dy, &mut dx, wait).await,
             |cpu| cpu.grad_rrelu_into(rrelu, x, dy, &mut dx)
         )?;

@@ -23,7 +23,7 @@ impl Backend {
         ///
         /// # Errors
         /// As [`Backend::apply_axis_shaped`].
-        fn apply_axis_shaped_into / apply_axis_shaped_into_async / apply_axis_shaped_into_core<T> [x => y] (function: AxisFunction, shaping: &Shaping<'_>, x: &[T], shape: &[usize], axis: isize, y: &mut [T]) -> ();
+        fn apply_axis_shaped_into / apply_axis_shaped_into_async / apply_axis_shaped_into_core<T> [x => y] (function: AxisFunction, shaping: &Shaping<'_>, x: &[T], shape: &[usize], axis: isize; y: &mut [T]) -> ();
         /// The gradient of `function` after `shaping` by its input x; dy has the shape of the
         /// function's output. It is exactly 0 where an element takes no part.
         ///
@@ -70,8 +70,11 @@ impl Backend {
             shape,
             axis,
         };
-        either!(self, |gpu| gpu.shaped_host(job, y, wait).await, |cpu| cpu
-            .apply_axis_shaped_into(function, shaping, x, shape, axis, y))
+        either!(
+            (self, wait),
+            |gpu| gpu.shaped_host(job, y, wait).await,
+            |cpu| cpu.apply_axis_shaped_into(function, shaping, x, shape, axis, y)
+        )
     }
 
     #[expect(
@@ -98,7 +101,7 @@ impl Backend {
             axis,
         };
         either!(
-            self,
+            (self, wait),
             |gpu| gpu.shaped_host(job, &mut dx, wait).await,
             |cpu| cpu.grad_axis_shaped_into(function, shaping, x, dy, shape, axis, &mut dx)
         )?;

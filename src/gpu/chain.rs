@@ -5,6 +5,7 @@ use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
 use crate::chain::{Chain, Resolved};
 use crate::cpu::same_length;
+use crate::element::DType;
 use crate::error::Result;
 use crate::kernels::{ChainJob, ChainRanges};
 
@@ -14,9 +15,43 @@ impl Batch {
     /// # Errors
     /// As [`Kernels::chain`](crate::Kernels::chain); [`Error::ForeignTensor`](crate::Error::ForeignTensor).
     pub fn chain(&mut self, chain: &Chain, x: &Tensor, operands: &[&Tensor]) -> Result<Tensor> {
+        checked(chain, x, operands)?;
+        let mut values = self.chain_values(chain, x, operands, chain.parts().count())?;
+        // Invariant: there is one part at least.
+        Ok(values.pop().unwrap_or_else(|| x.clone()))
+    }
+
+    /// What the first `count` parts of a chain make of x.
+    fn chain_values(
+        &mut self,
+        chain: &Chain,
+        x: &Tensor,
+        operands: &[&Tensor],
+        count: usize,
+    ) -> Result<Vec<Tensor>> {
+        let (mut rest, last) = (operands, chain.parts().count());
+        let mut values: Vec<Tensor> = Vec::with_capacity(count);
+        for (i, part) in chain.parts().enumerate().take(count) {
+            let (own, others) = rest.split_at(part.operands());
+            rest = others;
+            // Between parts every result is f32, as it is in a kernel.
+            let dtype = if i + 1 == last { x.dtype() } else { DType::F32 };
+            let v = self.chain_part(&part, values.last().unwrap_or(x), own, dtype)?;
+            values.push(v);
+        }
+        Ok(values)
+    }
+
+    /// A chain of one kernel.
+    fn chain_part(
+        &mut self,
+        chain: &Chain,
+        x: &Tensor,
+        operands: &[&Tensor],
+        dtype: DType,
+    ) -> Result<Tensor> {
         let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape()).collect();
-        chain.resolve(x.shape(), &shapes)?;
-        let y = self.output(x.shape(), x.dtype())?;
+        let y = self.output(x.shape(), dtype)?;
         let mut tensors = vec![("input", x), ("output", &y)];
         tensors.extend(operands.iter().map(|operand| ("operand", *operand)));
         self.record_all(&tensors, &[&y], |kernels, pass, slices| {
@@ -46,8 +81,7 @@ impl Batch {
         operands: &[&Tensor],
         dy: &Tensor,
     ) -> Result<(Tensor, Vec<Tensor>)> {
-        let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape()).collect();
-        chain.resolve(x.shape(), &shapes)?;
+        checked(chain, x, operands)?;
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
         if x.is_empty() {
             // Sums of nothing.
@@ -58,6 +92,30 @@ impl Batch {
             let gradients: Result<Vec<Tensor>> = operands.iter().map(zeros).collect();
             return Ok((self.handle.empty(x.shape())?, gradients?));
         }
+        let parts: Vec<Chain> = chain.parts().collect();
+        let values = self.chain_values(chain, x, operands, parts.len() - 1)?;
+        let (mut rest, mut g) = (operands, dy.clone());
+        let mut by_parts = Vec::with_capacity(parts.len());
+        for (i, part) in parts.iter().enumerate().rev() {
+            let (others, own) = rest.split_at(rest.len() - part.operands());
+            rest = others;
+            let given = if i == 0 { x } else { &values[i - 1] };
+            let by_operands;
+            (g, by_operands) = self.grad_chain_part(part, given, own, &g)?;
+            by_parts.push(by_operands);
+        }
+        Ok((g, by_parts.into_iter().rev().flatten().collect()))
+    }
+
+    /// The gradients of a chain of one kernel.
+    fn grad_chain_part(
+        &mut self,
+        chain: &Chain,
+        x: &Tensor,
+        operands: &[&Tensor],
+        dy: &Tensor,
+    ) -> Result<(Tensor, Vec<Tensor>)> {
+        let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape()).collect();
         let dx = self.output(x.shape(), x.dtype())?;
         let outputs = operands
             .iter()
@@ -87,6 +145,12 @@ impl Batch {
     }
 }
 
+/// Whether a chain takes these tensors.
+fn checked(chain: &Chain, x: &Tensor, operands: &[&Tensor]) -> Result<()> {
+    let shapes: Vec<&[usize]> = operands.iter().map(|operand| operand.shape()).collect();
+    chain.check(x.shape(), &shapes)
+}
+
 impl Gpu {
     /// A chain around a function of rows, in host memory: the whole array at once.
     pub(crate) async fn row_chain_host(
@@ -98,8 +162,8 @@ impl Gpu {
         y: &mut [f32],
         wait: HostWait,
     ) -> Result<()> {
-        let x = self.upload(x, shape)?;
-        let operands = self.uploaded(operands)?;
+        let x = self.upload_by(x, shape, wait.0).await?;
+        let operands = self.uploaded(operands, wait).await?;
         let operands: Vec<&Tensor> = operands.iter().collect();
         let mut batch = self.batch();
         let out = batch.chain(chain, &x, &operands)?;
@@ -118,8 +182,9 @@ impl Gpu {
         dy: &[f32],
         wait: HostWait,
     ) -> Result<(Vec<f32>, Vec<Vec<f32>>)> {
-        let (x, dy) = (self.upload(x, shape)?, self.upload(dy, shape)?);
-        let operands = self.uploaded(operands)?;
+        let x = self.upload_by(x, shape, wait.0).await?;
+        let dy = self.upload_by(dy, shape, wait.0).await?;
+        let operands = self.uploaded(operands, wait).await?;
         let operands: Vec<&Tensor> = operands.iter().collect();
         let mut batch = self.batch();
         let (dx, gradients) = batch.grad_chain(chain, &x, &operands, &dy)?;
@@ -132,11 +197,12 @@ impl Gpu {
         Ok((dx, by_operands))
     }
 
-    fn uploaded(&self, arrays: &[(&[f32], &[usize])]) -> Result<Vec<Tensor>> {
-        let arrays = arrays.iter();
-        arrays
-            .map(|(values, shape)| self.upload(values, shape))
-            .collect()
+    async fn uploaded(&self, arrays: &[(&[f32], &[usize])], wait: HostWait) -> Result<Vec<Tensor>> {
+        let mut tensors = Vec::with_capacity(arrays.len());
+        for (values, shape) in arrays {
+            tensors.push(self.upload_by(values, shape, wait.0).await?);
+        }
+        Ok(tensors)
     }
 
     /// A chain in host memory; for its gradients, the terms of those by operands that are

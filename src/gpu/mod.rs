@@ -142,6 +142,14 @@ impl Gpu {
         Self::open(&AdapterChoice::Auto)
     }
 
+    /// [`Gpu::new`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::new`].
+    pub async fn new_async() -> Result<Self> {
+        Self::open_async(&AdapterChoice::Auto).await
+    }
+
     /// The device of an adapter of choice.
     ///
     /// # Errors
@@ -351,10 +359,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::empty`]; [`Error::LengthMismatch`].
     pub fn upload<T: Element>(&self, x: &[T], shape: &[usize]) -> Result<Tensor> {
-        same_length("the array", element_count(shape)?, x.len())?;
-        let tensor = self.empty_as(shape, T::DTYPE)?;
-        pollster::block_on(stream::upload(&self.inner, x, tensor.buffer(), Wait::Block))?;
-        Ok(tensor)
+        pollster::block_on(self.upload_by(x, shape, Wait::Block))
     }
 
     /// [`Gpu::upload`] without blocking.
@@ -362,9 +367,13 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::upload`].
     pub async fn upload_async<T: Element>(&self, x: &[T], shape: &[usize]) -> Result<Tensor> {
+        self.upload_by(x, shape, Wait::Async).await
+    }
+
+    async fn upload_by<T: Element>(&self, x: &[T], shape: &[usize], wait: Wait) -> Result<Tensor> {
         same_length("the array", element_count(shape)?, x.len())?;
         let tensor = self.empty_as(shape, T::DTYPE)?;
-        stream::upload(&self.inner, x, tensor.buffer(), Wait::Async).await?;
+        stream::upload(&self.inner, x, tensor.buffer(), wait).await?;
         Ok(tensor)
     }
 
@@ -378,11 +387,15 @@ impl Gpu {
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::Device`].
     pub fn wait(&self) -> Result<()> {
-        let polled = self.inner.device.poll(wgpu::PollType::wait_indefinitely());
-        self.inner.healthy()?;
-        polled.map(|_| ()).map_err(|error| Error::Device {
-            message: error.to_string(),
-        })
+        pollster::block_on(self.inner.idle(Wait::Block))
+    }
+
+    /// [`Gpu::wait`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::wait`].
+    pub async fn wait_async(&self) -> Result<()> {
+        self.inner.idle(Wait::Async).await
     }
 }
 

@@ -3,7 +3,7 @@
 use super::rows::{Reach, RowsOperation};
 use super::stream::{Results, words};
 use super::tensor::{Batch, Tensor, output_shape, same_shape};
-use super::{Gpu, HostWait};
+use super::{Gpu, HostWait, Wait};
 use crate::Cpu;
 use crate::axis::{AxisFunction, element_count};
 use crate::cpu::same_length;
@@ -87,10 +87,23 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::upload`].
     pub fn upload_mask(&self, keep: &[u8], shape: &[usize]) -> Result<Mask> {
+        pollster::block_on(self.mask_by(keep, shape, Wait::Block))
+    }
+
+    /// [`Gpu::upload_mask`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::upload`].
+    pub async fn upload_mask_async(&self, keep: &[u8], shape: &[usize]) -> Result<Mask> {
+        self.mask_by(keep, shape, Wait::Async).await
+    }
+
+    async fn mask_by(&self, keep: &[u8], shape: &[usize], wait: Wait) -> Result<Mask> {
         same_length("the mask", element_count(shape)?, keep.len())?;
         let words = packed(keep);
+        let numbers: &[f32] = bytemuck::cast_slice(&words);
         Ok(Mask {
-            words: self.upload::<f32>(bytemuck::cast_slice(&words), &[words.len()])?,
+            words: self.upload_by(numbers, &[words.len()], wait).await?,
             shape: shape.to_vec(),
         })
     }
@@ -102,6 +115,17 @@ impl Gpu {
     pub fn upload_lengths(&self, lengths: &[u32], shape: &[usize]) -> Result<Lengths> {
         Ok(Lengths {
             words: self.upload::<f32>(bytemuck::cast_slice(lengths), shape)?,
+        })
+    }
+
+    /// [`Gpu::upload_lengths`] without blocking.
+    ///
+    /// # Errors
+    /// As [`Gpu::upload`].
+    pub async fn upload_lengths_async(&self, lengths: &[u32], shape: &[usize]) -> Result<Lengths> {
+        let words = self.upload_async::<f32>(bytemuck::cast_slice(lengths), shape);
+        Ok(Lengths {
+            words: words.await?,
         })
     }
 

@@ -571,4 +571,9 @@ pub(crate) struct HostWait(pub(super) Wait);
 impl HostWait {
     pub(crate) const BLOCK: Self = Self(Wait::Block);
     pub(crate) const ASYNC: Self = Self(Wait::Async);
+
+    /// Whether the caller's thread may be held.
+    pub(crate) fn blocks(self) -> bool {
+        matches!(self.0, Wait::Block)
+    }
 }

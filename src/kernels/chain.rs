@@ -9,7 +9,7 @@ use super::sum::Sum;
 use super::{
     AnyChain, Bindings, Kernels, ModuleKey, Operand, Slot, TypedSlice, Work, holds, lock, separate,
 };
-use crate::chain::{Around, Chain, Place, Resolved, Step, rest, threshold};
+use crate::chain::{Around, Chain, MOST_STEPS, Place, Resolved, Step, rest, threshold};
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::few::Few;
@@ -58,7 +58,7 @@ impl Kernels {
     /// # Errors
     /// As [`Kernels::apply`]; [`Error::ChainStep`], [`Error::ChainOperands`],
     /// [`Error::NotBroadcastable`], [`Error::ShapeMismatch`], [`Error::TooManyBuffers`];
-    /// [`Error::OutOfMemory`] where what a part of x needs of an operand is more than a binding
+    /// [`Error::ChainTooLong`] from 33 steps on; [`Error::OutOfMemory`] where what a part of x needs of an operand is more than a binding
     /// holds.
     pub fn chain<'a>(
         &self,
@@ -102,6 +102,11 @@ impl Kernels {
     ) -> Result<()> {
         let shapes: Few<&[usize], 4> = ranges.operands.iter().map(|(_, shape)| *shape).collect();
         let resolved = chain.resolve(shape, &shapes)?;
+        let steps = chain.steps().len();
+        if steps > MOST_STEPS {
+            let most = MOST_STEPS;
+            return Err(Error::ChainTooLong { steps, most });
+        }
         if let (Some(around), Some(dy)) = (resolved.around, dy) {
             return self.grad_around(
                 pass,
@@ -426,9 +431,10 @@ impl Kernels {
                 constants: Some((Slot::Shaping, words)),
             }
         };
+        let (module, _held) = self.chain_key(AnyChain::Rows(module));
         let recorder = RowsRecorder {
             kernels: self,
-            module: self.chain_key(AnyChain::Rows(module)),
+            module,
             eights: None,
             sign: sign_of(function),
             number: 0.0,
@@ -510,11 +516,12 @@ impl Kernels {
                 .dy
                 .map(|_| binds.terms.iter().map(Option::is_some).collect()),
         };
+        let (module, _held) = self.chain_key(AnyChain::Elements(module));
         let workgroup = traits.elementwise_workgroup();
         self.dispatch(
             pass,
             &Work {
-                module: self.chain_key(AnyChain::Elements(module)),
+                module,
                 entry_point: CHAIN_ENTRY_POINT,
                 workgroup,
                 bindings: &bindings,
@@ -526,14 +533,10 @@ impl Kernels {
         );
     }
 
-    /// The key of a chain's module.
-    fn chain_key(&self, module: AnyChain) -> ModuleKey {
-        let mut chains = lock(&self.inner.chains);
-        let known = chains.iter().position(|known| **known == module);
-        ModuleKey::Chain(known.unwrap_or_else(|| {
-            chains.push(Arc::new(module));
-            chains.len() - 1
-        }))
+    /// The key of a chain's module, which is good as long as what comes with it is held.
+    fn chain_key(&self, module: AnyChain) -> (ModuleKey, Arc<AnyChain>) {
+        let (number, held) = lock(&self.inner.compiled).chain(module);
+        (ModuleKey::Chain(number), held)
     }
 
     /// A buffer of so many bytes at least, kept in one of the kernels' places.

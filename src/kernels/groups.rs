@@ -178,6 +178,31 @@ impl Groups {
         self.own.remove(buffer);
     }
 
+    /// When something was last recorded, by the number of uses.
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// The last use of each pipeline that has a group here.
+    pub(super) fn uses(&self) -> HashMap<PipelineKey, u64> {
+        let mut uses = HashMap::new();
+        for entry in self.entries.values() {
+            let used: &mut u64 = uses.entry(entry.key).or_default();
+            *used = entry.used.max(*used);
+        }
+        uses
+    }
+
+    /// Lets go of a pipeline's groups.
+    pub(super) fn forget_pipeline(&mut self, key: &PipelineKey) {
+        let entries = self.entries.iter();
+        let of_pipeline = entries.filter(|(_, entry)| entry.key == *key);
+        let of_pipeline: Vec<u64> = of_pipeline.map(|(&hash, _)| hash).collect();
+        for hash in of_pipeline {
+            self.remove(hash);
+        }
+    }
+
     /// Lets go of all groups.
     pub(super) fn clear(&mut self) {
         self.entries.clear();

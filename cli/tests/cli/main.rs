@@ -13,4 +13,6 @@ mod large;
 mod npy;
 mod streams;
 mod support;
+#[cfg(unix)]
+mod threads;
 mod usage;
