@@ -471,9 +471,9 @@ fn a_long_chain_is_the_same_in_parts() {
     let given: Vec<(&[f32], &[usize])> = operands.iter().map(|(o, s)| (&o[..], &s[..])).collect();
     let step = |i: usize| match i % 4 {
         0 => "scale(0.75)",
-        1 => "silu",
+        1 => "leaky_relu",
         2 => "dropout(0.125, seed=7)",
-        _ => "tanh",
+        _ => "scale(1.5)",
     };
     let steps = |from: usize, to: usize| -> Vec<String> {
         let name = |i| match i {

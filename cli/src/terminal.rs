@@ -94,11 +94,23 @@ pub fn significant(x: f64, digits: usize) -> String {
 /// Progress on stderr, where that is a terminal; else nothing is drawn.
 pub struct Progress(ProgressBar);
 
+/// Moves a bar that is seen along, where there is a thread to be had for it: indicatif panics where
+/// there is none.
+fn tick(bar: &ProgressBar, milliseconds: u64) {
+    let granted = || {
+        let thread = std::thread::Builder::new().spawn(|| {});
+        thread.is_ok_and(|thread| thread.join().is_ok())
+    };
+    if !bar.is_hidden() && granted() {
+        bar.enable_steady_tick(Duration::from_millis(milliseconds));
+    }
+}
+
 impl Progress {
     /// For work of unknown length.
     pub fn spinner() -> Self {
         let bar = ProgressBar::new_spinner();
-        bar.enable_steady_tick(Duration::from_millis(100));
+        tick(&bar, 100);
         Self(bar)
     }
 
@@ -108,7 +120,7 @@ impl Progress {
         // Invariant: the template is a valid one.
         let style = ProgressStyle::with_template("{bar:30} {pos}/{len} {msg} {eta}");
         bar.set_style(style.expect("a valid template"));
-        bar.enable_steady_tick(Duration::from_millis(200));
+        tick(&bar, 200);
         Self(bar)
     }
 
@@ -123,7 +135,7 @@ impl Progress {
         };
         bar.set_style(style.expect("a valid template").with_key("rate", rate));
         bar.reset_eta();
-        bar.enable_steady_tick(Duration::from_millis(200));
+        tick(&bar, 200);
         Self(bar)
     }
 
@@ -136,7 +148,7 @@ impl Progress {
             "{bar:30} {percent}% {msg} {decimal_bytes_per_sec}, {eta} left",
         );
         bar.set_style(style.expect("a valid template"));
-        bar.enable_steady_tick(Duration::from_millis(200));
+        tick(&bar, 200);
         Self(bar)
     }
 
