@@ -268,7 +268,6 @@ mod tests {
             ("gelu | nosuchstep", 8, "activations list"),
             ("scale(2) | entmax", 12, "SparseFunction"),
             ("relu | Swi-GLU", 8, "swiglu is a gate"),
-            ("relu | logsumexpp", 8, "of the softmax family"),
             ("relu | soft max", 8, "did you mean softmax"),
             ("gelu(approximate=tanh)", 6, "gelu_tanh"),
         ] {
