@@ -186,6 +186,7 @@ impl Pass {
 
 #[cfg(test)]
 mod tests {
+    mod arithmetic;
     mod compilers;
     mod fast_math;
 

@@ -183,19 +183,32 @@ pub fn inputs(f: &Elementwise) -> Vec<f32> {
 /// The backend's own; a breach is in the report.
 pub fn elementwise(backend: &Backend, f: Elementwise) -> Result<Vec<Report>> {
     let backend = backend.trusting();
+    held(f, |pass, x| match pass {
+        Pass::Forward => backend.apply(f, x),
+        Pass::Backward => backend.grad(f, x, &vec![1.0; x.len()]),
+    })
+}
+
+/// What [`elementwise`] does, of results from anywhere.
+pub(crate) fn held(
+    f: Elementwise,
+    mut results: impl FnMut(Pass, &[f32]) -> Result<Vec<f32>>,
+) -> Result<Vec<Report>> {
     let x = inputs(&f);
     let bounds = f.activation().info().bounds;
-    let mut forward = Report::new(f.to_string(), Pass::Forward, bounds.forward.into());
-    for (&x, got) in x.iter().zip(backend.apply(f, &x)?) {
-        let (want, ulp) = exact(&f, Pass::Forward, x, got);
-        forward.add(x, got, want, ulp);
+    let mut reports = Vec::new();
+    for (pass, bound) in [
+        (Pass::Forward, bounds.forward),
+        (Pass::Backward, bounds.backward),
+    ] {
+        let mut report = Report::new(f.to_string(), pass, bound.into());
+        for (&x, got) in x.iter().zip(results(pass, &x)?) {
+            let (want, ulp) = exact(&f, pass, x, got);
+            report.add(x, got, want, ulp);
+        }
+        reports.push(report);
     }
-    let mut backward = Report::new(f.to_string(), Pass::Backward, bounds.backward.into());
-    for (&x, got) in x.iter().zip(backend.grad(f, &x, &vec![1.0; x.len()])?) {
-        let (want, ulp) = exact(&f, Pass::Backward, x, got);
-        backward.add(x, got, want, ulp);
-    }
-    Ok(vec![forward, backward])
+    Ok(reports)
 }
 
 /// Holds the gradient of `f` for upstream gradients between 2^-20 and 2^20 of both signs against
@@ -278,6 +291,17 @@ const SHAPES: &[(&[usize], isize)] = &[
 /// The backend's own; a breach is in the report.
 pub fn axis(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> {
     let backend = backend.trusting();
+    held_rows(function, |pass, x, dy, shape, axis| match pass {
+        Pass::Forward => backend.apply_axis(function, x, shape, axis),
+        Pass::Backward => backend.grad_axis(function, x, dy, shape, axis),
+    })
+}
+
+/// What [`axis`] does, of results from anywhere.
+pub(crate) fn held_rows(
+    function: AxisFunction,
+    mut results: impl FnMut(Pass, &[f32], &[f32], &[usize], isize) -> Result<Vec<f32>>,
+) -> Result<Vec<Report>> {
     const BOUND: f64 = 4.0;
     let mut forward = Report::new(function.to_string(), Pass::Forward, BOUND);
     let mut backward = Report::new(function.to_string(), Pass::Backward, BOUND);
@@ -305,7 +329,7 @@ pub fn axis(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> {
             let dy: Vec<f32> = (0..around.output_elements(function))
                 .map(|_| noise.next())
                 .collect();
-            let got = backend.apply_axis(function, &x, shape, axis)?;
+            let got = results(Pass::Forward, &x, &dy, shape, axis)?;
             let want = reference::axis_forward(function, &x, &around);
             for (j, (&got, &want)) in got.iter().zip(&want).enumerate() {
                 // A relative rounding of the sum is an absolute one of its logarithm.
@@ -321,7 +345,7 @@ pub fn axis(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> {
                 let ulp = beyond(got, want, largest, sum);
                 forward.add(x[j.min(x.len() - 1)], got, want, ulp);
             }
-            let got = backend.grad_axis(function, &x, &dy, shape, axis)?;
+            let got = results(Pass::Backward, &x, &dy, shape, axis)?;
             let (want, largest) = reference::axis_backward(function, &x, &dy, &around);
             for (j, &got) in got.iter().enumerate() {
                 let ulp = beyond(got, want[j], largest[j], 2.0 * largest[j] * levels);

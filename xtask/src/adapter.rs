@@ -10,6 +10,7 @@ use std::process::{Command, Output, Stdio};
 /// Debian's names.
 const LAVAPIPE: &str = "mesa-vulkan-drivers";
 const LOADER: &str = "libvulkan1";
+const CLANG: &str = "clang";
 const EGL: [&str; 2] = ["libegl1", "libgl1-mesa-dri"];
 
 /// Makes lavapipe be there where that is possible, and says whether a missing adapter is a
@@ -45,6 +46,12 @@ pub fn loader(install: bool) -> Result<(), String> {
 pub fn egl(install: bool) -> Result<(), String> {
     let missing = "the EGL library is missing";
     installed(missing, &EGL, || has_library("libEGL.so.1"), install)
+}
+
+/// clang, in the same way.
+pub fn clang(install: bool) -> Result<(), String> {
+    let there = || runs(&["clang++", "--version"]).is_some();
+    installed("clang is missing", &[CLANG], there, install)
 }
 
 /// Nothing where `is_there` says so, at once or after the packages' installation; else why not.

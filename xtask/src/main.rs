@@ -1,9 +1,11 @@
-//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `accuracy`, `performance` and `docs`.
+//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `compilers`, `accuracy`, `performance` and
+//! `docs`.
 
 mod accuracy;
 mod adapter;
 mod adapters;
 mod cargo;
+mod compilers;
 mod counts;
 mod docs;
 mod packages;
@@ -18,9 +20,12 @@ usage: cargo xtask COMMAND
   test      install the software adapter where it is missing and may be installed,
             then run every test, documentation test and example
   ci        check the format, the lints and the documentation with warnings denied, then test,
-            then check lavapipe and SwiftShader
+            then compile for Direct3D, Metal and Chrome, then check lavapipe and SwiftShader
   adapters  hold every function against the f64 reference on each implementation of Vulkan and
             OpenGL that is there or can be had; `cargo xtask adapters --help` has the options
+  compilers compile every shader with Direct3D's compiler, as Metal and with Chrome's, and hold
+            the arithmetic that they may make of it against the f64 reference;
+            `cargo xtask compilers --help` has the options
   accuracy [REPORT.json...]
             take over what reports of `activations check --exhaustive` found: into the table of
             docs/accuracy.md, and the worst inputs into the inputs of `activations check`
@@ -40,6 +45,11 @@ fn main() -> ExitCode {
         ["performance", ..] => performance::write(&arguments[1..]),
         ["accuracy", ..] => accuracy::write(&arguments[1..]),
         ["adapters", ..] => match adapters::run(&arguments[1..]) {
+            Err(None) => return ExitCode::from(2),
+            Err(Some(reason)) => Err(reason),
+            Ok(()) => Ok(()),
+        },
+        ["compilers", ..] => match compilers::run(&arguments[1..]) {
             Err(None) => return ExitCode::from(2),
             Err(Some(reason)) => Err(reason),
             Ok(()) => Ok(()),
@@ -73,9 +83,10 @@ fn ci() -> Outcome {
     cargo::run(&doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     let mut counts = Counts::default();
     let tests_ran = run_tests(&mut counts);
+    let compiled = compilers::ci(&mut counts);
     let elsewhere = adapters::ci(&mut counts);
     println!("\n{counts}");
-    tests_ran.and(elsewhere)?;
+    tests_ran.and(compiled).and(elsewhere)?;
     counts.verdict()
 }
 

@@ -1,0 +1,1 @@
+// Included by naga's Metal; nothing of it is used.
