@@ -108,6 +108,34 @@ Examples:
   activations tune --adapter 0 --dry-run
   activations tune --reset")]
     Tune(TuneArgs),
+    /// Report what is needed to trust this machine's devices: self-check, accuracy, rates
+    #[command(after_help = "\
+Each GPU adapter and the CPU backend in turn: the self-check, the functions against the f64 reference
+in f32, f16 and bf16, and the rates of some functions, of arrays that stay on the device and of
+arrays in host memory. What the time does not suffice for is named in the report. There is nothing
+about the person or the machine's name in it.
+
+Example: activations report -o report.json")]
+    Report(ReportArgs),
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The file to write; what is there is replaced
+    #[arg(short, long, value_name = "FILE.json")]
+    pub output: PathBuf,
+    /// Only this GPU adapter, by its index in `activations adapters` or a part of its name, and the
+    /// CPU [default: every GPU, or a software adapter where there is none]
+    #[arg(long, value_name = "INDEX|NAME")]
+    pub adapter: Option<AdapterChoice>,
+    /// About how long it may take
+    #[arg(long, value_name = "SECONDS", default_value = "120",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
+    /// The array whose rates are measured
+    #[arg(long, value_name = "R,C", default_value = "4096,4096", value_parser = shape)]
+    pub shape: Shape,
 }
 
 /// Arguments of `tune`.

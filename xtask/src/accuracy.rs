@@ -70,7 +70,8 @@ pub fn write(reports: &[&str]) -> Outcome {
     Ok(())
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// A file's text.
+pub fn read(path: &Path) -> Result<String, String> {
     std::fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))
 }
 
@@ -138,7 +139,8 @@ fn catalogue(readme: &str) -> Vec<&str> {
     rows.filter_map(|row| row.split('`').next()).collect()
 }
 
-fn between(text: &str, begin: &str, end: &str, new: &str) -> Option<String> {
+/// `text` with `new` between the marks; none where they are not there.
+pub fn between(text: &str, begin: &str, end: &str, new: &str) -> Option<String> {
     let (before, rest) = text.split_once(begin)?;
     let (_, after) = rest.split_once(end)?;
     Some(format!("{before}{begin}{new}{end}{after}"))

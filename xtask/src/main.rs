@@ -4,9 +4,11 @@
 mod accuracy;
 mod adapter;
 mod adapters;
+mod bundle;
 mod cargo;
 mod compilers;
 mod counts;
+mod devices;
 mod docs;
 mod packages;
 mod performance;
@@ -29,6 +31,10 @@ usage: cargo xtask COMMAND
   accuracy [REPORT.json...]
             take over what reports of `activations check --exhaustive` found: into the table of
             docs/accuracy.md, and the worst inputs into the inputs of `activations check`
+  devices [REPORT.json...]
+            take over what reports of `activations report` found into the tables of docs/devices.md
+  bundle    make a folder for a Linux machine with a GPU and nothing installed: the program, a Vulkan
+            loader, and a script that makes the report and measures PyTorch beside it
   performance [PEERS.json...]
             measure on this machine with `activations bench`, and write the tables of
             docs/performance.md; with reports of benches/peers/run.sh, write theirs
@@ -44,6 +50,8 @@ fn main() -> ExitCode {
         ["docs"] => docs::write(),
         ["performance", ..] => performance::write(&arguments[1..]),
         ["accuracy", ..] => accuracy::write(&arguments[1..]),
+        ["devices", ..] => devices::write(&arguments[1..]),
+        ["bundle"] => bundle::make(),
         ["adapters", ..] => match adapters::run(&arguments[1..]) {
             Err(None) => return ExitCode::from(2),
             Err(Some(reason)) => Err(reason),

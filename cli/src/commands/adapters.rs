@@ -7,19 +7,35 @@ use serde_json::{Map, Value};
 use std::time::Instant;
 use wgpu_activations::{AdapterChoice, AdapterReport, Error, Gpu, SelfCheck, Verdict};
 
+/// An adapter, and with a self-check what it gets right.
 #[derive(Serialize)]
-struct Entry {
-    index: usize,
-    name: String,
-    backend: String,
-    device_type: String,
+pub(super) struct Entry {
+    pub index: usize,
+    pub name: String,
+    pub backend: String,
+    pub device_type: String,
     driver: String,
-    chosen: bool,
+    pub chosen: bool,
     why: String,
     limits: Map<String, Value>,
     features: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     self_check: Option<Checked>,
+}
+
+impl Entry {
+    /// Every adapter that there is.
+    pub fn all() -> Vec<Self> {
+        wgpu_activations::adapters()
+            .into_iter()
+            .map(Self::from)
+            .collect()
+    }
+
+    /// Opens the adapter and asks it everything; whether all is right.
+    pub fn ask(&mut self) -> bool {
+        self.self_check.insert(Checked::ask(self.index)).passed
+    }
 }
 
 /// What a self-check found, or why there was none.
@@ -146,12 +162,11 @@ fn limits(limits: &wgpu_activations::wgpu::Limits) -> Map<String, Value> {
 
 /// Prints the adapters, and with `self_check` what each gets right.
 pub fn adapters(self_check: bool, json: bool) -> Result<(), CliError> {
-    let mut entries: Vec<Entry> = wgpu_activations::adapters()
-        .into_iter()
-        .map(Entry::from)
-        .collect();
-    for entry in &mut entries {
-        entry.self_check = self_check.then(|| Checked::ask(entry.index));
+    let mut entries = Entry::all();
+    if self_check {
+        for entry in &mut entries {
+            entry.ask();
+        }
     }
     if json {
         terminal::print_json(&entries)?;

@@ -33,23 +33,24 @@ struct Summary {
     results: Vec<Entry>,
 }
 
+/// The rate of a function in one direction.
 #[derive(Serialize)]
-struct Entry {
-    function: &'static str,
-    pass: &'static str,
+pub(super) struct Entry {
+    pub function: &'static str,
+    pub pass: &'static str,
     /// Bytes read and written by one call.
     bytes: u64,
     median_ms: f64,
-    median_gb_per_s: f64,
+    pub median_gb_per_s: f64,
     best_gb_per_s: f64,
     copy_median_gb_per_s: f64,
     /// The median of the ratios of neighbouring samples.
-    share_of_copy: f64,
+    pub share_of_copy: f64,
 }
 
 /// What is measured.
 #[derive(Clone, Copy)]
-enum Subject {
+pub(super) enum Subject {
     Operation(Operation),
     /// Of an array whose last axis has values, then gates.
     Gate(Gate),
@@ -61,7 +62,7 @@ enum Subject {
 
 impl Subject {
     /// The subjects of these names, each once with its name; all of them where there is no name.
-    fn select(names: &[String]) -> Result<Vec<(&'static str, Self)>, CliError> {
+    pub fn select(names: &[String]) -> Result<Vec<(&'static str, Self)>, CliError> {
         let (own, rest): (Vec<&String>, Vec<&String>) =
             names.iter().partition(|name| Self::find(name).is_some());
         let mut subjects = Vec::new();
@@ -118,14 +119,14 @@ impl From<Function> for Subject {
 
 /// What one call computes.
 #[derive(Clone, Copy)]
-enum Work {
+pub(super) enum Work {
     Copy,
     Forward(Subject),
     Backward(Subject),
 }
 
 impl Work {
-    fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Copy => "copy",
             Self::Forward(_) => "forward",
@@ -135,7 +136,7 @@ impl Work {
 }
 
 /// Arrays in place, ready for any work.
-struct Rig {
+pub(super) struct Rig {
     memory: Memory,
     shape: Vec<usize>,
     elements: usize,
@@ -170,7 +171,7 @@ enum Memory {
 }
 
 impl Rig {
-    fn new(backend: Backend, shape: &[usize]) -> Result<Self, CliError> {
+    pub fn new(backend: Backend, shape: &[usize]) -> Result<Self, CliError> {
         let (rows, len) = (AxisShape::new(shape, -1)?.rows(), shape[shape.len() - 1]);
         let elements = shape.iter().product();
         let x = noise(elements, 8.0, 1)?;
@@ -377,7 +378,7 @@ impl Rig {
         Ok(self.bytes(work) as f64 * calls as f64 / seconds / 1e9)
     }
 
-    fn measure(&mut self, function: &'static str, work: Work) -> Result<Entry, CliError> {
+    pub fn measure(&mut self, function: &'static str, work: Work) -> Result<Entry, CliError> {
         let copy = Work::Copy;
         let (copy_calls, calls) = (self.calls(copy)?, self.calls(work)?);
         let mut copies = Vec::new();
@@ -406,14 +407,14 @@ impl Rig {
     }
 }
 
-fn median(values: &mut [f64]) -> f64 {
+pub(super) fn median(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
 
 /// Uniform values in [-scale, scale): both sides of every branch. A fixed sequence (splitmix64,
 /// Steele et al. 2014), so that runs compare.
-fn noise(len: usize, scale: f32, seed: u64) -> Result<Vec<f32>, CliError> {
+pub(super) fn noise(len: usize, scale: f32, seed: u64) -> Result<Vec<f32>, CliError> {
     let mut state = seed;
     let next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -7,6 +7,7 @@ use crate::function::{Function, Operation};
 use crate::report::ulp;
 use crate::terminal::{self, Number, Progress};
 use serde::Serialize;
+use wgpu_activations::Backend;
 use wgpu_activations::check::{self, Report};
 
 /// What is printed as JSON.
@@ -19,13 +20,14 @@ struct Summary {
     upstream: Vec<Entry>,
 }
 
+/// What was found of a function in one direction.
 #[derive(Serialize)]
-struct Entry {
-    function: String,
-    pass: String,
-    passed: bool,
+pub(super) struct Entry {
+    pub function: String,
+    pub pass: String,
+    pub passed: bool,
     inputs: usize,
-    max_ulp: Number<f64>,
+    pub max_ulp: Number<f64>,
     bound: Number<f64>,
     worst_input: Number<f32>,
     got: Number<f32>,
@@ -51,9 +53,36 @@ impl From<&Report> for Entry {
 }
 
 /// Something to check.
-enum Subject {
+pub(super) enum Subject {
     Operation(Operation),
     Family(Family),
+}
+
+impl Subject {
+    /// The name, with the parameters of an activation.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Operation(Operation::Elementwise(f)) => f.to_string(),
+            Self::Operation(Operation::Axis(g)) => g.to_string(),
+            Self::Family(family) => family.name().to_owned(),
+        }
+    }
+
+    /// What is found of it, and of an activation's gradients for upstream gradients other than 1.
+    pub fn check(&self, backend: &Backend) -> Result<(Vec<Entry>, Option<Entry>), CliError> {
+        let (reports, upstream) = match self {
+            Self::Operation(Operation::Elementwise(f)) => {
+                let any_dy = Entry {
+                    pass: "any dy".to_owned(),
+                    ..Entry::from(&check::upstream(backend, *f)?)
+                };
+                (check::elementwise(backend, *f)?, Some(any_dy))
+            }
+            Self::Operation(Operation::Axis(g)) => (check::axis(backend, *g)?, None),
+            Self::Family(family) => (family.check(backend)?, None),
+        };
+        Ok((reports.iter().map(Entry::from).collect(), upstream))
+    }
 }
 
 /// What is checked of a function: the defaults and a spread of other parameters.
@@ -68,7 +97,7 @@ fn operations(function: Function) -> Vec<Subject> {
 }
 
 /// What is checked for these names, each once; everything where there is no name.
-fn subjects(names: &[String]) -> Result<Vec<Subject>, CliError> {
+pub(super) fn subjects(names: &[String]) -> Result<Vec<Subject>, CliError> {
     let (families, functions) = match names {
         [] => (Family::all(), Function::all().collect()),
         _ => {
@@ -111,26 +140,10 @@ pub fn check(args: &CheckArgs) -> Result<(), CliError> {
     let mut entries: Vec<Entry> = Vec::new();
     let mut upstream: Vec<Entry> = Vec::new();
     for subject in subjects {
-        let reports = match subject {
-            Subject::Operation(Operation::Elementwise(f)) => {
-                progress.doing(f);
-                let any_dy = check::upstream(&backend, f)?;
-                upstream.push(Entry {
-                    pass: "any dy".to_owned(),
-                    ..Entry::from(&any_dy)
-                });
-                check::elementwise(&backend, f)?
-            }
-            Subject::Operation(Operation::Axis(g)) => {
-                progress.doing(g);
-                check::axis(&backend, g)?
-            }
-            Subject::Family(family) => {
-                progress.doing(family.name());
-                family.check(&backend)?
-            }
-        };
-        entries.extend(reports.iter().map(Entry::from));
+        progress.doing(subject.name());
+        let (found, any_dy) = subject.check(&backend)?;
+        entries.extend(found);
+        upstream.extend(any_dy);
         progress.step();
     }
     drop(progress);
@@ -218,7 +231,7 @@ fn text(entries: &[Entry], upstream: &[Entry]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wgpu_activations::{Activation, Backend};
+    use wgpu_activations::Activation;
 
     fn entries(spoil: impl Fn(&mut Report)) -> Vec<Entry> {
         let reports = check::elementwise(&Backend::cpu(), Activation::Relu.into());

@@ -6,8 +6,8 @@ use crate::error::CliError;
 use crate::function::Function;
 use crate::terminal::{self, Number, Progress};
 use serde::Serialize;
-use wgpu_activations::DType;
 use wgpu_activations::check::half::{self, Rounding};
+use wgpu_activations::{Backend, DType};
 
 /// What is printed as JSON.
 #[derive(Serialize)]
@@ -18,17 +18,18 @@ struct Summary {
     checks: Vec<Entry>,
 }
 
+/// What was found of a function in one direction.
 #[derive(Serialize)]
-struct Entry {
-    function: String,
-    pass: String,
+pub(super) struct Entry {
+    pub function: String,
+    pub pass: String,
     /// The upstream gradient of a backward pass over an activation.
     upstream: Option<Number<f32>>,
-    passed: bool,
-    inputs: usize,
+    pub passed: bool,
+    pub inputs: usize,
     other_way: usize,
     flushed: usize,
-    wrong: usize,
+    pub wrong: usize,
     worst: Option<Worst>,
 }
 
@@ -59,6 +60,19 @@ impl From<&Rounding> for Entry {
     }
 }
 
+/// What is found of a function.
+pub(super) fn check(
+    backend: &Backend,
+    function: Function,
+    dtype: DType,
+) -> Result<Vec<Entry>, CliError> {
+    let reports = match function {
+        Function::Elementwise(activation) => half::elementwise(backend, activation.into(), dtype)?,
+        Function::Axis(function) => half::axis(backend, function, dtype)?,
+    };
+    Ok(reports.iter().map(Entry::from).collect())
+}
+
 /// Checks the functions and prints a table.
 pub fn half(args: &CheckArgs, dtype: DType) -> Result<(), CliError> {
     let unknown = |name: &str| Function::unknown("function of check --dtype", name, []);
@@ -73,13 +87,7 @@ pub fn half(args: &CheckArgs, dtype: DType) -> Result<(), CliError> {
     let mut entries: Vec<Entry> = Vec::new();
     for function in functions {
         progress.doing(function.name());
-        let reports = match function {
-            Function::Elementwise(activation) => {
-                half::elementwise(&backend, activation.into(), dtype)?
-            }
-            Function::Axis(function) => half::axis(&backend, function, dtype)?,
-        };
-        entries.extend(reports.iter().map(Entry::from));
+        entries.extend(check(&backend, function, dtype)?);
         progress.step();
     }
     drop(progress);
@@ -152,7 +160,7 @@ fn text(entries: &[Entry]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wgpu_activations::{Activation, Backend};
+    use wgpu_activations::Activation;
 
     #[test]
     fn what_is_wrong_is_shown_and_counted() {

@@ -9,6 +9,7 @@ mod exhaustive;
 mod half;
 mod inspect;
 mod list;
+mod report;
 mod run;
 mod stream;
 mod tune;
@@ -34,6 +35,7 @@ pub fn dispatch(command: &Command) -> Result<(), CliError> {
         },
         Command::Bench(args) => bench::bench(args),
         Command::Tune(args) => tune::tune(args),
+        Command::Report(args) => report::report(args),
     }
 }
 

@@ -156,3 +156,37 @@ fn tuning_is_forgotten_and_says_where_nothing_is_kept() {
     let outcome = reset().ok();
     assert!(outcome.stdout.contains("\"removed\": null"), "{outcome:?}");
 }
+
+/// The report is whole whatever the time, and says what it left out.
+#[test]
+fn a_report_has_what_the_time_sufficed_for() {
+    let scratch = scratch();
+    let line = "report -o {r.json} --seconds 2 --shape 64,64";
+    let done = without_adapters(&scratch, line).ok();
+    assert!(done.stdout.starts_with("cpu: "), "{done:?}");
+    let text = std::fs::read_to_string(scratch.path("r.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["format"], "activations report, 1");
+    assert_eq!(report["adapters"], serde_json::json!([]));
+    let [cpu] = &report["backends"].as_array().unwrap()[..] else {
+        panic!("{report}");
+    };
+    assert_eq!(cpu["passed"], true);
+    assert_eq!(cpu["shape"], serde_json::json!([64, 64]));
+    let rates = cpu["rates"].as_array().unwrap();
+    assert!(
+        rates
+            .iter()
+            .all(|rate| rate["median_gb_per_s"].as_f64() > Some(0.0))
+    );
+    let [checks, left_out] = ["check", "left_out"].map(|list| cpu[list].as_array().unwrap().len());
+    // All of it takes minutes on a machine of two cores, and more than two seconds on any.
+    assert!(!rates.is_empty() && checks + left_out > 100, "{text}");
+    assert!(left_out > 0, "{text}");
+
+    let named = "report -o {r.json} --seconds 1 --adapter no-such-adapter";
+    without_adapters(&scratch, named).refused(&["no adapter matches 'no-such-adapter'"]);
+    let nowhere = "report -o {no/r.json} --seconds 1";
+    without_adapters(&scratch, nowhere).refused(&["create it first"]);
+    assert_eq!(scratch.names(), ["r.json", "x.npy"]);
+}
