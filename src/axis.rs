@@ -141,14 +141,25 @@ impl AxisShape {
         })
     }
 
-    /// Elements of the array.
+    /// An error where no array can have this shape.
+    pub(crate) fn check(&self) -> Result<()> {
+        let shape = [self.outer, self.len, self.inner];
+        // Rows of no elements have results, too.
+        element_count(&[self.outer, self.len.max(1), self.inner])
+            .map(drop)
+            .map_err(|_| Error::ShapeTooLarge {
+                shape: shape.to_vec(),
+            })
+    }
+
+    /// Elements of the array; the largest number where they are more.
     pub fn elements(&self) -> usize {
-        self.outer * self.len * self.inner
+        self.rows().saturating_mul(self.len)
     }
 
     /// Rows, which is the number of results of a function that reduces.
     pub fn rows(&self) -> usize {
-        self.outer * self.inner
+        self.outer.saturating_mul(self.inner)
     }
 
     /// Elements of the result of `function`.
@@ -199,5 +210,11 @@ mod tests {
         let error = AxisShape::new(&[usize::MAX, 2], 0).unwrap_err();
         assert!(matches!(error, Error::ShapeTooLarge { .. }), "{error}");
         assert!(AxisShape::new(&[usize::MAX, usize::MAX, 0], 0).is_err());
+        // Products that wrap to 0, and a shape whose rows alone are too many.
+        for [outer, len, inner] in [[1 << 62, 4, 1], [1 << 32, 1, 1 << 32], [1 << 62, 0, 4]] {
+            let shape = AxisShape { outer, len, inner };
+            assert!(matches!(shape.check(), Err(Error::ShapeTooLarge { .. })));
+            assert!(len == 0 || shape.elements() == usize::MAX, "{shape:?}");
+        }
     }
 }

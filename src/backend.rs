@@ -13,7 +13,7 @@ use std::str::FromStr;
 /// Which backend to open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BackendKind {
-    /// A GPU where an adapter is there, else the CPU.
+    /// A GPU where an adapter is there that opens and computes right, else the CPU.
     #[default]
     Auto,
     /// A GPU, or an error.
@@ -221,8 +221,8 @@ mod sparse;
 mod statistics;
 
 impl Backend {
-    /// A GPU where an adapter is there that computes right, else the CPU; [`Backend::description`] says which, and
-    /// why. The environment variable `WGPU_ADAPTER_NAME` asks for an adapter by name.
+    /// A GPU where an adapter is there that opens and computes right, else the CPU;
+    /// [`Backend::description`] says which, and why. The environment variable `WGPU_ADAPTER_NAME` asks for an adapter by name.
     ///
     /// # Errors
     /// [`Error::UnknownAdapter`] where the named adapter is not there.
@@ -276,25 +276,28 @@ impl Backend {
         if kind == BackendKind::Cpu {
             return Ok(Self::cpu());
         }
-        match Gpu::open_async(adapter).await {
-            Ok(gpu) => Ok(Self::on(kind, gpu)),
-            Err(Error::NoAdapter { reason, .. }) if kind == BackendKind::Auto => {
-                Ok(Self::Cpu(Cpu::new(), format!("no GPU adapter: {reason}")))
-            }
-            Err(error) => Err(error),
-        }
+        Self::on(kind, Gpu::open_async(adapter).await)
     }
 
-    /// A device as a backend, or the CPU where nothing on the device is to be trusted and the CPU
-    /// will do.
-    pub(crate) fn on(kind: BackendKind, gpu: Gpu) -> Self {
-        let broken = gpu.kernels().trust().anything().err();
-        match broken {
-            Some(error) if kind == BackendKind::Auto => {
-                let why = format!("{} was left: {error}", gpu.info().name);
-                Self::Cpu(Cpu::new(), why)
+    /// A device as a backend; or the CPU, where that will do and no device opens, or nothing on it
+    /// is to be trusted.
+    pub(crate) fn on(kind: BackendKind, opened: Result<Gpu>) -> Result<Self> {
+        let on_cpu = |why: String| Ok(Self::Cpu(Cpu::new(), why));
+        if kind != BackendKind::Auto {
+            return opened.map(Self::Gpu);
+        }
+        match opened {
+            Ok(gpu) => {
+                let broken = gpu.kernels().trust().anything().err();
+                match broken {
+                    Some(error) => on_cpu(format!("{} was left: {error}", gpu.info().name)),
+                    None => Ok(Self::Gpu(gpu)),
+                }
             }
-            _ => Self::Gpu(gpu),
+            // Nobody is given the CPU for an adapter that they named and that is not there.
+            Err(error @ Error::UnknownAdapter { .. }) => Err(error),
+            Err(Error::NoAdapter { reason, .. }) => on_cpu(format!("no GPU adapter: {reason}")),
+            Err(error) => on_cpu(format!("no GPU opens: {error}")),
         }
     }
 
@@ -567,3 +570,6 @@ impl Backend {
         Ok(dx)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -294,7 +294,9 @@ pub enum Error {
         most: usize,
     },
     /// An operation reads and writes more arrays than the device binds at once.
-    #[error("the operation binds {needed} storage buffers, the device {limit}")]
+    #[error(
+        "the operation binds {needed} storage buffers, and the device's limit max_storage_buffers_per_shader_stage is {limit}; request the device with a higher one, as `Gpu::open` does"
+    )]
     TooManyBuffers {
         /// Arrays of the operation.
         needed: u32,
@@ -311,6 +313,18 @@ pub enum Error {
         steps: usize,
         /// The most.
         most: usize,
+    },
+    /// A limit of the device that no operation can do with.
+    #[error(
+        "the device's limit {limit} is {got}, and {needed} is needed; request the device with a higher one, as `Gpu::open` does"
+    )]
+    DeviceLimit {
+        /// The limit's name in [`wgpu::Limits`].
+        limit: &'static str,
+        /// The least that is needed, see [`Kernels`](crate::Kernels).
+        needed: u64,
+        /// What the device has.
+        got: u64,
     },
     /// A buffer lacks a usage flag.
     #[error("the {what} buffer needs the usage {needed:?}, it has {got:?}")]
@@ -391,6 +405,24 @@ pub enum Error {
         /// The class as given.
         ignore_index: i64,
     },
+    /// An option of a loss that an operation does not do.
+    #[error("{operation} does not take the loss's {option}: {instead}")]
+    OptionNotTaken {
+        /// The operation.
+        operation: &'static str,
+        /// The option.
+        option: &'static str,
+        /// What to do instead.
+        instead: &'static str,
+    },
+    /// Labels that were made for another loss.
+    #[error("{operation} takes labels of its own loss, and these are of {of}")]
+    OtherLabels {
+        /// The operation.
+        operation: &'static str,
+        /// The loss that they were made for.
+        of: &'static str,
+    },
     /// A NaN or an infinity where a finite number is needed.
     #[error("{what} at index {index} is {value}; it must be a finite number")]
     NotFinite {
@@ -465,8 +497,31 @@ pub enum Error {
         reason: String,
     },
     /// A tensor was read before the batch that computes it was submitted.
-    #[error("the tensor's batch has not been submitted yet; call `submit` on it before reading")]
+    #[error(
+        "the tensor's batch has not been submitted yet, or was dropped; call `submit` on it before reading"
+    )]
     NotSubmitted,
+    /// A batch reads a tensor whose values nobody makes.
+    #[error(
+        "the {what} tensor of shape {shape:?} has no values: the batch that was to make them was dropped"
+    )]
+    NoValues {
+        /// The tensor's role.
+        what: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// Batches that share a tensor which one of them writes are submitted in another order than
+    /// they were recorded.
+    #[error(
+        "the {what} tensor of shape {shape:?} is shared with a batch that was recorded before and is not submitted yet; submit that one first, or drop it"
+    )]
+    SubmittedTooEarly {
+        /// The tensor's role in this batch.
+        what: &'static str,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
     /// A tensor of one device was handed to another.
     #[error("the {what} tensor lives on another device")]
     ForeignTensor {

@@ -384,14 +384,19 @@ impl GateShape {
         })
     }
 
+    /// An error where no array can have this shape.
+    pub(crate) fn check(&self) -> Result<()> {
+        element_count(&[self.blocks, 2, self.half]).map(drop)
+    }
+
     /// Elements of the result, half of the input's.
     pub fn pairs(&self) -> usize {
-        self.blocks * self.half
+        self.blocks.saturating_mul(self.half)
     }
 
     /// Elements of the input.
     pub fn elements(&self) -> usize {
-        2 * self.pairs()
+        self.pairs().saturating_mul(2)
     }
 }
 

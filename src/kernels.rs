@@ -58,7 +58,7 @@ use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::few::Few;
-use crate::plan::{Quirks, Traits, Walk};
+use crate::plan::{Quirks, Traits, Walk, lacking};
 use crate::self_check::{SelfCheck, Trust};
 use crate::shader::{
     self, Access, Bend, BinaryModule, ChainModule, ClassModule, Draw, Lanes, OPERAND_GRADIENTS,
@@ -69,6 +69,7 @@ use compiled::Compiled;
 use groups::{Groups, Recorded};
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -80,6 +81,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// `STORAGE`. Ranges larger than one binding are cut. Errors are found before anything is
 /// recorded.
 ///
+/// Every device with [`wgpu::Limits::downlevel_defaults`] will do for the element-wise functions,
+/// the softmax family and sums. Below any of these limits every call answers
+/// [`Error::DeviceLimit`]:
+///
+/// | Limit | At least |
+/// |---|---|
+/// | `max_compute_invocations_per_workgroup`, `max_compute_workgroup_size_x` | 32 |
+/// | `max_compute_workgroups_per_dimension` | 16 |
+/// | `max_compute_workgroup_storage_size` | 8192 |
+/// | `max_storage_buffers_per_shader_stage` | 4 |
+/// | `max_uniform_buffers_per_shader_stage` | 2 |
+/// | `max_storage_buffer_binding_size` | 1024 |
+///
+/// Losses, gates of two arrays, shaped rows and chains bind a storage buffer for each of their
+/// arrays, and rows that are split one more; the most is 7, and with a chain's operands and their
+/// gradients as many as those are. Where the device has fewer the call answers
+/// [`Error::TooManyBuffers`].
+///
 /// Cloning is cheap and shares the pipelines.
 ///
 /// ```no_run
@@ -90,7 +109,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// kernels.apply(&mut pass, Activation::Gelu, x.slice(..), y.slice(..))?;
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Kernels {
     inner: Arc<Inner>,
     /// Where what is used for the first time asks for its known answers; the device layer, which
@@ -100,10 +119,23 @@ pub struct Kernels {
     trusting: bool,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counts {
+            pipelines,
+            dispatches,
+        } = self.counts();
+        write!(f, "Kernels({pipelines} pipelines, {dispatches} dispatches)")
+    }
+}
+
 struct Inner {
     device: wgpu::Device,
     traits: Traits,
+    /// The limit of the device that keeps everything from running.
+    lacks: Option<Error>,
+    /// Storage buffers that an entry point can bind.
+    storage_buffers: u32,
     compiled: Mutex<Compiled>,
     /// What the driver compiled, also in runs before.
     cache: Option<wgpu::PipelineCache>,
@@ -331,6 +363,11 @@ impl Slot {
         }
     }
 
+    /// Whether it is one of the storage buffers that a device limits.
+    fn is_storage(self) -> bool {
+        matches!(self.binding_type(), wgpu::BufferBindingType::Storage { .. })
+    }
+
     /// Whether kernels write it.
     fn is_written(self) -> bool {
         self.binding_type() == (wgpu::BufferBindingType::Storage { read_only: false })
@@ -437,10 +474,13 @@ impl Kernels {
         traits: Traits,
         compiled: Option<wgpu::PipelineCache>,
     ) -> Self {
+        let limits = device.limits();
         Self {
             inner: Arc::new(Inner {
                 device: device.clone(),
                 traits,
+                lacks: lacking(&limits),
+                storage_buffers: limits.max_storage_buffers_per_shader_stage,
                 compiled: Mutex::default(),
                 cache: compiled,
                 compiled_more: AtomicBool::new(false),
@@ -526,14 +566,30 @@ impl Kernels {
         text
     }
 
-    /// A range as an operand; an error where it cannot be one, or where the adapter gets wrong what
-    /// every function counts on.
+    /// An error where the device has not what every operation needs.
+    pub(crate) fn usable(&self) -> Result<()> {
+        self.inner.lacks.clone().map_or(Ok(()), Err)
+    }
+
+    /// An error where an entry point cannot bind so many storage buffers.
+    fn binds(&self, buffers: usize) -> Result<()> {
+        self.usable()?;
+        let limit = self.inner.storage_buffers;
+        match u32::try_from(buffers) {
+            Ok(needed) if needed > limit => Err(Error::TooManyBuffers { needed, limit }),
+            _ => Ok(()),
+        }
+    }
+
+    /// A range as an operand; an error where it cannot be one, or where the device has not, or gets
+    /// wrong, what every function counts on.
     fn operand<'a>(
         &self,
         slice: impl Into<TypedSlice<'a>>,
         what: &'static str,
     ) -> Result<Operand<'a>> {
         let TypedSlice { slice, dtype } = slice.into();
+        self.usable()?;
         if !self.trusting {
             self.trust().anything()?;
         }
@@ -789,7 +845,9 @@ impl Kernels {
 }
 
 fn holds(operand: &Operand<'_>, elements: usize) -> Result<()> {
-    let needed = (elements * operand.dtype.bytes()).next_multiple_of(4) as u64;
+    // More than there is of anything where the shape is no array's.
+    let bytes = (elements as u64).saturating_mul(operand.dtype.bytes() as u64);
+    let needed = bytes.div_ceil(4).saturating_mul(4);
     if operand.bytes < needed {
         return Err(Error::BufferTooSmall {
             what: operand.what,

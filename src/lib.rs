@@ -111,7 +111,9 @@ pub use kernels::{
     TypedSlice, UpstreamBuffer,
 };
 pub use learn::learnable;
-pub use loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets};
+pub use loss::{
+    BceWithLogits, BinaryCrossEntropy, ClassLoss, CrossEntropy, NllLoss, Reduction, Targets,
+};
 pub use many::Item;
 pub use maxout::Groups;
 pub use prelu::Prelu;

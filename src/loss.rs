@@ -236,13 +236,6 @@ impl CrossEntropy {
         })
     }
 
-    /// The index of the class axis, which is in range.
-    pub(crate) fn class_axis(&self, rank: usize) -> usize {
-        let axis = self.classes.axis(rank);
-        let index = if axis < 0 { axis + rank as isize } else { axis };
-        index as usize
-    }
-
     /// The logits seen around the class axis, with the options checked.
     pub(crate) fn around(&self, shape: &[usize]) -> Result<AxisShape> {
         self.check_smoothing()?;
@@ -250,13 +243,58 @@ impl CrossEntropy {
     }
 }
 
-impl From<NllLoss> for CrossEntropy {
-    /// The same options, and no label smoothing.
+/// A loss over classes, for [`Gpu::labels`](crate::Gpu::labels); each of them converts into it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum ClassLoss {
+    /// Cross entropy of logits.
+    CrossEntropy(CrossEntropy),
+    /// Negative log likelihood of log-probabilities.
+    NllLoss(NllLoss),
+}
+
+impl From<CrossEntropy> for ClassLoss {
+    fn from(loss: CrossEntropy) -> Self {
+        Self::CrossEntropy(loss)
+    }
+}
+
+impl From<NllLoss> for ClassLoss {
     fn from(loss: NllLoss) -> Self {
-        Self {
-            classes: loss.classes,
-            label_smoothing: 0.0,
+        Self::NllLoss(loss)
+    }
+}
+
+impl ClassLoss {
+    /// The name of the operation that computes it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::CrossEntropy(_) => "cross_entropy",
+            Self::NllLoss(_) => "nll_loss",
         }
+    }
+
+    pub(crate) fn problem<'a>(
+        &'a self,
+        inputs: usize,
+        shape: &[usize],
+        targets: Targets<'a>,
+    ) -> Result<ClassProblem<'a>> {
+        match self {
+            Self::CrossEntropy(loss) => loss.problem(inputs, shape, targets),
+            Self::NllLoss(loss) => loss.problem(inputs, shape, targets),
+        }
+    }
+
+    /// The index of the class axis, which is in range.
+    pub(crate) fn class_axis(&self, rank: usize) -> usize {
+        let classes = match self {
+            Self::CrossEntropy(loss) => &loss.classes,
+            Self::NllLoss(loss) => &loss.classes,
+        };
+        let axis = classes.axis(rank);
+        let index = if axis < 0 { axis + rank as isize } else { axis };
+        index as usize
     }
 }
 
@@ -299,6 +337,16 @@ impl ClassOptions {
         Ok(around)
     }
 
+    /// An error where there is a class to ignore, and targets are probabilities.
+    pub(crate) fn no_ignored_probabilities(&self) -> Result<()> {
+        if self.ignore_index < 0 {
+            return Ok(());
+        }
+        Err(Error::IgnoreIndexOfProbabilities {
+            ignore_index: self.ignore_index,
+        })
+    }
+
     fn problem<'a>(
         &'a self,
         shape: AxisShape,
@@ -309,11 +357,7 @@ impl ClassOptions {
         let (targets, total) = match targets {
             Targets::Probabilities(q) => {
                 same_length("the target probabilities", shape.elements(), q.len())?;
-                if self.ignore_index >= 0 {
-                    return Err(Error::IgnoreIndexOfProbabilities {
-                        ignore_index: self.ignore_index,
-                    });
-                }
+                self.no_ignored_probabilities()?;
                 (ClassTargets::Probabilities(q), shape.rows() as f64)
             }
             Targets::Indices(t) => self.checked(shape, t.len(), t.iter().copied())?,

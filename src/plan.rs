@@ -9,9 +9,76 @@ pub(crate) use sum::{
 
 use crate::axis::AxisShape;
 use crate::element::DType;
+use crate::error::Error;
 use crate::few::Few;
 use crate::shader::{Access, Width};
 use serde::{Deserialize, Serialize};
+
+/// The least limits of a device that operations run on.
+struct Least {
+    invocations: u32,
+    workgroups: u32,
+    workgroup_memory: u32,
+    storage_buffers: u32,
+    uniform_buffers: u32,
+    binding: u64,
+}
+
+/// As [`Kernels`](crate::Kernels) tells its users.
+const LEAST: Least = Least {
+    invocations: 32,
+    workgroups: 16,
+    // 16 bytes of each of the most invocations of a workgroup.
+    workgroup_memory: 16 * Walk::MOST_TOGETHER,
+    // x, dy and the result; and partial results of split rows.
+    storage_buffers: 4,
+    // Of the arrays, and of the operation.
+    uniform_buffers: 2,
+    binding: 1024,
+};
+
+/// The limit that keeps every operation from running, where there is one.
+pub(crate) fn lacking(limits: &wgpu::Limits) -> Option<Error> {
+    let needs = [
+        (
+            "max_compute_invocations_per_workgroup",
+            limits.max_compute_invocations_per_workgroup.into(),
+            LEAST.invocations.into(),
+        ),
+        (
+            "max_compute_workgroup_size_x",
+            limits.max_compute_workgroup_size_x.into(),
+            LEAST.invocations.into(),
+        ),
+        (
+            "max_compute_workgroups_per_dimension",
+            limits.max_compute_workgroups_per_dimension.into(),
+            LEAST.workgroups.into(),
+        ),
+        (
+            "max_compute_workgroup_storage_size",
+            limits.max_compute_workgroup_storage_size.into(),
+            LEAST.workgroup_memory.into(),
+        ),
+        (
+            "max_storage_buffers_per_shader_stage",
+            limits.max_storage_buffers_per_shader_stage.into(),
+            LEAST.storage_buffers.into(),
+        ),
+        (
+            "max_uniform_buffers_per_shader_stage",
+            limits.max_uniform_buffers_per_shader_stage.into(),
+            LEAST.uniform_buffers.into(),
+        ),
+        (
+            "max_storage_buffer_binding_size",
+            limits.max_storage_buffer_binding_size,
+            LEAST.binding,
+        ),
+    ];
+    let lacks = needs.into_iter().find(|(_, got, needed)| got < needed);
+    lacks.map(|(limit, got, needed)| Error::DeviceLimit { limit, needed, got })
+}
 
 /// What a plan needs to know of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,15 +185,19 @@ impl Traits {
         let long = device.features().contains(wgpu::Features::SHADER_INT64);
         Self {
             // A binding is also a whole number of elements, and its size is a u32 in shaders.
+            // Nothing is recorded on less than `LEAST` (see `lacking`), but it may be planned.
             max_binding: limits
                 .max_storage_buffer_binding_size
-                .min(u64::from(u32::MAX))
+                .clamp(LEAST.binding, u64::from(u32::MAX))
                 & !3,
             alignment: u64::from(limits.min_storage_buffer_offset_alignment),
-            max_groups: limits.max_compute_workgroups_per_dimension,
+            max_groups: limits
+                .max_compute_workgroups_per_dimension
+                .max(LEAST.workgroups),
             max_invocations: limits
                 .max_compute_invocations_per_workgroup
-                .min(limits.max_compute_workgroup_size_x),
+                .min(limits.max_compute_workgroup_size_x)
+                .max(LEAST.invocations),
             software,
             walk: Walk::of(software, long),
             quirks: Quirks::default(),
@@ -274,7 +345,8 @@ fn limited(traits: &Traits, steps: u64) -> u64 {
 /// Elements that an invocation of a software adapter walks at most in [`axis`].
 pub(crate) const STEPS: u64 = 16_384;
 
-/// Plans `shape`'s rows. `None` where no binding holds one step along the axis, which the caller
+/// Plans `shape`'s rows, of which there are arrays in memory: that bounds how many chunks there
+/// are. `None` where no binding holds one step along the axis, which the caller
 /// must tile by columns.
 pub(crate) fn axis(shape: &AxisShape, traits: &Traits) -> Option<AxisPlan> {
     axis_within(shape, traits, STEPS)

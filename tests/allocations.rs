@@ -6,7 +6,8 @@ use std::cell::Cell;
 use wgpu_activations::{
     Activation, AxisFunction, AxisShape, Batch, BceWithLogits, BinaryBuffers, Chain, ChainRanges,
     ClassBuffers, CrossEntropy, DType, Gate, GateShape, Gpu, Groups, GumbelSoftmax, Kernels, Prelu,
-    Random, Result, Rrelu, Shaping, SparseFunction, SumShape, TargetBuffer, TypedSlice, wgpu,
+    Random, Reduction, Result, Rrelu, Shaping, SparseFunction, SumShape, TargetBuffer, TypedSlice,
+    wgpu,
 };
 
 thread_local! {
@@ -133,8 +134,11 @@ fn operations(buffers: &[wgpu::Buffer; 4]) -> Vec<(&'static str, usize, Operatio
     let gumbel = GumbelSoftmax::new(1.0, random).unwrap();
     let rrelu = Rrelu::default().training(random);
     let sums = SumShape::new(&[16, 1024], &[0]).unwrap();
-    let [cross_entropy, with_grad] = [(); 2].map(|()| CrossEntropy::new().label_smoothing(0.1));
-    let bce = BceWithLogits::new();
+    let [cross_entropy, with_grad] = [(); 2].map(|()| {
+        let loss = CrossEntropy::new().label_smoothing(0.1);
+        loss.reduction(Reduction::None)
+    });
+    let bce = BceWithLogits::new().reduction(Reduction::None);
     let classes = ClassBuffers {
         logits: x,
         targets: TargetBuffer::Indices(dy),

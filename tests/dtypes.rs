@@ -6,9 +6,9 @@ mod common;
 use common::{backends, gpu};
 use half::{bf16, f16};
 use wgpu_activations::{
-    Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, Cpu,
-    CrossEntropy, DType, Element, Elementwise, Error, Gate, Gpu, Groups, GumbelSoftmax, Inspect,
-    NllLoss, Prelu, Random, Reduction, Rrelu, Shaping, SparseFunction, Targets, Tensor,
+    Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, ClassLoss,
+    Cpu, CrossEntropy, DType, Element, Elementwise, Error, Gate, Gpu, Groups, GumbelSoftmax,
+    Inspect, NllLoss, Prelu, Random, Reduction, Rrelu, Shaping, SparseFunction, Targets, Tensor,
     TensorShaping, half, reference,
 };
 
@@ -328,19 +328,20 @@ fn on_tensors<T: Element>(gpu: &Gpu) -> Vec<Vec<T>> {
     add(batch.rrelu(rrelu(), &x));
     add(batch.grad_rrelu(rrelu(), &x, &dy));
     let classes = targets();
-    let labels = |loss| {
+    let labels = |loss: ClassLoss| {
         gpu.labels(loss, &SHAPE, Targets::Indices(&classes))
             .unwrap()
     };
-    let (mean, each) = (
-        labels(CrossEntropy::new()),
-        labels(CrossEntropy::new().reduction(Reduction::None)),
+    let (mean, each, nll) = (
+        labels(CrossEntropy::new().into()),
+        labels(CrossEntropy::new().reduction(Reduction::None).into()),
+        labels(NllLoss::new().into()),
     );
     add(batch.cross_entropy(&x, &mean));
     add(batch.grad_cross_entropy(&x, &each, &rows));
-    add(batch.nll_loss(&x, &mean));
+    add(batch.nll_loss(&x, &nll));
     let one = send(&numbers::<T>(2, 1.5)[..1], &[]);
-    add(batch.grad_nll_loss(&x, &mean, &one));
+    add(batch.grad_nll_loss(&x, &nll, &one));
     let t = send(&probabilities(3), &SHAPE);
     add(batch.binary_cross_entropy_with_logits(&BceWithLogits::new(), &x, &t));
     let bce = BceWithLogits::new().reduction(Reduction::None);

@@ -4,7 +4,10 @@
 
 use wgpu::{BufferUsages, Limits};
 use wgpu_activations::{
-    Activation, AxisFunction, AxisShape, Backend, Error, Gpu, Kernels, Result, wgpu,
+    Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryBuffers, BinaryCrossEntropy,
+    Chain, ChainRanges, ClassBuffers, CrossEntropy, DType, Error, Gate, GateShape, Gpu, Groups,
+    GumbelSoftmax, Inspect, Kernels, Prelu, Random, Reduction, Result, Rrelu, Shaping,
+    SparseFunction, SumShape, TargetBuffer, Targets, TensorShaping, UpstreamBuffer, wgpu,
 };
 
 /// A device of the noop backend with these limits.
@@ -609,4 +612,669 @@ fn a_destroyed_device_is_an_error() {
     ] {
         assert!(matches!(error, Error::DeviceLost { .. }), "{error:?}");
     }
+}
+
+/// Every operation that kernels record, on ranges of seven buffers, over many rows and a long one.
+fn every_operation(
+    kernels: &Kernels,
+    pass: &mut wgpu::ComputePass<'_>,
+    buffers: &[wgpu::Buffer],
+) -> Vec<(&'static str, Result<()>)> {
+    let [a, b, c, d, e, f, g] = std::array::from_fn(|i| buffers[i].slice(..));
+    let mut all = Vec::new();
+    let mut add = |name, done| all.push((name, done));
+    let gelu = Activation::Gelu;
+    add("apply", kernels.apply(pass, gelu, a, b));
+    add("apply_in_place", kernels.apply_in_place(pass, gelu, a));
+    add("grad", kernels.grad(pass, gelu, a, b, c));
+    add("grad_in_place", kernels.grad_in_place(pass, gelu, a, b));
+    let random = Random::new(1);
+    let rrelu = Rrelu::default().training(random);
+    add("uniform", kernels.uniform(pass, random, a));
+    add("gumbel_noise", kernels.gumbel_noise(pass, random, a));
+    add("rrelu", kernels.rrelu(pass, rrelu, a, b));
+    add("rrelu_in_place", kernels.rrelu_in_place(pass, rrelu, a));
+    add("grad_rrelu", kernels.grad_rrelu(pass, rrelu, a, b, c));
+    add(
+        "grad_rrelu_in_place",
+        kernels.grad_rrelu_in_place(pass, rrelu, a, b),
+    );
+    let slope = "negative_slope";
+    add(
+        "grad_parameter",
+        kernels.grad_parameter(pass, Activation::LeakyRelu, slope, a, b, c),
+    );
+    let gate = Gate::new(Activation::Silu);
+    add("gate_pair", kernels.gate_pair(pass, &gate, a, b, c));
+    add(
+        "grad_gate_pair",
+        kernels.grad_gate_pair(pass, &gate, a, b, c, d, e),
+    );
+    for shape in [[128, 64], [1, 8192]] {
+        let rows = AxisShape::new(&shape, -1).unwrap();
+        for &function in AxisFunction::ALL {
+            add(
+                "apply_axis",
+                kernels.apply_axis(pass, function, &rows, a, b),
+            );
+            add(
+                "grad_axis",
+                kernels.grad_axis(pass, function, &rows, a, b, c),
+            );
+        }
+        let softmax = AxisFunction::Softmax;
+        add(
+            "apply_axis_in_place",
+            kernels.apply_axis_in_place(pass, softmax, &rows, a),
+        );
+        add(
+            "grad_axis_in_place",
+            kernels.grad_axis_in_place(pass, softmax, &rows, a, b),
+        );
+        add(
+            "from output",
+            kernels.grad_axis_from_output(pass, softmax, &rows, a, b, c),
+        );
+        for function in [
+            SparseFunction::Hardmax,
+            SparseFunction::Sparsemax,
+            SparseFunction::Entmax { alpha: 1.5 },
+            SparseFunction::Entmax { alpha: 3.0 },
+            SparseFunction::Entmax { alpha: 1.0 },
+        ] {
+            add(
+                "apply_sparse",
+                kernels.apply_sparse(pass, function, &rows, a, b),
+            );
+            add(
+                "grad_sparse",
+                kernels.grad_sparse(pass, function, &rows, a, b, c),
+            );
+            let done = kernels.grad_sparse_from_output(pass, function, &rows, a, b, c);
+            add("grad_sparse_from_output", done);
+        }
+        let groups = Groups::new(&shape, -1, 4).unwrap();
+        add("maxout", kernels.maxout(pass, &groups, a, b));
+        add("grad_maxout", kernels.grad_maxout(pass, &groups, a, b, c));
+        for hard in [false, true] {
+            let gumbel = GumbelSoftmax::new(1.0, random).unwrap().hard(hard);
+            add(
+                "gumbel_softmax",
+                kernels.gumbel_softmax(pass, gumbel, &rows, a, b),
+            );
+            let done = kernels.gumbel_softmax_with(pass, gumbel, &rows, a, b, c);
+            add("gumbel_softmax_with", done);
+            add(
+                "grad_gumbel_softmax",
+                kernels.grad_gumbel_softmax(pass, gumbel, &rows, a, b, c),
+            );
+            let done = kernels.grad_gumbel_softmax_with(pass, gumbel, &rows, a, b, c, d);
+            add("grad_gumbel_softmax_with", done);
+        }
+        let halves = GateShape::new(&gate, &shape, -1).unwrap();
+        add("gate", kernels.gate(pass, &gate, &halves, a, b));
+        add(
+            "grad_gate",
+            kernels.grad_gate(pass, &gate, &halves, a, b, c),
+        );
+        let prelu = Prelu::per_channel(&shape).unwrap();
+        add("prelu", kernels.prelu(pass, &prelu, a, b, c));
+        add(
+            "grad_prelu",
+            kernels.grad_prelu(pass, &prelu, a, b, c, d, e),
+        );
+        for axis in [0, 1] {
+            let sums = SumShape::new(&shape, &[axis]).unwrap();
+            add("sum", kernels.sum(pass, &sums, a, b));
+        }
+        let loss = CrossEntropy::new().reduction(Reduction::None);
+        for targets in [TargetBuffer::Indices(b), TargetBuffer::Probabilities(b)] {
+            for weight in [None, Some(c)] {
+                let of = ClassBuffers {
+                    logits: a,
+                    targets,
+                    weight,
+                };
+                add(
+                    "cross_entropy",
+                    kernels.cross_entropy(pass, &loss, &rows, of, d),
+                );
+                let upstream = UpstreamBuffer::Each(d);
+                let done = kernels.grad_cross_entropy(pass, &loss, &rows, of, upstream, e);
+                add("grad_cross_entropy", done);
+                let done = kernels.cross_entropy_with_grad(pass, &loss, &rows, of, d, e, 1.0);
+                add("cross_entropy_with_grad", done);
+            }
+        }
+        let of = ClassBuffers {
+            logits: a,
+            targets: TargetBuffer::Indices(b),
+            weight: Some(c),
+        };
+        add("nll_loss", kernels.nll_loss(pass, -100, &rows, of, d));
+        let upstream = UpstreamBuffer::Each(d);
+        add(
+            "grad_nll_loss",
+            kernels.grad_nll_loss(pass, -100, &rows, of, upstream, e),
+        );
+        for (weight, positive) in [(None, None), (Some(c), None), (Some(c), Some(d))] {
+            let ones = [1.0; 8192];
+            let mut loss = BceWithLogits::new().reduction(Reduction::None);
+            let mut of_p = BinaryCrossEntropy::new().reduction(Reduction::None);
+            if weight.is_some() {
+                (loss, of_p) = (loss.weight(&ones), of_p.weight(&ones));
+            }
+            if positive.is_some() {
+                loss = loss.pos_weight(&ones);
+            }
+            let of = BinaryBuffers {
+                inputs: a,
+                targets: b,
+                weight,
+                pos_weight: positive,
+            };
+            let upstream = UpstreamBuffer::Each(e);
+            let done = kernels.binary_cross_entropy_with_logits(pass, &loss, &shape, of, f);
+            add("bce", done);
+            let done =
+                kernels.grad_binary_cross_entropy_with_logits(pass, &loss, &shape, of, upstream, f);
+            add("its gradient", done);
+            let of = BinaryBuffers {
+                pos_weight: None,
+                ..of
+            };
+            let done = kernels.binary_cross_entropy(pass, &of_p, &shape, of, f);
+            add("bce of probabilities", done);
+            let done = kernels.grad_binary_cross_entropy(pass, &of_p, &shape, of, upstream, f);
+            add("the gradient of that", done);
+        }
+        let lengths = [shape[0]];
+        let masked = Shaping::in_buffers().mask(d, &shape);
+        let biased = masked.bias(e, &shape);
+        for shaping in [masked, biased, biased.lengths(f, &lengths)] {
+            let done = kernels.apply_axis_shaped(pass, softmax, &shaping, &shape, -1, a, b);
+            add("apply_axis_shaped", done);
+            let done = kernels.grad_axis_shaped(pass, softmax, &shaping, &shape, -1, a, b, c);
+            add("grad_axis_shaped", done);
+        }
+        for rows in [false, true] {
+            let chain = Chain::new().multiply().apply(gelu);
+            let chain = if rows { chain.softmax(-1) } else { chain };
+            let chain = chain.add();
+            let operands: &[(_, &[usize])] = &[(b.into(), &shape[1..]), (c.into(), &shape)];
+            let ranges = ChainRanges {
+                operands,
+                gradients: &[],
+            };
+            add("chain", kernels.chain(pass, &chain, &shape, a, ranges, d));
+            let gradients = &[Some(f), Some(g)];
+            let ranges = ChainRanges {
+                operands,
+                gradients,
+            };
+            add(
+                "grad_chain",
+                kernels.grad_chain(pass, &chain, &shape, a, ranges, d, e),
+            );
+        }
+    }
+    all
+}
+
+/// What is not recorded because of a limit is not begun, and the limit is named.
+#[test]
+fn few_storage_buffers_are_named() {
+    let mut refused = Vec::new();
+    for buffers in 4..=8 {
+        let limits = Limits {
+            max_storage_buffers_per_shader_stage: buffers,
+            ..downlevel()
+        };
+        let (device, queue) = device(limits, false);
+        let kernels = Kernels::new(&device);
+        let arrays: Vec<_> = (0..7).map(|_| storage(&device, 8192)).collect();
+        let dispatches = kernels.counts().dispatches;
+        let (all, invalid) = recorded(&device, &queue, |pass| {
+            every_operation(&kernels, pass, &arrays)
+        });
+        assert!(invalid.is_none(), "{buffers} buffers: {}", invalid.unwrap());
+        assert!(kernels.counts().dispatches > dispatches);
+        let mut count = 0;
+        for (name, done) in all {
+            let Err(error) = done else { continue };
+            let Error::TooManyBuffers { needed, limit } = error else {
+                panic!("{name} with {buffers} buffers: {error}");
+            };
+            assert!(needed > limit && limit == buffers, "{name}: {error}");
+            let text = error.to_string();
+            assert!(
+                text.contains("max_storage_buffers_per_shader_stage"),
+                "{text}"
+            );
+            count += 1;
+        }
+        refused.push(count);
+    }
+    // With more buffers, more runs; with eight all.
+    assert!(refused.is_sorted_by(|a, b| a > b || *b == 0), "{refused:?}");
+    assert!(refused[0] > 10 && refused[4] == 0, "{refused:?}");
+}
+
+/// A refused operation of many dispatches leaves none of them behind.
+#[test]
+fn what_is_refused_is_not_begun() {
+    let limits = Limits {
+        max_storage_buffers_per_shader_stage: 4,
+        ..downlevel()
+    };
+    let (device, queue) = device(limits, false);
+    let kernels = Kernels::new(&device);
+    let arrays: Vec<_> = (0..7).map(|_| storage(&device, 8192)).collect();
+    let [a, b, c, d, e, f, g] = std::array::from_fn(|i| arrays[i].slice(..));
+    let chain = Chain::new().scale(2.0).softmax(-1).add().multiply();
+    let operands: &[(_, &[usize])] = &[(b.into(), &[64]), (c.into(), &[128, 64])];
+    let gradients = &[Some(f), Some(g)];
+    let ranges = ChainRanges {
+        operands,
+        gradients,
+    };
+    let (done, invalid) = recorded(&device, &queue, |pass| {
+        kernels.grad_chain(pass, &chain, &[128, 64], a, ranges, d, e)
+    });
+    assert!(
+        matches!(done, Err(Error::TooManyBuffers { .. })),
+        "{done:?}"
+    );
+    assert!(invalid.is_none());
+    assert_eq!(kernels.counts().dispatches, 0);
+}
+
+/// A device that lacks what every operation needs says so at every entry point, by the limit's
+/// name.
+#[test]
+fn limits_that_nothing_runs_on_are_named() {
+    let mut cases = vec![(
+        Limits::downlevel_webgl2_defaults(),
+        "max_compute_invocations_per_workgroup",
+    )];
+    type Lower = fn(&mut Limits);
+    let lowered: [(Lower, &str); 7] = [
+        (
+            |l| l.max_compute_invocations_per_workgroup = 31,
+            "max_compute_invocations_per_workgroup",
+        ),
+        (
+            |l| l.max_compute_workgroup_size_x = 1,
+            "max_compute_workgroup_size_x",
+        ),
+        (
+            |l| l.max_compute_workgroups_per_dimension = 0,
+            "max_compute_workgroups_per_dimension",
+        ),
+        (
+            |l| l.max_compute_workgroup_storage_size = 0,
+            "max_compute_workgroup_storage_size",
+        ),
+        (
+            |l| l.max_storage_buffers_per_shader_stage = 3,
+            "max_storage_buffers_per_shader_stage",
+        ),
+        (
+            |l| l.max_uniform_buffers_per_shader_stage = 1,
+            "max_uniform_buffers_per_shader_stage",
+        ),
+        (
+            |l| l.max_storage_buffer_binding_size = 512,
+            "max_storage_buffer_binding_size",
+        ),
+    ];
+    for (lower, name) in lowered {
+        let mut limits = downlevel();
+        lower(&mut limits);
+        cases.push((limits, name));
+    }
+    for (limits, name) in cases {
+        for software in [false, true] {
+            let (device, queue) = device(limits.clone(), software);
+            let kernels = Kernels::new(&device);
+            let arrays: Vec<_> = (0..7).map(|_| storage(&device, 8192)).collect();
+            let (all, invalid) = recorded(&device, &queue, |pass| {
+                every_operation(&kernels, pass, &arrays)
+            });
+            assert!(invalid.is_none(), "{name}");
+            let rows = AxisShape::new(&[1, 8192], 1).unwrap();
+            let plan = kernels.describe_axis(&rows);
+            assert!(plan.contains(name), "{plan}");
+            let gpu = Gpu::from_device(device, queue);
+            let backend = Backend::Gpu(gpu.clone());
+            let x = [1.0; 64];
+            let softmax = AxisFunction::Softmax;
+            let shaping = Shaping::new().scale(2.0);
+            let classes = CrossEntropy::new();
+            let targets = Targets::Indices(&[0; 8]);
+            let more = [
+                ("empty", gpu.empty(&[4]).map(drop)),
+                ("upload", gpu.upload(&x, &[64]).map(drop)),
+                ("wait", gpu.wait()),
+                ("submit", gpu.batch().submit()),
+                ("self_check", gpu.self_check().map(drop)),
+                ("tune", gpu.tune(false, |_| ()).map(drop)),
+                (
+                    "labels",
+                    gpu.labels(classes.clone(), &[8, 8], targets).map(drop),
+                ),
+                ("apply", backend.apply(Activation::Relu, &x).map(drop)),
+                (
+                    "rows",
+                    backend.apply_axis(softmax, &x, &[8, 8], 0).map(drop),
+                ),
+                (
+                    "shaped rows",
+                    backend
+                        .apply_axis_shaped(softmax, &shaping, &x, &[8, 8], 0)
+                        .map(drop),
+                ),
+                (
+                    "sparse",
+                    backend
+                        .apply_sparse(SparseFunction::Sparsemax, &x, &[8, 8], 1)
+                        .map(drop),
+                ),
+                (
+                    "cross_entropy",
+                    backend
+                        .cross_entropy(&classes, &x, &[8, 8], targets)
+                        .map(drop),
+                ),
+                (
+                    "inspect",
+                    backend.inspect(&Inspect::default(), &x, &[64]).map(drop),
+                ),
+                ("uniform", backend.uniform(Random::new(1), 64).map(drop)),
+                (
+                    "chain",
+                    backend
+                        .apply_chain(&Chain::new().softmax(-1), &x, &[8, 8], &[])
+                        .map(drop),
+                ),
+            ];
+            for (call, done) in all.into_iter().chain(more) {
+                let error = done.unwrap_err();
+                assert!(
+                    matches!(error, Error::DeviceLimit { .. }),
+                    "{call}: {error}"
+                );
+                assert!(error.to_string().contains(name), "{call}: {error}");
+            }
+        }
+    }
+}
+
+/// The least limits that are documented serve every operation that needs no more buffers.
+#[test]
+fn the_least_limits_are_enough() {
+    let limits = Limits {
+        max_compute_invocations_per_workgroup: 32,
+        max_compute_workgroup_size_x: 32,
+        max_compute_workgroups_per_dimension: 16,
+        max_compute_workgroup_storage_size: 8192,
+        max_storage_buffers_per_shader_stage: 4,
+        max_uniform_buffers_per_shader_stage: 2,
+        max_storage_buffer_binding_size: 1024,
+        ..downlevel()
+    };
+    for software in [false, true] {
+        let (device, queue) = device(limits.clone(), software);
+        let kernels = Kernels::new(&device);
+        let arrays: Vec<_> = (0..7).map(|_| storage(&device, 8192)).collect();
+        let (all, invalid) = recorded(&device, &queue, |pass| {
+            every_operation(&kernels, pass, &arrays)
+        });
+        assert!(invalid.is_none(), "{}", invalid.unwrap());
+        for (name, done) in all {
+            let is_named = matches!(
+                done,
+                Ok(())
+                    | Err(Error::TooManyBuffers { .. }
+                        | Error::AxisStepTooLarge { .. }
+                        | Error::OutOfMemory { .. })
+            );
+            assert!(is_named, "{name}: {}", done.unwrap_err());
+        }
+        let backend = Backend::Gpu(Gpu::from_device(device, queue));
+        let statistics = backend.inspect(&Inspect::default(), &[1.0; 100], &[100]);
+        assert!(statistics.is_ok(), "{}", statistics.unwrap_err());
+    }
+}
+
+/// Sizes that no buffer can have are errors before anything is planned, also where their product
+/// wraps to a small number.
+#[test]
+fn sizes_that_no_buffer_can_have_are_errors() {
+    let (device, queue) = device(downlevel(), false);
+    let kernels = Kernels::new(&device);
+    let arrays: Vec<_> = (0..5).map(|_| storage(&device, 1024)).collect();
+    let [a, b, c, d, e] = std::array::from_fn(|i| arrays[i].slice(..));
+    let softmax = AxisFunction::Softmax;
+    let sparse = SparseFunction::Sparsemax;
+    let gumbel = GumbelSoftmax::new(1.0, Random::new(1)).unwrap();
+    let loss = CrossEntropy::new().reduction(Reduction::None);
+    let of = ClassBuffers {
+        logits: a,
+        targets: TargetBuffer::Indices(b),
+        weight: None,
+    };
+    let huge = 1usize << 62;
+    for [outer, len, inner] in [
+        [huge, 4, 1],
+        [4, 1, huge],
+        [1, huge, 4],
+        [1 << 32, 1, 1 << 32],
+        [huge, 0, 4],
+        [usize::MAX, 1, 1],
+    ] {
+        let shape = AxisShape { outer, len, inner };
+        let gate = Gate::new(Activation::Silu);
+        let halves = GateShape {
+            blocks: outer,
+            half: len.max(1).saturating_mul(inner.min(1 << 31)),
+        };
+        let (all, invalid) = recorded(&device, &queue, |pass| {
+            vec![
+                kernels.apply_axis(pass, softmax, &shape, a, b),
+                kernels.apply_axis(pass, AxisFunction::LogSumExp, &shape, a, b),
+                kernels.apply_axis_in_place(pass, softmax, &shape, a),
+                kernels.grad_axis(pass, softmax, &shape, a, b, c),
+                kernels.grad_axis_in_place(pass, softmax, &shape, a, b),
+                kernels.grad_axis_from_output(pass, softmax, &shape, a, b, c),
+                kernels.apply_sparse(pass, sparse, &shape, a, b),
+                kernels.grad_sparse(pass, sparse, &shape, a, b, c),
+                kernels.grad_sparse_from_output(pass, sparse, &shape, a, b, c),
+                kernels.gumbel_softmax(pass, gumbel, &shape, a, b),
+                kernels.gumbel_softmax_with(pass, gumbel, &shape, a, b, c),
+                kernels.grad_gumbel_softmax(pass, gumbel, &shape, a, b, c),
+                kernels.grad_gumbel_softmax_with(pass, gumbel, &shape, a, b, c, d),
+                kernels.cross_entropy(pass, &loss, &shape, of, c),
+                kernels.cross_entropy_with_grad(pass, &loss, &shape, of, c, e, 1.0),
+                kernels.nll_loss(pass, -100, &shape, of, c),
+                kernels.gate(pass, &gate, &halves, a, b),
+                kernels.grad_gate(pass, &gate, &halves, a, b, c),
+            ]
+        });
+        assert!(invalid.is_none());
+        for (i, done) in all.into_iter().enumerate() {
+            let error = done.unwrap_err();
+            let is_size = matches!(
+                error,
+                Error::ShapeTooLarge { .. } | Error::BufferTooSmall { .. }
+            );
+            assert!(is_size, "{i} of {shape:?}: {error}");
+        }
+        let plan = kernels.describe_axis(&shape);
+        assert!(
+            plan.contains("more elements than can be addressed"),
+            "{plan}"
+        );
+    }
+    // Addressable, but more than the device's buffers hold.
+    for [outer, len, inner] in [[1 << 58, 4, 1], [1 << 58, 0, 1], [4, 1 << 40, 4]] {
+        let shape = AxisShape { outer, len, inner };
+        let plan = kernels.describe_axis(&shape);
+        assert!(plan.contains("max_buffer_size"), "{plan}");
+        let (done, invalid) = recorded(&device, &queue, |pass| {
+            kernels.apply_axis(pass, AxisFunction::LogSumExp, &shape, a, b)
+        });
+        assert!(invalid.is_none());
+        assert!(
+            matches!(done, Err(Error::BufferTooSmall { .. })),
+            "{done:?}"
+        );
+    }
+    for backend in [Backend::cpu(), Backend::Gpu(gpu(downlevel()))] {
+        for count in [usize::MAX, 1 << 62] {
+            for done in [
+                backend.uniform(Random::new(1), count),
+                backend.gumbel_noise(Random::new(1), count),
+            ] {
+                assert!(matches!(done, Err(Error::ShapeTooLarge { .. })));
+            }
+        }
+    }
+}
+
+/// Batches that share a tensor are submitted as they were recorded, or not at all.
+#[test]
+fn batches_that_share_a_tensor_keep_their_order() {
+    let gpu = gpu(downlevel());
+    let relu = Activation::Relu;
+    for dtype in [DType::F32, DType::F16] {
+        let x = gpu.empty_as(&[2, 4], dtype).unwrap();
+        let too_early = |done: Result<()>, role: &str| {
+            let error = done.unwrap_err();
+            assert!(matches!(error, Error::SubmittedTooEarly { .. }), "{error}");
+            let text = error.to_string();
+            assert!(text.contains(role) && text.contains("[2, 4]"), "{text}");
+        };
+        let no_values = |done: Result<()>| {
+            let error = done.unwrap_err();
+            assert!(matches!(error, Error::NoValues { .. }), "{error}");
+            assert!(error.to_string().contains("[2, 4]"), "{error}");
+        };
+
+        // One makes what the other reads.
+        let (mut first, mut second) = (gpu.batch(), gpu.batch());
+        let y = first.apply(relu, &x).unwrap();
+        let z = second.apply_axis(AxisFunction::Softmax, &y, -1).unwrap();
+        too_early(second.submit(), "input");
+        first.submit().unwrap();
+        y.read().unwrap();
+        assert!(matches!(z.read(), Err(Error::NotSubmitted)));
+
+        let (mut first, mut second) = (gpu.batch(), gpu.batch());
+        let y = first.apply(relu, &x).unwrap();
+        let z = second.apply(relu, &y).unwrap();
+        second.apply_in_place(relu, &y).unwrap();
+        first.submit().unwrap();
+        second.submit().unwrap();
+        z.read().unwrap();
+
+        // It is dropped, before or after the other one is recorded.
+        for in_place in [false, true] {
+            let (mut first, mut second) = (gpu.batch(), gpu.batch());
+            let y = first.apply(relu, &x).unwrap();
+            match in_place {
+                false => second.apply(relu, &y).map(drop).unwrap(),
+                true => second.apply_in_place(relu, &y).unwrap(),
+            }
+            drop(first);
+            no_values(second.submit());
+            let mut third = gpu.batch();
+            no_values(third.apply(relu, &y).map(drop));
+            no_values(third.apply_in_place(relu, &y));
+            no_values(third.grad_in_place(relu, &x, &y));
+            no_values(third.apply_axis_in_place(AxisFunction::Softmax, &y, 0));
+            // What is made anew is there.
+            third.apply_into(relu, &x, &y).unwrap();
+            third.apply_in_place(relu, &y).unwrap();
+            third.submit().unwrap();
+            y.read().unwrap();
+        }
+        // What was there before stays, and may be read.
+        let (mut first, mut second) = (gpu.batch(), gpu.batch());
+        first.apply_in_place(relu, &x).unwrap();
+        second.apply(relu, &x).unwrap();
+        drop(first);
+        second.submit().unwrap();
+
+        // One reads what the other writes, and both write.
+        let (mut first, mut second) = (gpu.batch(), gpu.batch());
+        let y = first.apply(relu, &x).unwrap();
+        second.apply_in_place(relu, &x).unwrap();
+        too_early(second.submit(), "input");
+        first.submit().unwrap();
+        let (mut first, mut second) = (gpu.batch(), gpu.batch());
+        first.apply_into(relu, &x, &y).unwrap();
+        second.apply_into(Activation::Relu6, &x, &y).unwrap();
+        too_early(second.submit(), "output");
+        first.submit().unwrap();
+
+        // Turns that no order serves.
+        let (mut first, mut second) = (gpu.batch(), gpu.batch());
+        first.apply_in_place(relu, &x).unwrap();
+        second.apply_in_place(relu, &x).unwrap();
+        first.apply_in_place(relu, &x).unwrap();
+        too_early(first.submit(), "input");
+        second.submit().unwrap();
+
+        // Readers are in nobody's way, and an operation that failed leaves nothing behind.
+        let (mut first, mut second, mut third) = (gpu.batch(), gpu.batch(), gpu.batch());
+        first.apply(relu, &x).unwrap();
+        second.apply(relu, &x).unwrap();
+        let short = gpu.empty_as(&[4], dtype).unwrap();
+        assert!(third.apply_into(relu, &short, &x).is_err());
+        let log = AxisFunction::LogSumExp;
+        assert!(third.apply_axis_in_place(log, &x, 0).is_err());
+        third.submit().unwrap();
+        second.submit().unwrap();
+        first.submit().unwrap();
+    }
+}
+
+/// A line, whatever is in it.
+#[test]
+fn debug_output_is_a_line() {
+    let gpu = gpu(downlevel());
+    let x = gpu.upload(&[1.0; 4], &[2, 2]).unwrap();
+    let mut batch = gpu.batch();
+    batch.apply(Activation::Gelu, &x).unwrap();
+    let loss = CrossEntropy::new().weight(&[1.0; 2]);
+    let labels = gpu
+        .labels(loss, &[2, 2], Targets::Indices(&[0, 1]))
+        .unwrap();
+    let mask = gpu.upload_mask(&[1; 4], &[2, 2]).unwrap();
+    let lengths = gpu.upload_lengths(&[1; 2], &[2]).unwrap();
+    let shaping = TensorShaping::on_device()
+        .mask(&mask)
+        .bias(&x)
+        .lengths(&lengths);
+    let lines = [
+        format!("{gpu:?}"),
+        format!("{:?}", Backend::Gpu(gpu.clone())),
+        format!("{:?}", Backend::cpu()),
+        format!("{x:?}"),
+        format!("{batch:?}"),
+        format!("{labels:?}"),
+        format!("{:?}", gpu.kernels()),
+        format!("{mask:?}"),
+        format!("{lengths:?}"),
+        format!("{shaping:?}"),
+    ];
+    for line in lines {
+        assert!(
+            line.len() < 400 && !line.contains('\n'),
+            "{} bytes: {line}",
+            line.len()
+        );
+    }
+    assert!(format!("{x:?}").contains("[2, 2]"));
 }

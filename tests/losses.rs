@@ -640,7 +640,7 @@ fn tensors_give_what_host_memory_gives() {
         let value = batch.nll_loss(&x, &labels).unwrap();
         let dy = gpu.upload(dy, value.shape()).unwrap();
         let dx = batch.grad_nll_loss(&x, &labels, &dy).unwrap();
-        assert!(batch.cross_entropy(&dy, &labels).is_err());
+        assert!(batch.nll_loss(&dy, &labels).is_err());
         batch.submit().unwrap();
         for (got, want) in value.read().unwrap().iter().zip(&want) {
             assert!(ulp_error(*got, (*want).into(), 0.0) <= 2.0, "{got} {want}");
@@ -731,7 +731,7 @@ fn unchecked_targets_make_nan() {
         gpu.kernels()
             .cross_entropy_with_grad(
                 &mut pass,
-                &CrossEntropy::new(),
+                &CrossEntropy::new().reduction(Reduction::None),
                 &AxisShape::new(&[3, 3], 1).unwrap(),
                 buffers,
                 losses.buffer().slice(..12),
@@ -793,7 +793,7 @@ fn binary_losses_on_buffers() {
             pos_weight: None,
             ..buffers
         };
-        let plain = BceWithLogits::new();
+        let plain = BceWithLogits::new().reduction(Reduction::None);
         for (loss, buffers) in [(&loss, without), (&plain, buffers)] {
             let refused =
                 kernels.binary_cross_entropy_with_logits(&mut pass, loss, &shape, buffers, out);
@@ -807,4 +807,177 @@ fn binary_losses_on_buffers() {
     let ones = vec![1.0; 192];
     let want = backend.grad_binary_cross_entropy_with_logits(&loss, x, &shape, t, &ones);
     assert_eq!(dx.read().unwrap(), want.unwrap());
+}
+
+/// What an operation on buffers cannot do it refuses, before anything is recorded.
+#[test]
+fn options_that_an_operation_does_not_take_are_refused() {
+    let Some(Backend::Gpu(gpu)) = common::backends().pop() else {
+        return;
+    };
+    let x = gpu.upload(&[1.0, 2.0, 3.0, 4.0], &[2, 2]).unwrap();
+    // The classes 1 and 0, as i32.
+    let targets = gpu.upload(&[f32::from_bits(1), 0.0], &[2]).unwrap();
+    let weight = gpu.upload(&[1.0, 10.0], &[2]).unwrap();
+    let dy = gpu.upload(&[1.0, 1.0], &[2]).unwrap();
+    let [losses, dx] = [gpu.empty(&[2]).unwrap(), gpu.empty(&[2, 2]).unwrap()];
+    let shape = AxisShape::new(&[2, 2], 1).unwrap();
+    let [x, losses_range, dx_range] = [
+        x.buffer().slice(..16),
+        losses.buffer().slice(..8),
+        dx.buffer().slice(..16),
+    ];
+    let plain = ClassBuffers {
+        logits: x,
+        targets: TargetBuffer::Indices(targets.buffer().slice(..8)),
+        weight: None,
+    };
+    let weighted = ClassBuffers {
+        weight: Some(weight.buffer().slice(..8)),
+        ..plain
+    };
+    let of_q = ClassBuffers {
+        targets: TargetBuffer::Probabilities(x),
+        ..plain
+    };
+    let each = CrossEntropy::new().reduction(Reduction::None);
+    let kernels = gpu.kernels();
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    {
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        for (loss, buffers, option) in [
+            (CrossEntropy::new(), plain, "reduction"),
+            (each.clone().reduction(Reduction::Sum), plain, "reduction"),
+            (each.clone().weight(&[1.0, 10.0]), plain, "weight"),
+            (each.clone().axis(1), plain, "axis"),
+            (each.clone().ignore_index(1), of_q, "ignore_index"),
+            (each.clone().weight(&[1.0; 3]), weighted, "weight has 3"),
+        ] {
+            let upstream = UpstreamBuffer::Each(dy.buffer().slice(..8));
+            let calls = [
+                kernels.cross_entropy(&mut pass, &loss, &shape, buffers, losses_range),
+                kernels.grad_cross_entropy(&mut pass, &loss, &shape, buffers, upstream, dx_range),
+                kernels.cross_entropy_with_grad(
+                    &mut pass,
+                    &loss,
+                    &shape,
+                    buffers,
+                    losses_range,
+                    dx_range,
+                    1.0,
+                ),
+            ];
+            for call in calls {
+                let error = call.unwrap_err().to_string();
+                assert!(error.contains(option), "{error}");
+            }
+        }
+        for reduction in [Reduction::Mean, Reduction::Sum] {
+            let buffers = BinaryBuffers {
+                inputs: x,
+                targets: x,
+                weight: None,
+                pos_weight: None,
+            };
+            let with_logits = BceWithLogits::new().reduction(reduction);
+            let of_p = BinaryCrossEntropy::new().reduction(reduction);
+            let (pass, shape, upstream) = (&mut pass, &[2, 2], UpstreamBuffer::Each(x));
+            let calls = [
+                kernels.binary_cross_entropy_with_logits(
+                    pass,
+                    &with_logits,
+                    shape,
+                    buffers,
+                    dx_range,
+                ),
+                kernels.binary_cross_entropy(pass, &of_p, shape, buffers, dx_range),
+                kernels.grad_binary_cross_entropy_with_logits(
+                    pass,
+                    &with_logits,
+                    shape,
+                    buffers,
+                    upstream,
+                    dx_range,
+                ),
+                kernels.grad_binary_cross_entropy(pass, &of_p, shape, buffers, upstream, dx_range),
+            ];
+            for call in calls {
+                let error = call.unwrap_err();
+                let Error::OptionNotTaken {
+                    operation, option, ..
+                } = &error
+                else {
+                    panic!("{error}");
+                };
+                assert!(operation.contains("binary_cross_entropy"), "{error}");
+                assert_eq!(*option, "reduction");
+            }
+        }
+        // What it can do it does: the loss's weight, handed over; and one upstream gradient of
+        // all rows, whose factor is the reduction.
+        let loss = each.clone().weight(&[1.0, 10.0]);
+        kernels
+            .cross_entropy(&mut pass, &loss, &shape, weighted, losses_range)
+            .unwrap();
+        let upstream = UpstreamBuffer::Same(dy.buffer().slice(..4), 0.5);
+        kernels
+            .grad_cross_entropy(
+                &mut pass,
+                &CrossEntropy::new(),
+                &shape,
+                plain,
+                upstream,
+                dx_range,
+            )
+            .unwrap();
+    }
+    gpu.queue().submit([encoder.finish()]);
+    // Both rows are (a, a + 1): log(1 + 1/e) and log(1 + e).
+    let [one, other] = [libm::log1p((-1.0f64).exp()), libm::log1p(1.0f64.exp())];
+    for (got, want) in losses.read().unwrap().iter().zip([10.0 * one, other]) {
+        assert!(ulp_error(*got, want, 0.0) <= 2.0, "{got} {want}");
+    }
+    let p = 1.0 / (1.0 + 1.0f64.exp());
+    let want = [0.5 * p, -0.5 * p, -0.5 * (1.0 - p), 0.5 * (1.0 - p)];
+    for (got, want) in dx.read().unwrap().iter().zip(want) {
+        assert!(ulp_error(*got, want, 0.0) <= 4.0, "{got} {want}");
+    }
+}
+
+/// Labels are of one loss; another one's operations refuse them.
+#[test]
+fn labels_of_another_loss_are_refused() {
+    let Some(Backend::Gpu(gpu)) = common::backends().pop() else {
+        return;
+    };
+    let x = gpu.upload(&[-1.0, -2.0, -3.0, -4.0], &[2, 2]).unwrap();
+    let one = gpu.upload(&[1.0], &[]).unwrap();
+    let targets = Targets::Indices(&[1, 0]);
+    let nll = gpu.labels(NllLoss::new(), &[2, 2], targets).unwrap();
+    let entropy = CrossEntropy::new().label_smoothing(0.5);
+    let entropy = gpu.labels(entropy, &[2, 2], targets).unwrap();
+    let mut batch = gpu.batch();
+    let refused = [
+        batch.cross_entropy(&x, &nll).map(drop),
+        batch.grad_cross_entropy(&x, &nll, &one).map(drop),
+        batch.cross_entropy_with_grad(&x, &nll).map(drop),
+        batch.nll_loss(&x, &entropy).map(drop),
+        batch.grad_nll_loss(&x, &entropy, &one).map(drop),
+    ];
+    for refused in refused {
+        let error = refused.unwrap_err();
+        assert!(matches!(error, Error::OtherLabels { .. }), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.contains("nll_loss") && text.contains("cross_entropy"),
+            "{text}"
+        );
+    }
+    let loss = batch.nll_loss(&x, &nll).unwrap();
+    batch.submit().unwrap();
+    assert_eq!(loss.read().unwrap(), [2.5]);
+    assert!(
+        gpu.labels(NllLoss::new(), &[2, 2], Targets::Probabilities(&[0.5; 4]))
+            .is_err()
+    );
 }

@@ -1,6 +1,7 @@
 //! Random numbers and the randomised leaky rectifier, in host memory.
 
 use super::{Backend, Narrowed};
+use crate::axis::element_count;
 use crate::cpu::convert;
 use crate::element::Element;
 use crate::error::Result;
@@ -13,6 +14,7 @@ impl Backend {
         /// The first `count` numbers between 0 and 1 of `random`: the same bits on every backend.
         ///
         /// # Errors
+        /// [`Error::ShapeTooLarge`](crate::Error::ShapeTooLarge),
         /// [`Error::OutOfMemory`](crate::Error::OutOfMemory),
         /// [`Error::DeviceLost`](crate::Error::DeviceLost),
         /// [`Error::Device`](crate::Error::Device).
@@ -35,7 +37,7 @@ impl Backend {
     }
 
     async fn uniform_core(&self, random: Random, count: usize, wait: HostWait) -> Result<Vec<f32>> {
-        let mut out = vec![0.0; count];
+        let mut out = vec![0.0; element_count(&[count])?];
         either!(
             (self, wait),
             |gpu| gpu.noise_host(random, false, &mut out, wait).await,
@@ -53,7 +55,7 @@ impl Backend {
         count: usize,
         wait: HostWait,
     ) -> Result<Vec<f32>> {
-        let mut out = vec![0.0; count];
+        let mut out = vec![0.0; element_count(&[count])?];
         either!(
             (self, wait),
             |gpu| gpu.noise_host(random, true, &mut out, wait).await,

@@ -9,16 +9,21 @@ use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{BinaryCall, ClassBuffers, TargetBuffer, UpstreamBuffer};
 use crate::loss::{
-    BceWithLogits, BinaryCrossEntropy, BinaryProblem, ClassProblem, ClassTargets, CrossEntropy,
-    Reduction, Spread, Targets, Upstream,
+    BceWithLogits, BinaryCrossEntropy, BinaryProblem, ClassLoss, ClassProblem, ClassTargets,
+    CrossEntropy, Reduction, Spread, Targets, Upstream,
 };
 use crate::plan::STEPS;
+use std::fmt;
 
 /// The targets of a loss over classes on a device, with the loss's options: checked on the host,
-/// for [`Batch::cross_entropy`] and its kin.
-#[derive(Clone, Debug)]
+/// for the operations of that loss, [`Batch::cross_entropy`] or [`Batch::nll_loss`] and their kin.
+#[derive(Clone)]
 pub struct Labels {
+    /// The name of the loss that they are for.
+    of: &'static str,
+    /// What the kernels take of it.
     loss: CrossEntropy,
+    reduction: Reduction,
     targets: Tensor,
     probabilities: bool,
     weight: Option<Tensor>,
@@ -31,15 +36,27 @@ pub struct Labels {
     total: f64,
 }
 
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            of,
+            reduction,
+            shape,
+            ..
+        } = self;
+        write!(f, "Labels({of}, {reduction}, for {shape:?})")
+    }
+}
+
 impl Gpu {
-    /// Targets for logits of `shape`, brought to the device.
+    /// Targets for logits of `shape`, or log-probabilities, brought to the device.
     ///
     /// # Errors
     /// Whatever [`Backend::cross_entropy`](crate::Backend::cross_entropy) refuses, before
     /// anything is sent; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn labels(
         &self,
-        loss: impl Into<CrossEntropy>,
+        loss: impl Into<ClassLoss>,
         shape: &[usize],
         targets: Targets<'_>,
     ) -> Result<Labels> {
@@ -52,7 +69,7 @@ impl Gpu {
     /// As [`Gpu::labels`].
     pub async fn labels_async(
         &self,
-        loss: impl Into<CrossEntropy>,
+        loss: impl Into<ClassLoss>,
         shape: &[usize],
         targets: Targets<'_>,
     ) -> Result<Labels> {
@@ -62,7 +79,7 @@ impl Gpu {
 
     async fn labels_by(
         &self,
-        loss: CrossEntropy,
+        loss: ClassLoss,
         shape: &[usize],
         targets: Targets<'_>,
         wait: Wait,
@@ -87,8 +104,9 @@ impl Gpu {
         };
         let (around, total) = (problem.shape, problem.total);
         Ok(Labels {
-            // The device sees ignored rows by the bits that the host marks them with.
-            loss: loss.ignore_index(-1),
+            of: loss.name(),
+            loss: of_rows(problem.smoothing),
+            reduction: problem.reduction,
             targets,
             probabilities,
             weight,
@@ -100,14 +118,20 @@ impl Gpu {
     }
 }
 
-impl Labels {
-    fn reduction(&self) -> Reduction {
-        self.loss.classes.reduction
-    }
+/// What kernels take of a loss whose targets are checked. The device sees ignored rows by the bits
+/// that the host marks them with.
+fn of_rows(smoothing: f64) -> CrossEntropy {
+    CrossEntropy::new()
+        // It was an f32.
+        .label_smoothing(smoothing as f32)
+        .ignore_index(-1)
+        .reduction(Reduction::None)
+}
 
+impl Labels {
     /// The shape of the loss.
     fn result(&self) -> &[usize] {
-        match self.reduction() {
+        match self.reduction {
             Reduction::None => &self.rows,
             Reduction::Mean | Reduction::Sum => &[],
         }
@@ -115,7 +139,7 @@ impl Labels {
 
     /// What the upstream gradient of all rows is multiplied by.
     fn scale(&self) -> f32 {
-        match self.reduction() {
+        match self.reduction {
             Reduction::Mean => (1.0 / self.total) as f32,
             Reduction::None | Reduction::Sum => 1.0,
         }
@@ -143,13 +167,15 @@ impl Labels {
         self.weight.as_ref().unwrap_or(&self.targets)
     }
 
-    fn indices_only(&self) -> Result<()> {
-        if self.probabilities {
-            return Err(Error::TargetsAreIndices {
-                function: "nll_loss",
-            });
+    /// An error where they are another loss's.
+    fn are_for(&self, operation: &'static str) -> Result<()> {
+        if self.of == operation {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::OtherLabels {
+            operation,
+            of: self.of,
+        })
     }
 }
 
@@ -160,12 +186,22 @@ enum Over {
     Nll,
 }
 
+impl Over {
+    fn name(self) -> &'static str {
+        match self {
+            Self::CrossEntropy => "cross_entropy",
+            Self::Nll => "nll_loss",
+        }
+    }
+}
+
 impl Batch {
     /// Cross entropy of logits, in a new tensor: in the rows' shape, or a scalar where the loss
     /// reduces them.
     ///
     /// # Errors
-    /// [`Error::ShapeMismatch`] where the labels are for another shape; as [`Batch::apply_axis`].
+    /// [`Error::ShapeMismatch`] where the labels are for another shape, [`Error::OtherLabels`]
+    /// where they are for another loss; as [`Batch::apply_axis`].
     pub fn cross_entropy(&mut self, logits: &Tensor, labels: &Labels) -> Result<Tensor> {
         let losses = self.rows_of(Over::CrossEntropy, logits, labels)?;
         let loss = self.reduced(labels, losses)?;
@@ -195,6 +231,7 @@ impl Batch {
         logits: &Tensor,
         labels: &Labels,
     ) -> Result<(Tensor, Tensor)> {
+        labels.are_for(Over::CrossEntropy.name())?;
         same_shape("the logits", &labels.shape, logits.shape())?;
         let dx = self.output(logits.shape(), logits.dtype())?;
         if logits.is_empty() {
@@ -230,13 +267,11 @@ impl Batch {
         Ok((self.cast(&loss, logits.dtype())?, dx))
     }
 
-    /// Negative log likelihood of log-probabilities, in a new tensor. Label smoothing has no part
-    /// in it.
+    /// Negative log likelihood of log-probabilities, in a new tensor.
     ///
     /// # Errors
-    /// As [`Batch::cross_entropy`]; [`Error::TargetsAreIndices`].
+    /// As [`Batch::cross_entropy`].
     pub fn nll_loss(&mut self, log_probabilities: &Tensor, labels: &Labels) -> Result<Tensor> {
-        labels.indices_only()?;
         let losses = self.rows_of(Over::Nll, log_probabilities, labels)?;
         let loss = self.reduced(labels, losses)?;
         self.cast(&loss, log_probabilities.dtype())
@@ -252,11 +287,11 @@ impl Batch {
         labels: &Labels,
         dy: &Tensor,
     ) -> Result<Tensor> {
-        labels.indices_only()?;
         self.gradient_of(Over::Nll, log_probabilities, labels, dy)
     }
 
     fn rows_of(&mut self, over: Over, x: &Tensor, labels: &Labels) -> Result<Tensor> {
+        labels.are_for(over.name())?;
         same_shape("the logits", &labels.shape, x.shape())?;
         if x.is_empty() {
             return self.no_losses(labels);
@@ -291,6 +326,7 @@ impl Batch {
         labels: &Labels,
         dy: &Tensor,
     ) -> Result<Tensor> {
+        labels.are_for(over.name())?;
         same_shape("the logits", &labels.shape, x.shape())?;
         same_shape("the upstream gradient", labels.result(), dy.shape())?;
         let dx = self.output(x.shape(), x.dtype())?;
@@ -305,7 +341,7 @@ impl Batch {
             &[&dx],
             |kernels, pass, [x, targets, weight, dy, dx]| {
                 let buffers = labels.buffers(x, targets, weight);
-                let dy = match labels.reduction() {
+                let dy = match labels.reduction {
                     Reduction::None => UpstreamBuffer::Each(dy),
                     Reduction::Mean | Reduction::Sum => UpstreamBuffer::Same(dy, labels.scale()),
                 };
@@ -328,7 +364,7 @@ impl Batch {
     }
 
     fn reduced(&mut self, labels: &Labels, losses: Tensor) -> Result<Tensor> {
-        let divisor = match labels.reduction() {
+        let divisor = match labels.reduction {
             Reduction::None => return Ok(losses),
             Reduction::Sum => 1.0,
             Reduction::Mean => labels.total,
@@ -532,10 +568,7 @@ impl Gpu {
             losses.fill(0.0);
             return Ok(());
         }
-        // The device sees ignored rows by the bits that the host marks them with.
-        let loss = CrossEntropy::new()
-            .label_smoothing(problem.smoothing as f32)
-            .ignore_index(-1);
+        let loss = of_rows(problem.smoothing);
         let (targets, probabilities) = match &problem.targets {
             ClassTargets::Classes(classes) => (words(classes), false),
             ClassTargets::Probabilities(q) => (words(q), true),

@@ -42,6 +42,7 @@ use crate::kernels::{Kernels, lock};
 use crate::plan::Traits;
 use adapter::Opened;
 use pool::Pool;
+use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -52,12 +53,18 @@ use store::{Content, Store};
 /// A GPU: a device with its queue, the kernels on it, and a pool of buffers.
 ///
 /// Cloning is cheap; clones share everything.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Gpu {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = &self.inner.info;
+        write!(f, "Gpu({} on {})", info.name, info.backend)
+    }
+}
+
 struct Inner {
     device: wgpu::Device,
     queue: wgpu::Queue,
@@ -459,27 +466,39 @@ impl Inner {
         }
     }
 
-    /// An error where the device is lost, or has reported one since it was last asked.
+    /// An error where the device has not what every operation needs, is lost, or has reported an
+    /// error since it was last asked.
     fn healthy(&self) -> Result<()> {
+        self.kernels.usable()?;
         let Some(faults) = &self.faults else {
             return self.answers();
         };
         // A loss is reported where the device is polled. A poll that fails is of a lost device.
         let _ = self.device.poll(wgpu::PollType::Poll);
-        if let Some(reason) = lock(&faults.lost).clone() {
-            return Err(Error::DeviceLost { reason });
-        }
+        self.reported_loss()?;
         let errors = std::mem::take(&mut *lock(&faults.errors));
         if errors.is_empty() {
             Ok(())
         } else {
-            Err(Error::Device {
-                message: errors.join("; "),
-            })
+            Err(self.failed(errors.join("; ")))
         }
     }
 
-    /// An error where a device is lost whose handlers tell the caller, not us: it maps nothing.
+    /// An error where a device of our own has reported its loss.
+    fn reported_loss(&self) -> Result<()> {
+        let lost = self.faults.as_ref().and_then(|f| lock(&f.lost).clone());
+        lost.map_or(Ok(()), |reason| Err(Error::DeviceLost { reason }))
+    }
+
+    /// What went wrong on the device: its loss, where it is lost, and else what these words say. A
+    /// device is lost before it reports that: not before its work is done and somebody polls. So it
+    /// is asked.
+    fn failed(&self, message: String) -> Error {
+        let asked = self.reported_loss().and_then(|()| self.answers());
+        asked.err().unwrap_or(Error::Device { message })
+    }
+
+    /// An error where a device is lost, whatever it has reported: it maps nothing.
     fn answers(&self) -> Result<()> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let probe = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -511,9 +530,7 @@ impl Inner {
                 bytes,
                 reason: "the driver refused".to_owned(),
             }),
-            Some(error) => Err(Error::Device {
-                message: error.to_string(),
-            }),
+            Some(error) => Err(self.failed(error.to_string())),
         }
     }
 
@@ -538,9 +555,7 @@ impl Inner {
             Wait::Async => poll_elsewhere(self, poll).await,
         };
         self.healthy()?;
-        polled.map_err(|error| Error::Device {
-            message: error.to_string(),
-        })
+        polled.map_err(|error| self.failed(error.to_string()))
     }
 
     /// Waits for a submission.
@@ -558,9 +573,7 @@ impl Inner {
             Wait::Async => poll_elsewhere(self, poll).await,
         };
         self.healthy()?;
-        polled.map_err(|error| Error::Device {
-            message: error.to_string(),
-        })
+        polled.map_err(|error| self.failed(error.to_string()))
     }
 }
 

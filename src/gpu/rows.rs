@@ -135,6 +135,7 @@ impl Gpu {
         wait: HostWait,
         record: &impl Record,
     ) -> Result<()> {
+        self.inner.kernels.usable()?;
         let shape = operation.shape;
         if shape.elements() == 0 {
             return Ok(());

@@ -50,6 +50,7 @@ impl Gpu {
     }
 
     async fn self_check_by(&self, wait: Wait) -> Result<SelfCheck> {
+        self.inner.kernels.usable()?;
         let gpu = &self.inner;
         if !gpu.computes() {
             return Ok(self.findings());

@@ -76,19 +76,15 @@ async fn write_mapped(
             mapped.receive().await
         }
     };
-    let failed = |message: String| Error::Device { message };
     match ready {
         Some(Ok(())) => {}
-        Some(Err(error)) => {
-            gpu.healthy()?;
-            return Err(failed(format!("inputs cannot be mapped: {error}")));
-        }
-        None => return Err(failed("inputs were never mapped".to_owned())),
+        Some(Err(error)) => return Err(gpu.failed(format!("inputs cannot be mapped: {error}"))),
+        None => return Err(gpu.failed("inputs were never mapped".to_owned())),
     }
     {
         let view = buffer.slice(..size as u64).get_mapped_range_mut();
         let mut view =
-            view.map_err(|error| failed(format!("inputs cannot be written: {error}")))?;
+            view.map_err(|error| gpu.failed(format!("inputs cannot be written: {error}")))?;
         view.slice(..bytes.len()).copy_from_slice(bytes);
         view.slice(bytes.len()..)
             .copy_from_slice(&[0; 3][..size - bytes.len()]);
@@ -213,18 +209,17 @@ impl Readback {
             return Err(Error::NotSubmitted);
         };
         gpu.finished(index, wait).await?;
-        let failed = |what: String| Error::Device { message: what };
         match receiver.receive().await {
             Some(Ok(())) => {}
             Some(Err(error)) => {
-                gpu.healthy()?;
-                return Err(failed(format!("results cannot be mapped: {error}")));
+                return Err(gpu.failed(format!("results cannot be mapped: {error}")));
             }
-            None => return Err(failed("results were never mapped".to_owned())),
+            None => return Err(gpu.failed("results were never mapped".to_owned())),
         }
         {
             let view = self.staging.slice(..self.bytes).get_mapped_range();
-            let view = view.map_err(|error| failed(format!("results cannot be read: {error}")))?;
+            let view =
+                view.map_err(|error| gpu.failed(format!("results cannot be read: {error}")))?;
             let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
             bytes.copy_from_slice(&view[..bytes.len()]);
         }

@@ -12,44 +12,55 @@ use crate::few::Few;
 use crate::kernels::{Kernels, TypedSlice, lock};
 use crate::self_check::Answer;
 use half::{bf16, f16};
+use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A row-major array of f32, f16 or bf16 in a buffer of a [`Gpu`].
 ///
 /// Cloning is cheap and shares the buffer, which goes back to the pool with the last clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Tensor {
     inner: Arc<Array>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let info = &self.inner.gpu.info;
+        let (dtype, shape) = (self.dtype(), self.shape());
+        write!(f, "Tensor({dtype} {shape:?} on {})", info.name)
+    }
+}
+
 struct Array {
     gpu: Arc<Inner>,
     buffer: wgpu::Buffer,
     shape: Vec<usize>,
     dtype: DType,
-    writers: Mutex<Writers>,
+    users: Mutex<Users>,
     /// Known answers that its values stand and fall with, as far as they are not there yet or
     /// were wrong.
     answers: Mutex<Vec<Arc<Answer>>>,
 }
 
-/// The batches that write a tensor, as far as what became of them matters.
-#[derive(Debug)]
-struct Writers {
-    /// Whether there is something to read without them.
+/// The batches that use a tensor, as far as what became of them matters.
+struct Users {
+    /// Whether there is something to read without those that write it.
     before: bool,
-    batches: Vec<Arc<Fate>>,
+    /// Those that write it and are not submitted yet.
+    writers: Few<Arc<Fate>, 2>,
+    /// Those that read it and are not submitted yet.
+    readers: Few<Arc<Fate>, 2>,
 }
 
-impl Writers {
+impl Users {
     /// Forgets what is settled.
     fn settle(&mut self) {
-        self.batches.retain(|fate| !fate.dropped());
-        if let Some(last) = self.batches.iter().rposition(|fate| fate.submitted()) {
-            self.before = true;
-            self.batches.drain(..=last);
+        self.before |= self.writers.iter().any(|fate| fate.submitted());
+        for batches in [&mut self.writers, &mut self.readers] {
+            if !batches.iter().all(|fate| fate.open()) {
+                *batches = batches.iter().filter(|f| f.open()).cloned().collect();
+            }
         }
     }
 }
@@ -66,8 +77,9 @@ impl Fate {
         self.0.load(Ordering::Acquire) == Self::SUBMITTED
     }
 
-    fn dropped(&self) -> bool {
-        self.0.load(Ordering::Acquire) == Self::DROPPED
+    /// Whether it is neither submitted nor dropped.
+    fn open(&self) -> bool {
+        self.0.load(Ordering::Acquire) == 0
     }
 }
 
@@ -108,10 +120,11 @@ impl Tensor {
                 buffer,
                 shape: shape.to_vec(),
                 dtype,
-                writers: Mutex::new(Writers {
+                users: Mutex::new(Users {
                     // Of nothing, all is there.
                     before: readable || elements == 0,
-                    batches: Vec::new(),
+                    writers: Few::default(),
+                    readers: Few::default(),
                 }),
                 answers: Mutex::default(),
             }),
@@ -196,9 +209,8 @@ impl Tensor {
         if !Arc::ptr_eq(&self.inner.gpu, gpu) {
             return Err(Error::ForeignTensor { what: "input" });
         }
-        let mut writers = lock(&self.inner.writers);
-        writers.settle();
-        if !writers.before || !writers.batches.is_empty() {
+        let users = self.users();
+        if !users.before || !users.writers.is_empty() {
             return Err(Error::NotSubmitted);
         }
         Ok(())
@@ -257,9 +269,15 @@ impl Tensor {
 
     /// Whether something was written to it, or will be by a batch that is recorded.
     fn has_contents(&self) -> bool {
-        let mut writers = lock(&self.inner.writers);
-        writers.settle();
-        writers.before || !writers.batches.is_empty()
+        let users = self.users();
+        users.before || !users.writers.is_empty()
+    }
+
+    /// The batches that use it and are not settled.
+    fn users(&self) -> MutexGuard<'_, Users> {
+        let mut users = lock(&self.inner.users);
+        users.settle();
+        users
     }
 }
 
@@ -267,8 +285,10 @@ impl Tensor {
 ///
 /// Results are there after [`Batch::submit`]; a batch that is dropped without it runs nothing.
 /// An error in a call records nothing and leaves the batch usable.
+///
+/// Several may be open at once. Those that share a tensor which one of them writes are submitted in
+/// the order in which they were recorded; [`Batch::submit`] refuses any other order.
 #[must_use = "a batch runs when it is submitted"]
-#[derive(Debug)]
 pub struct Batch {
     gpu: Arc<Inner>,
     pub(super) handle: Gpu,
@@ -279,7 +299,39 @@ pub struct Batch {
     /// All tensors that the work refers to: their buffers must not go to anyone else before it
     /// is submitted.
     kept: Vec<Tensor>,
+    /// Tensors that batches which are to be submitted before use, too.
+    after: Vec<After>,
     fate: Undecided,
+}
+
+/// A batch that must be settled before another one is submitted, because both use a tensor.
+struct After {
+    what: &'static str,
+    tensor: Tensor,
+    fate: Arc<Fate>,
+    /// Whether the other one makes what is read.
+    makes: bool,
+}
+
+impl After {
+    /// An error where the batch is open, or was dropped and nobody else made the tensor's values.
+    fn check(&self) -> Result<()> {
+        let (what, shape) = (self.what, self.tensor.shape().to_vec());
+        if self.fate.open() {
+            return Err(Error::SubmittedTooEarly { what, shape });
+        }
+        if self.makes && !self.tensor.users().before {
+            return Err(Error::NoValues { what, shape });
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = &self.gpu.info.name;
+        write!(f, "Batch({} uses of tensors on {name})", self.kept.len())
+    }
 }
 
 impl Batch {
@@ -294,6 +346,7 @@ impl Batch {
             encoder: gpu.inner.device.create_command_encoder(&descriptor),
             pass: None,
             kept: std::mem::take(&mut *lock(&gpu.inner.spare)),
+            after: Vec::new(),
             fate: Undecided::default(),
         }
     }
@@ -326,8 +379,10 @@ impl Batch {
     /// # Errors
     /// [`Error::ForeignTensor`].
     pub fn apply_in_place(&mut self, f: impl Into<Elementwise>, x: &Tensor) -> Result<()> {
-        self.record_typed([("input", x)], &[x], |kernels, pass, [x]| {
-            kernels.apply_in_place(pass, f, x)
+        self.read_before(("input", x), |batch| {
+            batch.record_typed([("input", x)], &[x], |kernels, pass, [x]| {
+                kernels.apply_in_place(pass, f, x)
+            })
         })
     }
 
@@ -372,8 +427,10 @@ impl Batch {
     ) -> Result<()> {
         same_shape("the upstream gradient", x.shape(), dy.shape())?;
         let tensors = [("input", x), ("upstream gradient", dy)];
-        self.record_typed(tensors, &[dy], |kernels, pass, [x, dy]| {
-            kernels.grad_in_place(pass, f, x, dy)
+        self.read_before(tensors[1], |batch| {
+            batch.record_typed(tensors, &[dy], |kernels, pass, [x, dy]| {
+                kernels.grad_in_place(pass, f, x, dy)
+            })
         })
     }
 
@@ -449,8 +506,10 @@ impl Batch {
         axis: isize,
     ) -> Result<()> {
         let shape = AxisShape::new(x.shape(), axis)?;
-        self.record([("input", x)], &[x], |kernels, pass, [x]| {
-            kernels.apply_axis_in_place(pass, function, &shape, x)
+        self.read_before(("input", x), |batch| {
+            batch.record([("input", x)], &[x], |kernels, pass, [x]| {
+                kernels.apply_axis_in_place(pass, function, &shape, x)
+            })
         })
     }
 
@@ -520,7 +579,9 @@ impl Batch {
     /// Submits the work. Does not wait: a read does, and so does [`Gpu::wait`].
     ///
     /// # Errors
-    /// [`Error::DeviceLost`], [`Error::Device`].
+    /// [`Error::SubmittedTooEarly`] where a batch that was recorded before uses a tensor that this
+    /// one writes, or writes one that this one uses, and is not submitted; [`Error::NoValues`] where
+    /// it was to make the tensor and was dropped. [`Error::DeviceLost`], [`Error::Device`].
     pub fn submit(self) -> Result<()> {
         let Self {
             gpu,
@@ -528,11 +589,13 @@ impl Batch {
             mut encoder,
             pass,
             mut kept,
+            after,
             fate,
             ..
         } = self;
         // The pass ends before its encoder.
         drop(pass);
+        after.iter().try_for_each(After::check)?;
         let staged = Staged::copied(&gpu, kernels.take_asking(), &mut encoder)?;
         gpu.submit(|| Some(encoder.finish()))?;
         staged.submitted();
@@ -662,6 +725,12 @@ impl Batch {
         if tensors.iter().any(|(_, tensor)| tensor.is_empty()) {
             return Ok(());
         }
+        let is_written = |tensor: &Tensor| written.iter().any(|w| w.is(tensor));
+        for &(what, tensor) in tensors {
+            if !is_written(tensor) {
+                has_values(what, tensor)?;
+            }
+        }
         let slices: Few<_, 8> = tensors.iter().map(|(_, tensor)| tensor.slice()).collect();
         let encoder = &mut self.encoder;
         let pass = self.pass.get_or_insert_with(|| {
@@ -681,16 +750,82 @@ impl Batch {
                     known.push(Arc::clone(answer));
                 }
             }
-            drop(known);
-            let mut writers = lock(&tensor.inner.writers);
-            writers.settle();
-            let mut batches = writers.batches.iter();
-            if !batches.any(|fate| Arc::ptr_eq(fate, &self.fate.0)) {
-                writers.batches.push(Arc::clone(&self.fate.0));
+        }
+        // What is read before what is written: a tensor may be both.
+        for is_write in [false, true] {
+            for &(what, tensor) in tensors {
+                if is_written(tensor) == is_write {
+                    self.uses(what, tensor, is_write);
+                }
             }
         }
         Ok(())
     }
+
+    /// Records an operation that reads a tensor before it replaces its values.
+    fn read_before(
+        &mut self,
+        (what, tensor): (&'static str, &Tensor),
+        record: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<()> {
+        self.of_this_device(&[(what, tensor)])?;
+        has_values(what, tensor)?;
+        // As it is before this batch writes it.
+        let first = self.after.len();
+        self.uses(what, tensor, false);
+        let done = record(self);
+        if done.is_err() {
+            self.after.truncate(first);
+        }
+        done
+    }
+
+    /// Notes that the batch reads or writes a tensor, and which batches come first.
+    fn uses(&mut self, what: &'static str, tensor: &Tensor, is_write: bool) {
+        let own = &self.fate.0;
+        let mut users = tensor.users();
+        // What this batch writes itself first, it needs nobody for.
+        let makes = !is_write && !users.writers.iter().any(|fate| Arc::ptr_eq(fate, own));
+        let Users {
+            writers, readers, ..
+        } = &mut *users;
+        let readers_before = readers
+            .iter()
+            .filter(|_| is_write)
+            .map(|fate| (fate, false));
+        let before = writers
+            .iter()
+            .map(|fate| (fate, makes))
+            .chain(readers_before);
+        for (fate, makes) in before.filter(|(fate, _)| !Arc::ptr_eq(fate, own)) {
+            let is_known = |a: &&mut After| a.tensor.is(tensor) && Arc::ptr_eq(&a.fate, fate);
+            if let Some(known) = self.after.iter_mut().find(is_known) {
+                known.makes |= makes;
+                continue;
+            }
+            self.after.push(After {
+                what,
+                tensor: tensor.clone(),
+                fate: Arc::clone(fate),
+                makes,
+            });
+        }
+        let batches = if is_write { writers } else { readers };
+        if !batches.iter().any(|fate| Arc::ptr_eq(fate, own)) {
+            batches.push(Arc::clone(own));
+        }
+    }
+}
+
+/// An error where a tensor has no values, and no batch that is still open makes any.
+fn has_values(what: &'static str, tensor: &Tensor) -> Result<()> {
+    if tensor.has_contents() {
+        return Ok(());
+    }
+    Err(Error::NoValues {
+        what,
+        shape: tensor.shape().to_vec(),
+    })
 }
 
 /// The shape of `function`'s output: the input's, or without the axis where it reduces.

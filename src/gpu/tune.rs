@@ -145,6 +145,7 @@ impl Gpu {
         mut each: impl FnMut(&Tuned),
         wait: Wait,
     ) -> Result<(TuneReport, Walk)> {
+        self.inner.kernels.usable()?;
         let gpu = &self.inner;
         if keep && gpu.store.is_none() {
             return Err(no_cache());

@@ -78,6 +78,7 @@ impl Kernels {
         x: wgpu::BufferSlice<'_>,
         y: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        shape.check()?;
         let (x, y) = (self.operand(x, "input")?, self.operand(y, "output")?);
         holds(&x, shape.elements())?;
         holds(&y, shape.output_elements(function))?;
@@ -96,6 +97,7 @@ impl Kernels {
         shape: &AxisShape,
         x: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        shape.check()?;
         let x = self.operand(x, "input")?;
         holds(&x, shape.elements())?;
         in_place_length(function, shape)?;
@@ -116,6 +118,7 @@ impl Kernels {
         dy: wgpu::BufferSlice<'_>,
         dx: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        shape.check()?;
         let x = self.operand(x, "input")?;
         let dy = self.operand(dy, "upstream gradient")?;
         let dx = self.operand(dx, "gradient")?;
@@ -142,6 +145,7 @@ impl Kernels {
         dx: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
         from_output(function)?;
+        shape.check()?;
         let y = self.operand(y, "output")?;
         let dy = self.operand(dy, "upstream gradient")?;
         let dx = self.operand(dx, "gradient")?;
@@ -173,6 +177,7 @@ impl Kernels {
         x: wgpu::BufferSlice<'_>,
         dy: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        shape.check()?;
         let x = self.operand(x, "input")?;
         let dy = self.operand(dy, "upstream gradient")?;
         holds(&x, shape.elements())?;
@@ -192,6 +197,14 @@ impl Kernels {
 
     /// The strategy that is planned for `shape`, in words: for benchmarks and bug reports.
     pub fn describe_axis(&self, shape: &AxisShape) -> String {
+        if let Err(error) = self.usable().and_then(|()| shape.check()) {
+            return error.to_string();
+        }
+        // Only of arrays that there can be are the parts not too many to plan.
+        let largest = self.inner.device.limits().max_buffer_size;
+        if shape.elements().max(shape.rows()) as u64 > largest / 4 {
+            return format!("no buffer holds it: the device's max_buffer_size is {largest}");
+        }
         match plan::axis(shape, &self.traits()) {
             Some(plan) => format!(
                 "{:?}, workgroups of {}, {} chunks",
@@ -368,7 +381,7 @@ pub(super) struct RowsRecorder<'a> {
     /// The first row's number in the whole array, of which this may be a part.
     pub first_row: u64,
     pub plan: &'a AxisPlan,
-    /// The bindings of an entry point, but those beside the arrays.
+    /// The bindings of an entry point, with those beside the arrays.
     pub slots: &'a dyn Fn(&str) -> Slots,
     /// The entry point in which an invocation has a row.
     pub one_row: &'static str,
@@ -383,6 +396,20 @@ pub(super) struct RowsRecorder<'a> {
 }
 
 impl RowsRecorder<'_> {
+    /// An error where an entry point needs more storage buffers than the device binds.
+    pub(super) fn check_bindings(&self) -> Result<()> {
+        let entry_points: &[&str] = match self.plan.strategy {
+            Strategy::Split { .. } => &["split_partial", "split_combine", "split_finish"],
+            Strategy::RowPerInvocation => &[self.one_row],
+            Strategy::RowPerWorkgroup => &["row_per_workgroup"],
+        };
+        entry_points.iter().try_for_each(|entry_point| {
+            let slots = (self.slots)(entry_point);
+            self.kernels
+                .binds(slots.iter().filter(|slot| slot.is_storage()).count())
+        })
+    }
+
     pub(super) fn record(&self, pass: &mut wgpu::ComputePass<'_>) {
         match self.plan.strategy {
             Strategy::RowPerInvocation => self.rows(pass, self.one_row, 1),

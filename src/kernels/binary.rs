@@ -1,5 +1,6 @@
 //! Binary cross entropy, on ranges of the caller's buffers.
 
+use super::loss::each;
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, UpstreamBuffer, Work, holds, separate};
 use crate::axis::element_count;
 use crate::cpu::same_length;
@@ -85,11 +86,13 @@ struct Spreading<'a> {
 }
 
 impl Kernels {
-    /// Records the binary cross entropy of each logit of an array of `shape`.
-    /// [`Kernels::sum`] adds up what elements have.
+    /// Records the binary cross entropy of each logit of an array of `shape`. The loss must ask
+    /// for [`Reduction::None`](crate::Reduction::None): [`Kernels::sum`] adds up what elements have.
     ///
     /// # Errors
-    /// As [`Kernels::apply`]; weights that do not fit the shape.
+    /// As [`Kernels::apply`]; weights that do not fit the shape;
+    /// [`Error::OptionNotTaken`](crate::Error::OptionNotTaken) for a reduction;
+    /// [`Error::TooManyBuffers`](crate::Error::TooManyBuffers).
     pub fn binary_cross_entropy_with_logits(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
@@ -103,7 +106,8 @@ impl Kernels {
         self.binary_loss(pass, &buffers.call(&problem, None, losses)?)
     }
 
-    /// Records dx = the gradient of binary cross entropy by the logits.
+    /// Records dx = the gradient of binary cross entropy by the logits. One upstream gradient for
+    /// all elements says by its factor what the loss's reduction is.
     ///
     /// # Errors
     /// As [`Kernels::binary_cross_entropy_with_logits`].
@@ -204,6 +208,8 @@ impl Kernels {
         {
             separate(input, &out)?;
         }
+        let weighing = weights.iter().flatten().count();
+        self.binds(3 + usize::from(dy.is_some()) + weighing)?;
         let traits = &self.inner.traits;
         let module = BinaryModule {
             with_logits: problem.with_logits,
@@ -271,6 +277,15 @@ impl<'a> BinaryBuffers<'a> {
         dy: Option<UpstreamBuffer<'a>>,
         out: wgpu::BufferSlice<'a>,
     ) -> Result<BinaryCall<'a>> {
+        let operation = match (problem.with_logits, dy) {
+            (true, None) => "Kernels::binary_cross_entropy_with_logits",
+            (true, Some(_)) => "Kernels::grad_binary_cross_entropy_with_logits",
+            (false, None) => "Kernels::binary_cross_entropy",
+            (false, Some(_)) => "Kernels::grad_binary_cross_entropy",
+        };
+        if !matches!(dy, Some(UpstreamBuffer::Same(..))) {
+            each(operation, problem.reduction)?;
+        }
         let weights = [self.weight, self.pos_weight];
         let wanted = [problem.weight, problem.pos_weight];
         for (what, (weight, wanted)) in ["the weight", "the weight of positives"]

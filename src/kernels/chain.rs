@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex};
 /// The words of `Uniforms` of chain.wgsl before the values.
 const HEADER: usize = 8;
 /// Storage buffers that a chain's kernel binds beside operands and their gradients.
-const OWN_BUFFERS: u32 = 3;
+const OWN_BUFFERS: usize = 3;
 
 /// Ranges of buffers that a chain reads beside its input, each with its shape; and for gradients,
 /// where each operand's goes.
@@ -215,6 +215,11 @@ impl Kernels {
             gradients: &[],
             ..of_before
         };
+        // Before anything is recorded.
+        for part in [&of_before, &of_after] {
+            let gradients = part.gradients.iter().flatten();
+            self.binds(OWN_BUFFERS + part.operands.len() + gradients.count())?;
+        }
         let (function, rows) = (around.function, &around.shape);
         self.chain(pass, &before, shape, x, forward, given)?;
         self.apply_axis(pass, function, rows, given, made)?;
@@ -275,17 +280,8 @@ impl Kernels {
                 separate(other, written_one)?;
             }
         }
-        let needed = OWN_BUFFERS - u32::from(dy.is_none())
-            + operands.len() as u32
-            + terms.iter().flatten().count() as u32;
-        let limit = self
-            .inner
-            .device
-            .limits()
-            .max_storage_buffers_per_shader_stage;
-        if needed > limit {
-            return Err(Error::TooManyBuffers { needed, limit });
-        }
+        let beside = operands.len() + terms.iter().flatten().count();
+        self.binds(OWN_BUFFERS - usize::from(dy.is_none()) + beside)?;
         if part == 0 {
             return Ok(());
         }
@@ -441,7 +437,11 @@ impl Kernels {
             shape,
             first_row: 0,
             plan: &plan,
-            slots: &|entry_point| axis_slots(function, Pass::Forward, entry_point),
+            slots: &|entry_point| {
+                let mut slots = axis_slots(function, Pass::Forward, entry_point);
+                slots.extend((0..places.len()).map(|j| Slot::Operand(j as u32)));
+                slots
+            },
             one_row: one_row(function, Pass::Forward, shape),
             per_row: PerRow::of(function, Pass::Forward),
             refinements: 0,
@@ -450,6 +450,7 @@ impl Kernels {
             out: binds.out,
             beside: Some(&beside),
         };
+        recorder.check_bindings()?;
         recorder.record(pass);
         Ok(())
     }

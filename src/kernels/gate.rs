@@ -63,6 +63,7 @@ impl Kernels {
         x: wgpu::BufferSlice<'_>,
         y: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        shape.check()?;
         let (x, y) = (self.operand(x, "input")?, self.operand(y, "output")?);
         holds(&x, shape.elements())?;
         holds(&y, shape.pairs())?;
@@ -85,6 +86,7 @@ impl Kernels {
         dy: wgpu::BufferSlice<'_>,
         dx: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        shape.check()?;
         let x = self.operand(x, "input")?;
         let dy = self.operand(dy, "upstream gradient")?;
         let dx = self.operand(dx, "gradient")?;
@@ -164,6 +166,7 @@ impl Kernels {
             }
         }
         separate(&dvalue, &dgate)?;
+        self.binds(5)?;
         self.consult_gate(pass, function, true)?;
         for chunk in plan::chunks(value.elements(), &self.inner.traits) {
             let [value, gate, dy, dvalue, dgate] =

@@ -4,8 +4,9 @@ use super::axis::{Beside, PerRow, RowsRecorder};
 use super::sum::Sum;
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, holds, separate};
 use crate::axis::AxisShape;
+use crate::cpu::same_length;
 use crate::error::{Error, Result};
-use crate::loss::CrossEntropy;
+use crate::loss::{CrossEntropy, Reduction};
 use crate::plan::{self, AxisChunk, Traits};
 use crate::shader::{ClassModule, LossPass, Term};
 use crate::sum::SumShape;
@@ -103,10 +104,28 @@ impl Kernels {
     /// Records the loss of each row of logits, which are seen as `shape` around the class axis.
     ///
     /// Of `loss` the label smoothing and the ignored class are taken, which i32 must hold to match
-    /// any; weights are those of `buffers`. [`Kernels::sum`] adds up what rows have.
+    /// any; weights are those of `buffers`, and `shape` says where the classes lie. The loss must
+    /// ask for [`Reduction::None`]: [`Kernels::sum`] adds up what rows have.
+    ///
+    /// ```no_run
+    /// # use wgpu_activations::{AxisShape, ClassBuffers, Kernels, TargetBuffer, wgpu};
+    /// # fn record(kernels: &Kernels, pass: &mut wgpu::ComputePass<'_>, logits: &wgpu::Buffer, targets: &wgpu::Buffer, losses: &wgpu::Buffer) -> wgpu_activations::Result<()> {
+    /// use wgpu_activations::{CrossEntropy, Reduction};
+    /// let loss = CrossEntropy::new().reduction(Reduction::None);
+    /// let buffers = ClassBuffers {
+    ///     logits: logits.slice(..),
+    ///     targets: TargetBuffer::Indices(targets.slice(..)),
+    ///     weight: None,
+    /// };
+    /// let shape = AxisShape::new(&[32, 10], 1)?;
+    /// kernels.cross_entropy(pass, &loss, &shape, buffers, losses.slice(..))
+    /// # }
+    /// ```
     ///
     /// # Errors
-    /// As [`Kernels::apply_axis`]; a label smoothing outside of 0 to 1.
+    /// As [`Kernels::apply_axis`]; a label smoothing outside of 0 to 1;
+    /// [`Error::OptionNotTaken`] for a reduction, an axis, or a weight that `buffers` has not;
+    /// [`Error::IgnoreIndexOfProbabilities`]; [`Error::TooManyBuffers`].
     pub fn cross_entropy(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
@@ -115,12 +134,14 @@ impl Kernels {
         buffers: ClassBuffers<'_>,
         losses: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        of_rows("Kernels::cross_entropy", loss, shape, &buffers)?;
         let call = ClassCall::cross_entropy(loss, LossPass::Loss)?;
         let losses = self.operand(losses, "loss")?;
         self.class_loss(pass, call, shape, buffers, None, losses, None)
     }
 
-    /// Records dx = the gradient by the logits for an upstream gradient.
+    /// Records dx = the gradient by the logits for an upstream gradient. One for all rows says by
+    /// its factor what the loss's reduction is.
     ///
     /// # Errors
     /// As [`Kernels::cross_entropy`].
@@ -133,6 +154,11 @@ impl Kernels {
         dy: UpstreamBuffer<'_>,
         dx: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        let operation = "Kernels::grad_cross_entropy";
+        match dy {
+            UpstreamBuffer::Each(_) => of_rows(operation, loss, shape, &buffers)?,
+            UpstreamBuffer::Same(..) => as_buffers(operation, loss, shape, &buffers)?,
+        }
         let call = ClassCall::cross_entropy(loss, LossPass::Gradient)?;
         let dx = self.operand(dx, "gradient")?;
         self.class_loss(pass, call, shape, buffers, Some(dy), dx, None)
@@ -153,6 +179,7 @@ impl Kernels {
         dx: wgpu::BufferSlice<'_>,
         scale: f32,
     ) -> Result<()> {
+        of_rows("Kernels::cross_entropy_with_grad", loss, shape, &buffers)?;
         let call = ClassCall {
             scale,
             ..ClassCall::cross_entropy(loss, LossPass::Both)?
@@ -235,6 +262,7 @@ impl Kernels {
         out: Operand<'_>,
         losses: Option<Operand<'_>>,
     ) -> Result<()> {
+        shape.check()?;
         let (rows, elements) = (shape.rows(), shape.elements());
         let x = self.operand(buffers.logits, "logits")?;
         holds(&x, elements)?;
@@ -330,7 +358,7 @@ impl Kernels {
                 constants,
             }
         };
-        RowsRecorder {
+        let recorder = RowsRecorder {
             kernels: self,
             module: ModuleKey::ClassLoss(module),
             eights: None,
@@ -350,9 +378,65 @@ impl Kernels {
             dy: None,
             out,
             beside: Some(&beside),
-        }
-        .record(pass);
+        };
+        recorder.check_bindings()?;
+        recorder.record(pass);
         Ok(())
+    }
+}
+
+/// An error where a loss has options that are not for the losses of rows, or that its buffers do
+/// not have.
+fn of_rows(
+    operation: &'static str,
+    loss: &CrossEntropy,
+    shape: &AxisShape,
+    buffers: &ClassBuffers<'_>,
+) -> Result<()> {
+    each(operation, loss.classes.reduction)?;
+    as_buffers(operation, loss, shape, buffers)
+}
+
+/// An error where losses are to be reduced, or an upstream gradient for each is that of one value.
+pub(super) fn each(operation: &'static str, reduction: Reduction) -> Result<()> {
+    if reduction == Reduction::None {
+        return Ok(());
+    }
+    Err(Error::OptionNotTaken {
+        operation,
+        option: "reduction",
+        instead: "it computes one value for each loss; ask for `Reduction::None` and add up with \
+                  `Kernels::sum`, or give a gradient `UpstreamBuffer::Same`",
+    })
+}
+
+/// An error where a loss has an axis, or a weight that its buffers do not have.
+fn as_buffers(
+    operation: &'static str,
+    loss: &CrossEntropy,
+    shape: &AxisShape,
+    buffers: &ClassBuffers<'_>,
+) -> Result<()> {
+    let classes = &loss.classes;
+    let not_taken = |option, instead| {
+        Err(Error::OptionNotTaken {
+            operation,
+            option,
+            instead,
+        })
+    };
+    if classes.axis.is_some() {
+        return not_taken("axis", "its `AxisShape` says which axis has the classes");
+    }
+    if let Some(weight) = &classes.weight {
+        same_length("the class weight", shape.len, weight.len())?;
+        if buffers.weight.is_none() {
+            return not_taken("weight", "hand it over in a buffer, `ClassBuffers::weight`");
+        }
+    }
+    match buffers.targets {
+        TargetBuffer::Probabilities(_) => classes.no_ignored_probabilities(),
+        TargetBuffer::Indices(_) => Ok(()),
     }
 }
 

@@ -341,16 +341,6 @@ impl Kernels {
                 _ => Value::Plain,
             },
         };
-        // The most that an entry point binds, with the partial results.
-        let needed = (3 + parts.iter().flatten().count() + usize::from(dy.is_some())) as u32;
-        let limit = self
-            .inner
-            .device
-            .limits()
-            .max_storage_buffers_per_shader_stage;
-        if needed > limit {
-            return Err(Error::TooManyBuffers { needed, limit });
-        }
         let recorder = RowsRecorder {
             kernels: self,
             module: ModuleKey::Shaped(kernel_of(function), kind, shaped, unit),
@@ -360,7 +350,11 @@ impl Kernels {
             shape,
             first_row: job.first_row,
             plan: &plan,
-            slots: &|entry_point| axis_slots(function, kind, entry_point),
+            slots: &|entry_point| {
+                let mut slots = axis_slots(function, kind, entry_point);
+                slots.extend(shaped_slots(shaped, entry_point).iter().copied());
+                slots
+            },
             one_row: one_row(function, kind, shape),
             per_row: PerRow::of(function, kind),
             refinements: 0,
@@ -372,6 +366,7 @@ impl Kernels {
                 windows.beside(constants, &slots, chunk, traits)
             }),
         };
+        recorder.check_bindings()?;
         recorder.record(pass);
         Ok(())
     }

@@ -152,6 +152,7 @@ impl Kernels {
         if rule == Rule::Softmax {
             return self.apply_axis(pass, AxisFunction::Softmax, shape, x, y);
         }
+        shape.check()?;
         let (x, y) = (self.operand(x, "input")?, self.operand(y, "output")?);
         holds(&x, shape.elements())?;
         holds(&y, shape.elements())?;
@@ -188,6 +189,7 @@ impl Kernels {
         let Some(sparse) = rule.kernel() else {
             return self.grad_sparse_from_output(pass, function, shape, x, dy, dx);
         };
+        shape.check()?;
         // Its output is in the gradient's place until that is known.
         let upstream = self.operand(dy, "upstream gradient")?;
         let out = self.operand(dx, "gradient")?;
@@ -297,6 +299,7 @@ impl Kernels {
         x: wgpu::BufferSlice<'_>,
         y: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        shape.check()?;
         let (input, output) = (self.operand(x, "input")?, self.operand(y, "output")?);
         holds(&input, shape.elements())?;
         holds(&output, shape.elements())?;
@@ -319,6 +322,7 @@ impl Kernels {
         noise: wgpu::BufferSlice<'_>,
         y: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        shape.check()?;
         let (input, output) = (self.operand(x, "input")?, self.operand(y, "output")?);
         holds(&input, shape.elements())?;
         holds(&output, shape.elements())?;
@@ -414,6 +418,7 @@ impl Kernels {
         dx: wgpu::BufferSlice<'a>,
         shape: &AxisShape,
     ) -> Result<Arrays<'a>> {
+        shape.check()?;
         let x = self.operand(x, what)?;
         let dy = self.operand(dy, "upstream gradient")?;
         let dx = self.operand(dx, "gradient")?;

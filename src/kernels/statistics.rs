@@ -57,7 +57,7 @@ pub(crate) struct Part<'a> {
     pub counts: wgpu::BufferSlice<'a>,
 }
 
-/// Invocations of a workgroup.
+/// Invocations of a workgroup at most.
 const WORKGROUP: u32 = 64;
 
 impl Kernels {
@@ -80,6 +80,7 @@ impl Kernels {
         counts: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
         let counts = self.operand(counts, "counts")?;
+        let workgroup = WORKGROUP.min(self.inner.traits.max_invocations);
         for chunk in crate::plan::chunks(counts.elements(), &self.inner.traits) {
             let (binding, _) = counts.window(chunk.start, chunk.len, &self.inner.traits);
             let uniforms = StatisticsUniforms {
@@ -92,10 +93,10 @@ impl Kernels {
                 &Work {
                     module: ModuleKey::Statistics(f.activation()),
                     entry_point: "clear",
-                    workgroup: WORKGROUP,
+                    workgroup,
                     bindings: &[(Slot::Counts, binding)],
                     uniforms: bytemuck::cast_slice(std::slice::from_ref(&uniforms)),
-                    groups: chunk.len.div_ceil(WORKGROUP.into()),
+                    groups: chunk.len.div_ceil(workgroup.into()),
                 },
             );
         }
@@ -114,6 +115,7 @@ impl Kernels {
         stage: Stage<'_>,
     ) -> Result<()> {
         let traits = &self.inner.traits;
+        let workgroup = WORKGROUP.min(traits.max_invocations);
         let whole = |operand: Operand<'_>| operand.elements();
         let x = self.operand(part.x, "input")?;
         let parts = self.operand(part.parts, "parts")?;
@@ -163,10 +165,10 @@ impl Kernels {
             &Work {
                 module: ModuleKey::Statistics(f.activation()),
                 entry_point,
-                workgroup: WORKGROUP,
+                workgroup,
                 bindings: &bindings,
                 uniforms: bytemuck::cast_slice(std::slice::from_ref(&uniforms)),
-                groups: lanes.div_ceil(WORKGROUP).into(),
+                groups: lanes.div_ceil(workgroup).into(),
             },
         );
         Ok(())

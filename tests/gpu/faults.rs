@@ -82,6 +82,97 @@ fn a_lost_adopted_device_says_so() {
     }
 }
 
+/// A device that is destroyed while it works is not lost for wgpu before the work is done; its calls
+/// say so at once, whatever wgpu has against them.
+#[test]
+fn a_device_that_is_lost_while_it_works_says_so() {
+    let Some(gpu) = gpu() else { return };
+    let x = gpu.upload(&vec![0.5; 1 << 23], &[1 << 23]).unwrap();
+    let backend = Backend::Gpu(gpu.clone());
+    let mut work = gpu.batch();
+    for _ in 0..64 {
+        work.apply_in_place(Activation::Mish, &x).unwrap();
+    }
+    let mut begun = gpu.batch();
+    let y = begun.apply(Activation::Gelu, &x).unwrap();
+    work.submit().unwrap();
+    gpu.device().destroy();
+    let softmax = AxisFunction::Softmax;
+    // What brings nothing back may not notice, but says nothing else.
+    let silent = [
+        gpu.empty(&[12_345]).map(drop),
+        gpu.upload(&[1.0; 4], &[4]).map(drop),
+        gpu.batch().apply(Activation::Relu, &x).map(drop),
+        begun.submit(),
+    ];
+    let errors = [
+        backend
+            .apply(Activation::Relu, &[1.0])
+            .map(drop)
+            .unwrap_err(),
+        backend
+            .apply_axis(softmax, &[1.0; 6], &[2, 3], 0)
+            .map(drop)
+            .unwrap_err(),
+        x.read().map(drop).unwrap_err(),
+        gpu.wait().unwrap_err(),
+    ];
+    let silent = silent.iter().filter_map(|done| done.as_ref().err());
+    for (i, error) in errors.iter().chain(silent).enumerate() {
+        assert!(matches!(error, Error::DeviceLost { .. }), "{i}: {error}");
+    }
+    assert!(y.read().is_err());
+}
+
+/// Calls of several threads while the device is destroyed: results, or its loss.
+#[test]
+fn a_device_that_is_lost_under_threads_says_so() {
+    for round in 0..12 {
+        let Some(gpu) = gpu() else { return };
+        let backend = Backend::Gpu(gpu.clone());
+        let x = vec![0.5; 100_000];
+        std::thread::scope(|scope| {
+            let call = |i: usize| {
+                let backend = &backend;
+                let (gpu, x) = (&gpu, &x);
+                scope.spawn(move || {
+                    let mut lost = 0;
+                    // A bound, in case that nothing is ever lost.
+                    for _ in 0..10_000 {
+                        let done = match i {
+                            0 => backend.apply(Activation::Gelu, x).map(drop),
+                            1 => backend
+                                .apply_axis(AxisFunction::Softmax, x, &[1000, 100], 1)
+                                .map(drop),
+                            2 => gpu.upload(x, &[100_000]).and_then(|x| x.read()).map(drop),
+                            _ => gpu.upload(x, &[100_000]).and_then(|x| {
+                                let mut batch = gpu.batch();
+                                let y = batch.apply(Activation::Tanh, &x)?;
+                                batch.submit()?;
+                                y.read().map(drop)
+                            }),
+                        };
+                        if let Err(error) = done {
+                            assert!(matches!(error, Error::DeviceLost { .. }), "{i}: {error}");
+                            lost += 1;
+                        }
+                        if lost == 3 {
+                            return;
+                        }
+                    }
+                    panic!("the device was never lost");
+                })
+            };
+            let threads = [0, 1, 2, 3].map(call);
+            std::thread::sleep(std::time::Duration::from_millis(2 + 5 * round));
+            gpu.device().destroy();
+            for thread in threads {
+                thread.join().unwrap();
+            }
+        });
+    }
+}
+
 /// An error that wgpu reports of its own accord is the next call's; the one after is well.
 #[test]
 fn errors_of_the_device_are_the_next_calls() {

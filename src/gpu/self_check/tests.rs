@@ -464,7 +464,7 @@ fn sums_that_are_put_in_another_order_are_found() {
         "{description}"
     );
     // Who has not asked for a GPU gets none.
-    let auto = Backend::on(crate::BackendKind::Auto, gpu.clone());
+    let auto = Backend::on(crate::BackendKind::Auto, Ok(gpu.clone())).unwrap();
     assert_eq!(auto.kind(), crate::BackendKind::Cpu);
     let description = auto.description();
     assert!(description.contains("errors of sums"), "{description}");

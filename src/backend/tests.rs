@@ -1,0 +1,297 @@
+//! Where the CPU steps in for a device, without an adapter: a device of wgpu's noop backend, which
+//! computes nothing, is said to be wrong.
+
+use super::*;
+use crate::plan::Quirks;
+use crate::self_check::{Answer, Direction, Question, Way};
+use crate::{
+    Activation, BceWithLogits, BinaryCrossEntropy, Causal, Chain, CrossEntropy, Gate, Groups,
+    GumbelSoftmax, Inspect, Item, NllLoss, Prelu, Random, Reduction, Rrelu, Shaping,
+    SparseFunction, Targets,
+};
+
+fn gpu() -> Gpu {
+    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
+    descriptor.backends = wgpu::Backends::NOOP;
+    descriptor.backend_options.noop = wgpu::NoopBackendOptions::enabled();
+    let instance = wgpu::Instance::new(descriptor);
+    let adapter =
+        pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
+    let request = adapter.unwrap().request_device(&Default::default());
+    let (device, queue) = pollster::block_on(request).unwrap();
+    Gpu::from_device(device, queue)
+}
+
+/// What every call of a backend makes of a few numbers, with its name.
+fn every_call(backend: &Backend) -> Vec<(&'static str, Result<Vec<f32>>)> {
+    let x: Vec<f32> = (0..24).map(|i| (i * 7 % 24) as f32 * 0.25 - 3.0).collect();
+    let dy: Vec<f32> = (0..24).map(|i| (i * 5 % 24) as f32 * 0.1 - 1.0).collect();
+    let probabilities: Vec<f32> = (0..24).map(|i| (i * 11 % 24) as f32 / 24.0).collect();
+    let (x, dy, q, shape) = (&x[..], &dy[..], &probabilities[..], &[4, 6][..]);
+    let softmax = AxisFunction::Softmax;
+    let shaping = Shaping::new().causal(Causal::UpperLeft).scale(0.5);
+    let random = Random::new(3);
+    let gumbel = GumbelSoftmax::new(0.7, random).unwrap();
+    let rrelu = Rrelu::default().training(random);
+    let (gate, prelu) = (
+        Gate::new(Activation::Silu),
+        Prelu::per_channel(shape).unwrap(),
+    );
+    let slope = [0.1, 0.2, 0.3, -0.4, 0.5, 0.6];
+    let groups = Groups::new(shape, -1, 3)
+        .unwrap()
+        .output_shape()
+        .iter()
+        .product::<usize>();
+    let (entropy, nll) = (CrossEntropy::new(), NllLoss::new());
+    let each = CrossEntropy::new()
+        .reduction(Reduction::None)
+        .label_smoothing(0.1);
+    let targets = Targets::Indices(&[1, 0, 5, -100]);
+    let (bce, of_p) = (BceWithLogits::new(), BinaryCrossEntropy::new());
+    let (plain, rows) = (
+        Chain::new().apply(Activation::Tanh).multiply(),
+        Chain::new().scale(2.0).softmax(-1),
+    );
+    let operand: &[(&[f32], &[usize])] = &[(&slope, &[6])];
+    let swish = Activation::Swish.with([("beta", 2.0)]).unwrap();
+    let pair = |result: Result<(Vec<f32>, Vec<f32>)>| result.map(|(a, b)| [a, b].concat());
+    let chained = |result: Result<(Vec<f32>, Vec<Vec<f32>>)>| {
+        result.map(|(dx, by)| [dx, by.concat()].concat())
+    };
+    let in_place = |f: Activation| {
+        let mut y = x.to_vec();
+        backend.apply_in_place(f, &mut y).map(|()| y)
+    };
+    let items = [
+        Item::elementwise(Activation::Gelu, x),
+        Item::axis(softmax, x, shape, -1).unwrap(),
+    ];
+    let entmax = |alpha| SparseFunction::Entmax { alpha };
+    vec![
+        ("apply", backend.apply(Activation::Gelu, x)),
+        ("apply_in_place", in_place(Activation::Gelu)),
+        ("grad", backend.grad(Activation::Gelu, x, dy)),
+        ("apply_axis", backend.apply_axis(softmax, x, shape, 0)),
+        ("grad_axis", backend.grad_axis(softmax, x, dy, shape, 0)),
+        (
+            "grad_axis_from_output",
+            backend.grad_axis_from_output(softmax, q, dy, shape, 1),
+        ),
+        (
+            "apply_axis_shaped",
+            backend.apply_axis_shaped(softmax, &shaping, x, shape, 1),
+        ),
+        (
+            "grad_axis_shaped",
+            backend.grad_axis_shaped(softmax, &shaping, x, dy, shape, 1),
+        ),
+        (
+            "apply_sparse",
+            backend.apply_sparse(SparseFunction::Sparsemax, x, shape, 1),
+        ),
+        (
+            "entmax of 1",
+            backend.apply_sparse(entmax(1.0), x, shape, 1),
+        ),
+        (
+            "grad_sparse",
+            backend.grad_sparse(entmax(1.5), x, dy, shape, 1),
+        ),
+        (
+            "gradient of entmax of 1",
+            backend.grad_sparse(entmax(1.0), x, dy, shape, 1),
+        ),
+        (
+            "grad_sparse_from_output",
+            backend.grad_sparse_from_output(entmax(1.5), q, dy, shape, 1),
+        ),
+        ("softmax2d", backend.softmax2d(x, &[2, 3, 4])),
+        ("maxout", backend.maxout(x, shape, 1, 3)),
+        (
+            "grad_maxout",
+            backend.grad_maxout(x, &dy[..groups], shape, 1, 3),
+        ),
+        (
+            "gumbel_softmax",
+            backend.gumbel_softmax(gumbel, x, shape, 1),
+        ),
+        (
+            "gumbel_softmax_with",
+            backend.gumbel_softmax_with(gumbel, x, q, shape, 1),
+        ),
+        (
+            "grad_gumbel_softmax",
+            backend.grad_gumbel_softmax(gumbel, x, dy, shape, 1),
+        ),
+        (
+            "grad_gumbel_softmax_with",
+            backend.grad_gumbel_softmax_with(gumbel, x, q, dy, shape, 1),
+        ),
+        ("gate", backend.gate(&gate, x, shape, 1)),
+        (
+            "grad_gate",
+            backend.grad_gate(&gate, x, &dy[..12], shape, 1),
+        ),
+        ("gate_pair", backend.gate_pair(&gate, x, q)),
+        (
+            "grad_gate_pair",
+            pair(backend.grad_gate_pair(&gate, x, q, dy)),
+        ),
+        ("prelu", backend.prelu(&prelu, x, &slope)),
+        (
+            "grad_prelu",
+            pair(backend.grad_prelu(&prelu, x, &slope, dy)),
+        ),
+        (
+            "grad_parameter",
+            backend
+                .grad_parameter(swish, "beta", x, dy)
+                .map(|by| vec![by]),
+        ),
+        ("uniform", backend.uniform(random, 24)),
+        ("gumbel_noise", backend.gumbel_noise(random, 24)),
+        ("rrelu", backend.rrelu(rrelu, x)),
+        ("grad_rrelu", backend.grad_rrelu(rrelu, x, dy)),
+        (
+            "cross_entropy",
+            backend.cross_entropy(&entropy, x, shape, targets),
+        ),
+        (
+            "grad_cross_entropy",
+            backend.grad_cross_entropy(&each, x, shape, targets, &dy[..4]),
+        ),
+        (
+            "cross_entropy_with_grad",
+            pair(backend.cross_entropy_with_grad(&entropy, x, shape, targets)),
+        ),
+        ("nll_loss", backend.nll_loss(&nll, x, shape, targets)),
+        (
+            "grad_nll_loss",
+            backend.grad_nll_loss(&nll, shape, targets, &dy[..1]),
+        ),
+        (
+            "bce_with_logits",
+            backend.binary_cross_entropy_with_logits(&bce, x, shape, q),
+        ),
+        (
+            "its gradient",
+            backend.grad_binary_cross_entropy_with_logits(&bce, x, shape, q, &dy[..1]),
+        ),
+        (
+            "binary_cross_entropy",
+            backend.binary_cross_entropy(&of_p, q, shape, q),
+        ),
+        (
+            "the gradient of that",
+            backend.grad_binary_cross_entropy(&of_p, q, shape, q, &dy[..1]),
+        ),
+        (
+            "apply_chain",
+            backend.apply_chain(&plain, x, shape, operand),
+        ),
+        (
+            "grad_chain",
+            chained(backend.grad_chain(&plain, x, shape, operand, dy)),
+        ),
+        (
+            "a chain around rows",
+            backend.apply_chain(&rows, x, shape, &[]),
+        ),
+        (
+            "the gradient of a chain around rows",
+            chained(backend.grad_chain(&rows, x, shape, &[], dy)),
+        ),
+        (
+            "apply_many",
+            backend.apply_many(&items).map(|all| all.concat()),
+        ),
+        (
+            "inspect",
+            backend
+                .inspect(&Inspect::of(Activation::Relu), x, shape)
+                .map(|s| vec![s.mean as f32, s.dead_fraction() as f32]),
+        ),
+    ]
+}
+
+fn assert_like_the_cpu(backend: &Backend, names: Option<&[&str]>) {
+    let is_asked = |name: &str| names.is_none_or(|names| names.contains(&name));
+    let calls = every_call(backend)
+        .into_iter()
+        .zip(every_call(&Backend::cpu()));
+    for ((name, got), (_, want)) in calls.filter(|((name, _), _)| is_asked(name)) {
+        let bits = |values: Result<Vec<f32>>| -> Vec<u32> {
+            let values = values.unwrap_or_else(|error| panic!("{name}: {error}"));
+            values.into_iter().map(f32::to_bits).collect()
+        };
+        assert_eq!(bits(got), bits(want), "{name}");
+    }
+}
+
+#[test]
+fn every_call_is_computed_where_the_device_is_not_to_be_trusted() {
+    let gpu = gpu();
+    let wrong = Some("a test says so".to_owned());
+    gpu.kernels()
+        .trust()
+        .probed(Vec::new(), Quirks::default(), wrong);
+    assert_like_the_cpu(&Backend::Gpu(gpu), None);
+}
+
+/// Entmax with alpha 1 is softmax, and no better than that.
+#[test]
+fn functions_that_are_another_go_where_that_one_goes() {
+    let gpu = gpu();
+    for way in [Way::Short, Way::Invocation, Way::Workgroup, Way::Split] {
+        for direction in [Direction::Forward, Direction::Backward] {
+            let answer = Answer::new(Question::Axis(AxisFunction::Softmax, direction, way));
+            let wrong = Some(Err("a test says so".to_owned()));
+            gpu.kernels().trust().settle(&answer, Quirks::all(), wrong);
+        }
+    }
+    let of_softmax = [
+        "apply_axis",
+        "grad_axis",
+        "entmax of 1",
+        "gradient of entmax of 1",
+        "softmax2d",
+        "a chain around rows",
+        "the gradient of a chain around rows",
+    ];
+    assert_like_the_cpu(&Backend::Gpu(gpu), Some(&of_softmax));
+}
+
+#[test]
+fn auto_takes_the_cpu_where_no_device_opens() {
+    let refused = || Error::DeviceRequest {
+        adapter: "an adapter".to_owned(),
+        reason: "out of threads".to_owned(),
+    };
+    let none = || Error::NoAdapter {
+        reason: "no graphics driver answers".to_owned(),
+        remedy: "use the CPU".to_owned(),
+    };
+    let lost = || Error::DeviceLost {
+        reason: "it fell off the bus".to_owned(),
+    };
+    for (error, words) in [
+        (refused(), "an adapter"),
+        (none(), "no graphics driver"),
+        (lost(), "off the bus"),
+    ] {
+        let backend = Backend::on(BackendKind::Auto, Err(error)).unwrap();
+        assert_eq!(backend.kind(), BackendKind::Cpu);
+        let description = backend.description();
+        assert!(description.contains(words), "{description}");
+    }
+    let asked_for = Backend::on(BackendKind::Gpu, Err(refused()));
+    assert!(matches!(asked_for, Err(Error::DeviceRequest { .. })));
+    let unknown = Error::UnknownAdapter {
+        wanted: "mine".to_owned(),
+        available: Vec::new(),
+        interfaces: None,
+    };
+    let named = Backend::on(BackendKind::Auto, Err(unknown));
+    assert!(matches!(named, Err(Error::UnknownAdapter { .. })));
+}
