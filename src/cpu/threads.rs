@@ -266,7 +266,7 @@ mod tests {
         // A pool whose only thread waits gets its result from another.
         let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         assert_eq!(
-            pool.install(|| pollster::block_on(elsewhere(|| count()))),
+            pool.install(|| pollster::block_on(elsewhere(count))),
             1
         );
         let panic = catch_unwind(|| pollster::block_on(elsewhere(|| panic!("on purpose"))));
