@@ -86,7 +86,20 @@ fn unknown(name: &str) -> String {
         function.is_ok_and(|f| !f.reduces())
     });
     let taken = own.chain(names::activations()).chain(axis);
-    Error::unknown_function("step", name, taken).to_string()
+    match Error::unknown_function("step", name, taken) {
+        Error::UnknownFunction {
+            similar,
+            elsewhere: None,
+            ..
+        } if similar.is_empty() => {
+            let (name, own) = (shown(name), OWN.join(", "));
+            format!(
+                "no step is called '{name}'; there are {own} and the functions that \
+                 `activations list` shows"
+            )
+        }
+        error => error.to_string(),
+    }
 }
 
 /// The name and the arguments of a step.
@@ -266,6 +279,7 @@ mod tests {
             ("bias(axis=x)", 6, "axis"),
             ("ä | gelu | nosuchstep", 1, "no step"),
             ("gelu | nosuchstep", 8, "activations list"),
+            ("gelu | nosuchstep", 8, "scale, bias"),
             ("scale(2) | entmax", 12, "SparseFunction"),
             ("relu | Swi-GLU", 8, "swiglu is a gate"),
             ("relu | soft max", 8, "did you mean softmax"),

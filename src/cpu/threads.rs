@@ -265,10 +265,7 @@ mod tests {
         assert_eq!(inside, alone);
         // A pool whose only thread waits gets its result from another.
         let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        assert_eq!(
-            pool.install(|| pollster::block_on(elsewhere(count))),
-            1
-        );
+        assert_eq!(pool.install(|| pollster::block_on(elsewhere(count))), 1);
         let panic = catch_unwind(|| pollster::block_on(elsewhere(|| panic!("on purpose"))));
         assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"on purpose"));
     }
