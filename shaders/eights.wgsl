@@ -23,9 +23,9 @@ fn row_tops(v: array<Value, 8>) -> vec4<f32> {
 
 fn whole_of_pair(line: Line, reference: f32, top: f32, total: f32, tops: f32, dot: f32) -> Whole {
     if EXACT_MAX {
-        return whole_of(line, Row(top, 0.0, above_one(total, reference, tops, top), 0.0));
+        return whole_of(line, row_of(top, 0.0, above_one(total, reference, tops, top), 0.0));
     }
-    return whole_of(line, Row(reference, 0.0, total, dot));
+    return whole_of(line, row_of(reference, 0.0, total, dot));
 }
 
 @compute @workgroup_size(workgroup_size)

@@ -8,60 +8,87 @@ struct Line {
     row: u32,
 }
 
-// 1 / tau as hi, lo of which hi has 12 bits; made once, with the line.
-var<private> rate: vec2<f32>;
-
 fn line_of(row: u32) -> Line {
-    let tau = uniforms.number;
-    let tau_hi = leading(tau);
-    let r = quotient_parts(1.0, 0.0, tau_hi, tau - tau_hi);
-    let hi = leading(r.x);
-    rate = vec2<f32>(hi, (r.x - hi) + r.y);
     return Line(row_start(row), row);
 }
 
-// The value as hi, lo.
+// 1 / tau, in units of 4.
+fn rate_of() -> Factor {
+    // tau is a normal number, 2^n t.
+    let bits = bitcast<u32>(uniforms.number);
+    let n = i32(bits >> 23u) - 127;
+    let t = split(bitcast<f32>((bits & 0x007fffffu) | 0x3f800000u));
+    let r = reciprocal_parts(t.x, t.y);
+    // A quarter before a difference, so that it stays inside f32.
+    let half = -n >> 1u;
+    let down = min(half, 0);
+    return Factor(r.x, r.y, 0.25 * pow2(down), pow2(half - down), pow2(-n - half), -n, 0u, 0u);
+}
+
+// An element and its noise: differences of values are exact before they are divided.
 alias Value = vec2<f32>;
 
 fn value_at(line: Line, k: u32, at: u32, x: f32, kept: bool) -> Value {
-    let v = select(negative_infinity(), x, kept);
-    let t = sum(v, out[uniforms.out_first + at]);
-    let r = rate;
-    let product = settled(t.x * r.x);
-    let rest = t.x * r.y + t.y * (r.x + r.y);
-    let hi = settled(product + rest);
-    let lo = settled(settled(product - hi) + rest);
-    // Of what is huge the rest would be no exponent, and what is infinite has none.
-    let has_rest = abs(hi) < 1e9;
-    return vec2<f32>(select(select(hi, product, is_inf(product)), v, is_inf(v)), select(0.0, lo, has_rest));
+    let v = vec2<f32>(x, out[uniforms.out_first + at]);
+    let inside = is_finite(v.x) & is_finite(v.y);
+    return select(lowest(), select(vec2<f32>(v.x + v.y, 0.0), v, inside), kept);
 }
 
-fn high(v: Value) -> f32 {
-    return v.x;
+fn lowest() -> Value {
+    return vec2<f32>(negative_infinity(), 0.0);
+}
+
+fn zero_value() -> Value {
+    return vec2<f32>(0.0, 0.0);
 }
 
 fn end_of(line: Line, end: u32) -> u32 {
     return end;
 }
 
-fn low(v: Value) -> f32 {
-    return v.y;
-}
-
-fn flat(m: f32) -> Value {
-    return vec2<f32>(m, 0.0);
+// The second part of a row's value is where the pass needs nothing else.
+fn row_of(v: Value, seen: f32, sum: f32, dot: f32) -> Row {
+    return Row(v.x, select(seen, v.y, DOTS), sum, select(v.y, dot, DOTS));
 }
 
 fn value_of_row(r: Row) -> Value {
-    return flat(r.max);
+    return vec2<f32>(r.max, select(r.dot, r.seen, DOTS));
 }
 
 fn higher_value(a: Value, b: Value) -> Value {
-    return select(a, b, b.x > a.x);
+    return select(a, b, difference(b, a).x > 0.0);
+}
+
+fn rises(b: Value, a: Value) -> bool {
+    return (difference(b, a).x > 0.0) | is_nan(b.x);
 }
 
 fn same(a: Value, b: Value) -> bool {
     return (a.x == b.x) & (a.y == b.y);
+}
+
+fn is_infinite(v: Value) -> bool {
+    return is_inf(v.x);
+}
+
+fn snapped_value(v: Value) -> Value {
+    return v;
+}
+
+// The two parts of a value; nothing is to be taken from -infinity.
+fn fixed(v: Value) -> Reference {
+    let none = is_inf(v.x) & (v.x < 0.0);
+    return Reference(select(v.x, 0.0, none), v.y);
+}
+
+fn far_above(v: Value, m: Value) -> bool {
+    return difference(v, m).x > HEADROOM;
+}
+
+fn difference(v: Value, m: Value) -> vec2<f32> {
+    let rate = rate_of();
+    let d = times_factor(added(apart(v.x, m.x, rate.pre), apart(v.y, m.y, rate.pre)), rate);
+    return bounded(vec2<f32>(4.0 * d.x, 4.0 * d.y));
 }
 
 fn keep_eight(line: Line, k: u32, step: u32, count: u32) -> u32 {
@@ -69,19 +96,16 @@ fn keep_eight(line: Line, k: u32, step: u32, count: u32) -> u32 {
 }
 
 fn weight(v: Value, m: Value) -> f32 {
-    let d = sum(v.x, -m.x);
-    let e = exp_sum(d.x, d.y + (v.y - m.y));
-    return select(e, 0.0, v.x - m.x < -200.0 || (is_inf(v.x) && v.x < 0.0));
+    return exp_of(difference(v, m));
 }
 
 fn weight_from(v: Value, m: Reference) -> f32 {
-    return exp_from(v.x, v.y, m);
+    return exp_of(difference(v, vec2<f32>(m.far, m.near)));
 }
 
-// The gradient by an element x whose gradient by its value is d.
-fn by_input(d: f32, x: f32) -> f32 {
-    let r = rate;
-    return d * r.x + d * r.y;
+// The gradient by an element x whose value is v and whose upstream gradient is g.
+fn gradient_at(v: Value, x: f32, g: f32, w: Whole) -> f32 {
+    return steep_gradient(difference(v, vec2<f32>(w.reference.far, w.reference.near)), rate_of(), g, w);
 }
 
 fn completed(r: Row) -> Row {

@@ -24,16 +24,16 @@ fn value_at(line: Line, k: u32, at: u32, x: f32, kept: bool) -> f32 {
     return select(negative_infinity(), uniforms.sign * x, kept);
 }
 
-fn high(v: f32) -> f32 {
-    return v;
+fn lowest() -> f32 {
+    return select(negative_infinity(), 0.0, FROM_OUTPUT);
 }
 
-fn low(v: f32) -> f32 {
+fn zero_value() -> f32 {
     return 0.0;
 }
 
-fn flat(m: f32) -> f32 {
-    return m;
+fn row_of(v: f32, seen: f32, sum: f32, dot: f32) -> Row {
+    return Row(v, seen, sum, dot);
 }
 
 fn value_of_row(r: Row) -> f32 {
@@ -44,8 +44,32 @@ fn higher_value(a: f32, b: f32) -> f32 {
     return select(a, b, b > a);
 }
 
+fn rises(b: f32, a: f32) -> bool {
+    return (b > a) | is_nan(b);
+}
+
 fn same(a: f32, b: f32) -> bool {
     return a == b;
+}
+
+fn is_infinite(v: f32) -> bool {
+    return is_inf(v);
+}
+
+fn snapped_value(v: f32) -> f32 {
+    return snapped(v);
+}
+
+fn fixed(v: f32) -> Reference {
+    return reference_of(v);
+}
+
+fn far_above(v: f32, m: f32) -> bool {
+    return v > m + HEADROOM;
+}
+
+fn difference(v: f32, m: f32) -> vec2<f32> {
+    return bounded(exact_sum(v, -m));
 }
 
 fn end_of(line: Line, end: u32) -> u32 {
@@ -67,9 +91,9 @@ fn weight_from(v: f32, m: Reference) -> f32 {
     return exp_from(v, 0.0, m);
 }
 
-// The gradient by an element x whose gradient by its value is d.
-fn by_input(d: f32, x: f32) -> f32 {
-    return d;
+// The gradient by an element x whose value is v and whose upstream gradient is g.
+fn gradient_at(v: f32, x: f32, g: f32, w: Whole) -> f32 {
+    return held_result(v, weight_from(v, w.reference), g, w);
 }
 
 fn completed(r: Row) -> Row {

@@ -115,6 +115,22 @@ fn not_a_number() -> f32 {
     return bitcast<f32>(0x7fc00000u + uniforms.zero);
 }
 
+// a + b as the rounded sum and what its rounding lost (Knuth 1969).
+fn exact_sum(a: f32, b: f32) -> vec2<f32> {
+    let s = settled(a + b);
+    let of_b = settled(s - a);
+    return vec2<f32>(s, settled(settled(a - settled(s - of_b)) + settled(b - of_b)));
+}
+
+// A sum of two whose first is infinite or NaN has no second.
+fn bounded(v: vec2<f32>) -> vec2<f32> {
+    return vec2<f32>(v.x, select(v.y, 0.0, !is_finite(v.x)));
+}
+
+fn is_finite(x: f32) -> bool {
+    return (bitcast<u32>(x) & 0x7fffffffu) < 0x7f800000u;
+}
+
 // The first element of a row.
 fn row_start(row: u32) -> u32 {
     return (row / uniforms.inner) * uniforms.len * uniforms.inner + row % uniforms.inner;

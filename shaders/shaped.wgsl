@@ -1,10 +1,18 @@
-// Elements of sums.wgsl scaled, soft-capped, biased and masked: in place of plain.wgsl. A value is
-// carried as hi, lo, since e^v shows the rounding of a large v. The composer supplies `load_mask(i)`,
-// `load_mask_word(i)`, `load_bias(i)`, `load_length(i)`, `value_of(x)`, `slope_of(x)`, and MASK, BIAS,
-// RUNS (of eight elements that are read together, four and four lie side by side), MASK_RUNS (and
-// so do their bytes of the mask).
+// Elements of sums.wgsl scaled, soft-capped, biased and masked: in place of plain.wgsl. A value is an
+// element and its bias as they are: what a row needs are differences of values, and those of elements
+// and of biases are exact, whatever scale and cap make of them. The composer supplies `load_mask(i)`,
+// `load_mask_word(i)`, `load_bias(i)`, `load_length(i)`, and MASK, BIAS, SCALED, CAPPED, SINK, RUNS (of
+// eight elements that are read together, four and four lie side by side), MASK_RUNS (and so do their
+// bytes of the mask).
 
 const MASKED: bool = true;
+// Whether elements are their values.
+const AS_THEY_ARE: bool = !BIAS && !SCALED && !CAPPED;
+// Whether the second part of a value counts: the bias, or what is infinite or NaN.
+const OFFSET: bool = BIAS || CAPPED || (SCALED && SINK);
+// Differences of sums are made in units of 2^8, so that their parts stay inside f32.
+const UNIT_DOWN: f32 = 0.00390625;
+const UNIT_UP: f32 = 256.0;
 
 // An axis of the rows, with the strides that the arrays have along it; 0 where they are broadcast.
 struct Dimension {
@@ -32,27 +40,22 @@ struct Shaping {
     keys: u32,
     causal: u32,
     diagonal: i32,
-    // The scale as an f32, that one's two halves, and what it lacks.
-    scale: f32,
-    scale_hi: f32,
-    scale_lo: f32,
-    scale_rest: f32,
-    // The soft cap and its two halves; 2 scale / cap, as two; the largest |x| that matters.
-    cap: f32,
+    // The soft cap's two halves.
     cap_hi: f32,
     cap_lo: f32,
-    rate_hi: f32,
-    rate_lo: f32,
-    far: f32,
-    // The logit that takes part beside the elements, and whether there is one.
+    // The logit that takes part beside the elements.
     sink: f32,
-    has_sink: u32,
+    // The scale's sign.
+    turn: f32,
     // Whether a row of which nothing takes part becomes NaN.
     nan_rows: u32,
     // The axes of the rows, the last one first.
     count: u32,
     padding_0: u32,
     padding_1: u32,
+    // The scale's magnitude, in units of 2^8 where there is a bias and no cap; and 2 / cap.
+    scale: Factor,
+    inverse: Factor,
     dimensions: array<Dimension, 8>,
 }
 
@@ -100,112 +103,190 @@ fn line_of(row: u32) -> Line {
 
 alias Value = vec2<f32>;
 
-fn high(v: vec2<f32>) -> f32 {
-    return v.x;
+fn lowest() -> vec2<f32> {
+    return select(vec2<f32>(negative_infinity(), 0.0), vec2<f32>(0.0, negative_infinity()), OFFSET);
 }
 
-fn low(v: vec2<f32>) -> f32 {
-    return v.y;
+fn zero_value() -> vec2<f32> {
+    return vec2<f32>(0.0, 0.0);
 }
 
-fn flat(m: f32) -> vec2<f32> {
-    return vec2<f32>(m, 0.0);
+// The second part of a row's value is where the pass needs nothing else: `seen` is for results of
+// rows of which nothing takes part, `dot` for the second sum.
+fn row_of(v: vec2<f32>, seen: f32, sum: f32, dot: f32) -> Row {
+    return Row(v.x, select(seen, v.y, OFFSET && DOTS), sum, select(dot, v.y, OFFSET && !DOTS));
 }
 
 fn value_of_row(r: Row) -> vec2<f32> {
-    return vec2<f32>(r.max, select(0.0, r.dot, EXACT_MAX));
+    return vec2<f32>(r.max, select(0.0, select(r.dot, r.seen, DOTS), OFFSET));
 }
 
 fn higher_value(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
-    return select(a, b, (b.x > a.x) | ((b.x == a.x) & (b.y > a.y)));
+    if BIAS {
+        return select(a, b, difference(b, a).x > 0.0);
+    }
+    // Values grow with their elements.
+    return select(a, b, (b.y > a.y) | ((b.y == a.y) & (b.x > a.x)));
+}
+
+fn rises(b: vec2<f32>, a: vec2<f32>) -> bool {
+    return (difference(b, a).x > 0.0) | is_nan(b.x) | is_nan(b.y);
 }
 
 fn same(a: vec2<f32>, b: vec2<f32>) -> bool {
     return (a.x == b.x) & (a.y == b.y);
 }
 
+fn is_infinite(v: vec2<f32>) -> bool {
+    return is_inf(select(v.x, v.y, OFFSET));
+}
+
+fn snapped_value(v: vec2<f32>) -> vec2<f32> {
+    if AS_THEY_ARE {
+        return vec2<f32>(snapped(v.x), 0.0);
+    }
+    return v;
+}
+
+// The two parts of a value, where it is not the element; nothing is to be taken from -infinity.
+fn fixed(v: vec2<f32>) -> Reference {
+    if AS_THEY_ARE {
+        return reference_of(v.x);
+    }
+    let least = select(v.x, v.y, OFFSET);
+    let none = is_inf(least) & (least < 0.0);
+    return Reference(select(v.x, 0.0, none), select(v.y, 0.0, none));
+}
+
+fn far_above(v: vec2<f32>, m: vec2<f32>) -> bool {
+    if AS_THEY_ARE {
+        return v.x > m.x + HEADROOM;
+    }
+    return difference(v, m).x > HEADROOM;
+}
+
 fn end_of(line: Line, end: u32) -> u32 {
     return min((line.end + UNIT - 1u) / UNIT, end);
 }
 
-// hi, lo where hi is finite. What leaves f32 by its arithmetic stays the largest f32.
-fn bounded(hi: f32, lo: f32, infinite: bool) -> vec2<f32> {
-    let out_of_range = (bitcast<u32>(hi) & 0x7fffffffu) >= 0x7f800000u;
-    let largest = with_sign(bitcast<f32>(0x7f7fffffu - uniforms.zero), hi);
-    return vec2<f32>(
-        select(hi, largest, is_inf(hi) & !infinite),
-        select(lo, 0.0, out_of_range));
+// e^-(hi + lo) for hi in [0, 1024] as (hi + lo) 2^n, with about 31 bits at every step.
+struct Power {
+    hi: f32,
+    lo: f32,
+    n: i32,
 }
 
-// x times the scale; exact to twice an f32's precision (Dekker 1971).
-fn scaled(x: f32) -> vec2<f32> {
-    let p = settled(x * shaping.scale);
-    let xh = leading(x);
-    let xl = x - xh;
-    let rest = settled(settled(settled(xh * shaping.scale_hi - p) + xh * shaping.scale_lo) + xl * shaping.scale_hi);
-    return bounded(p, rest + (xl * shaping.scale_lo + x * shaping.scale_rest), is_inf(x));
-}
-
-// 1 - tanh(u) = 2 E / (1 + E) as hi, lo for u = |x scale| / cap and E = e^(-2u), with about 31
-// bits at every step.
-fn below_cap(x: f32) -> vec2<f32> {
-    // 2u, where it is not so large that tanh is 1.
-    let a = at_most(abs(x), shaping.far);
-    let ah = leading(a);
-    let u = ah * shaping.rate_hi;
-    let u_lo = ah * shaping.rate_lo + (a - ah) * (shaping.rate_hi + shaping.rate_lo);
-    let n = floor(0.5 - u * LOG2_E);
-    let r0 = settled(-u - n * LN2_HI);
-    let r0_lo = -u_lo - n * LN2_LO;
+fn fine_power(u: vec2<f32>) -> Power {
+    let n = floor(0.5 - u.x * LOG2_E);
+    let r0 = settled(-u.x - settled(n * LN2_HI));
+    let r0_lo = -u.y - n * LN2_LO;
     let r = settled(r0 + r0_lo);
-    let r_lo = settled(r0 - r) + r0_lo;
+    let r_lo = settled(settled(r0 - r) + r0_lo);
     // e^r = 1 + r + r^2/2 + r^3 p.
     let rh = leading(r);
-    let square = 0.5 * rh * rh;
-    let square_lo = 0.5 * (r - rh) * (r + rh) + r * r_lo;
+    let square = settled(0.5 * rh * rh);
+    let square_lo = 0.5 * settled(r - rh) * (r + rh) + r * r_lo;
     let p = 0.166666672 + r * (0.0416664891 + r * (0.00833320711 + r * (0.00139326649 + r * 0.000199451097)));
-    let s = settled(r + square);
-    let s_lo = settled(r - s) + square;
-    let whole = settled(1.0 + s);
-    let whole_lo = settled(1.0 - whole) + s;
-    let tail = whole_lo + (s_lo + ((r_lo + square_lo) + r * r * r * p));
-    let power = settled(whole + tail);
-    let e = scale(power, small_integer(n));
-    let e_lo = scale(settled(whole - power) + tail, small_integer(n));
-    let d = settled(1.0 + e);
-    let d_lo = (settled(1.0 - d) + e) + e_lo;
-    let dh = leading(d);
-    return quotient_parts(2.0 * e, 2.0 * e_lo, dh, (d - dh) + d_lo);
+    let s = exact_sum(r, square);
+    let whole = exact_sum(1.0, s.x);
+    let tail = whole.y + (s.y + ((r_lo + square_lo) + r * r * r * p));
+    let power = settled(whole.x + tail);
+    return Power(power, settled(whole.x - power) + tail, small_integer(n));
 }
 
-// cap tanh(scale x / cap).
-fn capped(x: f32) -> vec2<f32> {
-    let q = below_cap(x);
-    // cap q as hi, lo.
-    let away = settled(shaping.cap * q.x);
-    let qh = leading(q.x);
-    let ql = q.x - qh;
-    let away_lo = (settled(settled(shaping.cap_hi * qh - away) + shaping.cap_hi * ql) + shaping.cap_lo * qh)
-        + (shaping.cap_lo * ql + shaping.cap * q.y);
-    let hi = settled(shaping.cap - away);
-    let lo = (settled(shaping.cap - hi) - away) - away_lo;
-    let turn = select(1.0, -1.0, (x < 0.0) != (shaping.scale < 0.0));
-    return select(vec2<f32>(turn * hi, turn * lo), vec2<f32>(x, 0.0), is_nan(x));
+// 1 + e for a power of at most 1; hi has 12 bits.
+fn above(e: Power) -> vec2<f32> {
+    let hi = scale(e.hi, e.n);
+    let whole = exact_sum(1.0, hi);
+    return narrowed(whole.x, whole.y + scale(e.lo, e.n));
 }
 
-// The derivative of cap tanh(scale x / cap) by x: (1 - t) (1 + t) times the scale.
-fn capped_slope(x: f32) -> f32 {
-    let q = below_cap(x);
-    let slope = q.x * (2.0 - q.x) + q.y * (2.0 - 2.0 * q.x);
-    return select(shaping.scale * slope, x, is_nan(x));
+// 2 |p| / cap, at most 1024.
+fn angle(p: vec2<f32>) -> vec2<f32> {
+    let f = shaping.inverse;
+    let down = p.x < 0.0;
+    let hi = negated_if(p.x, down) * f.pre * f.mid * f.post;
+    let far = hi > 512.0;
+    let lo = select(negated_if(p.y, down) * f.pre * f.mid * f.post, 0.0, far);
+    let t = times_parts(narrowed(select(hi, 512.0, far), lo), vec2<f32>(f.hi, f.lo));
+    return narrowed(t.x, t.y);
 }
 
-// v + b; exact but for the rounding of lo (Dekker 1971).
-fn plus(v: vec2<f32>, b: f32) -> vec2<f32> {
-    let s = settled(v.x + b);
-    let larger = select(b, v.x, abs(v.x) >= abs(b));
-    let lo = settled(settled(larger - s) + other_of(v.x, b, larger));
-    return bounded(s, lo + v.y, is_inf(v.x) | is_inf(b));
+// cap tanh(a) - cap tanh(b) for a = scale x / cap and b = scale m / cap, within 2^-30 of itself however
+// close they are: 2 cap (1 - e^(-2 |a - b|)) F / ((1 + e^(-2 |a|)) (1 + e^(-2 |b|))), where F is 1 on
+// two sides of 0 and the larger of the two powers on one.
+fn capped(x: f32, m: f32) -> vec2<f32> {
+    let d = stretched(x, m, shaping.scale);
+    let z = angle(d);
+    let of_x = fine_power(angle(stretched(x, 0.0, shaping.scale)));
+    let of_m = fine_power(angle(stretched(m, 0.0, shaping.scale)));
+    let below = times_parts(above(of_x), above(of_m));
+    let denominator = narrowed(below.x, below.y);
+    // 1 - e^-z, or below a quarter that over z.
+    let near = z.x < 0.25;
+    let u = z.x + z.y;
+    let p = 0.166666672 - u * (0.0416666679 - u * (0.00833333377 - u * (0.00138888892 - u * 0.000198412701)));
+    let of_z = fine_power(z);
+    let first = select(scale(of_z.hi, of_z.n), 0.5 * z.x, near);
+    let second = select(-scale(of_z.lo, of_z.n), u * u * p - 0.5 * z.y, near);
+    let rise = exact_sum(1.0, -first);
+    let base = select(vec2<f32>(shaping.cap_hi, shaping.cap_lo), vec2<f32>(2.0 * abs(d.x), 2.0 * negated_if(d.y, d.x < 0.0)), near);
+    var power = of_m;
+    if abs(x) < abs(m) {
+        power = of_x;
+    }
+    if (x < 0.0) != (m < 0.0) {
+        power = Power(1.0, 0.0, 0);
+    }
+    let top = times_parts(narrowed(rise.x, rise.y + second), narrowed(power.hi, power.lo));
+    let q = quotient_parts(2.0 * top.x, 2.0 * top.y, denominator.x, denominator.y);
+    let y = times_parts(narrowed(q.x, q.y), narrowed(base.x, base.y));
+    let hi = negated_if(scale(y.x, power.n), d.x < 0.0);
+    let lo = negated_if(scale(y.y, power.n), d.x < 0.0);
+    return select(bounded(vec2<f32>(hi, lo)), vec2<f32>(0.0, 0.0), x == m);
+}
+
+// A value less another, as the sum of two.
+fn difference(v: vec2<f32>, m: vec2<f32>) -> vec2<f32> {
+    if AS_THEY_ARE {
+        return bounded(exact_sum(v.x, -m.x));
+    }
+    if !OFFSET {
+        return stretched(v.x, m.x, shaping.scale);
+    }
+    var d: vec2<f32>;
+    if CAPPED {
+        d = capped(v.x, m.x);
+        d = vec2<f32>(d.x * UNIT_DOWN, d.y * UNIT_DOWN);
+    } else if SCALED {
+        let f = shaping.scale;
+        d = times_factor(apart(v.x, m.x, f.pre), f);
+    } else {
+        d = apart(v.x, m.x, UNIT_DOWN);
+    }
+    let t = added(d, apart(v.y, m.y, UNIT_DOWN));
+    return bounded(vec2<f32>(t.x * UNIT_UP, t.y * UNIT_UP));
+}
+
+// The derivative of a value by its element, times the signs of scale and function.
+fn slope_of(x: f32) -> Factor {
+    var s = shaping.scale;
+    if CAPPED {
+        // 4 e / (1 + e)^2.
+        let e = fine_power(angle(stretched(x, 0.0, shaping.scale)));
+        let d = above(e);
+        let r = reciprocal_parts(d.x, d.y);
+        let square = settled(r.x * r.x);
+        let rest = r.y * (2.0 * r.x + r.y);
+        let y = 4.0 * (square * e.hi + (rest * e.hi + square * e.lo));
+        s.lo = y * s.lo;
+        s.hi = y * s.hi;
+        s.exponent = s.exponent + e.n;
+    }
+    let sign = uniforms.sign * shaping.turn;
+    s.hi = s.hi * sign;
+    s.lo = s.lo * sign;
+    return s;
 }
 
 // Bit 7 of each byte that is not 0.
@@ -273,39 +354,56 @@ fn keep_eight(line: Line, k: u32, step: u32, count: u32) -> u32 {
 }
 
 fn value_at(line: Line, k: u32, at: u32, x: f32, kept: bool) -> vec2<f32> {
-    var v = uniforms.sign * value_of(x);
+    var v = vec2<f32>(uniforms.sign * shaping.turn * x, 0.0);
     if BIAS {
-        v = plus(v, uniforms.sign * load_bias(line.bias + k * shaping.bias_step));
+        v.y = uniforms.sign * load_bias(line.bias + k * shaping.bias_step);
     }
-    return vec2<f32>(select(negative_infinity(), v.x, kept), select(0.0, v.y, kept));
+    if OFFSET {
+        // A cap is reached at infinity.
+        let out = select(!is_finite(v.x), is_nan(v.x), CAPPED);
+        v = select(v, vec2<f32>(0.0, v.x + v.y), out);
+    }
+    return select(lowest(), v, kept);
 }
 
 // An element's softmax times its row's sum.
 fn weight(v: vec2<f32>, m: vec2<f32>) -> f32 {
-    let d = sum(v.x, -m.x);
-    let e = exp_sum(d.x, d.y + (v.y - m.y));
-    return select(e, 0.0, (v.x - m.x < -200.0) | (is_inf(v.x) & (v.x < 0.0)));
+    if AS_THEY_ARE {
+        return exp_below(v.x, m.x);
+    }
+    return exp_of(difference(v, m));
 }
 
 fn weight_from(v: vec2<f32>, m: Reference) -> f32 {
-    return exp_from(v.x, v.y, m);
+    if AS_THEY_ARE {
+        return exp_from(v.x, 0.0, m);
+    }
+    return exp_of(difference(v, vec2<f32>(m.far, m.near)));
 }
 
-// The gradient by an element x whose gradient by its value is d.
-fn by_input(d: f32, x: f32) -> f32 {
-    return d * slope_of(x);
+// The gradient by an element x whose value is v and whose upstream gradient is g.
+fn gradient_at(v: vec2<f32>, x: f32, g: f32, w: Whole) -> f32 {
+    if SCALED || CAPPED {
+        let d = difference(v, vec2<f32>(w.reference.far, w.reference.near));
+        return steep_gradient(d, slope_of(x), g, w);
+    }
+    return held_result(v, weight_from(v, w.reference), g, w);
 }
 
 fn completed(r: Row) -> Row {
-    if shaping.has_sink != 0u {
-        if EXACT_MAX {
-            return merge(r, Row(shaping.sink, 0.0, 0.0, 0.0));
-        }
-        // What others are relative to must be a reference.
-        let m = snapped(shaping.sink);
-        return merge(r, Row(m, 0.0, select(exp_sum(shaping.sink - m, 0.0), 1.0, shaping.sink == m), 0.0));
+    if !SINK {
+        return r;
     }
-    return r;
+    if !AS_THEY_ARE {
+        // A value as any other's: that of an element of 0 with this bias.
+        return merge(r, row_of(vec2<f32>(0.0, shaping.sink), 0.0, select(1.0, 0.0, EXACT_MAX), 0.0));
+    }
+    if EXACT_MAX {
+        return merge(r, row_of(vec2<f32>(shaping.sink, 0.0), 0.0, 0.0, 0.0));
+    }
+    // What others are relative to must be a reference.
+    let m = snapped(shaping.sink);
+    return merge(r, row_of(vec2<f32>(m, 0.0), 0.0, select(exp_sum(shaping.sink - m, 0.0), 1.0, shaping.sink == m), 0.0));
 }
 
 fn nothing_kept(r: Row) -> f32 {

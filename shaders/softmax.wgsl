@@ -18,9 +18,15 @@ fn dot_term(g: f32, w: f32) -> f32 {
     return select(g, g * w, DOTS_SCALED);
 }
 
+// A maximum as the sum of two.
+fn level(v: Value) -> vec2<f32> {
+    return difference(v, zero_value());
+}
+
 // An infinite maximum is the limit; a NaN element wins over it.
 fn logsumexp_of(r: Row) -> f32 {
-    let value = select(r.max + (r.dot + log_one_plus(r.sum)), r.max, is_inf(r.max));
+    let top = level(value_of_row(r));
+    let value = select(top.x + (top.y + log_one_plus(r.sum)), top.x, is_inf(top.x));
     return select(of_nothing(r, value), not_a_number(), r.seen == NAN_SEEN);
 }
 
@@ -32,20 +38,15 @@ struct Whole {
     share: f32,
     // The row's mean upstream gradient; for logsumexp its only one, for log_softmax the sum.
     dot: f32,
-    // m + log(sum) as the sum of two, and what m lacks.
-    log_hi: f32,
-    log_lo: f32,
-    low: f32,
+    // The maximum and log(1 + sum), where EXACT_MAX.
+    top: Value,
+    log: f32,
 }
 
 fn whole_of(line: Line, r: Row) -> Whole {
-    var w = Whole(reference_of(r.max), 1.0, 1.0, r.dot, 0.0, 0.0, r.dot);
+    var w = Whole(fixed(value_of_row(r)), 1.0, 1.0, r.dot, value_of_row(r), 0.0);
     if EXACT_MAX {
-        let l = log_one_plus(select(r.sum, 0.0, is_nan(r.sum)));
-        let hi = settled(r.max + l);
-        let larger = select(l, r.max, abs(r.max) >= l);
-        w.log_hi = select(hi, r.sum, is_nan(r.sum));
-        w.log_lo = settled(settled(larger - hi) + other_of(r.max, l, larger));
+        w.log = select(log_one_plus(r.sum), r.sum, is_nan(r.sum));
         return w;
     }
     if !FROM_OUTPUT {
@@ -67,20 +68,22 @@ fn result(v: Value, x: f32, g: f32, w: Whole) -> f32 {
     if EXACT_MAX {
         return held_result(v, 0.0, g, w);
     }
-    let y = held_result(v, weight_from(v, w.reference), g, w);
     if BACKWARD {
-        return by_input(y, x);
+        return gradient_at(v, x, g, w);
     }
-    return y;
+    return held_result(v, weight_from(v, w.reference), g, w);
 }
 
 // The same where the value's weight e is known, for elements that are their values.
 fn held_result(v: Value, e: f32, g: f32, w: Whole) -> f32 {
     if EXACT_MAX {
-        return settled(high(v) - w.log_hi) - (w.log_lo - (low(v) - w.low));
+        // Neither part is above 0.
+        let d = difference(v, w.top);
+        return settled(d.x - w.log) + d.y;
     }
     if !BACKWARD {
-        return e * w.share;
+        // A part of the sum is no more than it, whatever the product rounds to; NaN stays.
+        return select(at_most(e * w.share, 1.0), 1.0, (e == w.sum) & (e > 0.0));
     }
     // A gradient has no room for the rounding of a reciprocal.
     let share = e / w.sum;
@@ -197,8 +200,8 @@ fn row_held(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     let a = turn_at(line, 0u, 1u, count, kept);
     let b = turn_at(line, second, 1u, max(more, 1u), kept_more);
     let top = higher_value(highest(a.values), highest(b.values));
-    let reference = snapped(high(top));
-    let m = reference_of(reference);
+    let reference = snapped_value(top);
+    let m = fixed(reference);
     let e = terms_of(a.values, m, top);
     let e_more = terms_of(b.values, m, top);
     var total = pairs(e) + pairs(e_more);
@@ -206,11 +209,18 @@ fn row_held(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
         total = above_one(total, reference, tops_of(a.values, top) + tops_of(b.values, top), top);
     }
     let seen = select(0.0, KEPT_SEEN, MASKED & ((kept | kept_more) != 0u));
-    let r = completed(Row(select(reference, high(top), EXACT_MAX), seen, total, select(0.0, low(top), EXACT_MAX)));
+    var part = row_of(reference, seen, total, 0.0);
+    if EXACT_MAX {
+        part = row_of(top, seen, total, 0.0);
+    }
+    let r = completed(part);
     var w = whole_of(line, r);
     if MASKED {
         // What takes part beside the elements may have moved the maximum.
-        w.share = w.share * select(exp_below(reference, r.max), 1.0, r.max == reference);
+        if !same(reference, value_of_row(r)) {
+            w.share = w.share * weight(reference, value_of_row(r));
+            w.sum = 0.0;
+        }
     }
     let none = nothing_kept(r);
     store_held(line, 0u, count, a, e, w, kept, none);

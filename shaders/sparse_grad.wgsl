@@ -60,32 +60,48 @@ fn rest_of_square(y: f32, r: f32) -> f32 {
     return settled(y - p.x) - p.y;
 }
 
-fn high(v: Value) -> f32 {
-    return v.x;
+fn lowest() -> Value {
+    return vec2<f32>(select(negative_infinity(), 0.0, FROM_OUTPUT), 0.0);
 }
 
 fn end_of(line: Line, end: u32) -> u32 {
     return end;
 }
 
-fn low(v: Value) -> f32 {
-    return v.y;
-}
-
-fn flat(m: f32) -> Value {
-    return vec2<f32>(m, 0.0);
+fn row_of(v: Value, seen: f32, sum: f32, dot: f32) -> Row {
+    return Row(v.x, seen, sum, dot);
 }
 
 fn value_of_row(r: Row) -> Value {
-    return flat(r.max);
+    return vec2<f32>(r.max, 0.0);
 }
 
 fn higher_value(a: Value, b: Value) -> Value {
     return select(a, b, b.x > a.x);
 }
 
+fn rises(b: Value, a: Value) -> bool {
+    return (b.x > a.x) | is_nan(b.x);
+}
+
 fn same(a: Value, b: Value) -> bool {
     return (a.x == b.x) & (a.y == b.y);
+}
+
+fn is_infinite(v: Value) -> bool {
+    return is_inf(v.x);
+}
+
+fn snapped_value(v: Value) -> Value {
+    return vec2<f32>(snapped(v.x), 0.0);
+}
+
+fn fixed(v: Value) -> Reference {
+    return reference_of(v.x);
+}
+
+fn far_above(v: Value, m: Value) -> bool {
+    return v.x > m.x + HEADROOM;
 }
 
 fn keep_eight(line: Line, k: u32, step: u32, count: u32) -> u32 {

@@ -9,13 +9,18 @@
 //                                k + spot(j, step, count)
 //   Value, value_at(line, k, at, x, kept)  the value of element k, which is x, at `at` behind the
 //                                binding's first
-//   high(v), low(v)              a value as an f32, close enough to be a maximum; what that lacks
-//   value_of_row(r), flat(m)     a row's maximum as a value; an f32 as a value
+//   lowest()                     the value of nothing
+//   row_of(v, seen, sum, dot), value_of_row(r)  a row with the maximum or reference v; its v
 //   higher_value(a, b)           the larger of two; a NaN may be lost
-//   same(a, b)                   whether two values are one
+//   rises(b, a)                  whether b is larger than a, or NaN
+//   same(a, b), is_infinite(v)   whether two values are one; whether one is infinite
+//   snapped_value(v)             a value next to v that can be a reference
+//   fixed(v)                     what weights relative to the reference v are made with
+//   far_above(v, m)              whether v is more than HEADROOM above m
 //   end_of(line, end)            where the units that take part end
 //   weight(v, m)                 e^(v - m)
-//   weight_from(v, m)            the same relative to a reference
+//   weight_from(v, m)            the same for an m that is fixed
+//   difference(v, m)             v - m as the sum of two, the first of which is rounded
 //   dot_term(g, w)               the second sum's term
 // and the constants
 //   FROM_OUTPUT   weights are the elements themselves: there is no maximum
@@ -28,14 +33,15 @@
 
 // What a row's elements are reduced to.
 struct Row {
-    // What is close below the maximum; with EXACT_MAX the maximum.
+    // What is close below the maximum; with EXACT_MAX the maximum. Where a value is two numbers, the
+    // other is in a place that the pass does not use otherwise.
     max: f32,
     // NAN_SEEN where an element was NaN; KEPT_SEEN where one was there.
     seen: f32,
     // Sum of the weights e^(x - max). With EXACT_MAX without one of the largest, which is the 1 in
     // log(1 + ...): so small logarithms keep their precision.
     sum: f32,
-    // The second sum; with EXACT_MAX what `max` lacks of the maximum.
+    // The second sum, where there is one.
     dot: f32,
 }
 
@@ -46,7 +52,7 @@ const NAN_SEEN: f32 = 2.0;
 // A share while it is read: the sums are of e^(x - reference), and the reference follows the
 // maximum only where that runs away, because every move rounds the sums.
 struct Running {
-    reference: f32,
+    reference: Value,
     seen: f32,
     total: Sum,
     dots: Sum,
@@ -128,10 +134,10 @@ fn with_turn(running: Running, line: Line, top: Value, u: u32, step: u32, count:
     let t = turn_at(line, u, step, count, kept);
     let v = t.values;
     if !FROM_OUTPUT & !EXACT_MAX {
-        let most = high(highest(v));
-        if most > r.reference + HEADROOM {
-            let m = snapped(most);
-            let w = exp_from(r.reference, 0.0, reference_of(m));
+        let most = highest(v);
+        if far_above(most, r.reference) {
+            let m = snapped_value(most);
+            let w = weight_from(r.reference, fixed(m));
             r.total = Sum(r.total.value * w, r.total.lost * w);
             if DOTS_SCALED {
                 r.dots = Sum(r.dots.value * w, r.dots.lost * w);
@@ -139,7 +145,7 @@ fn with_turn(running: Running, line: Line, top: Value, u: u32, step: u32, count:
             r.reference = m;
         }
     }
-    let m = reference_of(r.reference);
+    let m = fixed(r.reference);
     let e = Eight(
         term(v[0], m, top), term(v[1], m, top), term(v[2], m, top), term(v[3], m, top),
         term(v[4], m, top), term(v[5], m, top), term(v[6], m, top), term(v[7], m, top));
@@ -167,7 +173,7 @@ fn reduce(line: Line, share: Share) -> Row {
     let end = end_of(line, share.end);
     let step = share.step;
     // A share of no elements stays at -infinity.
-    var top = flat(select(negative_infinity(), 0.0, FROM_OUTPUT));
+    var top = lowest();
     var u = share.first;
     if EXACT_MAX {
         // A logarithm near 0 needs the largest term to be 1 and nothing else: a pass for it.
@@ -181,7 +187,7 @@ fn reduce(line: Line, share: Share) -> Row {
             }
         }
     }
-    var r = Running(select(high(top), snapped(high(top)), EXACT_MAX), 0.0, Sum(0.0, 0.0), Sum(0.0, 0.0), 0.0);
+    var r = Running(snapped_value(top), 0.0, Sum(0.0, 0.0), Sum(0.0, 0.0), 0.0);
     u = share.first;
     for (; u + (PARTS - 1u) * step < end; u += PARTS * step) {
         r = with_turn(r, line, top, u, step, PARTS);
@@ -192,21 +198,25 @@ fn reduce(line: Line, share: Share) -> Row {
         }
     }
     if EXACT_MAX {
-        return Row(high(top), r.seen, above_one(r.total.value, r.reference, r.tops, top), low(top));
+        return row_of(top, r.seen, above_one(r.total.value, r.reference, r.tops, top), 0.0);
     }
-    return Row(r.reference, r.seen, r.total.value, r.dots.value);
+    return row_of(r.reference, r.seen, r.total.value, r.dots.value);
 }
 
 // The sum of all e^(v - top) but for one that is 1, from that of those below the top relative to a
 // reference next to it.
-fn above_one(total: f32, reference: f32, tops: f32, top: Value) -> f32 {
-    let moved = exp_sum(settled(reference - high(top)) - low(top), 0.0);
-    return total * select(moved, 1.0, same(flat(reference), top)) + max(tops - 1.0, 0.0);
+fn above_one(total: f32, reference: Value, tops: f32, top: Value) -> f32 {
+    return total * moved(reference, top) + max(tops - 1.0, 0.0);
+}
+
+// What a sum relative to `a` is multiplied by to be relative to b.
+fn moved(a: Value, b: Value) -> f32 {
+    return select(weight(a, b), 1.0, same(a, b));
 }
 
 // 1 for the maximum.
 fn is_top(v: Value, top: Value) -> f32 {
-    return select(0.0, 1.0, same(v, top) & !is_inf(high(v)));
+    return select(0.0, 1.0, same(v, top) & !is_infinite(v));
 }
 
 // A value's term of the sum.
@@ -232,22 +242,25 @@ fn merge(a: Row, b: Row) -> Row {
     if EXACT_MAX {
         var top = a;
         var other = b;
-        if b.max > a.max || is_nan(b.max) || (b.max == a.max && b.dot > a.dot) {
+        if rises(value_of_row(b), value_of_row(a)) {
             top = b;
             other = a;
         }
         let w = weight(value_of_row(other), value_of_row(top));
-        let others = other.sum + select(1.0, 0.0, is_inf(other.max));
-        return Row(top.max, seen, top.sum + others * w, top.dot);
+        let others = other.sum + select(1.0, 0.0, is_infinite(value_of_row(other)));
+        return row_of(value_of_row(top), seen, top.sum + others * w, 0.0);
     }
-    let m = select(a.max, b.max, (b.max > a.max) | is_nan(b.max));
-    let wa = select(exp_below(a.max, m), 1.0, a.max == m);
-    let wb = select(exp_below(b.max, m), 1.0, b.max == m);
+    var m = value_of_row(a);
+    if rises(value_of_row(b), m) {
+        m = value_of_row(b);
+    }
+    let wa = moved(value_of_row(a), m);
+    let wb = moved(value_of_row(b), m);
     let dots = select(a.dot + b.dot, a.dot * wa + b.dot * wb, DOTS_SCALED);
-    return Row(m, seen, a.sum * wa + b.sum * wb, dots);
+    return row_of(m, seen, a.sum * wa + b.sum * wb, dots);
 }
 
 // The part of an invocation that has no element.
 fn nothing() -> Row {
-    return Row(negative_infinity(), 0.0, 0.0, 0.0);
+    return row_of(lowest(), 0.0, 0.0, 0.0);
 }

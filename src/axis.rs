@@ -116,12 +116,20 @@ pub struct AxisShape {
 }
 
 impl AxisShape {
-    /// Looks at `shape` around `axis`, which counts from the end where it is negative.
+    /// Looks at `shape` around `axis`, which counts from the end where it is negative. An array
+    /// without axes is a row of one along axis 0 or -1, as in PyTorch.
     ///
     /// # Errors
     /// [`Error::AxisOutOfRange`] and [`Error::ShapeTooLarge`].
     pub fn new(shape: &[usize], axis: isize) -> Result<Self> {
         let rank = shape.len();
+        if rank == 0 && matches!(axis, 0 | -1) {
+            return Ok(Self {
+                outer: 1,
+                len: 1,
+                inner: 1,
+            });
+        }
         let index = if axis < 0 {
             axis.checked_add_unsigned(rank)
         } else {
@@ -202,7 +210,7 @@ mod tests {
 
     #[test]
     fn bad_axes_and_shapes_are_errors() {
-        for (shape, axis) in [(&[2, 3][..], 2), (&[2, 3], -3), (&[], 0), (&[], -1)] {
+        for (shape, axis) in [(&[2, 3][..], 2), (&[2, 3], -3), (&[], 1), (&[], -2)] {
             let error = AxisShape::new(shape, axis).unwrap_err();
             assert!(matches!(error, Error::AxisOutOfRange { .. }), "{error}");
         }

@@ -302,6 +302,9 @@ impl Chain {
                 ones(shape.len().saturating_sub(given.len())).collect();
             if let Step::Bias(axis) = *step {
                 AxisShape::new(shape, axis)?;
+                if shape.is_empty() {
+                    return Err(Error::AxisOutOfRange { axis, rank: 0 });
+                }
                 // In range, or the line above had returned.
                 let axis = axis.rem_euclid(shape.len() as isize) as usize;
                 if given.len() != 1 {

@@ -43,7 +43,7 @@ pub(crate) use random::{RandomUniforms, draw_slots};
 pub use shaping::BufferShaping;
 pub(crate) use shaping::ShapedJob;
 #[cfg(test)]
-pub(crate) use shaping::{DimensionUniforms, ShapingUniforms, shaped_slots};
+pub(crate) use shaping::{DimensionUniforms, FactorUniforms, ShapingUniforms, shaped_slots};
 #[cfg(test)]
 pub(crate) use sparse::module_slots;
 pub(crate) use sparse::{Kin, steps_of};

@@ -38,14 +38,12 @@ impl Groups {
                 range: "a divisor of the axis' length",
             });
         }
-        let index = if axis < 0 {
-            // In range, or the axis above had been refused.
-            shape.len() - axis.unsigned_abs()
-        } else {
-            axis.unsigned_abs()
-        };
+        // In range, or the axis above had been refused; an array without axes has one group.
+        let index = axis.rem_euclid(shape.len().max(1) as isize) as usize;
         let mut output = shape.to_vec();
-        output[index] /= pieces;
+        if let Some(len) = output.get_mut(index) {
+            *len /= pieces;
+        }
         Ok(Self {
             rows: AxisShape {
                 outer: around.outer * (around.len / pieces),

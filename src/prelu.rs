@@ -64,6 +64,9 @@ impl Prelu {
     /// [`Error::AxisOutOfRange`], [`Error::ShapeTooLarge`].
     pub fn along(shape: &[usize], axis: isize) -> Result<Self> {
         AxisShape::new(shape, axis)?;
+        if shape.is_empty() {
+            return Err(Error::AxisOutOfRange { axis, rank: 0 });
+        }
         // `axis` is in range, or the line above had returned.
         let index = axis.rem_euclid(shape.len() as isize) as usize;
         let shared: Vec<bool> = (0..shape.len()).map(|i| i != index).collect();

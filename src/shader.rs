@@ -198,7 +198,7 @@ mod tests {
         class_slots, elementwise_slots,
     };
     use crate::kernels::{BinaryUniforms, RandomUniforms, binary_slots, draw_slots};
-    use crate::kernels::{DimensionUniforms, ShapingUniforms, shaped_slots};
+    use crate::kernels::{DimensionUniforms, FactorUniforms, ShapingUniforms, shaped_slots};
     use crate::kernels::{GateUniforms, SumUniforms, gate_slots, sum_slots};
     use crate::kernels::{Kin, module_slots};
     use crate::kernels::{PreluUniforms, prelu_slots};
@@ -220,7 +220,7 @@ mod tests {
     ];
 
     /// Every array alone and all of them, with elements' values of every kind.
-    const SHAPED: [Shaped; 4] = {
+    const SHAPED: [Shaped; 6] = {
         const fn of(mask: bool, bias: bool, lengths: bool, value: Value) -> Shaped {
             Shaped {
                 mask,
@@ -228,12 +228,15 @@ mod tests {
                 mask_runs: mask && bias,
                 bias,
                 lengths,
+                sink: lengths,
                 value,
             }
         }
         [
             of(false, false, true, Value::Plain),
             of(true, false, false, Value::Plain),
+            of(false, false, false, Value::Scaled),
+            of(true, false, true, Value::Scaled),
             of(false, true, false, Value::Scaled),
             of(true, true, true, Value::Capped),
         ]
@@ -943,11 +946,17 @@ mod tests {
         let (members, span) = layout(&shaped_module, "Shaping");
         let expected = offsets!(
             ShapingUniforms: mask_first, bias_first, lengths_first, mask_step, bias_step, keys,
-            causal, diagonal, scale, scale_hi, scale_lo, scale_rest, cap, cap_hi, cap_lo, rate_hi,
-            rate_lo, far, sink, has_sink, nan_rows, count, padding_0, padding_1, dimensions
+            causal, diagonal, cap_hi, cap_lo, sink, turn, nan_rows, count, padding_0, padding_1,
+            scale, inverse, dimensions
         );
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<ShapingUniforms>());
+        let (members, span) = layout(&shaped_module, "Factor");
+        let expected = offsets!(
+            FactorUniforms: hi, lo, pre, mid, post, exponent, padding_0, padding_1
+        );
+        assert_eq!(members, expected);
+        assert_eq!(span as usize, size_of::<FactorUniforms>());
         let (members, span) = layout(&shaped_module, "Dimension");
         let mut expected = offsets!(DimensionUniforms: size, mask, bias, lengths, query);
         let padding = offset_of!(DimensionUniforms, padding) as u32;

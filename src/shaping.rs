@@ -56,6 +56,12 @@ pub enum RowPolicy {
 /// in PyTorch's `scaled_dot_product_attention`, in JAX's `where=` and in ONNX, and the opposite of
 /// `masked_fill` and of `key_padding_mask` in PyTorch's `MultiheadAttention`.
 ///
+/// **Values are exact, whatever their size**: what a row needs are differences of values, and they are
+/// rounded once, where they are of the size that results show. So a bias of -1e20, or of the lowest f32,
+/// that every element of a row has changes nothing, and of scores near 1e38 the larger one wins. PyTorch
+/// and JAX add in f32, where such a bias swallows the scores and makes the row even. What keeps
+/// elements out here is a mask or a bias of -infinity.
+///
 /// Mask and bias have any shape that broadcasts to x's by NumPy's rule: axes are aligned at the
 /// end, and a missing axis or one of length 1 is repeated. Lengths are aligned at the *beginning*:
 /// `[B]` has one for each batch of `[B, H, Q, K]`, and the axis of the function, where they
@@ -85,10 +91,39 @@ pub struct Shaping<'a, M = &'a [u8], B = &'a [f32], L = &'a [u32]> {
     pub(crate) settings: Settings,
 }
 
+/// What x is multiplied or divided by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Scale {
+    Times(f32),
+    Over(f32),
+}
+
+impl Scale {
+    /// The factor of x.
+    pub(crate) fn value(self) -> f64 {
+        match self {
+            Self::Times(scale) => scale.into(),
+            Self::Over(temperature) => 1.0 / f64::from(temperature),
+        }
+    }
+
+    /// What [`Scale::value`] lacks.
+    pub(crate) fn rest(self) -> f64 {
+        match self {
+            Self::Times(_) => 0.0,
+            Self::Over(temperature) => {
+                let (value, temperature) = (self.value(), f64::from(temperature));
+                // Fused, so that the remainder is exact.
+                value.mul_add(-temperature, 1.0) / temperature
+            }
+        }
+    }
+}
+
 /// The numbers of a [`Shaping`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Settings {
-    pub scale: f64,
+    pub scale: Scale,
     /// 0 where there is none.
     pub soft_cap: f32,
     pub sink: Option<f32>,
@@ -103,7 +138,7 @@ impl<'a, M, B, L> Shaping<'a, M, B, L> {
         bias: None,
         lengths: None,
         settings: Settings {
-            scale: 1.0,
+            scale: Scale::Times(1.0),
             soft_cap: 0.0,
             sink: None,
             causal: None,
@@ -124,15 +159,15 @@ impl<'a, M, B, L> Shaping<'a, M, B, L> {
         self
     }
 
-    /// Multiplies x by `scale`, finite and not 0; 1 by default. Replaces a temperature.
+    /// Multiplies x by `scale`, any finite number but 0; 1 by default. Replaces a temperature.
     pub fn scale(mut self, scale: f32) -> Self {
-        self.settings.scale = scale.into();
+        self.settings.scale = Scale::Times(scale);
         self
     }
 
-    /// Divides x by `temperature`, finite and not 0. Replaces a scale.
+    /// Divides x by `temperature`, any finite number but 0. Replaces a scale.
     pub fn temperature(mut self, temperature: f32) -> Self {
-        self.settings.scale = 1.0 / f64::from(temperature);
+        self.settings.scale = Scale::Over(temperature);
         self
     }
 
@@ -308,6 +343,8 @@ impl Geometry {
     ) -> Result<Self> {
         shaping.settings.check()?;
         let around = AxisShape::new(shape, axis)?;
+        // An array without axes is a row of one.
+        let shape = if shape.is_empty() { &[1] } else { shape };
         let rank = shape.len();
         let index = from_either_end(axis, rank);
         let none: Few<u64, 8> = shape.iter().map(|_| 0).collect();
@@ -435,7 +472,10 @@ impl Geometry {
 impl Settings {
     fn check(&self) -> Result<()> {
         let cap = self.soft_cap;
-        let scale = self.scale as f32;
+        let (parameter, scale) = match self.scale {
+            Scale::Times(scale) => ("scale", scale),
+            Scale::Over(temperature) => ("temperature", temperature),
+        };
         let wrong = |parameter, value, range| {
             Err(Error::ParameterOutOfRange {
                 function: "the shaping",
@@ -444,9 +484,8 @@ impl Settings {
                 range,
             })
         };
-        // A temperature's inverse may leave f32 where the temperature does not.
-        if !scale.is_finite() || scale.abs() < f32::MIN_POSITIVE {
-            return wrong("scale", scale, Values::NonZero);
+        if !scale.is_finite() || scale == 0.0 {
+            return wrong(parameter, scale, Values::NonZero);
         }
         if !cap.is_finite() || cap < 0.0 {
             return wrong("soft_cap", cap, Values::NonNegative);

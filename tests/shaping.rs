@@ -5,7 +5,8 @@ mod common;
 
 use wgpu_activations::reference::{self, shaped_backward, shaped_forward, ulp_error};
 use wgpu_activations::{
-    AxisFunction, AxisShape, Backend, Causal, Error, RowPolicy, Shaping, TensorShaping,
+    AxisFunction, AxisShape, Backend, Causal, Chain, Error, GumbelSoftmax, Random, RowPolicy,
+    Shaping, TensorShaping,
 };
 
 use AxisFunction::{LogSoftmax, LogSumExp, Softmax, Softmin};
@@ -543,5 +544,318 @@ fn wrong_shapings_are_seen() {
             .zip(&want)
             .map(|(&y, &want)| beyond(y, want, 0.0, want * 4.0 * 2f64.powi(-24)));
         assert!(worst.fold(0.0, f64::max) > 4.0, "{wrong:?}");
+    }
+}
+
+/// Scores of every size with scales of every size, so that their products are of every size, too: in
+/// rows that are close to each other, far apart, and of both.
+#[test]
+fn scores_and_scales_of_any_size() {
+    let power = |n: i32| 2f64.powi(n) as f32;
+    let mut x = Vec::new();
+    for n in (-125..=127).step_by(6) {
+        let step = power(n - 20);
+        let near = power(n) * 0.75;
+        // Neighbours, multiples, what one of another size does not show, and a tie.
+        x.extend([near, near + step, near - 3.0 * step, -near]);
+        x.extend([near, 0.3 * near, 0.0, -0.9 * near]);
+        x.extend([power(n), power(-n - 1), -power(n - 30), power(n - 7)]);
+        x.extend([near, near, near - power(n - 24), near - power(n - 23)]);
+    }
+    // Where the exponential of the scaled difference shows the most.
+    let mut scales: Vec<f32> = (-140..=126).step_by(14).map(|n| -1.37 * power(n)).collect();
+    scales.extend((-126..=120).step_by(9).map(|n| 1.61 * power(n)));
+    let long: Vec<f32> = (0..5000)
+        .map(|i| x[(i * 7919) % 64] * 1.5 + numbers(1, i as u64, 2.0)[0])
+        .collect();
+    let rows = x.len() / 4;
+    for backend in common::backends() {
+        let mut worst = 0.0f64;
+        for (i, &scale) in scales.iter().enumerate() {
+            let plain = Shaping::new();
+            let shapings = [plain.scale(scale), plain.temperature(scale)];
+            for (shaping, &function) in shapings
+                .iter()
+                .zip([AxisFunction::ALL; 2])
+                .flat_map(|(s, f)| f.iter().map(move |f| (s, f)))
+            {
+                let what = format!("{shaping:?}");
+                worst = worst.max(hold(&backend, function, shaping, &x, &[rows, 4], 1, &what));
+            }
+            let shaping = plain.scale(scale).sink([-1.5, 2.0, 1e30, -3e38][i % 4]);
+            let function = AxisFunction::ALL[i % 4];
+            worst = worst.max(hold(
+                &backend,
+                function,
+                &shaping,
+                &x,
+                &[rows, 4],
+                1,
+                "a sink",
+            ));
+            for (shape, axis) in [(&[2, 2500][..], 1), (&[50, 100], 0)] {
+                for function in [function, Softmax] {
+                    let what = format!("{:?}", shapings[0]);
+                    worst = worst.max(hold(
+                        &backend,
+                        function,
+                        &shapings[0],
+                        &long,
+                        shape,
+                        axis,
+                        &what,
+                    ));
+                }
+            }
+        }
+        println!("{:?}: {worst:.2} ULP", backend.kind());
+    }
+}
+
+/// A bias and a scaled score of any size, also of sizes that cancel.
+#[test]
+fn biases_of_any_size() {
+    let lowest = f32::MIN;
+    let mut x = Vec::new();
+    let mut bias = Vec::new();
+    for n in (-100..=126).step_by(9) {
+        let big = 2f64.powi(n) as f32;
+        let near = numbers(4, n as u64 + 200, 8.0);
+        for (i, &near) in near.iter().enumerate() {
+            // The same bias all over; one that takes the score back; one that is beside it.
+            x.extend([near, [big, -big, big * 0.5, 0.0][i], near]);
+            bias.extend([-big, -[big, -big, big * 0.5, 0.0][i], big * near]);
+        }
+    }
+    let pairs = x.len() / 12;
+    // Rows of four: of each kind one.
+    let by_kind = |from: &[f32]| -> Vec<f32> {
+        (0..pairs * 3)
+            .flat_map(|r| (0..4).map(move |i| (r / 3) * 12 + i * 3 + r % 3))
+            .map(|i| from[i])
+            .collect()
+    };
+    let (mut x, mut bias) = (by_kind(&x), by_kind(&bias));
+    for (scores, biases) in [
+        ([1.0, 2.0, 3.0, 2.5], [lowest; 4]),
+        ([1.0, 2.0, 3.0, 2.5], [-1e20; 4]),
+        (
+            [
+                -3e38,
+                -3e38,
+                f32::from_bits((-3e38f32).to_bits() - 1),
+                -2.9e38,
+            ],
+            [lowest, lowest, lowest, -3.3e38],
+        ),
+        ([3e38, -3e38, 1.0, 2.0], [-3e38, 3e38, 0.5, 0.25]),
+        ([1e20, 1.0, 3.0, -1e20], [-1e20, 0.5, 0.0, 1e20]),
+    ] {
+        x.extend(scores);
+        bias.extend(biases);
+    }
+    let shape = [x.len() / 4, 4];
+    for backend in common::backends() {
+        let mut worst = 0.0f64;
+        for &function in AxisFunction::ALL {
+            let plain = Shaping::new().bias(&bias, &shape);
+            for (i, shaping) in [
+                plain,
+                plain.scale(2.0),
+                plain.scale(-0.7),
+                plain.temperature(3e-20),
+                plain.temperature(1e38),
+                plain.sink(3.0),
+                plain.scale(0.5).sink(-1e38),
+            ]
+            .into_iter()
+            .enumerate()
+            {
+                let what = format!("biases, case {i}");
+                worst = worst.max(hold(&backend, function, &shaping, &x, &shape, 1, &what));
+            }
+        }
+        println!("{:?}: {worst:.2} ULP", backend.kind());
+    }
+}
+
+/// Caps of any size, with scores that reach them and scores that do not.
+#[test]
+fn caps_of_any_size() {
+    let mut x = Vec::new();
+    for n in (-60..=120).step_by(4) {
+        let size = 2f64.powi(n) as f32;
+        x.extend(numbers(4, n as u64 + 300, size));
+        x.extend([size, size * 1.0000002, size * 0.999, -size]);
+    }
+    x.extend([f32::INFINITY, 3.0, f32::NEG_INFINITY, f32::INFINITY]);
+    let rows = x.len() / 4;
+    let bias = numbers(x.len(), 77, 3.0);
+    for backend in common::backends() {
+        let mut worst = 0.0f64;
+        for cap in [1e-30, 0.02, 1.0, 30.0, 50.0, 1e3, 1e6, 1e15, 1e38] {
+            for scale in [1.0, -3.0, 1e-25, 1e25] {
+                let shaping = Shaping::new().soft_cap(cap).scale(scale);
+                for &function in AxisFunction::ALL {
+                    let what = format!("cap {cap}, scale {scale}");
+                    worst = worst.max(hold(&backend, function, &shaping, &x, &[rows, 4], 1, &what));
+                }
+                let what = format!("cap {cap}, scale {scale}, bias and sink");
+                let shape = [rows, 4];
+                let shaping = shaping.bias(&bias, &shape).sink(1.0);
+                worst = worst.max(hold(&backend, Softmax, &shaping, &x, &[rows, 4], 1, &what));
+            }
+        }
+        println!("{:?}: {worst:.2} ULP", backend.kind());
+    }
+}
+
+/// Results that can be worked out by hand.
+#[test]
+fn scales_and_biases_by_hand() {
+    let plain = Shaping::new();
+    let third = [0.090_030_57, 0.244_728_47, 0.665_240_95];
+    for backend in common::backends() {
+        let run = |function, shaping: &Shaping<'_>, x: &[f32]| {
+            backend
+                .apply_axis_shaped(function, shaping, x, &[x.len()], -1)
+                .unwrap()
+        };
+        let one_hot: [(f32, f32, Shaping<'_>); 6] = [
+            (14.25, 11.16, plain.temperature(1e-8)),
+            (-3.66, -6.23, plain.temperature(1e-9)),
+            (50.0, 49.0, plain.scale(1e37)),
+            (3e38, 2e38, plain.scale(2.0)),
+            (1.0, -1.0, plain.temperature(1e-40)),
+            (-1.0, 1.0, plain.scale(-3e38)),
+        ];
+        for (a, b, shaping) in one_hot {
+            assert_eq!(run(Softmax, &shaping, &[a, b]), [1.0, 0.0], "{shaping:?}");
+            assert_eq!(run(LogSoftmax, &shaping, &[a, b])[0], 0.0, "{shaping:?}");
+            let dx = backend.grad_axis_shaped(Softmax, &shaping, &[a, b], &[1.0, 2.0], &[2], -1);
+            assert_eq!(dx.unwrap(), [0.0, 0.0], "{shaping:?}");
+        }
+        let row: Vec<f32> = (0..256).map(|i| (i as f32 * 0.37).sin()).collect();
+        let at = (0..256).max_by(|&i, &j| row[i].total_cmp(&row[j])).unwrap();
+        let y = run(Softmax, &plain.scale(1e9), &row);
+        assert!((0..256).all(|i| y[i] == f32::from(u8::from(i == at))));
+        let y = run(LogSumExp, &plain.temperature(0.7), &[2.5e38, 0.0]);
+        assert_eq!(y, [f32::INFINITY]);
+        for low in [f32::MIN, -1e20] {
+            let bias = [low; 3];
+            let y = run(Softmax, &plain.bias(&bias, &[3]), &[1.0, 2.0, 3.0]);
+            for (y, want) in y.iter().zip(third) {
+                assert!((y - want).abs() <= 2e-7 * want, "{y} {want}");
+            }
+        }
+        // All temperatures but 0 have a meaning.
+        let y = run(Softmax, &plain.temperature(1e38), &[1.0, 2.0]);
+        assert_eq!(y, [0.5, 0.5]);
+        let y = run(Softmax, &plain.temperature(2e38), &[2e38, 0.0]);
+        assert!((y[0] - 0.731_058_6).abs() < 1e-7, "{y:?}");
+        for (shaping, name) in [
+            (plain.temperature(0.0), "temperature"),
+            (plain.scale(0.0), "scale"),
+            (plain.temperature(f32::INFINITY), "temperature"),
+        ] {
+            let error = backend
+                .apply_axis_shaped(Softmax, &shaping, &[1.0], &[1], 0)
+                .unwrap_err();
+            assert!(
+                matches!(error, Error::ParameterOutOfRange { parameter, .. } if parameter == name),
+                "{error}"
+            );
+        }
+    }
+}
+
+/// A row of one is 1, no part is above the whole, and no logarithm of one above 0.
+#[test]
+fn nothing_is_above_one() {
+    for backend in common::backends() {
+        for (len, scale) in [
+            (1usize, 90.0),
+            (1, 1e-3),
+            (2, 20.0),
+            (2, 1.0),
+            (3, 40.0),
+            (7, 60.0),
+            (40, 200.0),
+            (3000, 9e3),
+        ] {
+            let rows = (70_000 / len).min(20_000);
+            let x = numbers(rows * len, 61 + len as u64, scale);
+            let shape = [rows, len];
+            let keep = bytes(len, 62);
+            let unit = Shaping::new();
+            let noise = numbers(x.len(), 63, 3.0);
+            let gumbel = GumbelSoftmax::new(0.7, Random::new(1)).unwrap();
+            let chain = Chain::new().axis(Softmax, -1);
+            let results = [
+                backend.apply_axis(Softmax, &x, &shape, -1),
+                backend.apply_axis(Softmin, &x, &shape, -1),
+                backend.apply_axis_shaped(Softmax, &unit.mask(&keep, &[len]), &x, &shape, -1),
+                backend.apply_axis_shaped(Softmax, &unit.scale(0.37), &x, &shape, -1),
+                backend.apply_axis_shaped(Softmax, &unit.bias(&noise, &shape), &x, &shape, -1),
+                backend.gumbel_softmax_with(gumbel, &x, &noise, &shape, -1),
+                backend.apply_chain(&chain, &x, &shape, &[]),
+            ];
+            for (i, y) in results.into_iter().enumerate() {
+                let y = y.unwrap();
+                let most = y.iter().copied().fold(0.0, f32::max);
+                assert!(most <= 1.0, "{i} of rows of {len}: {most}");
+                let masked = i == 2 && keep[0] == 0;
+                if len == 1 && !masked {
+                    assert!(y.iter().all(|&y| y == 1.0), "{i}: rows of one");
+                }
+            }
+            for y in [
+                backend.apply_axis(LogSoftmax, &x, &shape, -1),
+                backend.apply_axis_shaped(LogSoftmax, &unit.scale(0.37), &x, &shape, -1),
+            ] {
+                let y = y.unwrap();
+                assert!(y.iter().all(|&y| y <= 0.0), "rows of {len}");
+            }
+        }
+        // Columns, and one kept element of several.
+        let x = numbers(6000, 64, 90.0);
+        let y = backend.apply_axis(Softmax, &x, &[2, 1, 3000], 1).unwrap();
+        assert!(y.iter().all(|&y| y == 1.0));
+        let one = Shaping::new().lengths(&[1], &[1]);
+        let y = backend.apply_axis_shaped(Softmax, &one, &x, &[1000, 6], 1);
+        assert!(
+            y.unwrap()
+                .chunks(6)
+                .all(|row| row == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+        );
+    }
+}
+
+/// PyTorch's softmax of a tensor without axes.
+#[test]
+fn an_array_without_axes_is_a_row_of_one() {
+    for backend in common::backends() {
+        for axis in [0, -1] {
+            let apply = |function| backend.apply_axis(function, &[3.5], &[], axis).unwrap();
+            assert_eq!(apply(Softmax), [1.0]);
+            assert_eq!(apply(Softmin), [1.0]);
+            assert_eq!(apply(LogSoftmax), [0.0]);
+            assert_eq!(apply(LogSumExp), [3.5]);
+            let dx = backend.grad_axis(Softmax, &[3.5], &[2.0], &[], axis);
+            assert_eq!(dx.unwrap(), [0.0]);
+            let shaping = Shaping::new().scale(2.0).mask(&[1], &[]);
+            let y = backend.apply_axis_shaped(LogSumExp, &shaping, &[3.5], &[], axis);
+            assert_eq!(y.unwrap(), [7.0]);
+        }
+        for axis in [1, -2] {
+            let error = backend.apply_axis(Softmax, &[3.5], &[], axis).unwrap_err();
+            assert!(
+                matches!(error, Error::AxisOutOfRange { rank: 0, .. }),
+                "{error}"
+            );
+        }
+        let causal = Shaping::new().causal(Causal::UpperLeft);
+        let error = backend.apply_axis_shaped(Softmax, &causal, &[3.5], &[], 0);
+        assert!(matches!(error.unwrap_err(), Error::NoQueryAxis { .. }));
     }
 }

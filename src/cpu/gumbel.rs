@@ -1,4 +1,5 @@
-//! gumbel_softmax and its gradient: rows of (x + noise) / tau in f64.
+//! gumbel_softmax and its gradient: rows of (x + noise) / tau in f64, whose differences are made
+//! before they are divided.
 
 use super::isa::Kernel;
 use super::lines::each_row;
@@ -88,6 +89,16 @@ fn hard(x: &[f32], noise: &[f32], out: &mut [f32]) {
     }
 }
 
+/// a + b as the rounded sum and what its rounding lost (Knuth); nothing of an infinity.
+#[inline(always)]
+fn sum(a: f32, b: f32) -> (f64, f64) {
+    let (a, b) = (f64::from(a), f64::from(b));
+    let sum = a + b;
+    let of_b = sum - a;
+    let lost = (a - (sum - of_b)) + (b - of_b);
+    (sum, if sum.is_finite() { lost } else { 0.0 })
+}
+
 /// One row's softmax, or its gradient.
 struct Row<'a> {
     tau: f32,
@@ -112,15 +123,17 @@ impl Kernel for Row<'_> {
         } = self;
         let rate = 1.0 / f64::from(tau);
         weights.resize(x.len(), 0.0);
-        let mut max = f64::NEG_INFINITY;
-        for ((weight, &x), &noise) in weights.iter_mut().zip(x).zip(noise) {
-            *weight = (f64::from(x) + f64::from(noise)) * rate;
+        let sums = || x.iter().zip(noise).map(|(&x, &noise)| sum(x, noise));
+        // The largest sum; of those that are rounded to one, the one that lost most.
+        let mut top = (f64::NEG_INFINITY, 0.0);
+        for (sum, lost) in sums() {
+            let above = sum > top.0 || (sum == top.0 && lost > top.1);
+            top = if above { (sum, lost) } else { top };
         }
-        for &weight in weights.iter() {
-            max = if weight > max { weight } else { max };
-        }
-        for weight in weights.iter_mut() {
-            *weight = Wide::<FMA>(*weight - max).exp_below_zero().0;
+        let max = top.0;
+        for (weight, (sum, lost)) in weights.iter_mut().zip(sums()) {
+            let below = (sum - max) + (lost - top.1);
+            *weight = Wide::<FMA>(below * rate).exp_below_zero().0;
         }
         let sum: f64 = weights.iter().sum();
         // An infinite maximum has no defined row; a NaN is in the sum.

@@ -1,5 +1,6 @@
-//! The softmax family over shaped rows. A row's values are f64, since a scale or a bias rounds in
-//! f32: they are made once, in a buffer of the row's length, and SIMD lanes run along them.
+//! The softmax family over shaped rows. What a row needs are differences of its values, and those of
+//! elements and of biases are exact, whatever scale and cap make of them. They are made in f64, in a
+//! buffer of the row's length, and SIMD lanes run along them.
 
 use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
@@ -7,7 +8,7 @@ use super::threads::{self, prelude::*};
 use super::wide::Wide;
 use crate::axis::AxisFunction;
 use crate::catalogue::Real;
-use crate::shaping::{Geometry, Line, RowPolicy, Shaping};
+use crate::shaping::{Geometry, Line, RowPolicy, Settings, Shaping};
 use std::ops::Range;
 
 /// One call.
@@ -118,11 +119,20 @@ struct Rows<'a> {
     target: Target<'a>,
 }
 
-/// A row's values, then its weights; and its upstream gradients.
+/// A row's values less their maximum, then its weights; its upstream gradients; its elements and
+/// biases, with signs so that values grow with them.
 #[derive(Default)]
 struct Scratch {
     v: Vec<f64>,
     g: Vec<f64>,
+    x: Vec<f64>,
+    b: Vec<f64>,
+}
+
+/// What the differences of a row are from, its largest value: how large, and the sink less that.
+struct Top {
+    value: f64,
+    sink: f64,
 }
 
 impl Kernel for Rows<'_> {
@@ -262,69 +272,101 @@ impl Row<'_> {
         }
     }
 
-    /// The values of the row, -infinity for what takes no part.
+    /// The values of the row less the largest of them and the sink; -infinity for what takes no part.
     #[inline(always)]
-    fn values<const FMA: bool>(&self, v: &mut Vec<f64>) {
+    fn differences<const FMA: bool>(&self, scratch: &mut Scratch) -> Top {
         let settings = &self.job.shaping.settings;
-        let sign = self.job.sign();
-        let scale = sign * settings.scale;
-        self.gather(self.job.x, f64::NEG_INFINITY, v);
+        let values = Values::new(settings);
         let end = self.line.end;
-        if settings.soft_cap > 0.0 {
-            let cap = f64::from(settings.soft_cap);
-            let rate = scale / cap;
-            for v in &mut v[..end] {
-                *v = cap * Wide::<FMA>(*v * rate).tanh().0;
+        let Scratch { v, x, b, .. } = scratch;
+        self.gather(self.job.x, f64::NEG_INFINITY, v);
+        let turn = self.job.sign() * 1.0f64.copysign(settings.scale.value());
+        let as_they_are = settings.soft_cap == 0.0 && self.line.bias.is_none();
+        let (anchor, mut top) = if as_they_are {
+            if turn < 0.0 {
+                v[..end].iter_mut().for_each(|v| *v = -*v);
             }
-        } else if scale != 1.0 {
-            for v in &mut v[..end] {
-                *v *= scale;
+            self.masked(v, f64::NEG_INFINITY);
+            let max = largest(v);
+            if max.is_finite() {
+                let scale = values.high + values.low;
+                v.iter_mut().for_each(|v| *v = (*v - max) * scale);
             }
-        }
-        if let Some(bias) = self.line.bias {
-            match self.line.bias_step {
-                0 => {
-                    let bias = sign * f64::from(bias[0]);
-                    v[..end].iter_mut().for_each(|v| *v += bias);
-                }
-                1 => {
-                    for (v, &b) in v[..end].iter_mut().zip(bias) {
-                        *v += sign * f64::from(b);
+            ((max, 0.0), max)
+        } else {
+            x.clone_from(v);
+            x[..end].iter_mut().for_each(|x| *x *= turn);
+            self.biases(b);
+            for ((v, &x), &b) in v.iter_mut().zip(&*x).zip(&*b) {
+                *v = values.rough::<FMA>(x, b);
+            }
+            v[end..].fill(f64::NEG_INFINITY);
+            self.masked(v, f64::NEG_INFINITY);
+            self.masked(x, 0.0);
+            self.masked(b, 0.0);
+            let mut max = largest(v);
+            let mut anchor = (0.0, 0.0);
+            if max.is_finite() {
+                // A rounded value may not be the largest; one that is close to it is soon found.
+                for _ in 0..8 {
+                    let at = v.iter().position(|&v| v == max).unwrap_or(0);
+                    anchor = (x[at], b[at]);
+                    values.less::<FMA>(anchor, x, b, v);
+                    max = largest(v);
+                    if max <= 0.0 {
+                        break;
                     }
                 }
-                step => {
-                    for (v, &b) in v[..end].iter_mut().zip(bias.iter().step_by(step)) {
-                        *v += sign * f64::from(b);
-                    }
-                }
+                (anchor, 0.0)
+            } else {
+                (anchor, max)
             }
+        };
+        if top.is_finite() {
+            top = values.difference::<FMA>(anchor, (0.0, 0.0));
         }
-        self.masked(v, f64::NEG_INFINITY);
+        let Some(sink) = settings.sink.map(f64::from) else {
+            let sink = f64::NEG_INFINITY;
+            return Top { value: top, sink };
+        };
+        if top.is_infinite() {
+            let of_sink = if top > 0.0 { f64::NEG_INFINITY } else { 0.0 };
+            return Top {
+                value: top.max(sink),
+                sink: of_sink,
+            };
+        }
+        let of_sink = values.difference::<FMA>((0.0, sink), anchor);
+        if of_sink > 0.0 {
+            v.iter_mut().for_each(|v| *v -= of_sink);
+        }
+        Top {
+            value: if of_sink > 0.0 { sink } else { top },
+            sink: of_sink.min(0.0),
+        }
     }
 
-    /// The largest value that is not NaN, and the sink.
+    /// The biases of a row of lanes, with the function's sign.
     #[inline(always)]
-    fn max(&self, v: &[f64]) -> f64 {
-        let mut lanes = [f64::NEG_INFINITY; LANES];
-        for chunk in v.as_chunks::<LANES>().0 {
-            for (max, &v) in lanes.iter_mut().zip(chunk) {
-                *max = if v > *max { v } else { *max };
+    fn biases(&self, b: &mut Vec<f64>) {
+        let (sign, end) = (self.job.sign(), self.line.end);
+        b.clear();
+        match (self.line.bias, self.line.bias_step) {
+            (None, _) => {}
+            (Some(bias), 0) => b.resize(end, sign * f64::from(bias[0])),
+            (Some(bias), step) => {
+                let biases = bias.iter().step_by(step).take(end);
+                b.extend(biases.map(|&b| sign * f64::from(b)));
             }
         }
-        let sink = self
-            .job
-            .shaping
-            .settings
-            .sink
-            .map_or(f64::NEG_INFINITY, f64::from);
-        lanes.into_iter().fold(sink, f64::max)
+        b.resize(end.next_multiple_of(LANES), 0.0);
     }
 
     /// What the sink adds to a row's weights.
     #[inline(always)]
-    fn sink<const FMA: bool>(&self, max: f64) -> f64 {
+    fn sink<const FMA: bool>(&self, top: &Top) -> f64 {
         match self.job.shaping.settings.sink {
-            Some(sink) => Wide::<FMA>(f64::from(sink) - max).exp_below_zero().0,
+            Some(_) => Wide::<FMA>(top.sink).exp_below_zero().0,
             None => 0.0,
         }
     }
@@ -337,19 +379,19 @@ impl Row<'_> {
 
     /// log(sum of weights) beyond the maximum.
     #[inline(always)]
-    fn log_sum<const FMA: bool>(&self, v: &[f64], max: f64) -> f64 {
+    fn log_sum<const FMA: bool>(&self, v: &[f64], top: &Top) -> f64 {
         let mut ties = [0.0; LANES];
         let mut rest = [0.0; LANES];
         for chunk in v.as_chunks::<LANES>().0 {
             for i in 0..LANES {
-                let weight = Wide::<FMA>(chunk[i] - max).exp_below_zero().0;
-                let tie = chunk[i] == max;
+                let weight = Wide::<FMA>(chunk[i]).exp_below_zero().0;
+                let tie = chunk[i] == 0.0;
                 ties[i] += if tie { 1.0 } else { 0.0 };
                 rest[i] += if tie { 0.0 } else { weight };
             }
         }
         let mut sums = [ties.iter().sum::<f64>(), rest.iter().sum::<f64>()];
-        let sink = self.sink::<FMA>(max);
+        let sink = self.sink::<FMA>(top);
         sums[usize::from(sink != 1.0)] += sink;
         // Without the first tie, which is the 1 in log(1 + ...), small logarithms keep their
         // precision.
@@ -359,9 +401,8 @@ impl Row<'_> {
     /// The row's logsumexp.
     #[inline(always)]
     fn reduced<const FMA: bool>(&self, scratch: &mut Scratch) -> f64 {
-        self.values::<FMA>(&mut scratch.v);
-        let v = &scratch.v;
-        let max = self.max(v);
+        let top = self.differences::<FMA>(scratch);
+        let (v, max) = (&scratch.v, top.value);
         let nan = self.job.shaping.settings.policy == RowPolicy::Nan;
         if (max == f64::NEG_INFINITY || nan) && self.is_empty() {
             return if nan { f64::NAN } else { max };
@@ -370,14 +411,13 @@ impl Row<'_> {
         if seen || max.is_infinite() {
             return if seen { f64::NAN } else { max };
         }
-        max + self.log_sum::<FMA>(v, max)
+        max + self.log_sum::<FMA>(v, &top)
     }
 
     /// Gives `put` the results up to the row's end, and what stands behind it.
     #[inline(always)]
     fn results<const FMA: bool, P: FnOnce(&[f64], f32)>(&self, scratch: &mut Scratch, put: P) {
-        self.values::<FMA>(&mut scratch.v);
-        let max = self.max(&scratch.v);
+        let top = self.differences::<FMA>(scratch);
         let log = self.job.function == AxisFunction::LogSoftmax;
         let nan = self.job.shaping.settings.policy == RowPolicy::Nan;
         let nothing = match self.job.dy {
@@ -386,9 +426,9 @@ impl Row<'_> {
             _ => 0.0,
         };
         let defined = match self.job.dy {
-            None if log => self.log_softmax::<FMA>(&mut scratch.v, max),
-            None => self.softmax::<FMA>(&mut scratch.v, max),
-            Some(dy) => self.gradient::<FMA>(scratch, max, dy),
+            None if log => self.log_softmax::<FMA>(&mut scratch.v, &top),
+            None => self.softmax::<FMA>(&mut scratch.v, &top),
+            Some(dy) => self.gradient::<FMA>(scratch, &top, dy),
         };
         let results = &mut scratch.v[..self.line.end];
         if nothing.is_nan() {
@@ -407,32 +447,32 @@ impl Row<'_> {
 
     /// Softmax in place of the values; false where it is not defined.
     #[inline(always)]
-    fn softmax<const FMA: bool>(&self, v: &mut [f64], max: f64) -> bool {
-        let sum = weigh::<FMA>(v, max) + self.sink::<FMA>(max);
+    fn softmax<const FMA: bool>(&self, v: &mut [f64], top: &Top) -> bool {
+        let sum = weigh::<FMA>(v) + self.sink::<FMA>(top);
         let share = 1.0 / sum;
         for v in v.iter_mut() {
             *v *= share;
         }
-        max.is_finite() && !sum.is_nan()
+        top.value.is_finite() && !sum.is_nan()
     }
 
     #[inline(always)]
-    fn log_softmax<const FMA: bool>(&self, v: &mut [f64], max: f64) -> bool {
-        let log = self.log_sum::<FMA>(v, max);
+    fn log_softmax<const FMA: bool>(&self, v: &mut [f64], top: &Top) -> bool {
+        let log = self.log_sum::<FMA>(v, top);
         for v in v.iter_mut() {
-            *v = (*v - max) - log;
+            *v -= log;
         }
-        max.is_finite() && !log.is_nan()
+        top.value.is_finite() && !log.is_nan()
     }
 
     /// The gradient in place of the values.
     #[inline(always)]
-    fn gradient<const FMA: bool>(&self, scratch: &mut Scratch, max: f64, dy: &[f32]) -> bool {
-        let Scratch { v, g } = scratch;
-        let sum = weigh::<FMA>(v, max) + self.sink::<FMA>(max);
+    fn gradient<const FMA: bool>(&self, scratch: &mut Scratch, top: &Top, dy: &[f32]) -> bool {
+        let Scratch { v, g, .. } = scratch;
+        let sum = weigh::<FMA>(v) + self.sink::<FMA>(top);
         let inverse = 1.0 / sum;
-        let defined = max.is_finite() && !sum.is_nan();
-        let slope = self.job.sign() * self.job.shaping.settings.scale;
+        let defined = top.value.is_finite() && !sum.is_nan();
+        let slope = self.job.sign() * self.job.shaping.settings.scale.value();
         if self.job.function.reduces() {
             let factor = f64::from(dy[self.number]) * inverse * slope;
             v.iter_mut().for_each(|v| *v *= factor);
@@ -475,7 +515,7 @@ impl Row<'_> {
     fn capped<const FMA: bool>(&self, v: &mut [f64], x: &mut Vec<f64>) {
         let settings = &self.job.shaping.settings;
         if settings.soft_cap > 0.0 {
-            let rate = -2.0 * (settings.scale / f64::from(settings.soft_cap)).abs();
+            let rate = -2.0 * (settings.scale.value() / f64::from(settings.soft_cap)).abs();
             self.gather(self.job.x, 0.0, x);
             for (v, x) in v.iter_mut().zip(&*x) {
                 let e = Wide::<FMA>(x.abs() * rate).exp_below_zero().0;
@@ -485,15 +525,111 @@ impl Row<'_> {
     }
 }
 
-/// Weights e^(v - max) in place of values, and their sum.
+/// The largest value that is not NaN.
 #[inline(always)]
-fn weigh<const FMA: bool>(v: &mut [f64], max: f64) -> f64 {
+fn largest(v: &[f64]) -> f64 {
+    let mut lanes = [f64::NEG_INFINITY; LANES];
+    for chunk in v.as_chunks::<LANES>().0 {
+        for (max, &v) in lanes.iter_mut().zip(chunk) {
+            *max = if v > *max { v } else { *max };
+        }
+    }
+    lanes.into_iter().fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// Weights e^v in place of values of at most 0, and their sum.
+#[inline(always)]
+fn weigh<const FMA: bool>(v: &mut [f64]) -> f64 {
     let mut sums = [0.0; LANES];
     for chunk in v.as_chunks_mut::<LANES>().0 {
         for i in 0..LANES {
-            chunk[i] = Wide::<FMA>(chunk[i] - max).exp_below_zero().0;
+            chunk[i] = Wide::<FMA>(chunk[i]).exp_below_zero().0;
             sums[i] += chunk[i];
         }
     }
     sums.iter().sum()
+}
+
+/// What makes values of elements and biases, which have their signs already.
+#[derive(Clone, Copy)]
+struct Values {
+    /// The scale as a number of 29 bits, whose product with an f32 is exact, and the rest.
+    high: f64,
+    low: f64,
+    /// 0 where there is none.
+    cap: f64,
+    /// 2 scale / cap.
+    rate: f64,
+}
+
+impl Values {
+    fn new(settings: &Settings) -> Self {
+        let scale = settings.scale.value().abs();
+        let high = f64::from_bits(scale.to_bits() & !((1 << 24) - 1));
+        let rest = settings.scale.rest() * 1.0f64.copysign(settings.scale.value());
+        let cap = f64::from(settings.soft_cap);
+        Self {
+            high,
+            low: (scale - high) + rest,
+            cap,
+            rate: if cap > 0.0 { 2.0 * scale / cap } else { 0.0 },
+        }
+    }
+
+    /// A value within f64's rounding, which tells an infinity or a NaN.
+    #[inline(always)]
+    fn rough<const FMA: bool>(&self, x: f64, b: f64) -> f64 {
+        let x = if self.cap > 0.0 {
+            self.cap * Wide::<FMA>(0.5 * self.rate * x).tanh().0
+        } else {
+            (self.high + self.low) * x
+        };
+        x + b
+    }
+
+    /// In place of finite values in `v`, these less that of `m`.
+    #[inline(always)]
+    fn less<const FMA: bool>(&self, m: (f64, f64), x: &[f64], b: &[f64], v: &mut [f64]) {
+        for ((v, &x), &b) in v.iter_mut().zip(x).zip(b) {
+            let difference = self.difference::<FMA>((x, b), m);
+            *v = if v.is_finite() { difference } else { *v };
+        }
+    }
+
+    /// The value of an element and its bias less that of another.
+    #[inline(always)]
+    fn difference<const FMA: bool>(&self, (x, b): (f64, f64), (m, c): (f64, f64)) -> f64 {
+        let (step, rest) = two_sum(b, -c);
+        if self.cap > 0.0 {
+            return self.capped::<FMA>(x, m) + step + rest;
+        }
+        // Each part's products with the scale's high part are exact; with the low part they are
+        // small.
+        let (of_x, of_m) = (x * self.high, m * self.high);
+        let (product, lost) = two_sum(of_x, -of_m);
+        let (sum, more) = two_sum(product, step);
+        sum + ((lost + more) + rest + (x - m) * self.low)
+    }
+
+    /// cap tanh(scale x / cap) less that of m, without the cancellation.
+    #[inline(always)]
+    fn capped<const FMA: bool>(&self, x: f64, m: f64) -> f64 {
+        let power = |x: f64| Wide::<FMA>(-self.rate * x.abs()).exp_below_zero().0;
+        let (of_x, of_m) = (power(x), power(m));
+        let d = if x == m { 0.0 } else { x - m };
+        let rise = -Wide::<FMA>(-self.rate * d.abs()).exp_m1().0;
+        let one_side = (x < 0.0) == (m < 0.0);
+        let larger = if of_x > of_m { of_x } else { of_m };
+        let factor = if one_side { larger } else { 1.0 };
+        let size = 2.0 * self.cap * rise * factor / ((1.0 + of_x) * (1.0 + of_m));
+        if d < 0.0 { -size } else { size }
+    }
+}
+
+/// a + b as the rounded sum and what its rounding lost (Knuth).
+#[inline(always)]
+fn two_sum(a: f64, b: f64) -> (f64, f64) {
+    let sum = a + b;
+    let of_b = sum - a;
+    (sum, (a - (sum - of_b)) + (b - of_b))
 }

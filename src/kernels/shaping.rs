@@ -58,6 +58,46 @@ pub(crate) struct DimensionUniforms {
     pub padding: [u32; 3],
 }
 
+/// `Factor` of factor.wgsl.
+#[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
+#[repr(C)]
+pub(crate) struct FactorUniforms {
+    pub hi: f32,
+    pub lo: f32,
+    pub pre: f32,
+    pub mid: f32,
+    pub post: f32,
+    pub exponent: i32,
+    pub padding_0: u32,
+    pub padding_1: u32,
+}
+
+impl FactorUniforms {
+    /// A number between 2^-240 and 2^240, in units of 2^`unit`.
+    fn new(value: f64, unit: i32) -> Self {
+        let exponent = (value.to_bits() >> 52) as i32 - 1023;
+        let mantissa = value / power_of_two(exponent);
+        let hi = leading(mantissa as f32);
+        let power = exponent - unit;
+        let half = power.div_euclid(2);
+        Self {
+            hi,
+            lo: (mantissa - f64::from(hi)) as f32,
+            pre: power_of_two(half.min(0)) as f32,
+            mid: power_of_two(half.max(0)) as f32,
+            post: power_of_two(power - half) as f32,
+            exponent,
+            padding_0: 0,
+            padding_1: 0,
+        }
+    }
+}
+
+/// 2^n, a normal number.
+fn power_of_two(n: i32) -> f64 {
+    f64::from_bits(((n + 1023) as u64) << 52)
+}
+
 /// `Shaping` of shaped.wgsl.
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
@@ -70,22 +110,16 @@ pub(crate) struct ShapingUniforms {
     pub keys: u32,
     pub causal: u32,
     pub diagonal: i32,
-    pub scale: f32,
-    pub scale_hi: f32,
-    pub scale_lo: f32,
-    pub scale_rest: f32,
-    pub cap: f32,
     pub cap_hi: f32,
     pub cap_lo: f32,
-    pub rate_hi: f32,
-    pub rate_lo: f32,
-    pub far: f32,
     pub sink: f32,
-    pub has_sink: u32,
+    pub turn: f32,
     pub nan_rows: u32,
     pub count: u32,
     pub padding_0: u32,
     pub padding_1: u32,
+    pub scale: FactorUniforms,
+    pub inverse: FactorUniforms,
     pub dimensions: [DimensionUniforms; DIMENSIONS],
 }
 
@@ -95,8 +129,9 @@ fn leading(x: f32) -> f32 {
 }
 
 impl ShapingUniforms {
-    /// All but where the arrays begin.
-    fn new(geometry: &Geometry, settings: &Settings) -> Result<Self> {
+    /// All but where the arrays begin; with `offset`, values are sums of elements and what a bias
+    /// or a sink is.
+    fn new(geometry: &Geometry, settings: &Settings, offset: bool) -> Result<Self> {
         let axes = geometry.dimensions.len();
         if axes > DIMENSIONS {
             return Err(Error::TooManyAxes {
@@ -104,11 +139,9 @@ impl ShapingUniforms {
                 most: DIMENSIONS,
             });
         }
-        let scale = settings.scale as f32;
-        let cap = settings.soft_cap;
-        // An infinite rate is of a cap that every element reaches.
-        let rate = (2.0 * settings.scale.abs() / f64::from(cap)).min(1e38);
-        let rate_hi = leading(rate as f32);
+        let (scale, cap) = (settings.scale.value(), settings.soft_cap);
+        // Sums of scaled elements and biases are made in units of 2^8.
+        let unit = if cap > 0.0 || !offset { 0 } else { 8 };
         let mut dimensions = [DimensionUniforms::default(); DIMENSIONS];
         for (to, from) in dimensions.iter_mut().zip(geometry.dimensions.iter().rev()) {
             // Rows and the arrays' elements are counted in u32, modulo 2^32 where they lie.
@@ -130,21 +163,15 @@ impl ShapingUniforms {
             causal: geometry.diagonal.is_some().into(),
             // Both lengths are below 2^31.
             diagonal: geometry.diagonal.unwrap_or(0) as i32,
-            scale,
-            scale_hi: leading(scale),
-            scale_lo: scale - leading(scale),
-            scale_rest: (settings.scale - f64::from(scale)) as f32,
-            cap,
             cap_hi: leading(cap),
             cap_lo: cap - leading(cap),
-            rate_hi,
-            rate_lo: (rate - f64::from(rate_hi)) as f32,
-            // e^-170 is nothing beside 1.
-            far: (170.0 / rate).min(f32::MAX.into()) as f32,
             sink: settings.sink.unwrap_or(0.0),
-            has_sink: settings.sink.is_some().into(),
+            turn: if scale < 0.0 { -1.0 } else { 1.0 },
             nan_rows: (settings.policy == RowPolicy::Nan).into(),
             count: axes as u32,
+            scale: FactorUniforms::new(scale.abs(), unit),
+            // Without a cap it is not looked at.
+            inverse: FactorUniforms::new(2.0 / f64::from(if cap > 0.0 { cap } else { 1.0 }), 0),
             dimensions,
             ..Self::default()
         })
@@ -315,7 +342,9 @@ impl Kernels {
                 shape: vec![shape.outer, shape.len, shape.inner],
             });
         }
-        let constants = ShapingUniforms::new(job.geometry, job.settings)?;
+        let sink = job.settings.sink.is_some();
+        let offset = sink || parts[1].is_some();
+        let constants = ShapingUniforms::new(job.geometry, job.settings, offset)?;
         let mut plan = plan::axis(shape, traits).ok_or(Error::AxisStepTooLarge {
             bytes: shape.inner as u64 * 4,
             limit: traits.max_binding,
@@ -335,9 +364,10 @@ impl Kernels {
             mask_runs: parts[0].is_some() && constants.mask_step == 1 && runs,
             bias: parts[1].is_some(),
             lengths: parts[2].is_some(),
+            sink,
             value: match job.settings {
                 settings if settings.soft_cap > 0.0 => Value::Capped,
-                settings if settings.scale != 1.0 => Value::Scaled,
+                settings if settings.scale.value() != 1.0 => Value::Scaled,
                 _ => Value::Plain,
             },
         };

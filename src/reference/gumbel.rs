@@ -1,6 +1,7 @@
 //! gumbel_softmax with given noise in f64.
 
 use super::for_rows;
+use super::shaping::exact_sum;
 use crate::axis::AxisShape;
 
 /// Softmax of (x + noise) / tau of every row.
@@ -11,17 +12,35 @@ pub fn forward(tau: f32, x: &[f32], noise: &[f32], shape: &AxisShape) -> Vec<f64
     assert_eq!((x.len(), noise.len()), (shape.elements(), shape.elements()));
     let mut out = vec![0.0; x.len()];
     for_rows(shape, |index, _| {
-        let value = |i: usize| (f64::from(x[i]) + f64::from(noise[i])) / f64::from(tau);
-        let values: Vec<f64> = index.clone().map(value).collect();
-        let nan = values.iter().any(|v| v.is_nan());
-        let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        let total: f64 = values.iter().map(|v| libm::exp(v - max)).sum();
-        for (i, v) in index.zip(values) {
-            out[i] = if nan || max.is_infinite() {
-                f64::NAN
+        // Sums as two f64, so that differences are exact.
+        let values: Vec<[f64; 2]> = index
+            .clone()
+            .map(|i| exact_sum(x[i].into(), noise[i].into()))
+            .collect();
+        let nan = values.iter().any(|v| v[0].is_nan());
+        let most = values
+            .iter()
+            .copied()
+            .fold([f64::NEG_INFINITY, 0.0], |a, b| {
+                if b[0] > a[0] || (b[0] == a[0] && b[1] > a[1]) {
+                    b
+                } else {
+                    a
+                }
+            });
+        let undefined = nan || most[0].is_infinite();
+        let weights = values.iter().map(|v| {
+            let lost = if v[0].is_finite() {
+                v[1] - most[1]
             } else {
-                libm::exp(v - max) / total
+                0.0
             };
+            libm::exp(((v[0] - most[0]) + lost) / f64::from(tau))
+        });
+        let weights: Vec<f64> = weights.collect();
+        let total: f64 = weights.iter().sum();
+        for (i, weight) in index.zip(weights) {
+            out[i] = if undefined { f64::NAN } else { weight / total };
         }
     });
     out

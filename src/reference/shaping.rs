@@ -1,14 +1,170 @@
-//! The f64 reference of the softmax family over shaped rows: every element by its coordinates.
+//! The f64 reference of the softmax family over shaped rows: every element by its coordinates, and
+//! every value by how far it is from another, since values of 1e20 show no units in f64.
 
 use crate::axis::AxisFunction;
-use crate::shaping::{Causal, RowPolicy, Shaping};
+use crate::shaping::{Causal, RowPolicy, Scale, Settings, Shaping};
 
 /// An element that takes part.
 #[derive(Clone, Copy)]
 struct Element {
-    value: f64,
+    value: Value,
     /// The derivative of the value by x.
     slope: f64,
+}
+
+/// cap tanh(x / cap) + bias, or x + bias without a cap; x is scaled, as a sum of two.
+#[derive(Clone, Copy)]
+struct Value {
+    x: [f64; 2],
+    bias: f64,
+    cap: f64,
+}
+
+impl Value {
+    fn new(x: f32, bias: f64, sign: f64, settings: &Settings) -> Self {
+        let x = f64::from(x);
+        // Of products and quotients, what the rounding lost is a number of 53 bits, too.
+        let [hi, lo] = match settings.scale {
+            Scale::Times(scale) => [x * f64::from(scale), 0.0],
+            Scale::Over(temperature) => {
+                let temperature = f64::from(temperature);
+                let quotient = x / temperature;
+                [quotient, quotient.mul_add(-temperature, x) / temperature]
+            }
+        };
+        let lo = if hi.is_finite() { lo } else { 0.0 };
+        Self {
+            x: [sign * hi, sign * lo],
+            bias: sign * bias,
+            cap: settings.soft_cap.into(),
+        }
+    }
+
+    /// A sink's value.
+    fn sink(logit: f32, settings: &Settings) -> Self {
+        Self {
+            bias: logit.into(),
+            ..Self::new(0.0, 0.0, 1.0, settings)
+        }
+    }
+
+    /// The value, rounded.
+    fn rounded(self) -> f64 {
+        let zero = Self {
+            x: [0.0; 2],
+            bias: 0.0,
+            ..self
+        };
+        let x = self.x[0];
+        let x = if self.cap > 0.0 && x.is_infinite() {
+            self.cap.copysign(x)
+        } else {
+            x
+        };
+        // An infinity or a NaN by its sum.
+        let sum = x + self.bias;
+        if sum.is_finite() {
+            self.less(zero)
+        } else {
+            sum
+        }
+    }
+
+    /// A finite value less another.
+    fn less(self, other: Self) -> f64 {
+        let biases = exact_sum(self.bias, -other.bias);
+        if self.cap > 0.0 {
+            let d = difference_of_tanh(self.x[0] / self.cap, other.x[0] / other.cap, {
+                let [step, lost] = exact_sum(self.x[0], -other.x[0]);
+                let rest = lost + self.x[1] - other.x[1];
+                // A cap is reached at infinity.
+                (if step.is_finite() { step + rest } else { step }) / self.cap
+            });
+            let whole = exact_sum(self.cap * d, biases[0]);
+            return whole[0] + (whole[1] + biases[1]);
+        }
+        let steps = exact_sum(self.x[0], -other.x[0]);
+        let whole = exact_sum(steps[0], biases[0]);
+        whole[0] + (whole[1] + steps[1] + biases[1] + (self.x[1] - other.x[1]))
+    }
+}
+
+/// tanh(a) - tanh(b), where a - b is `step`: sinh(a - b) / (cosh(a) cosh(b)), without overflow.
+fn difference_of_tanh(a: f64, b: f64, step: f64) -> f64 {
+    if a == b {
+        return 0.0;
+    }
+    let [of_a, of_b] = [a, b].map(|v| libm::exp(-2.0 * v.abs()));
+    let rise = -libm::expm1(-2.0 * step.abs());
+    let factor = if (a < 0.0) == (b < 0.0) {
+        of_a.max(of_b)
+    } else {
+        1.0
+    };
+    (2.0 * rise * factor / ((1.0 + of_a) * (1.0 + of_b))).copysign(step)
+}
+
+/// a + b as the rounded sum and what its rounding lost, for finite ones.
+pub(super) fn exact_sum(a: f64, b: f64) -> [f64; 2] {
+    let sum = a + b;
+    let of_b = sum - a;
+    [sum, (a - (sum - of_b)) + (b - of_b)]
+}
+
+/// A row's values less the largest of them and the sink, that one, and what is its sink.
+struct Spread {
+    top: f64,
+    /// Of what takes part, in order.
+    below: Vec<f64>,
+    sink: Option<f64>,
+}
+
+impl Spread {
+    fn new(elements: &[Option<Element>], settings: &Settings) -> Self {
+        let values: Vec<Value> = elements.iter().flatten().map(|e| e.value).collect();
+        let sink = settings.sink.map(|logit| Value::sink(logit, settings));
+        let all = values.iter().copied().chain(sink);
+        let rounded: Vec<f64> = all.clone().map(Value::rounded).collect();
+        let most = rounded.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let undefined = if rounded.iter().any(|v| v.is_nan()) {
+            Some(f64::NAN)
+        } else if most.is_infinite() {
+            Some(most)
+        } else {
+            None
+        };
+        let finite = |v: &Value| v.rounded().is_finite();
+        let top = all
+            .filter(finite)
+            .reduce(|a, b| if b.less(a) > 0.0 { b } else { a });
+        let (Some(top), None) = (top, undefined) else {
+            return Self {
+                top: undefined.unwrap_or(f64::NEG_INFINITY),
+                below: vec![f64::NAN; values.len()],
+                sink: sink.map(|_| f64::NAN),
+            };
+        };
+        let below = |v: Value| {
+            if finite(&v) {
+                v.less(top)
+            } else {
+                f64::NEG_INFINITY
+            }
+        };
+        Self {
+            top: top.rounded(),
+            below: values.into_iter().map(below).collect(),
+            sink: sink.map(below),
+        }
+    }
+
+    /// The sum of the exponentials but for one that is 1.
+    fn rest(&self) -> f64 {
+        let mut terms: Vec<f64> = self.below.iter().chain(&self.sink).copied().collect();
+        terms.sort_by(f64::total_cmp);
+        terms.pop();
+        terms.into_iter().map(libm::exp).sum()
+    }
 }
 
 /// A row: its elements' indices, what takes part of them, and its number.
@@ -39,26 +195,30 @@ pub fn shaped_forward(
         }
     ];
     for row in rows {
-        let (weights, log_sum) = weights(&row.elements, shaping.settings.sink);
+        let spread = Spread::new(&row.elements, &shaping.settings);
+        let rest = spread.rest();
+        let undefined = !spread.top.is_finite();
         let nothing = row.elements.iter().all(Option::is_none);
         let nan = nothing && shaping.settings.policy == RowPolicy::Nan;
         if function.reduces() {
-            out[row.number] = if nan { f64::NAN } else { log_sum };
+            out[row.number] = match spread.top {
+                _ if nan => f64::NAN,
+                top if undefined => top,
+                top => top + libm::log1p(rest),
+            };
             continue;
         }
         let log = function == AxisFunction::LogSoftmax;
-        for ((&i, element), weight) in row.indices.iter().zip(&row.elements).zip(weights) {
-            out[i] = match element {
+        let mut below = spread.below.iter();
+        for (&i, element) in row.indices.iter().zip(&row.elements) {
+            out[i] = match element.and_then(|_| below.next()) {
                 None if nan => f64::NAN,
                 None if log => f64::NEG_INFINITY,
                 None => 0.0,
-                Some(_) if weight.is_nan() => f64::NAN,
-                Some(element) if log => element.value - log_sum,
-                Some(_) => weight,
+                Some(_) if undefined => f64::NAN,
+                Some(below) if log => below - libm::log1p(rest),
+                Some(below) => libm::exp(*below) / (1.0 + rest),
             };
-        }
-        if log {
-            sharpen(&mut out, &row, shaping.settings.sink);
         }
     }
     out
@@ -80,7 +240,9 @@ pub fn shaped_backward(
     let mut out = vec![0.0; x.len()];
     let mut largest = vec![0.0; x.len()];
     for row in rows(function, shaping, x, shape, axis) {
-        let (weights, _) = weights(&row.elements, shaping.settings.sink);
+        let spread = Spread::new(&row.elements, &shaping.settings);
+        let total = 1.0 + spread.rest();
+        let weights = spread.below.iter().map(|below| libm::exp(*below) / total);
         let upstream = |i: usize| {
             let at = if function.reduces() { row.number } else { i };
             f64::from(dy[at])
@@ -89,8 +251,9 @@ pub fn shaped_backward(
             .indices
             .iter()
             .zip(&row.elements)
+            .filter_map(|(&i, element)| Some((i, (*element)?)))
             .zip(weights)
-            .filter_map(|((&i, element), weight)| Some((i, (*element)?, weight)))
+            .map(|((i, element), weight)| (i, element, weight))
             .collect();
         let sum_of =
             |term: &dyn Fn(&(usize, Element, f64)) -> f64| -> f64 { kept.iter().map(term).sum() };
@@ -112,48 +275,6 @@ pub fn shaped_backward(
         }
     }
     (out, largest)
-}
-
-/// log_softmax of a row whose largest value stands out: log(1 + rest) from the rest alone.
-fn sharpen(out: &mut [f64], row: &Row, sink: Option<f32>) {
-    let mut values: Vec<f64> = row.elements.iter().flatten().map(|e| e.value).collect();
-    values.extend(sink.map(f64::from));
-    values.sort_by(f64::total_cmp);
-    let Some((&max, rest)) = values.split_last() else {
-        return;
-    };
-    if !max.is_finite() || values.iter().any(|v| v.is_nan()) {
-        return;
-    }
-    let rest: f64 = rest.iter().map(|v| libm::exp(v - max)).sum();
-    for (&i, element) in row.indices.iter().zip(&row.elements) {
-        if let Some(element) = element {
-            out[i] = (element.value - max) - libm::log1p(rest);
-        }
-    }
-}
-
-/// The softmax of what takes part, 0 for the others, and the logarithm of the sum.
-fn weights(elements: &[Option<Element>], sink: Option<f32>) -> (Vec<f64>, f64) {
-    let mut values: Vec<f64> = elements.iter().flatten().map(|e| e.value).collect();
-    values.extend(sink.map(f64::from));
-    let nan = values.iter().any(|v| v.is_nan());
-    let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut terms: Vec<f64> = values.iter().map(|v| libm::exp(v - max)).collect();
-    terms.sort_by(f64::total_cmp);
-    let sum: f64 = terms.iter().sum();
-    let log_sum = match max {
-        _ if nan => f64::NAN,
-        max if max.is_infinite() => max,
-        max => max + libm::log(sum),
-    };
-    let undefined = nan || max.is_infinite();
-    let weights = elements.iter().map(|element| match element {
-        None => 0.0,
-        Some(_) if undefined => f64::NAN,
-        Some(element) => libm::exp(element.value - max) / sum,
-    });
-    (weights.collect(), log_sum)
 }
 
 fn rows(
@@ -198,17 +319,17 @@ fn rows(
             .lengths
             .is_some_and(|(l, s)| key >= l[flat(&coordinates[..s.len()], s)] as usize);
         let element = (sees && !masked && !beyond && bias != f64::NEG_INFINITY).then(|| {
-            let scaled = settings.scale * f64::from(x);
+            let scale = settings.scale.value();
             let cap = f64::from(settings.soft_cap);
-            let (value, slope) = if cap > 0.0 {
-                let cosh = libm::cosh(scaled / cap);
-                (cap * libm::tanh(scaled / cap), 1.0 / (cosh * cosh))
+            let slope = if cap > 0.0 {
+                let cosh = libm::cosh(scale * f64::from(x) / cap);
+                1.0 / (cosh * cosh)
             } else {
-                (scaled, 1.0)
+                1.0
             };
             Element {
-                value: sign * (value + bias),
-                slope: sign * slope * settings.scale,
+                value: Value::new(x, bias, sign, settings),
+                slope: sign * slope * scale,
             }
         });
         let mut others = coordinates;

@@ -7,6 +7,7 @@ use std::fmt::Write;
 pub(super) const ROWS: &str = include_str!("../../shaders/rows.wgsl");
 pub(super) const SUMS: &str = include_str!("../../shaders/sums.wgsl");
 const PLAIN: &str = include_str!("../../shaders/plain.wgsl");
+pub(super) const FACTOR: &str = include_str!("../../shaders/factor.wgsl");
 const SHAPED: &str = include_str!("../../shaders/shaped.wgsl");
 const SOFTMAX: &str = include_str!("../../shaders/softmax.wgsl");
 const EIGHTS: &str = include_str!("../../shaders/eights.wgsl");
@@ -182,6 +183,7 @@ pub(crate) struct Shaped {
     pub mask_runs: bool,
     pub bias: bool,
     pub lengths: bool,
+    pub sink: bool,
     pub value: Value,
 }
 
@@ -209,6 +211,7 @@ pub(crate) fn shaped_softmax(
         mask_runs,
         bias,
         lengths,
+        sink,
         value,
     } = shaped;
     // A module refers to no binding that it has not.
@@ -226,22 +229,18 @@ pub(crate) fn shaped_softmax(
     } else {
         "shaping.keys"
     };
-    let (value_of, slope) = match value {
-        Value::Plain => ("vec2<f32>(x, 0.0)", "1.0"),
-        Value::Scaled => ("scaled(x)", "shaping.scale"),
-        Value::Capped => ("capped(x)", "capped_slope(x)"),
-    };
+    let (scaled, capped) = (value == Value::Scaled, value == Value::Capped);
     let kind = softmax_kind(function, pass, unit);
     let text = format!(
         "const MASK: bool = {mask};\nconst RUNS: bool = {runs};\n\
          const MASK_RUNS: bool = {mask_runs};\n\
-         const BIAS: bool = {bias};\n\
+         const BIAS: bool = {bias};\nconst SINK: bool = {sink};\n\
+         const SCALED: bool = {scaled};\nconst CAPPED: bool = {capped};\n\
          fn load_mask(i: u32) -> bool {{\n    return {load_mask};\n}}\n\
          fn load_mask_word(i: u32) -> u32 {{\n    return {load_mask_word};\n}}\n\
          fn load_bias(i: u32) -> f32 {{\n    return {load_bias};\n}}\n\
          fn load_length(i: u32) -> u32 {{\n    return {load_length};\n}}\n\
-         fn value_of(x: f32) -> vec2<f32> {{\n    return {value_of};\n}}\n\
-         fn slope_of(x: f32) -> f32 {{\n    return {slope};\n}}\n{SUMS}\n{SHAPED}\n{kind}"
+         {SUMS}\n{FACTOR}\n{SHAPED}\n{kind}"
     );
     rows_of_units(unit, units(function, pass, unit), &text)
 }

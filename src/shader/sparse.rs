@@ -1,7 +1,7 @@
 //! The modules of the kin of softmax: hardmax and maxout, sparsemax and entmax, gumbel_softmax.
 
 use super::Pass;
-use super::softmax::{SUMS, Unit, rows, softmax_kind};
+use super::softmax::{FACTOR, SUMS, Unit, rows, softmax_kind};
 use crate::axis::AxisFunction;
 
 const ARGMAX: &str = include_str!("../../shaders/argmax.wgsl");
@@ -131,7 +131,7 @@ pub(crate) fn noisy_softmax(backward: bool) -> String {
         Pass::Forward
     };
     rows(&format!(
-        "{SUMS}\n{NOISY}\n{}",
+        "{SUMS}\n{FACTOR}\n{NOISY}\n{}",
         softmax_kind(AxisFunction::Softmax, pass, Unit::One)
     ))
 }

@@ -229,7 +229,7 @@ impl Ready {
         for &axis in &self.axes {
             AxisShape::new(shape, axis)?;
             // Invariant: the axis is in range, `AxisShape` has seen to it.
-            let index = axis.rem_euclid(shape.len() as isize) as usize;
+            let index = axis.rem_euclid(shape.len().max(1) as isize) as usize;
             if indices.contains(&index) {
                 return Err(CliError::Usage(format!("--axis names axis {index} twice")));
             }
