@@ -264,7 +264,9 @@ fn difference(v: vec2<f32>, m: vec2<f32>) -> vec2<f32> {
     } else {
         d = apart(v.x, m.x, UNIT_DOWN);
     }
-    let t = added(d, apart(v.y, m.y, UNIT_DOWN));
+    // What is infinite or NaN is so by its second part, whatever the first comes to.
+    let b = apart(v.y, m.y, UNIT_DOWN);
+    let t = select(added(d, b), b, !is_finite(b.x));
     return bounded(vec2<f32>(t.x * UNIT_UP, t.y * UNIT_UP));
 }
 

@@ -178,7 +178,8 @@ impl<'a, M, B, L> Shaping<'a, M, B, L> {
     }
 
     /// Adds e^`logit` to the row's sum of exponentials: a place that takes a share and has no
-    /// result (gpt-oss' sinks). 0 adds 1, which is softmax1 (Miller 2023).
+    /// result. 0 adds 1, which is softmax1 (Miller 2023). It is one number for all rows, without a
+    /// gradient of its own: gpt-oss learns one for each head, which takes a call for each head here.
     pub fn sink(mut self, logit: f32) -> Self {
         self.settings.sink = Some(logit);
         self
