@@ -40,14 +40,6 @@ fn rounded(t: Term) -> f32 {
     return scale(t.hi + t.lo, clamp(t.n, -252, 254));
 }
 
-// e^(hi + lo) for arguments down to where no product with two f32 is anything but 0.
-fn exp_far(hi: f32, lo: f32) -> Scaled {
-    let x = at_least(at_most(hi, 400.0), -400.0);
-    let n = floor((x + lo) * LOG2_E + 0.5);
-    let r = (settled(x - n * LN2_HI) + lo) - n * LN2_LO;
-    return Scaled(expm1_reduced(r), small_integer(n));
-}
-
 // 2^i + 2^j (1 + q) for i, j <= 0 of which one is 0: hi has 12 bits.
 fn sum_of_powers(i: i32, j: i32, q: f32) -> vec2<f32> {
     let one = pow2(max(i, -126));
