@@ -227,10 +227,11 @@ pub struct RunArgs {
     /// Softmax family: a query sees no key behind it
     #[arg(long)]
     pub causal: bool,
-    /// Losses: a weight for each class
+    /// Losses: a weight for each class; of the binary losses also an array that broadcasts
     #[arg(long, value_name = "W.npy")]
     pub weight: Option<PathBuf>,
-    /// binary_cross_entropy_with_logits: a weight of the positive targets for each class
+    /// binary_cross_entropy_with_logits: a weight of the positive targets for each class along the
+    /// axis, or an array that broadcasts, [C, 1, 1] for [N, C, H, W] for instance
     #[arg(long, value_name = "P.npy")]
     pub pos_weight: Option<PathBuf>,
     /// Memory for parts of files that are larger, such as 64M or 2G, 64K at least: element-wise
