@@ -197,7 +197,8 @@ pub struct RunArgs {
     /// The input arrays; of a gate one with value and gate, or two in the same order
     #[arg(required = true, value_name = "IN.npy")]
     pub inputs: Vec<PathBuf>,
-    /// The output array; it is written whole or not at all
+    /// The output array; it is written whole or not at all. FILE.safetensors:TENSOR replaces or
+    /// adds that tensor, and the file's others stay
     #[arg(short, long = "output", required = true, value_name = "OUT.npy")]
     pub outputs: Vec<PathBuf>,
     /// What the output is stored as: f32, f16 or bf16 [default: as the first input where that has
