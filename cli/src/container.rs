@@ -34,7 +34,7 @@ enum Kind {
     /// The archive, its size, and its members' file names.
     Npz(NpzArchive<BufReader<File>>, u64, Vec<String>),
     /// The file.
-    Safetensors(Archive),
+    Safetensors(Box<Archive>),
     /// Names of files, of which those that end in .npy are arrays.
     Folder(Vec<String>),
 }
@@ -42,7 +42,7 @@ enum Kind {
 /// Where a container of the same kind goes.
 pub enum Place {
     /// A file.
-    File(Target),
+    File(Box<Target>),
     /// A folder that is not there yet.
     Folder(PathBuf),
 }
@@ -107,7 +107,7 @@ impl Container {
             Kind::Npz(archive, size, names)
         } else if is("safetensors") {
             let archive = Archive::open(path).and_then(Archive::whole);
-            Kind::Safetensors(archive.map_err(wrong)?)
+            Kind::Safetensors(Box::new(archive.map_err(wrong)?))
         } else {
             return Err(bad(
                 path,
@@ -144,7 +144,7 @@ impl Container {
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case(extension))
         {
-            return Target::file(output).map(Place::File);
+            return Target::file(output).map(|file| Place::File(Box::new(file)));
         }
         Err(CliError::Output {
             path: output.to_owned(),

@@ -85,7 +85,7 @@ fn torture_of_memory() {
         let mut dice = Noise(7);
         let mut round = || match &backend {
             // Calls too: they have ways of their own to the device.
-            Backend::Gpu(gpu) if dice.bits() % 4 > 0 => submit(gpu, &mut dice),
+            Backend::Gpu(gpu) if !dice.bits().is_multiple_of(4) => submit(gpu, &mut dice),
             _ => call(&backend, &mut dice),
         };
         (0..WARM).for_each(|_| round());
