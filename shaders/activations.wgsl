@@ -310,7 +310,8 @@ fn hardsigmoid(x: f32, alpha: f32, beta: f32) -> f32 {
     let y = at_most(above, select(1.0, 1.5, sixth));
     // 2/3 as two.
     let part = times_parts(split(y), vec2<f32>(0.66650390625, 0.00016276042));
-    return select(y, part.x + part.y, sixth);
+    // The parts of a tiny y may be flushed.
+    return select(y, select(y * 0.666666687, part.x + part.y, is_moderate(y)), sixth);
 }
 fn hardsigmoid_grad(x: f32, alpha: f32, beta: f32) -> f32 {
     // Both comparisons see the line through its exact difference to the bound.
