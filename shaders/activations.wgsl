@@ -43,41 +43,58 @@ fn elu_grad(x: f32, alpha: f32) -> f32 {
     return select(exp_times(alpha, at_most(x, 0.0), 0.0), 1.0, x > 0.0);
 }
 
+// A product with one rounding, whatever its factors, as m 2^n with m as hi, lo.
+struct Factors {
+    m: vec2<f32>,
+    n: i32,
+}
+fn factors(a: f32, b: f32) -> Factors {
+    let x = normalised(a);
+    let y = normalised(b);
+    let m = product(x.m, y.m);
+    return Factors(narrowed(m.x, m.y), x.n + y.n);
+}
 fn selu(x: f32, alpha: f32, scale_: f32) -> f32 {
     let near = at_most(x, 0.0);
     let e = expm1_parts(near, 0.0);
-    let both = product(scale_, alpha);
-    let y = times_parts(narrowed(both.x, both.y), narrowed(e.x, e.y));
-    let below = select(y.x + y.y, (scale_ * alpha) * near, near > -1e-20);
-    return select(below, times(scale_, x), x > 0.0);
+    let f = factors(scale_, alpha);
+    let y = times_parts(f.m, narrowed(e.x, e.y));
+    // A tiny x is taken up, so that its product is normal.
+    let tiny = near > -1e-20;
+    let below = select(y.x + y.y, (f.m.x + f.m.y) * (near * 1.8446744e19), tiny);
+    return select(scale(below, max(f.n - select(0, 64, tiny), -252)), times(scale_, x), x > 0.0);
 }
 fn selu_grad(x: f32, alpha: f32, scale_: f32) -> f32 {
-    return select(exp_times(scale_ * alpha, at_most(x, 0.0), 0.0), scale_, x > 0.0);
+    let f = factors(scale_, alpha);
+    return select(scaled_exp(f.m.x + f.m.y, f.n, exp_far(at_most(x, 0.0), 0.0)), scale_, x > 0.0);
 }
 
-// x / alpha as hi, lo. Both are scaled up where the residual could underflow; where the
-// quotient saturates the residual does not matter.
+// x / alpha as hi, lo; x is taken out alpha's power of two first. Where the quotient saturates the
+// residual does not matter.
 fn celu_argument(x: f32, alpha: f32) -> vec2<f32> {
-    let up = select(1.0, 1.8446744e19, abs(alpha) < 1e-18);
-    let top = at_most(x, 0.0) * up;
-    let bottom = alpha * up;
-    let hi = ratio(top, bottom);
-    let p = product(hi, bottom);
-    let exact = (abs(hi) < 200.0) & (abs(top) > 1e-30);
-    return vec2<f32>(hi, select(0.0, ratio(settled(top - p.x) - p.y, bottom), exact));
+    let a = normalised(alpha);
+    let top = scale(at_most(x, 0.0), -a.n);
+    let hi = ratio(top, a.m);
+    let p = product(hi, a.m);
+    let exact = (abs(hi) < 400.0) & (abs(top) > 1e-30);
+    return vec2<f32>(hi, select(0.0, ratio(settled(top - p.x) - p.y, a.m), exact));
 }
 fn celu(x: f32, alpha: f32) -> f32 {
     let z = celu_argument(x, alpha);
     // alpha (e^z - 1) = x (1 + z/2 + ...), which also outlives an underflow of z.
     let small = x + x * (z.x * (0.5 + z.x * (0.16666667 + z.x * 0.041666668)));
-    let e = expm1_parts(z.x, 0.0);
+    let power = exp_far(z.x, 0.0);
+    let e = less_one(power);
     // What z.y adds, apart: beside e.y it would be rounded away.
     let rest = z.y * at_most(1.0 + (e.x + e.y), 3e38);
     let near = narrowed(e.x, e.y);
     let far = times_parts(split(alpha), vec2<f32>(near.x, near.y + rest));
     let plain = alpha * (e.x + (e.y + rest));
-    let moderate = is_moderate(alpha) & (z.x < 80.0);
-    let y = select(select(plain, far.x + far.y, moderate), small, abs(z.x) < 0.02);
+    let a = normalised(alpha);
+    // Past 60 the 1 is nothing, and the power may leave f32.
+    let past = scaled_exp(a.m, a.n, Scaled(power.q + z.y * (1.0 + power.q), power.n));
+    let large = select(select(plain, far.x + far.y, is_moderate(alpha)), past, z.x > 60.0);
+    let y = select(large, small, abs(z.x) < 0.02);
     return select(y, x, x > 0.0);
 }
 fn celu_grad(x: f32, alpha: f32) -> f32 {
@@ -177,7 +194,10 @@ fn swish(x: f32, beta: f32) -> f32 {
     let far = z.x < -120.0;
     let hi = z.x + select(0.0, 44.375, far);
     let lo = z.y - select(0.0, 0.013580444, far);
-    return gated_sum(select(x, x * 5.421010862427522e-20, far), hi, lo);
+    // Nor may parts of a huge x leave f32 where the result does not.
+    let large = (abs(x) > 1e38) & !far;
+    let down = select(select(1.0, 5.421010862427522e-20, far), 0.25, large);
+    return gated_sum(x * down, hi, lo) * select(1.0, 4.0, large);
 }
 fn swish_grad(x: f32, beta: f32) -> f32 {
     let z = swish_argument(x, beta);
@@ -238,29 +258,68 @@ fn logsigmoid_grad(x: f32) -> f32 {
     return sigmoid_sum(-x, 0.0);
 }
 
-// alpha x + beta, right through a cancellation: four exact products, added from the largest
-// where little is left of it, else with one rounding.
+// alpha x + b + b_lo, right through a cancellation: t 2^n, and as plain arithmetic has it. All is
+// taken out b's power of two, and alpha's out of x, so that no product leaves f32 where it matters;
+// where x is far from what b compares with, t has no more than the right sign.
+struct LineValue {
+    t: f32,
+    n: i32,
+    plain: f32,
+    is_plain: bool,
+}
+fn line_parts(x: f32, alpha: f32, b: f32, b_lo: f32) -> LineValue {
+    let a = normalised(alpha);
+    let c = normalised(b);
+    // A slope of 0 is that at the infinities, too.
+    let v = select(x, 0.0, alpha == 0.0);
+    let u = scale(v, clamp(a.n - c.n, -252, 254));
+    let p = settled(a.m * u);
+    let ah = leading(a.m);
+    let al = settled(a.m - ah);
+    let uh = leading(u);
+    let ul = settled(u - uh);
+    // What the product's rounding lost (Dekker 1971).
+    let near = settled(settled(settled(ah * uh) - p) + settled(ah * ul));
+    let lost = settled(near + settled(al * uh)) + settled(al * ul);
+    let s = sum(p, c.m);
+    let far = !is_moderate(u);
+    let t = select(s.x + (s.y + lost), p + c.m, far);
+    return LineValue(t + scale(b_lo, -c.n), c.n, alpha * v + b, far);
+}
+fn line_value(l: LineValue) -> f32 {
+    return select(scale(l.t, l.n), l.plain, l.is_plain);
+}
 fn line(x: f32, alpha: f32, beta: f32) -> f32 {
-    let plain = times(alpha, x);
-    let xh = leading(x);
-    let xl = x - xh;
-    let ah = leading(alpha);
-    let al = alpha - ah;
-    let exact = settled(settled(settled(ah * xh + beta) + ah * xl) + al * xh) + al * xl;
-    let s = sum(settled(ah * xh), beta);
-    let near = s.x + (s.y + (ah * xl + (al * xh + al * xl)));
-    let best = select(near, exact, abs(near) < 2e-4 * abs(beta));
-    return select(plain + beta, best, (min(abs(plain), abs(x)) > 1e-29) & (abs(plain) < 1e38));
+    return line_value(line_parts(x, alpha, beta, 0.0));
+}
+
+// alpha x + b + b_lo of hardsigmoid. Its default alpha, 1/6, is no f32: NaN stands for it, and the
+// result is 3/2 of that line.
+fn hard_line(x: f32, alpha: f32, b: f32, b_lo: f32) -> LineValue {
+    let sixth = is_nan(alpha);
+    // Past 2e38 nothing that x is changes a sign.
+    let near = select(b, at_most(at_least(b, -2e38), 2e38), sixth);
+    let c = product(select(1.0, 1.5, sixth), near);
+    let whole = settled(c.x + c.y);
+    let rest = settled(c.y - settled(whole - c.x));
+    return line_parts(x, select(alpha, 0.25, sixth), whole, rest + select(1.0, 1.5, sixth) * b_lo);
 }
 fn hardsigmoid(x: f32, alpha: f32, beta: f32) -> f32 {
-    return at_most(at_least(line(x, alpha, beta), 0.0), 1.0);
+    let sixth = is_nan(alpha);
+    let above = at_least(line_value(hard_line(x, alpha, beta, 0.0)), 0.0);
+    let y = at_most(above, select(1.0, 1.5, sixth));
+    // 2/3 as two.
+    let part = times_parts(split(y), vec2<f32>(0.66650390625, 0.00016276042));
+    // The parts of a tiny y may be flushed.
+    return select(y, select(y * 0.666666687, part.x + part.y, is_moderate(y)), sixth);
 }
 fn hardsigmoid_grad(x: f32, alpha: f32, beta: f32) -> f32 {
     // Both comparisons see the line through its exact difference to the bound.
-    // A tiny x is taken up, so that its product is no subnormal.
-    let up = select(1.0, 1.8446744e19, abs(x) < 1e-19);
-    let inside = (line(x * up, alpha, beta * up) > 0.0) & (line(x * up, alpha, (beta - 1.0) * up) < 0.0);
-    return select(0.0, alpha, inside);
+    let less = settled(beta - 1.0);
+    let larger = select(-1.0, beta, abs(beta) > 1.0);
+    let lost = settled(other_of(beta, -1.0, larger) - settled(less - larger));
+    let inside = (hard_line(x, alpha, beta, 0.0).t > 0.0) & (hard_line(x, alpha, less, lost).t < 0.0);
+    return select(0.0, select(alpha, 0.16666667, is_nan(alpha)), inside);
 }
 
 fn tanh_(x: f32) -> f32 {
@@ -303,14 +362,14 @@ fn softplus(x: f32, beta: f32, threshold_: f32) -> f32 {
     let n = small_integer(l.z);
     // The larger part of z + log(1 + e^-z) leads the sum.
     let leads = (z.x > l.x) | (n < 0);
-    let rest = z.y + select(l.x + l.y, scale(l.x + l.y, n), n < 0);
+    let rest = z.y + select(l.x + l.y, scale(l.x + l.y, max(n, -252)), n < 0);
     let above = select(vec2<f32>(l.x, z.x + (z.y + l.y)), vec2<f32>(z.x, rest), leads);
     let positive = z.x > 0.0;
     let top = select(l.xy, above, positive);
-    let bh = leading(beta);
-    let share = quotient_sums(top.x, top.y, bh, beta - bh);
-    let whole = select(scale(share, n), share, positive);
-    let y = select(whole, signed_zero(beta), z.x < -173.0);
+    let b = normalised(beta);
+    let bh = leading(b.m);
+    let share = quotient_sums(top.x, top.y, bh, b.m - bh);
+    let y = scale(share, clamp(select(n, 0, positive) - b.n, -252, 254));
     return select(y, x, (z.x > 90.0) | (beta * x > threshold_));
 }
 fn softplus_grad(x: f32, beta: f32, threshold_: f32) -> f32 {
@@ -327,7 +386,7 @@ fn softsign(x: f32) -> f32 {
 }
 fn softsign_grad(x: f32) -> f32 {
     // Taken down so that the parts of the square are normal.
-    let a = at_most(abs(x), 1e20);
+    let a = at_most(abs(x), 1e25);
     let down = select(1.0, 2.3283064365386963e-10, a > 1e9);
     let d = sum(a * down, down);
     let r = reciprocal_parts(d.x, d.y);
@@ -416,7 +475,9 @@ fn squareplus(x: f32, b: f32) -> f32 {
     let root = hypotenuse(u, scale(b, -2 * k));
     let total = sum(root.x, abs(u));
     let above = scale(0.5 * (total.x + (total.y + root.y)), k);
-    let below = scale(quotient_sums(0.5 * b, 0.0, total.x, total.y + root.y), -k);
+    let top = normalised(b);
+    let share = quotient_sums(0.5 * top.m, 0.0, total.x, total.y + root.y);
+    let below = scale(share, max(top.n - k, -252));
     return select(select(above, below, x < 0.0), select(x, 0.0, x < 0.0), is_inf(x));
 }
 // b / (2 root (root + |x|)) below zero, which is less than 1 by as much above.
@@ -428,9 +489,9 @@ fn squareplus_grad(x: f32, b: f32) -> f32 {
     let total = sum(root.x, abs(u));
     let d = times_parts(narrowed(root.x, root.y), narrowed(total.x, total.y + root.y));
     let below_parts = narrowed(d.x, d.y);
-    let r = reciprocal_parts(below_parts.x, below_parts.y);
-    let y = times_parts(split(0.5 * b), r);
-    let below = scale(select(0.5 * b * (r.x + r.y), y.x + y.y, is_moderate(b)), -2 * k);
+    let top = normalised(b);
+    let y = times_parts(split(0.5 * top.m), reciprocal_parts(below_parts.x, below_parts.y));
+    let below = scale(y.x + y.y, clamp(top.n - 2 * k, -252, 254));
     let slope = select(1.0 - below, below, x < 0.0);
     return select(slope, 0.5, (x == 0.0) & (b == 0.0));
 }
@@ -516,14 +577,18 @@ fn snake_phase(x: f32, alpha: f32) -> u32 {
     return turns(ah * uh, shift) + turns(ah * (u - uh), shift)
         + turns((a - ah) * uh, shift) + turns((a - ah) * (u - uh), shift);
 }
+// (alpha x + sin^2) / alpha, both out of alpha's power of two; where alpha x is far from 1, x is all.
 fn snake(x: f32, alpha: f32) -> f32 {
     let wave = sin_squared_turns(snake_phase(x, alpha));
-    let ah = leading(alpha);
-    let rise = times_parts(wave, reciprocal_parts(ah, alpha - ah));
-    let total = settled(x + rise.x);
-    let larger = select(rise.x, x, abs(x) > rise.x);
-    let rest = settled(settled(larger - total) + other_of(x, rise.x, larger));
-    return select(total + (rest + rise.y), x, is_inf(x));
+    let a = normalised(alpha);
+    let u = scale(x, a.n);
+    let ah = leading(a.m);
+    let rise = times_parts(wave, reciprocal_parts(ah, a.m - ah));
+    let total = settled(u + rise.x);
+    let larger = select(rise.x, u, abs(u) > abs(rise.x));
+    let rest = settled(settled(larger - total) + other_of(u, rise.x, larger));
+    let y = scale(total + (rest + rise.y), -a.n);
+    return select(x, y, (abs(u) > 1e-18) & (abs(u) < 1e18));
 }
 // 1 + sin 2 alpha x = 2 sin^2 (alpha x + pi/4), which does not cancel.
 fn snake_grad(x: f32, alpha: f32) -> f32 {

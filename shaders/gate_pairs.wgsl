@@ -31,7 +31,9 @@ fn backward_pairs(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_wor
         let w = grad_gate(values_of(a, b), gates_of(a, b), g);
         let leads = uniforms.gate_leads != 0u;
         let first = select(v, w, leads);
-        let second = select(w, v, leads);
+        // The other one, by bits: as `other_of`.
+        let both = bitcast<vec4<u32>>(v) ^ bitcast<vec4<u32>>(w);
+        let second = bitcast<vec4<f32>>(both ^ bitcast<vec4<u32>>(first));
         out[uniforms.out_first + 2u * i] = vec4<f32>(first.x, second.x, first.y, second.y);
         out[uniforms.out_first + 2u * i + 1u] = vec4<f32>(first.z, second.z, first.w, second.w);
     }

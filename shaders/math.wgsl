@@ -70,6 +70,21 @@ fn scale(x: f32, n: i32) -> f32 {
     return settled(x * pow2(first)) * pow2(n - first);
 }
 
+// x = m 2^n with |m| in [1, 2), or an integer below 2^23 where x is subnormal or 0, by its bits, so
+// that a device that flushes keeps it. Infinities and NaN are none of these.
+struct Normalised {
+    m: f32,
+    n: i32,
+}
+
+fn normalised(x: f32) -> Normalised {
+    let bits = bitcast<u32>(x);
+    let exponent = (bits >> 23u) & 0xffu;
+    let small = with_sign(f32(bits & 0x7fffffu), x);
+    let m = bitcast<f32>((bits & 0x807fffffu) | 0x3f800000u);
+    return Normalised(select(m, small, exponent == 0u), select(i32(exponent) - 127, -149, exponent == 0u));
+}
+
 // Zero with the sign of x.
 fn signed_zero(x: f32) -> f32 {
     return bitcast<f32>(bitcast<u32>(x) & 0x80000000u);
@@ -214,15 +229,32 @@ fn exp_sum(hi: f32, lo: f32) -> f32 {
     return scale(1.0 + e.q, e.n);
 }
 
-// factor * e^(hi + lo), which outlives an underflow of the power.
+// e^(hi + lo) for arguments down to where no product with two f32 is anything but 0.
+fn exp_far(hi: f32, lo: f32) -> Scaled {
+    let x = at_least(at_most(hi, 400.0), -400.0);
+    let n = floor((x + lo) * LOG2_E + 0.5);
+    let r = (settled(x - n * LN2_HI) + lo) - n * LN2_LO;
+    return Scaled(expm1_reduced(r), small_integer(n));
+}
+
+// factor * e^(hi + lo), whatever of the two leaves f32.
 fn exp_times(factor: f32, hi: f32, lo: f32) -> f32 {
-    let e = exp_scaled(hi, lo);
-    return scale(factor + factor * e.q, e.n);
+    let f = normalised(factor);
+    return scaled_exp(f.m, f.n, exp_far(hi, lo));
+}
+
+// m 2^n e.
+fn scaled_exp(m: f32, n: i32, e: Scaled) -> f32 {
+    return scale(m + m * e.q, clamp(e.n + n, -252, 254));
 }
 
 // e^(hi + lo) - 1 as the sum of two: a power of two less 1, and the rest.
 fn expm1_parts(hi: f32, lo: f32) -> vec2<f32> {
-    let e = exp_scaled(hi, lo);
+    return less_one(exp_scaled(hi, lo));
+}
+
+// e - 1, as expm1_parts.
+fn less_one(e: Scaled) -> vec2<f32> {
     let s = pow2(clamp(e.n, -126, 127));
     return select(vec2<f32>(s - 1.0, s * e.q), vec2<f32>(0.0, scale(1.0 + e.q, e.n)), e.n > 25);
 }
@@ -277,7 +309,7 @@ fn log_parts(s: f32, s_lo: f32) -> vec2<f32> {
 
 // log(1 + e^(hi + lo)) for hi <= 0, as (x + y) * 2^z so that a tail outlives e^hi.
 fn log1p_exp_scaled(hi: f32, lo: f32) -> vec3<f32> {
-    let e = exp_scaled(hi, lo);
+    let e = exp_far(hi, lo);
     let s = pow2(clamp(e.n, -126, 127));
     let z = s + s * e.q;
     // What z has lost, times a rough 1 / (1 + z).
@@ -287,7 +319,7 @@ fn log1p_exp_scaled(hi: f32, lo: f32) -> vec3<f32> {
 
 fn log1p_exp(hi: f32, lo: f32) -> f32 {
     let v = log1p_exp_scaled(hi, lo);
-    return scale(v.x + v.y, small_integer(v.z));
+    return scale(v.x + v.y, max(small_integer(v.z), -252));
 }
 
 // sigma(z) = 1 / (1 + e^-z) as (hi + lo) 2^-m with a hi of 12 bits.

@@ -15,6 +15,9 @@ const ENTMAX15: u32 = 1u;
 const ENTMAX: u32 = 2u;
 // Entmax with q > 1.
 const STEEP: u32 = 3u;
+// Entmax with q so small that a logarithm over q would lose what matters: nearly softmax. With
+// v = c w^-q results are w e^-v(1 + e/2 + e^2/3 + ...), e = q v.
+const SMOOTH: u32 = 4u;
 
 const REDUCES: bool = false;
 
@@ -103,29 +106,61 @@ fn root_of(state: Row) -> vec2<f32> {
     return vec2<f32>(total, settled(settled(hi - total) + lo));
 }
 
-// m - v as hi, lo, exactly (Knuth's two-sum).
+// m - v as hi, lo, exactly (Knuth's two-sum); for STEEP 2^64 of it, because there a distance of any
+// size can meet a factor beyond f32.
 fn below(v: f32, m: f32) -> vec2<f32> {
     let hi = settled(m - v);
     let part = settled(hi - m);
     let lo = settled(m - settled(hi - part)) - settled(v + part);
-    return vec2<f32>(hi, select(0.0, lo, hi < 1e30));
+    return vec2<f32>(hi, select(0.0, lo, hi < 1e30)) * select(1.0, 18446744073709551616.0, KIND == STEEP);
 }
 
-// q w^-q as hi, lo of which hi has 12 bits; w as hi, lo.
+// q w^-q as hi, lo of which hi has 12 bits, for STEEP 2^-64 of it; w as hi, lo.
 fn scale_of(root: vec2<f32>) -> vec2<f32> {
-    let w = root.x;
+    let q = normalised(uniforms.number);
+    let q_hi = leading(q.m);
+    let log_w = log_parts(root.x, root.y);
+    let power = scale(1.0, q.n);
+    let hi = -settled((q_hi * power) * log_w.x);
+    let lo = -(q_hi * log_w.y + (q.m - q_hi) * (log_w.x + log_w.y)) * power;
+    // What is larger has no element but the maximum below 1.
+    let whole = settled(hi + lo);
+    let past = whole > 200.0;
+    let e = exp_far(select(whole, 200.0, past), select(settled(hi - whole) + lo, 0.0, past));
+    let one = sum(1.0, e.q);
+    let top = settled(one.x * q_hi);
+    let rest = one.x * (q.m - q_hi) + one.y * q.m;
+    let total = leading(top + rest);
+    let n = min(e.n + q.n, 188) - select(0, 64, KIND == STEEP);
+    return vec2<f32>(scale(total, n), scale(settled(top - total) + rest, n));
+}
+
+// w^-q - 1 as hi, lo of which hi has 12 bits, for SMOOTH; w as hi, lo.
+fn growth_of(root: vec2<f32>) -> vec2<f32> {
     let q = uniforms.number;
     let q_hi = leading(q);
-    let log_w = log_parts(w, 0.0);
-    let e = exp_scaled(-settled(q_hi * log_w.x), -(q_hi * log_w.y + (q - q_hi) * (log_w.x + log_w.y)));
-    let one = sum(1.0, e.q);
-    let hi = settled(one.x * q_hi);
-    let lo = one.x * (q - q_hi) + one.y * q;
-    let total = leading(hi + lo);
-    // What is larger has no element but the maximum below 1.
-    let n = min(e.n, 100);
-    let s = vec2<f32>(scale(total, n), scale(settled(hi - total) + lo, n));
-    return vec2<f32>(s.x, s.y - s.x * (q * (root.y / w)));
+    let log_w = log_parts(root.x, root.y);
+    let hi = -settled(q_hi * log_w.x);
+    let lo = -(q_hi * log_w.y + (q - q_hi) * (log_w.x + log_w.y));
+    let t = hi + lo;
+    return narrowed(hi, lo + t * t * (0.5 + t * (0.16666667 + t * 0.041666668)));
+}
+
+// u and u^(1/q) as power_of, for SMOOTH; k is w^-q - 1.
+fn smooth_power_of(c: vec2<f32>, k: vec2<f32>) -> vec2<f32> {
+    // Past this the power is below every f32.
+    let near = at_most(c.x, 128.0);
+    let rise = times_parts(split(near), k);
+    let v = sum(near, rise.x);
+    let v_lo = v.y + (rise.y + select(c.y, 0.0, near < c.x));
+    let half = product(0.5 * uniforms.number, v.x);
+    let e = uniforms.number * (v.x + v_lo);
+    let rest = e * e * (0.33333334 + e * (0.25 + e * (0.2 + e * (0.16666667 + e * (0.14285715
+        + e * (0.125 + e * 0.11111111))))));
+    let share = narrowed(half.x, half.y + (0.5 * uniforms.number * v_lo + rest));
+    let more = times_parts(narrowed(v.x, v_lo), share);
+    let total = sum(v.x, more.x);
+    return vec2<f32>(1.0 - e, exp_sum(-total.x, -(total.y + (v_lo + more.y))));
 }
 
 // 1/q as hi, lo of which hi has 12 bits.
@@ -155,13 +190,22 @@ fn power_of(c: vec2<f32>, k: vec2<f32>, p: vec2<f32>) -> vec2<f32> {
     return vec2<f32>(u, exp_sum(settled(log_u.x * p.x), log_u.x * p.y + log_u.y * (p.x + p.y)));
 }
 
+fn element_of(c: vec2<f32>, k: vec2<f32>, p: vec2<f32>) -> vec2<f32> {
+    if KIND == SMOOTH {
+        return smooth_power_of(c, k);
+    }
+    return power_of(c, k, p);
+}
+
 // The terms of a share of a row that is in `state`.
 fn terms(line: Line, share: Share, state: Row) -> Row {
     var total = Sum(0.0, 0.0);
     var slope = 0.0;
     var k = vec2<f32>(0.0, 0.0);
     var p = vec2<f32>(0.0, 0.0);
-    if KIND >= ENTMAX {
+    if KIND == SMOOTH {
+        k = growth_of(root_of(state));
+    } else if KIND >= ENTMAX {
         k = scale_of(root_of(state));
         p = exponent_of();
     }
@@ -180,8 +224,8 @@ fn terms(line: Line, share: Share, state: Row) -> Row {
                 total = add(total, u * u);
                 slope += u;
             }
-        } else if c.x * (k.x + k.y) < 1.5 {
-            let t = power_of(c, k, p);
+        } else if KIND == SMOOTH || c.x * (k.x + k.y) < 1.5 {
+            let t = element_of(c, k, p);
             if t.x > 0.0 {
                 total = add(total, t.y);
                 slope += at_most(t.y / t.x, 1e30);
@@ -217,7 +261,7 @@ fn refined(state: Row, s: Row) -> Row {
     let whole = product(w, s.sum);
     let excess = (settled(whole.x - 1.0) + whole.y) + (root.y * s.sum - w * s.lost);
     let step = -excess / s.slope;
-    if KIND == ENTMAX {
+    if KIND == ENTMAX || KIND == SMOOTH {
         let short = abs(step) <= SHORT_STEP * w;
         return Row(state.max, select(w + step, w, short), select(0.0, step, short), select(0.0, -1.0, short));
     }
@@ -240,7 +284,9 @@ fn finish_share(line: Line, share: Share, state: Row) {
     var p = vec2<f32>(0.0, 0.0);
     // What the root lacks.
     let rest = state.lost;
-    if KIND >= ENTMAX {
+    if KIND == SMOOTH {
+        k = growth_of(vec2<f32>(state.sum, rest));
+    } else if KIND >= ENTMAX {
         k = scale_of(vec2<f32>(state.sum, rest));
         p = exponent_of();
     }
@@ -253,8 +299,8 @@ fn finish_share(line: Line, share: Share, state: Row) {
         } else if KIND == ENTMAX15 {
             let u = at_least(settled(state.sum - 0.5 * c.x) + (rest - 0.5 * c.y), 0.0);
             y = u * u;
-        } else if c.x * (k.x + k.y) < 1.5 {
-            let t = power_of(c, k, p);
+        } else if KIND == SMOOTH || c.x * (k.x + k.y) < 1.5 {
+            let t = element_of(c, k, p);
             y = state.sum * t.y + rest * t.y;
         }
         out[uniforms.out_first + at] = select(y, not_a_number(), undefined);

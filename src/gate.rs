@@ -180,11 +180,7 @@ impl Gate {
                     });
                 }
                 _ => {
-                    let info = self.function.activation().info();
-                    let own = gate.function.parameters().to_vec();
-                    let own = info.parameters.iter().map(|p| p.name).zip(own);
-                    let set = own.chain([(name, value)]).collect::<Vec<_>>();
-                    gate.function = self.function.activation().with(set)?;
+                    gate.function = gate.function.with([(name, value)])?;
                 }
             }
         }

@@ -69,6 +69,16 @@ pub fn derivative_name(activation: Activation) -> String {
     format!("{}_grad", activation.info().name)
 }
 
+/// A number in WGSL. Infinities and NaN are no constant expressions there; they are made from bits
+/// with the opaque zero of [`MATH`], whose names have that prefix.
+pub(crate) fn literal(value: f32, prefix: &str) -> String {
+    if value.is_finite() {
+        format!("f32({value:e})")
+    } else {
+        format!("bitcast<f32>({}u + {prefix}opaque_zero)", value.to_bits())
+    }
+}
+
 /// The module of the probes, for that many pairs and words for each.
 pub(crate) fn probes(pairs: usize, words: usize) -> String {
     format!("{MATH}\nconst PAIRS: u32 = {pairs}u;\nconst WORDS: u32 = {words}u;\n{PROBES}")

@@ -449,3 +449,49 @@ fn functions_of_one_name_stay_apart() {
     let one = one.with([("b", 2.0)]).unwrap();
     computes_right(&Chain::new().apply(one).apply(two).apply(made));
 }
+
+/// Constants that are no WGSL literals.
+struct Ends;
+
+impl CustomFormula for Ends {
+    fn value<N: Number>(&self, x: N, _p: &[N]) -> N {
+        let hole = x.less(N::constant(-100.0), N::constant(f64::NAN), x);
+        N::constant(100.0).less(x, N::constant(f64::INFINITY), hole)
+    }
+}
+
+#[test]
+fn constants_may_be_infinite() {
+    let ends = Custom::new("ends").formula(Ends).unwrap();
+    let chain = Chain::new().apply(ends);
+    let (inf, max) = (f32::INFINITY, f32::MAX);
+    let x = [-3.5, 0.0, 99.0, 101.0, max, inf, -max, -inf];
+    for backend in backends() {
+        let what = backend.description();
+        let y = backend.apply_chain(&chain, &x, &[x.len()], &[]).unwrap();
+        assert_eq!(y[..6], [-3.5, 0.0, 99.0, inf, inf, inf], "{what}");
+        assert!(y[6].is_nan() && y[7].is_nan(), "{what}: {y:?}");
+    }
+    // The largest f32 is less than infinity, and infinity is not.
+    let bounded = Custom::new("bounded").formula(Bounded).unwrap();
+    let chain = Chain::new().apply(bounded);
+    for backend in backends() {
+        let y = backend.apply_chain(&chain, &[-inf, -max, 1.0, max, inf], &[5], &[]);
+        assert_eq!(
+            y.unwrap(),
+            [-7.0, -max, 1.0, max, 7.0],
+            "{}",
+            backend.description()
+        );
+    }
+}
+
+struct Bounded;
+
+impl CustomFormula for Bounded {
+    fn value<N: Number>(&self, x: N, _p: &[N]) -> N {
+        let inf = N::constant(f64::INFINITY);
+        let below = x.less(inf, x, N::constant(7.0));
+        (-inf).less(x, below, N::constant(-7.0))
+    }
+}

@@ -37,6 +37,53 @@ fn sparse_functions_are_within_their_bounds() {
     }
 }
 
+/// Alphas next to 1, on either side of the alpha from which another kernel is taken.
+#[test]
+fn entmax_is_within_its_bounds_next_to_softmax() {
+    let near = [1, 2, 84, 1000, 8190, 8192, 8400].map(|n| 1.0 + n as f32 / 8_388_608.0);
+    for backend in backends() {
+        for alpha in near {
+            let function = SparseFunction::entmax(alpha).unwrap();
+            for report in check::sparse::sparse(&backend, function).unwrap() {
+                assert!(report.passed(), "{}: {report:?}", backend.description());
+            }
+        }
+    }
+}
+
+/// Next to 1 entmax is softmax; far out, hardmax that shares ties.
+#[test]
+fn entmax_takes_its_limits() {
+    let x = [0.1, 2.0, -0.4, -80.0, 1.75];
+    let ties = [5.0, 5.0, -3.0, 5.0, 5.0, 4.999];
+    for backend in backends() {
+        let what = backend.description();
+        let next = SparseFunction::entmax(1.000_000_1).unwrap();
+        let y = backend.apply_sparse(next, &x, &[5], 0).unwrap();
+        let softmax =
+            reference::axis_forward(AxisFunction::Softmax, &x, &AxisShape::new(&[5], 0).unwrap());
+        for (y, want) in y.iter().zip(&softmax) {
+            // Off by alpha - 1 times half the square of a distance at most.
+            assert!(
+                (f64::from(*y) / want - 1.0).abs() < 7e-4,
+                "{what}: {y:e} {want:e}"
+            );
+        }
+        for alpha in [1e6, 1e10, 1e20, 1e30, f32::MAX] {
+            let function = SparseFunction::entmax(alpha).unwrap();
+            let y = backend.apply_sparse(function, &ties, &[6], 0).unwrap();
+            assert_eq!(y, [0.25, 0.25, 0.0, 0.25, 0.25, 0.0], "{what} {function}");
+            let y = backend
+                .apply_sparse(function, &[0.0, -1.0], &[2], 0)
+                .unwrap();
+            assert!(
+                (y[0] - 1.0).abs() < 1e-4 && y[1] < 1e-4,
+                "{what} {function}: {y:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn maxout_and_gumbel_softmax_are_within_their_bounds() {
     for backend in backends() {

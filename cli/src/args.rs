@@ -197,7 +197,8 @@ pub struct RunArgs {
     /// The input arrays; of a gate one with value and gate, or two in the same order
     #[arg(required = true, value_name = "IN.npy")]
     pub inputs: Vec<PathBuf>,
-    /// The output array; it is written whole or not at all
+    /// The output array; it is written whole or not at all. FILE.safetensors:TENSOR replaces or
+    /// adds that tensor, and the file's others stay
     #[arg(short, long = "output", required = true, value_name = "OUT.npy")]
     pub outputs: Vec<PathBuf>,
     /// What the output is stored as: f32, f16 or bf16 [default: as the first input where that has
@@ -227,10 +228,11 @@ pub struct RunArgs {
     /// Softmax family: a query sees no key behind it
     #[arg(long)]
     pub causal: bool,
-    /// Losses: a weight for each class
+    /// Losses: a weight for each class; of the binary losses also an array that broadcasts
     #[arg(long, value_name = "W.npy")]
     pub weight: Option<PathBuf>,
-    /// binary_cross_entropy_with_logits: a weight of the positive targets for each class
+    /// binary_cross_entropy_with_logits: a weight of the positive targets for each class along the
+    /// axis, or an array that broadcasts, [C, 1, 1] for [N, C, H, W] for instance
     #[arg(long, value_name = "P.npy")]
     pub pos_weight: Option<PathBuf>,
     /// Memory for parts of files that are larger, such as 64M or 2G, 64K at least: element-wise

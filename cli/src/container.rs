@@ -3,15 +3,15 @@
 use crate::error::CliError;
 use crate::npy::{self, NpyError};
 use crate::output::{self, Target};
-use crate::{safetensors as tensor, terminal};
-use memmap2::Mmap;
+use crate::safetensors::Archive;
+use crate::terminal;
 use npyz::npz::{NpzArchive, NpzWriter};
-use safetensors::tensor::{SafeTensors, TensorView};
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Cursor, Read, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use wgpu_activations::DType;
 use wgpu_activations::half::{bf16, f16};
+use zip::CompressionMethod;
 
 /// An array: row-major.
 #[derive(Debug)]
@@ -31,10 +31,10 @@ pub struct Container {
 }
 
 enum Kind {
-    /// The archive, and its members' file names.
-    Npz(NpzArchive<BufReader<File>>, Vec<String>),
-    /// The file, and its tensors' names.
-    Safetensors(Mmap, Vec<String>),
+    /// The archive, its size, and its members' file names.
+    Npz(NpzArchive<BufReader<File>>, u64, Vec<String>),
+    /// The file.
+    Safetensors(Box<Archive>),
     /// Names of files, of which those that end in .npy are arrays.
     Folder(Vec<String>),
 }
@@ -42,10 +42,13 @@ enum Kind {
 /// Where a container of the same kind goes.
 pub enum Place {
     /// A file.
-    File(Target),
+    File(Box<Target>),
     /// A folder that is not there yet.
     Folder(PathBuf),
 }
+
+/// The most bytes that deflate makes of one.
+const INFLATES: u64 = 1032;
 
 /// The name of an array in a file of that name; other files have none.
 fn array_name(file: &str) -> &str {
@@ -63,10 +66,11 @@ impl Container {
             path.extension()
                 .is_some_and(|e| e.eq_ignore_ascii_case(extension))
         };
-        let input = |error: io::Error| CliError::Input {
+        let wrong = |source: NpyError| CliError::Input {
             path: path.to_owned(),
-            source: NpyError::reading(error),
+            source,
         };
+        let input = |error: io::Error| wrong(NpyError::reading(error));
         let kind = if path.is_dir() {
             let (mut names, mut others) = (Vec::new(), Vec::new());
             for entry in fs::read_dir(path).map_err(input)? {
@@ -92,25 +96,18 @@ impl Container {
             }
             Kind::Folder(names)
         } else if is("npz") {
-            let mut archive = NpzArchive::open(path).map_err(input)?;
+            let (file, size) = npy::open_file(path).map_err(wrong)?;
+            let mut archive = NpzArchive::new(BufReader::new(file)).map_err(input)?;
             let zip = archive.zip_archive();
             let mut names = Vec::new();
             for i in 0..zip.len() {
-                let member = zip.by_index(i).map_err(|e| bad(path, e))?;
+                let member = zip.by_index_raw(i).map_err(|e| bad(path, e))?;
                 names.push(member.name().to_owned());
             }
-            Kind::Npz(archive, names)
+            Kind::Npz(archive, size, names)
         } else if is("safetensors") {
-            let file = File::open(path).map_err(input)?;
-            // SAFETY: the file is read only. Who shortens it meanwhile ends the program, as with
-            // any mapped file; no memory that Rust owns changes.
-            let mapped = unsafe { Mmap::map(&file) }.map_err(input)?;
-            let tensors = SafeTensors::deserialize(&mapped).map_err(|e| bad(path, e))?;
-            let mut tensors = tensors.tensors();
-            // In the order of their data.
-            tensors.sort_by_key(|(_, tensor)| tensor.data().as_ptr() as usize);
-            let names = tensors.into_iter().map(|(name, _)| name).collect();
-            Kind::Safetensors(mapped, names)
+            let archive = Archive::open(path).and_then(Archive::whole);
+            Kind::Safetensors(Box::new(archive.map_err(wrong)?))
         } else {
             return Err(bad(
                 path,
@@ -147,7 +144,7 @@ impl Container {
             .extension()
             .is_some_and(|e| e.eq_ignore_ascii_case(extension))
         {
-            return Target::new(output).map(Place::File);
+            return Target::file(output).map(|file| Place::File(Box::new(file)));
         }
         Err(CliError::Output {
             path: output.to_owned(),
@@ -158,11 +155,11 @@ impl Container {
     /// The arrays' names.
     pub fn names(&self) -> Vec<String> {
         match &self.kind {
-            Kind::Npz(_, files) | Kind::Folder(files) => files
+            Kind::Npz(.., files) | Kind::Folder(files) => files
                 .iter()
                 .map(|file| array_name(file).to_owned())
                 .collect(),
-            Kind::Safetensors(_, names) => names.clone(),
+            Kind::Safetensors(archive) => archive.names().to_vec(),
         }
     }
 
@@ -188,29 +185,22 @@ impl Container {
                 let array = npy::read(&path);
                 npy(path, array)
             }
-            Kind::Npz(archive, files) => {
+            Kind::Npz(archive, size, files) => {
                 let path = self.path.join(&files[i]);
-                let mut bytes = Vec::new();
-                let mut member = archive
-                    .zip_archive()
-                    .by_index(i)
-                    .map_err(|e| bad(&path, e))?;
-                let array = match member.read_to_end(&mut bytes) {
-                    Ok(_) => npy::parse(bytes),
-                    Err(error) => Err(NpyError::reading(error)),
+                let zip = archive.zip_archive();
+                let member = zip.by_index(i).map_err(|e| bad(&path, e))?;
+                let packed = member.compressed_size().min(*size);
+                let most = match member.compression() {
+                    CompressionMethod::Stored => packed,
+                    CompressionMethod::Deflated => packed.saturating_mul(INFLATES),
+                    _ => u64::MAX,
                 };
-                npy(path, array)
+                let size = member.size().min(most);
+                npy(path, npy::parse(member, size))
             }
-            Kind::Safetensors(mapped, names) => {
-                let wrong = |e: &dyn std::fmt::Display| {
-                    bad(&self.path, format_args!("'{}': {e}", names[i]))
-                };
-                let tensors = SafeTensors::deserialize(mapped).map_err(|e| wrong(&e))?;
-                let tensor = tensors.tensor(&names[i]).map_err(|e| wrong(&e))?;
-                let array = tensor::code(tensor.dtype())
-                    .and_then(|(code, _)| npy::parse_elements(code, tensor.shape(), tensor.data()));
-                let path = self.path.join(&names[i]);
-                npy(path, array)
+            Kind::Safetensors(archive) => {
+                let name = &archive.names()[i];
+                npy(self.path.join(name), npy::read_tensor(archive, name))
             }
         }
     }
@@ -220,14 +210,23 @@ impl Container {
         match place {
             Place::File(target) => {
                 let staged = target.begin()?;
-                let file = staged.file().map_err(|e| staged.error(e))?;
                 match &mut self.kind {
-                    Kind::Npz(archive, files) => {
-                        write_npz(archive, files, results, file).map_err(|e| staged.error(e))?;
+                    Kind::Npz(archive, _, files) => {
+                        let write = |file| write_npz(archive, files, results, file);
+                        let written = staged.file().and_then(write);
+                        written.map_err(|e| staged.error(e))?;
                     }
-                    Kind::Safetensors(mapped, names) => {
-                        write_safetensors(mapped, names, results, file)
-                            .map_err(|e| staged.error(e))?;
+                    Kind::Safetensors(archive) => {
+                        let all = archive.names().iter().zip(results);
+                        let new = all.filter_map(|(name, result)| Some((name, result.as_ref()?)));
+                        let described = new
+                            .clone()
+                            .map(|(name, array)| (&name[..], &array.shape[..], array.dtype));
+                        let described: Vec<_> = described.collect();
+                        let starts = staged.lay_out_tensors(Some(archive), &described)?;
+                        for (start, (_, array)) in starts.into_iter().zip(new) {
+                            staged.write(start, &array.data, array.dtype)?;
+                        }
                     }
                     // Invariant: a folder's place is one.
                     Kind::Folder(_) => {}
@@ -239,13 +238,15 @@ impl Container {
                     return Err(self.bad("is no folder"));
                 };
                 output::folder(path, |folder| {
-                    for (file, result) in files.iter().zip(results) {
-                        let (from, to) = (self.path.join(file), folder.join(file));
+                    for (name, result) in files.iter().zip(results) {
+                        let unwritten = |error: io::Error| CliError::Output {
+                            path: path.to_owned(),
+                            reason: format!("cannot write it: {error}"),
+                        };
+                        let to = folder.create(name).map_err(unwritten)?;
                         match result {
-                            None => copy(&from, &to, path)?,
-                            Some(array) => {
-                                write_file(&to, array).map_err(|e| unwritten(path, e))?
-                            }
+                            None => copy(&self.path.join(name), &to, unwritten)?,
+                            Some(array) => write_file(&to, array).map_err(unwritten)?,
                         }
                     }
                     Ok(())
@@ -255,27 +256,27 @@ impl Container {
     }
 }
 
-/// Copies a file into the folder that becomes `output`; the error names the file or the folder,
-/// whichever it was.
-fn copy(from: &Path, to: &Path, output: &Path) -> Result<(), CliError> {
-    let Err(error) = fs::copy(from, to) else {
+/// Copies a file; the error is the file's where it cannot be read, else `unwritten` makes it.
+fn copy(
+    from: &Path,
+    mut to: &File,
+    unwritten: impl FnOnce(io::Error) -> CliError,
+) -> Result<(), CliError> {
+    let unreadable = |source: NpyError| CliError::Input {
+        path: from.to_owned(),
+        source,
+    };
+    let (mut file, _) = npy::open_file(from).map_err(unreadable)?;
+    let permissions = file.metadata().map(|m| m.permissions());
+    let copied = io::copy(&mut file, &mut to);
+    let Err(error) = copied.and_then(|_| to.set_permissions(permissions?)) else {
         return Ok(());
     };
     let readable = File::open(from).and_then(|mut file| io::copy(&mut file, &mut io::sink()));
     Err(match readable {
-        Ok(_) => unwritten(output, error),
-        Err(error) => CliError::Input {
-            path: from.to_owned(),
-            source: NpyError::reading(error),
-        },
+        Ok(_) => unwritten(error),
+        Err(error) => unreadable(NpyError::reading(error)),
     })
-}
-
-fn unwritten(path: &Path, error: io::Error) -> CliError {
-    CliError::Output {
-        path: path.to_owned(),
-        reason: format!("cannot write it: {error}"),
-    }
 }
 
 fn bad(path: &Path, what: impl std::fmt::Display) -> CliError {
@@ -297,10 +298,9 @@ fn write_npy(mut out: impl Write, array: &Array) -> io::Result<()> {
     out.write_all(&encode(array))
 }
 
-fn write_file(path: &Path, array: &Array) -> io::Result<()> {
-    let mut out = BufWriter::new(File::create(path)?);
-    write_npy(&mut out, array)?;
-    out.into_inner()?.sync_all()
+fn write_file(file: &File, array: &Array) -> io::Result<()> {
+    let header = npy::header(&array.shape, array.dtype)?;
+    npy::write(file, &header, &array.data, array.dtype)
 }
 
 /// Members that stay are copied without being unpacked.
@@ -329,35 +329,4 @@ fn write_npz(
         }
     }
     writer.zip_writer().finish()?.flush()
-}
-
-fn write_safetensors(
-    mapped: &[u8],
-    names: &[String],
-    results: &[Option<Array>],
-    mut out: &File,
-) -> io::Result<()> {
-    let wrong = |e: safetensors::SafeTensorError| io::Error::new(io::ErrorKind::InvalidData, e);
-    let tensors = SafeTensors::deserialize(mapped).map_err(wrong)?;
-    let (_, metadata) = SafeTensors::read_metadata(mapped).map_err(wrong)?;
-    let bytes = results.iter().map(|result| match result {
-        Some(array) => encode(array),
-        None => Vec::new(),
-    });
-    let bytes: Vec<Vec<u8>> = bytes.collect();
-    let mut views = Vec::new();
-    for ((name, result), bytes) in names.iter().zip(results).zip(&bytes) {
-        let tensor = tensors.tensor(name).map_err(wrong)?;
-        let view = match result {
-            None => tensor,
-            Some(array) => {
-                let dtype = tensor::dtype(array.dtype);
-                TensorView::new(dtype, array.shape.clone(), bytes).map_err(wrong)?
-            }
-        };
-        views.push((name, view));
-    }
-    let all = safetensors::serialize(views, metadata.metadata().clone()).map_err(wrong)?;
-    io::copy(&mut Cursor::new(all), &mut out)?;
-    Ok(())
 }

@@ -41,7 +41,7 @@ pub enum NpyError {
     #[error("cannot read it: {0}")]
     Io(#[from] io::Error),
     /// A pipe or a device.
-    #[error("not a regular file; give the path of a .npy file")]
+    #[error("not a regular file; give the path of a file")]
     NotAFile,
     /// A directory.
     #[error("a folder; `activations batch` computes the .npy files of one")]
@@ -138,10 +138,8 @@ pub fn has_integers(path: &Path) -> Result<bool, NpyError> {
     ))
 }
 
-/// The header of the file at `path`, its length and the file's, and the rest of the file.
-fn open(path: &Path) -> Result<(NpyHeader, u64, u64, BufReader<File>), NpyError> {
-    let tensor = safetensors::split(path);
-    let path = tensor.as_ref().map_or(path, |(file, _)| file);
+/// A file that is no folder, pipe or device, and its size.
+pub fn open_file(path: &Path) -> Result<(File, u64), NpyError> {
     if path == Path::new("-") {
         return Err(NpyError::Stdin);
     }
@@ -153,13 +151,20 @@ fn open(path: &Path) -> Result<(NpyHeader, u64, u64, BufReader<File>), NpyError>
     }
     let file = File::open(path)?;
     let size = file.metadata()?.len();
-    let mut reader = BufReader::with_capacity(1 << 18, file);
-    if let Some((_, name)) = tensor {
-        let tensor = safetensors::find(&mut reader, size, name)?;
-        reader.seek(SeekFrom::Start(tensor.start))?;
+    Ok((file, size))
+}
+
+/// The header of the file at `path`, its length and the file's, and the rest of the file.
+fn open(path: &Path) -> Result<(NpyHeader, u64, u64, BufReader<File>), NpyError> {
+    if let Some((path, name)) = safetensors::split(path) {
+        let archive = safetensors::Archive::open(&path)?;
+        let tensor = archive.find(name)?;
         let header = described(tensor.code, &tensor.shape)?;
+        let reader = archive.into_reader(tensor.start)?;
         return Ok((header, tensor.start, tensor.end, reader));
     }
+    let (file, size) = open_file(path)?;
+    let mut reader = BufReader::with_capacity(1 << 18, file);
     let (header, header_size) = read_header(&mut reader, size)?;
     Ok((header, header_size, size, reader))
 }
@@ -362,18 +367,27 @@ pub fn read<T: Value>(path: &Path) -> Result<Array<T>, NpyError> {
     read_stored(Stored::open(path)?)
 }
 
-/// The array in the bytes of a file, as f32.
-pub fn parse(bytes: Vec<u8>) -> Result<Array, NpyError> {
-    let size = bytes.len() as u64;
-    let mut reader = io::Cursor::new(bytes);
+/// The array in a member of an archive that claims to have `size` bytes, as f32. No more is
+/// unpacked than the array has.
+pub fn parse(mut reader: impl Read, size: u64) -> Result<Array, NpyError> {
     let (header, start) = read_header(&mut reader, size)?;
-    read_stored(Stored::new(header, start, size, reader)?)
+    let stored = Stored::new(header, start, size, &mut reader)?;
+    let ends = stored.extra == 0;
+    let array = read_stored(stored)?;
+    // At its end an archive compares the checksum.
+    if ends && reader.read(&mut [0]).map_err(NpyError::reading)? > 0 {
+        let text = format!("it goes on behind the {size} bytes that it claims to have");
+        return Err(NpyError::Data(text));
+    }
+    Ok(array)
 }
 
-/// The array of these elements, which have numpy's code, as f32.
-pub fn parse_elements(code: &str, shape: &[usize], bytes: &[u8]) -> Result<Array, NpyError> {
-    let header = described(code, shape)?;
-    read_stored(Stored::new(header, 0, bytes.len() as u64, bytes)?)
+/// The tensor of a `.safetensors` file, as f32.
+pub fn read_tensor(archive: &safetensors::Archive, name: &str) -> Result<Array, NpyError> {
+    let tensor = archive.find(Some(name))?;
+    let header = described(tensor.code, &tensor.shape)?;
+    let reader = archive.reader(tensor.start)?;
+    read_stored(Stored::new(header, tensor.start, tensor.end, reader)?)
 }
 
 fn read_stored<T: Value>(mut stored: Stored<impl Read>) -> Result<Array<T>, NpyError> {

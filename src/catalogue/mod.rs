@@ -45,6 +45,9 @@ pub struct Parameter {
     pub default: f32,
     /// The values that are defined.
     pub range: Range,
+    /// Whether the function takes the real number that `default` is nearest to where no value is
+    /// given. Formulas and shaders see NaN then.
+    pub(crate) unrounded: bool,
 }
 
 /// The values that a parameter may take: the widest set on which the function is defined.
@@ -125,30 +128,7 @@ impl Activation {
         self,
         parameters: impl IntoIterator<Item = (&'a str, f32)>,
     ) -> Result<Elementwise> {
-        let info = self.info();
-        let mut values = Elementwise::from(self).values;
-        for (name, value) in parameters {
-            let known = info.parameters.iter().position(|p| p.name == name);
-            let Some(index) = known else {
-                return Err(self.unknown_parameter(name));
-            };
-            values[index] = value;
-        }
-        for (index, parameter) in info.parameters.iter().enumerate() {
-            let previous = values[index.saturating_sub(1)];
-            if !parameter.range.contains(values[index], previous) {
-                return Err(Error::ParameterOutOfRange {
-                    function: info.name,
-                    parameter: parameter.name,
-                    value: values[index],
-                    range: parameter.range,
-                });
-            }
-        }
-        Ok(Elementwise {
-            activation: self,
-            values,
-        })
+        Elementwise::from(self).with(parameters)
     }
 }
 
@@ -189,12 +169,46 @@ impl FromStr for Activation {
 pub struct Elementwise {
     activation: Activation,
     values: [f32; MAX_PARAMETERS],
+    /// Where the value stands for the real number that it is nearest to.
+    unrounded: [bool; MAX_PARAMETERS],
 }
 
 impl Elementwise {
     /// An activation with values that its row is known to take.
     pub(crate) const fn constant(activation: Activation, values: [f32; MAX_PARAMETERS]) -> Self {
-        Self { activation, values }
+        Self {
+            activation,
+            values,
+            unrounded: [false; MAX_PARAMETERS],
+        }
+    }
+
+    /// The same with some parameters set, by name.
+    pub(crate) fn with<'a>(
+        mut self,
+        parameters: impl IntoIterator<Item = (&'a str, f32)>,
+    ) -> Result<Self> {
+        let info = self.activation.info();
+        for (name, value) in parameters {
+            let known = info.parameters.iter().position(|p| p.name == name);
+            let Some(index) = known else {
+                return Err(self.activation.unknown_parameter(name));
+            };
+            self.values[index] = value;
+            self.unrounded[index] = false;
+        }
+        for (index, parameter) in info.parameters.iter().enumerate() {
+            let previous = self.values[index.saturating_sub(1)];
+            if !parameter.range.contains(self.values[index], previous) {
+                return Err(Error::ParameterOutOfRange {
+                    function: info.name,
+                    parameter: parameter.name,
+                    value: self.values[index],
+                    range: parameter.range,
+                });
+            }
+        }
+        Ok(self)
     }
 
     /// The activation.
@@ -207,19 +221,24 @@ impl Elementwise {
         &self.values[..self.activation.info().parameters.len()]
     }
 
-    /// The values padded with zeros to the length that uniforms have.
+    /// The values as formulas and shaders take them, NaN where one stands for a real number that
+    /// f32 has not, padded with zeros to the length that uniforms have.
     pub(crate) fn packed(&self) -> [f32; MAX_PARAMETERS] {
-        self.values
+        std::array::from_fn(|i| match self.unrounded[i] {
+            true => f32::NAN,
+            false => self.values[i],
+        })
     }
 }
 
 impl From<Activation> for Elementwise {
     fn from(activation: Activation) -> Self {
-        let mut values = [0.0; MAX_PARAMETERS];
-        for (value, parameter) in values.iter_mut().zip(activation.info().parameters) {
-            *value = parameter.default;
+        let mut f = Self::constant(activation, [0.0; MAX_PARAMETERS]);
+        for (i, parameter) in activation.info().parameters.iter().enumerate() {
+            f.values[i] = parameter.default;
+            f.unrounded[i] = parameter.unrounded;
         }
-        Self { activation, values }
+        f
     }
 }
 
@@ -227,15 +246,15 @@ impl fmt::Display for Elementwise {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let info = self.activation.info();
         f.write_str(info.name)?;
-        for (i, (parameter, value)) in info.parameters.iter().zip(self.values).enumerate() {
-            let separator = if i == 0 { "(" } else { ", " };
-            write!(f, "{separator}{}={value}", parameter.name)?;
+        let mut separator = "(";
+        for (i, parameter) in info.parameters.iter().enumerate() {
+            // No f32 that is written here would be it.
+            if !self.unrounded[i] {
+                write!(f, "{separator}{}={}", parameter.name, self.values[i])?;
+                separator = ", ";
+            }
         }
-        if info.parameters.is_empty() {
-            Ok(())
-        } else {
-            f.write_str(")")
-        }
+        f.write_str(if separator == "(" { "" } else { ")" })
     }
 }
 
@@ -263,6 +282,27 @@ mod tests {
         for activation in Activation::ALL {
             activation.with([]).unwrap();
         }
+    }
+
+    /// A default that f32 has not is another function than the f32 next to it, and its text leads
+    /// back to it.
+    #[test]
+    fn a_default_may_be_no_f32() {
+        let exact = Elementwise::from(Activation::HardSigmoid);
+        let given = Activation::HardSigmoid
+            .with([("alpha", 1.0 / 6.0)])
+            .unwrap();
+        assert_ne!(exact, given);
+        assert_eq!(exact.parameters(), given.parameters());
+        assert!(exact.packed()[0].is_nan() && given.packed() == [1.0 / 6.0, 0.5]);
+        assert_eq!(exact.to_string(), "hardsigmoid(beta=0.5)");
+        assert_eq!(given.to_string(), "hardsigmoid(alpha=0.16666667, beta=0.5)");
+        let shifted = exact.with([("beta", 0.25)]).unwrap();
+        assert!(shifted.packed()[0].is_nan() && shifted.packed()[1] == 0.25);
+        assert_eq!(
+            Elementwise::from(Activation::Elu),
+            Activation::Elu.with([("alpha", 1.0)]).unwrap()
+        );
     }
 
     #[test]

@@ -58,6 +58,10 @@ pub(crate) trait Real:
     fn squared(self) -> Self {
         self * self
     }
+    /// Whether it is no number.
+    fn is_nan(self) -> bool {
+        self.partial_cmp(&self).is_none()
+    }
 }
 
 const FRAC_1_SQRT_2PI: f64 = 0.398_942_280_401_432_7;

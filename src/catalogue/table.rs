@@ -39,7 +39,7 @@ pub(crate) trait Visitor {
 macro_rules! catalogue {
     ($(
         $(#[doc = $doc:literal])+
-        $variant:ident $name:literal ($($parameter:ident: $default:expr, $range:ident);*) {
+        $variant:ident $name:literal ($($parameter:ident: $default:expr, $range:ident $(, $unrounded:ident)?);*) {
             aliases: [$($alias:literal),*],
             formula: $formula:literal,
             derivative: $derivative:literal,
@@ -77,6 +77,10 @@ macro_rules! catalogue {
                                 name: stringify!($parameter),
                                 default: $default,
                                 range: Range::$range,
+                                unrounded: {
+                                    const MARKS: &[&str] = &[$(stringify!($unrounded))?];
+                                    !MARKS.is_empty()
+                                },
                             }),*],
                             summary: concat!($($doc),+),
                             formula: $formula,
@@ -148,6 +152,34 @@ fn times<R: Real>(parameter: R, x: R) -> R {
     // Finite products stay what they are, for dual numbers' sake.
     let limit = parameter == c(0.0) && x.abs() > c(HUGE);
     when(limit, parameter * inside, parameter * x)
+}
+
+/// The line of hardsigmoid, `rise` + `offset`, in units of which 1 is `unit`: sixths where alpha is
+/// its default, for which NaN stands.
+struct HardLine<R> {
+    rise: R,
+    offset: R,
+    unit: f64,
+    slope: R,
+}
+
+#[inline(always)]
+fn hard_line<R: Real>(x: R, [alpha, beta]: [R; MAX_PARAMETERS]) -> HardLine<R> {
+    if alpha.is_nan() {
+        HardLine {
+            rise: x,
+            offset: c::<R>(6.0) * beta,
+            unit: 6.0,
+            slope: c(1.0 / 6.0),
+        }
+    } else {
+        HardLine {
+            rise: times(alpha, x),
+            offset: beta,
+            unit: 1.0,
+            slope: alpha,
+        }
+    }
 }
 
 /// max(z, 0) + log(1 + e^-|z|) = log(1 + e^z).
@@ -417,19 +449,29 @@ catalogue! {
         forward: |x, _| -softplus(-x),
         backward: |x, _| (-x).sigmoid(),
     }
-    /// Piecewise linear sigmoid.
-    HardSigmoid "hardsigmoid" (alpha: 1.0 / 6.0, Finite; beta: 0.5, Finite) {
+    /// Piecewise linear sigmoid. The default alpha is 1/6 itself, of which f32 has the nearest.
+    HardSigmoid "hardsigmoid" (alpha: 1.0 / 6.0, Finite, unrounded; beta: 0.5, Finite) {
         aliases: ["hard_sigmoid"],
         formula: "min(max(alpha * x + beta, 0), 1)",
         derivative: "alpha if 0 < alpha * x + beta < 1 else 0",
         source: "Courbariaux et al. 2015",
-        forward: |x, [alpha, beta]| (times(alpha, x) + beta).at_least(0.0).at_most(1.0),
-        backward: |x, [alpha, beta]| {
-            // The sign of a difference to a bound survives rounding; the line itself may round onto it.
-            let slope = times(alpha, x);
-            when(slope + beta > c(0.0) && slope + (beta - c(1.0)) < c(0.0), alpha, c(0.0))
+        forward: |x, p| {
+            let HardLine { rise, offset, unit, .. } = hard_line(x, p);
+            (rise + offset).at_least(0.0).at_most(unit) * when(unit == 1.0, c(1.0), c(1.0 / 6.0))
         },
-        kinks: |[alpha, beta]| [-beta / alpha, (1.0 - beta) / alpha],
+        backward: |x, p| {
+            let HardLine { rise, offset, unit, slope } = hard_line(x, p);
+            // The sign of a difference to a bound survives rounding where the bound is taken off
+            // the larger of the two; the line itself may round onto it.
+            let falls = rise.abs() < offset.abs();
+            let (small, large) = (when(falls, rise, offset), when(falls, offset, rise));
+            let inside = rise + offset > c(0.0) && small + (large - c(unit)) < c(0.0);
+            when(inside, slope, c(0.0))
+        },
+        kinks: |[alpha, beta]| {
+            let alpha = if alpha.is_nan() { 1.0 / 6.0 } else { alpha };
+            [-beta / alpha, (1.0 - beta) / alpha]
+        },
     }
     /// Hyperbolic tangent.
     Tanh "tanh" () {

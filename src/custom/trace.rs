@@ -2,6 +2,7 @@
 //! record, and WGSL of both.
 
 use super::number::{Number, sealed};
+use crate::shader;
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::ops::{Add, Div, Mul, Neg, Sub};
@@ -25,7 +26,8 @@ enum Unary {
 enum Node {
     X,
     Parameter(usize),
-    Constant(f64),
+    /// Its bits, by which it is told from others: also NaN, and the zeros.
+    Constant(u64),
     Unary(Unary, Traced),
     Add(Traced, Traced),
     Sub(Traced, Traced),
@@ -61,7 +63,7 @@ fn node(of: Traced) -> Node {
 
 fn constant_of(of: Traced) -> Option<f64> {
     match node(of) {
-        Node::Constant(value) => Some(value),
+        Node::Constant(bits) => Some(f64::from_bits(bits)),
         _ => None,
     }
 }
@@ -126,7 +128,7 @@ impl sealed::Sealed for Traced {}
 
 impl Number for Traced {
     fn constant(value: f64) -> Self {
-        note(Node::Constant(value))
+        note(Node::Constant(value.to_bits()))
     }
     fn less(self, other: Self, yes: Self, no: Self) -> Self {
         if yes == no {
@@ -257,10 +259,14 @@ fn expression(node: Node) -> String {
     match node {
         Node::X => "x".to_owned(),
         Node::Parameter(i) => format!("p{i}"),
-        // No f32 lies beyond the largest, and an infinite literal is none.
-        Node::Constant(value) => {
-            let value = (value as f32).clamp(f32::MIN, f32::MAX);
-            format!("f32({value:e})")
+        // A number beyond the largest f32 is no infinity.
+        Node::Constant(bits) => {
+            let value = f64::from_bits(bits);
+            let near = match value.is_finite() {
+                true => value.clamp(f32::MIN.into(), f32::MAX.into()),
+                false => value,
+            };
+            shader::literal(near as f32, "")
         }
         Node::Add(a, b) => format!("{} + {}", t(a), t(b)),
         Node::Sub(a, b) => format!("{} - {}", t(a), t(b)),

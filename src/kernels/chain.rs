@@ -633,7 +633,11 @@ fn links(chain: &Chain) -> Few<Link, 8> {
 fn values(chain: &Chain, words: &mut Few<u32, 64>) {
     for step in chain.steps() {
         match step {
-            Step::Apply(f) => words.extend(f.parameters().iter().map(|p| p.to_bits())),
+            Step::Apply(f) => {
+                let values = f.packed();
+                let values = &values[..f.parameters().len()];
+                words.extend(values.iter().map(|p| p.to_bits()));
+            }
             Step::Custom(f) => words.extend(f.parameters().iter().map(|p| p.to_bits())),
             Step::Scale(factor) => words.push(factor.to_bits()),
             Step::Dropout { probability, seed } => {

@@ -106,6 +106,10 @@ fn refinements_of(sparse: Sparse, len: usize) -> u32 {
     }
 }
 
+/// Below this alpha a series in alpha - 1 is exact to f32's last bits, over all results that f32 has;
+/// from a thousandth above 1 on the powers themselves are.
+const SMOOTH_BELOW: f32 = 1.000_976_6;
+
 impl Rule {
     /// The kernel, where it is one of sparse.wgsl.
     fn kernel(self) -> Option<Sparse> {
@@ -114,6 +118,7 @@ impl Rule {
             Self::Sparsemax => Some(Sparse::Sparsemax),
             Self::Entmax15 => Some(Sparse::Entmax15),
             Self::Entmax(alpha) if alpha > 2.0 => Some(Sparse::Steep),
+            Self::Entmax(alpha) if alpha < SMOOTH_BELOW => Some(Sparse::Smooth),
             Self::Entmax(_) => Some(Sparse::Entmax),
         }
     }

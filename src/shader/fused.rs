@@ -1,7 +1,7 @@
 //! Activations as text for a caller's own shader: what they need of the library, under a prefix.
 
 use super::names::{Declaration, Names, problem};
-use super::{ACTIVATIONS, MATH, derivative_name, function_name};
+use super::{ACTIVATIONS, MATH, derivative_name, function_name, literal};
 use crate::catalogue::Elementwise;
 use crate::error::{Error, Result};
 use std::collections::HashMap;
@@ -85,10 +85,8 @@ pub fn fused<'a, F: Into<Elementwise>>(
             ));
         }
         let mut arguments = String::new();
-        for value in f.parameters() {
-            // An infinite parameter is no WGSL literal; no f32 lies beyond the largest.
-            let value = value.clamp(f32::MIN, f32::MAX);
-            let _ = write!(arguments, ", f32({value:e})");
+        for value in &f.packed()[..f.parameters().len()] {
+            let _ = write!(arguments, ", {}", literal(*value, PREFIX));
         }
         library.need("is_nan", &mut needed);
         let called = [

@@ -76,6 +76,8 @@ pub(crate) fn argmax(argmax: Argmax) -> String {
 pub(crate) enum Sparse {
     Sparsemax,
     Entmax15,
+    /// Entmax with alpha just above 1, nearly softmax.
+    Smooth,
     /// Entmax with alpha below 2.
     Entmax,
     /// Entmax with alpha above 2.
@@ -85,12 +87,19 @@ pub(crate) enum Sparse {
 impl Sparse {
     /// All of them.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 4] = [Self::Sparsemax, Self::Entmax15, Self::Entmax, Self::Steep];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Sparsemax,
+        Self::Entmax15,
+        Self::Smooth,
+        Self::Entmax,
+        Self::Steep,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Sparsemax => "SPARSEMAX",
             Self::Entmax15 => "ENTMAX15",
+            Self::Smooth => "SMOOTH",
             Self::Entmax => "ENTMAX",
             Self::Steep => "STEEP",
         }
@@ -114,7 +123,11 @@ pub(crate) fn sparse(sparse: Sparse) -> String {
 /// The module of the gradient of sparsemax or an entmax from its output, which lies in `out`
 /// where it is `in_place`.
 pub(crate) fn sparse_grad(sparse: Sparse, in_place: bool) -> String {
-    let kind = sparse.name();
+    // From the output, what is nearly softmax is like any other.
+    let kind = match sparse {
+        Sparse::Smooth => Sparse::Entmax.name(),
+        _ => sparse.name(),
+    };
     let unit = Unit::One;
     let load_x = unit.load("load_x", Some(if in_place { "out" } else { "x" }));
     let (load_term, store) = (unit.load("load_term", Some("dy")), unit.store());

@@ -122,7 +122,8 @@ FUNCTIONS = {
     "logsigmoid": (lambda x: -log_one_plus_exp(-x), {}, {}),
     "hardsigmoid": (
         lambda x, alpha, beta: clamp(alpha * x + beta, 0, 1),
-        {"alpha": 1 / 6, "beta": 0.5},
+        # The default alpha is no f32.
+        {"alpha": mpf(1) / 6, "beta": 0.5},
         lambda alpha, beta: {-mpf(beta) / alpha: 0, (1 - mpf(beta)) / alpha: 0},
     ),
     "tanh": (mp.tanh, {}, {}),
@@ -304,7 +305,8 @@ def text(value):
 
 def row(name, changed, extra):
     definition, defaults, kinks = FUNCTIONS[name]
-    parameters = {k: f32(changed.get(k, v)) for k, v in defaults.items()}
+    parameters = {**defaults, **changed}
+    parameters = {k: v if isinstance(v, mpf) else f32(v) for k, v in parameters.items()}
     exact = {k: mpf(v) for k, v in parameters.items()}
     at_kink = kinks(**parameters) if callable(kinks) else kinks
     at_kink = {mpf(k): mpf(v) for k, v in at_kink.items()}

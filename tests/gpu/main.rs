@@ -14,6 +14,8 @@ mod process;
 mod rough;
 mod self_check;
 mod sizes;
+#[cfg(target_os = "linux")]
+mod soak;
 mod types;
 
 use common::gpu;

@@ -2,30 +2,31 @@
 //! that an operation takes. Each test runs itself again as a child, in an environment of its own.
 
 use crate::{coded, difference, gpu, relu};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use wgpu_activations::{Activation, AdapterChoice, Backend, BackendKind, Error};
 
 /// Set in a child.
 const CHILD: &str = "ACTIVATIONS_TEST_CHILD";
 
-fn is_child() -> bool {
+pub fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-/// Runs the test `name` in a child with these variables, and returns what it prints.
+/// Runs the test `name` in a child with these variables, and returns what it prints; its stderr is
+/// this process'.
 ///
 /// # Panics
 /// Where the child fails, or does not run exactly that test.
-fn child(name: &str, variables: &[(&str, &str)]) -> String {
+pub fn child(name: &str, variables: &[(&str, &str)]) -> String {
     let output = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", name, "--nocapture", "--test-threads=1"])
         .envs(variables.iter().copied())
         .env(CHILD, "1")
+        .stderr(Stdio::inherit())
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{text}\n{errors}");
+    assert!(output.status.success(), "{text}");
     assert!(text.contains("1 passed"), "{text}");
     text
 }
@@ -97,20 +98,18 @@ fn the_environment_names_the_adapter() {
     }
 }
 
+/// What Linux says of this process' memory, in KiB.
+#[cfg(target_os = "linux")]
+pub fn status(field: &str) -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
 /// The most memory that this process has had, in MiB.
 #[cfg(target_os = "linux")]
 fn peak() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmHWM"))
-        .unwrap();
-    line.split_whitespace()
-        .nth(1)
-        .unwrap()
-        .parse::<usize>()
-        .unwrap()
-        >> 10
+    status("VmHWM") >> 10
 }
 
 /// An operation on host memory takes its input, its output and a bounded staging: on a software

@@ -57,11 +57,6 @@ pub fn run(arguments: &[&str]) -> Result<(), Option<String>> {
     outcome.and_then(|()| counts.verdict()).map_err(Some)
 }
 
-/// All compilers; each counts as a test.
-pub fn ci(counts: &mut Counts) -> Outcome {
-    compile(&NAMES, true, counts)
-}
-
 fn compile(names: &[&str], install: bool, counts: &mut Counts) -> Outcome {
     // The tools are of these machines.
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {

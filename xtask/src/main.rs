@@ -1,5 +1,5 @@
-//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `compilers`, `accuracy`, `performance` and
-//! `docs`.
+//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `compilers`, `torture`, `accuracy`,
+//! `performance` and `docs`.
 
 mod accuracy;
 mod adapter;
@@ -28,6 +28,9 @@ usage: cargo xtask COMMAND
   compilers compile every shader with Direct3D's compiler, as Metal and with Chrome's, and hold
             the arithmetic that they may make of it against the f64 reference;
             `cargo xtask compilers --help` has the options
+  torture [SECONDS]
+            damaged files and chains, interrupted runs, and memory after very many operations: the
+            tests that do this in short, for so many seconds each (60), with what they found
   accuracy [REPORT.json...]
             take over what reports of `activations check --exhaustive` found: into the table of
             docs/accuracy.md, and the worst inputs into the inputs of `activations check`
@@ -48,6 +51,8 @@ fn main() -> ExitCode {
         ["test"] => test(),
         ["ci"] => ci(),
         ["docs"] => docs::write(),
+        ["torture"] => torture("60"),
+        ["torture", seconds] if seconds.parse::<u32>().is_ok() => torture(seconds),
         ["performance", ..] => performance::write(&arguments[1..]),
         ["accuracy", ..] => accuracy::write(&arguments[1..]),
         ["devices", ..] => devices::write(&arguments[1..]),
@@ -91,10 +96,9 @@ fn ci() -> Outcome {
     cargo::run(&doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     let mut counts = Counts::default();
     let tests_ran = run_tests(&mut counts);
-    let compiled = compilers::ci(&mut counts);
     let elsewhere = adapters::ci(&mut counts);
     println!("\n{counts}");
-    tests_ran.and(compiled).and(elsewhere)?;
+    tests_ran.and(elsewhere)?;
     counts.verdict()
 }
 
@@ -103,6 +107,22 @@ fn test() -> Outcome {
     let tests_ran = run_tests(&mut counts);
     println!("\n{counts}");
     tests_ran?;
+    counts.verdict()
+}
+
+/// The tests of this name, each for that long. Where one fails it says how to repeat it.
+fn torture(seconds: &str) -> Outcome {
+    let environment = [
+        ("ACTIVATIONS_CACHE", "off"),
+        ("ACTIVATIONS_TORTURE", seconds),
+    ];
+    let mut counts = Counts::default();
+    let tests = "test --release --workspace --no-fail-fast --test cli --test gpu -- \
+                 torture --test-threads=1";
+    let tests: Vec<&str> = tests.split_whitespace().collect();
+    let ran = cargo::run_counting(&tests, &environment, &mut counts);
+    println!("\n{counts}");
+    ran?;
     counts.verdict()
 }
 

@@ -3,7 +3,7 @@
 use crate::args::{CheckArgs, PassName, Place};
 use crate::error::CliError;
 use crate::function::Function;
-use crate::output::{self, Content, Target};
+use crate::output::{self, Target};
 use crate::report::{Report, ulp};
 use crate::terminal::{self, Progress};
 use std::io;
@@ -152,8 +152,8 @@ impl Files {
         }
         Ok(Self {
             path: path.to_owned(),
-            json: Target::new(path)?,
-            markdown: Target::new(&beside)?,
+            json: Target::file(path)?,
+            markdown: Target::file(&beside)?,
         })
     }
 
@@ -171,10 +171,7 @@ impl Files {
     fn write(&self, report: &Report) -> Result<(), CliError> {
         let json = report.json().map_err(|e| self.error(e))?;
         let markdown = report.markdown();
-        output::write_all(&[
-            (&self.json, Content::Text(&json)),
-            (&self.markdown, Content::Text(&markdown)),
-        ])
+        output::write_texts(&[(&self.json, &json), (&self.markdown, &markdown)])
     }
 
     fn error(&self, reason: impl ToString) -> CliError {

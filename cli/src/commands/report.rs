@@ -5,7 +5,7 @@ use super::{adapters, bench, check, half};
 use crate::args::ReportArgs;
 use crate::error::CliError;
 use crate::function::{Function, Operation};
-use crate::output::{self, Content, Target};
+use crate::output::{self, Target};
 use crate::report::ulp;
 use crate::terminal::{self, Progress};
 use serde::Serialize;
@@ -84,7 +84,7 @@ struct Rate {
 
 /// Makes the report, writes it, and says in short what is in it.
 pub fn report(args: &ReportArgs) -> Result<(), CliError> {
-    let target = Target::new(&args.output)?;
+    let target = Target::file(&args.output)?;
     let start = Instant::now();
     let end = start + Duration::from_secs(args.seconds);
     let mut adapters = adapters::Entry::all();
@@ -130,7 +130,7 @@ pub fn report(args: &ReportArgs) -> Result<(), CliError> {
         seconds: start.elapsed().as_secs_f64(),
     };
     let json = serde_json::to_string(&report).map_err(|e| CliError::Stdout(e.into()))?;
-    output::write_all(&[(&target, Content::Text(&format!("{json}\n")))])?;
+    output::write_texts(&[(&target, &format!("{json}\n"))])?;
     terminal::print(&text(&report.backends))?;
     verdict(&report.backends)
 }

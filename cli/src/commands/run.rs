@@ -6,7 +6,7 @@ use crate::error::CliError;
 use crate::memory;
 use crate::npy;
 use crate::operations::{self, Call, Input, Options, Output, read};
-use crate::output::{self, Content, Target};
+use crate::output::{self, Target};
 use crate::terminal::Progress;
 use std::path::Path;
 use wgpu_activations::DType;
@@ -49,10 +49,12 @@ impl Plan {
             });
         }
         let targets = args.outputs.iter().map(|path| Target::new(path));
+        let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
+        Target::apart(&targets)?;
         Ok(Self {
             name,
             call,
-            targets: targets.collect::<Result<_, _>>()?,
+            targets,
         })
     }
 
@@ -104,12 +106,9 @@ fn write(targets: &[Target], outputs: &[Output], dtype: DType) -> Result<(), Cli
     let outputs: Vec<_> = targets
         .iter()
         .zip(outputs)
-        .map(|(target, output)| {
-            let (shape, data) = (&output.shape[..], &output.data[..]);
-            (target, Content::Array { shape, data, dtype })
-        })
+        .map(|(target, output)| (target, (&output.shape[..], &output.data[..], dtype)))
         .collect();
-    output::write_all(&outputs)
+    output::write_arrays(&outputs)
 }
 
 /// Computes a function of arrays.

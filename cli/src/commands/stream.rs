@@ -7,7 +7,7 @@ use crate::npy::{NpyError, Parts, Stored, Writer};
 use crate::operations::Streamed;
 use crate::output::{self, Target};
 use crate::terminal::Progress;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use wgpu_activations::{AxisShape, Source, Stream, StreamError};
 
@@ -153,11 +153,10 @@ impl<'a> Files<'a> {
         let staged = self.target.begin()?;
         let elements = count(output_shape);
         let dtype = self.args.dtype.unwrap_or_else(|| self.input.float());
-        let header = self.target.header(output_shape, dtype)?;
-        let start = header.len() as u64;
-        staged.reserve(start + dtype.bytes() as u64 * elements)?;
-        let mut file = staged.file().map_err(|e| staged.error(e))?;
-        file.write_all(&header).map_err(|e| staged.error(e))?;
+        let starts = staged.lay_out(&[(self.target, output_shape, dtype)])?;
+        // Invariant: one array begins at one place.
+        let start = starts.first().copied().unwrap_or_default();
+        let file = staged.file().map_err(|e| staged.error(e))?;
 
         let memory = self.args.memory.0;
         if memory < LEAST {

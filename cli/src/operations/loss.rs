@@ -155,13 +155,16 @@ impl Operation for Loss {
                     }
                     Self::Nll => backend.nll_loss(&forward.nll()?, x, shape, classes(targets))?,
                     Self::BceWithLogits => {
-                        let loss = forward.bce_with_logits()?;
+                        let loss = forward.bce_with_logits(shape)?;
                         let t = targets.floats();
                         backend.binary_cross_entropy_with_logits(&loss, x, shape, t)?
                     }
-                    Self::Bce => {
-                        backend.binary_cross_entropy(&forward.bce()?, x, shape, targets.floats())?
-                    }
+                    Self::Bce => backend.binary_cross_entropy(
+                        &forward.bce(shape)?,
+                        x,
+                        shape,
+                        targets.floats(),
+                    )?,
                 })
             }),
             grad: Box::new(move |backend, inputs, dy| {
@@ -176,13 +179,13 @@ impl Operation for Loss {
                         backend.grad_nll_loss(&ready.nll()?, shape, classes(targets), dy)?
                     }
                     Self::BceWithLogits => {
-                        let loss = ready.bce_with_logits()?;
+                        let loss = ready.bce_with_logits(shape)?;
                         let t = targets.floats();
                         backend.grad_binary_cross_entropy_with_logits(&loss, x, shape, t, dy)?
                     }
                     Self::Bce => {
                         let t = targets.floats();
-                        backend.grad_binary_cross_entropy(&ready.bce()?, x, shape, t, dy)?
+                        backend.grad_binary_cross_entropy(&ready.bce(shape)?, x, shape, t, dy)?
                     }
                 };
                 Ok(vec![gradient(&inputs[0], dx)])
@@ -211,13 +214,48 @@ struct Ready {
     pos_weight: Option<PathBuf>,
 }
 
-fn weights(path: &Option<PathBuf>) -> Result<Option<Vec<f32>>, CliError> {
+fn weights(path: &Option<PathBuf>) -> Result<Option<Array>, CliError> {
     let progress = Progress::spinner();
-    let array = path
-        .as_ref()
-        .map(|path| read(path, &progress))
-        .transpose()?;
-    Ok(array.map(|array: Array| array.data))
+    path.as_ref().map(|path| read(path, &progress)).transpose()
+}
+
+/// The weights of an option over an array of `shape`. One value, and one for each class, are left to
+/// the loss, which spreads them along its axis; more axes are broadcast as PyTorch does, from the last.
+fn spread(
+    option: &str,
+    path: &Option<PathBuf>,
+    shape: &[usize],
+) -> Result<Option<Vec<f32>>, CliError> {
+    let Some(array) = weights(path)? else {
+        return Ok(None);
+    };
+    if array.shape.len() <= 1 {
+        return Ok(Some(array.data));
+    }
+    let leading = shape.len().saturating_sub(array.shape.len());
+    let own: Vec<usize> = std::iter::repeat_n(1, leading)
+        .chain(array.shape.iter().copied())
+        .collect();
+    let fits = |(own, of): (&usize, &usize)| own == of || *own == 1;
+    if own.len() != shape.len() || !own.iter().zip(shape).all(fits) {
+        return Err(CliError::Usage(format!(
+            "{option} has shape {:?}, which does not broadcast to {shape:?}",
+            array.shape
+        )));
+    }
+    if shape.contains(&0) {
+        return Ok(Some(Vec::new()));
+    }
+    // From the last axis on, whose elements lie side by side.
+    let (mut values, mut block) = (array.data, 1);
+    for (&own, &len) in own.iter().zip(shape).rev() {
+        if own < len {
+            let repeated = values.chunks(block).flat_map(|part| part.repeat(len));
+            values = repeated.collect();
+        }
+        block *= len;
+    }
+    Ok(Some(values))
 }
 
 /// Sets what is given.
@@ -226,9 +264,6 @@ macro_rules! configured {
         let mut loss = $loss.reduction($ready.reduction);
         if let Some(axis) = $ready.axis {
             loss = loss.axis(axis);
-        }
-        if let Some(weight) = weights(&$ready.weight)? {
-            loss = loss.weight(&weight);
         }
         $(if let Some(value) = $value {
             loss = loss.$option(value);
@@ -240,20 +275,33 @@ macro_rules! configured {
 impl Ready {
     fn cross_entropy(&self) -> Result<CrossEntropy, CliError> {
         let loss = CrossEntropy::new().label_smoothing(self.label_smoothing);
-        configured!(self, loss, ignore_index: self.ignore_index)
+        let weight = self.class_weight()?;
+        configured!(self, loss, weight: weight.as_deref(), ignore_index: self.ignore_index)
     }
 
     fn nll(&self) -> Result<NllLoss, CliError> {
-        configured!(self, NllLoss::new(), ignore_index: self.ignore_index)
+        let weight = self.class_weight()?;
+        configured!(self, NllLoss::new(), weight: weight.as_deref(), ignore_index: self.ignore_index)
     }
 
-    fn bce_with_logits(&self) -> Result<BceWithLogits, CliError> {
-        let positive = weights(&self.pos_weight)?;
-        configured!(self, BceWithLogits::new(), pos_weight: positive.as_deref())
+    fn class_weight(&self) -> Result<Option<Vec<f32>>, CliError> {
+        Ok(weights(&self.weight)?.map(|array| array.data))
     }
 
-    fn bce(&self) -> Result<BinaryCrossEntropy, CliError> {
-        configured!(self, BinaryCrossEntropy::new())
+    fn bce_with_logits(&self, shape: &[usize]) -> Result<BceWithLogits, CliError> {
+        let weight = spread("--weight", &self.weight, shape)?;
+        let positive = spread("--pos-weight", &self.pos_weight, shape)?;
+        configured!(
+            self,
+            BceWithLogits::new(),
+            weight: weight.as_deref(),
+            pos_weight: positive.as_deref()
+        )
+    }
+
+    fn bce(&self, shape: &[usize]) -> Result<BinaryCrossEntropy, CliError> {
+        let weight = spread("--weight", &self.weight, shape)?;
+        configured!(self, BinaryCrossEntropy::new(), weight: weight.as_deref())
     }
 
     fn output_shape(&self, inputs: &[Input]) -> Result<Vec<usize>, CliError> {

@@ -1,6 +1,6 @@
 //! Many arrays at once: archives, safetensors files and folders, with a function for a pattern.
 
-use crate::support::{Scratch, npy, read, words};
+use crate::support::{Outcome, Scratch, npy, read, word_command, words};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -104,6 +104,66 @@ fn archives_stay_archives() {
     scratch.file("bad.npz", b"PK");
     words(&scratch, "batch {bad.npz} -o {out.npz} --apply *=relu").refused(&["bad.npz"]);
     assert_eq!(scratch.names(), ["bad.npz", "in.npz", "out.npz"]);
+}
+
+/// No more is unpacked than the array has, and no more is believed than can be unpacked.
+#[test]
+fn archives_are_unpacked_as_far_as_their_headers_say() {
+    let scratch = Scratch::new();
+    let path = scratch.path("bomb.npz");
+    let mut archive = zip::ZipWriter::new(File::create(&path).unwrap());
+    let method = zip::CompressionMethod::Deflated;
+    let options = zip::write::FileOptions::default().compression_method(method);
+    archive.start_file("x.npy", options).unwrap();
+    let head = npy("<f4", false, &[3], &bytes(&[-1.0, 2.0, 3.0]));
+    archive.write_all(&head).unwrap();
+    // Packed this is 1/2 MiB.
+    let zeros = vec![0; 1 << 20];
+    for _ in 0..512 {
+        archive.write_all(&zeros).unwrap();
+    }
+    archive.start_file("y.npy", options).unwrap();
+    let large = npy("<f4", false, &[1 << 29], &bytes(&[1.0; 8]));
+    archive.write_all(&large).unwrap();
+    archive.finish().unwrap();
+
+    let batch = |rule: &str| -> Outcome {
+        let line = format!("batch {{bomb.npz}} -o {{out.npz}} --backend cpu --apply {rule}");
+        word_command(&scratch, &line).output().unwrap().into()
+    };
+    let outcome = batch("x=relu").ok();
+    let note = format!("x.npy: {} bytes behind the array are ignored", 512 << 20);
+    assert!(outcome.stderr.contains(&note), "{outcome:?}");
+    batch("y=relu").refused(&["y.npy", "2147483648 bytes", "has 32 bytes"]);
+
+    // In the directory at the end, both claim what cannot be: 2^32 - 2 bytes, and 140.
+    let mut file = fs::read(&path).unwrap();
+    let entries: Vec<usize> = (0..file.len() - 4)
+        .filter(|&i| file[i..].starts_with(b"PK\x01\x02"))
+        .collect();
+    let [x, y] = entries[..] else {
+        panic!("{entries:?}")
+    };
+    file[x + 24..x + 28].copy_from_slice(&(head.len() as u32).to_le_bytes());
+    file[y + 24..y + 28].copy_from_slice(&(u32::MAX - 1).to_le_bytes());
+    fs::write(&path, file).unwrap();
+    batch("x=relu").refused(&["x.npy", "goes on behind the 140 bytes"]);
+    batch("y=relu").refused(&["y.npy", "2147483648 bytes", "but the file has"]);
+}
+
+/// A pipe that nobody writes to would be waited for.
+#[cfg(unix)]
+#[test]
+fn pipes_are_refused_and_not_waited_for() {
+    let scratch = Scratch::new();
+    for name in ["f.npz", "f.safetensors"] {
+        let made = std::process::Command::new("mkfifo")
+            .arg(scratch.path(name))
+            .status();
+        assert!(made.unwrap().success());
+        let line = format!("batch {{{name}}} -o {{out}} --apply *=relu");
+        words(&scratch, &line).refused(&[name, "not a regular file"]);
+    }
 }
 
 #[test]

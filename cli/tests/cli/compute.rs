@@ -539,6 +539,60 @@ fn losses_take_logits_and_targets() {
     }
 }
 
+/// Weights of several axes are broadcast as PyTorch does, also where a length fits the last axis.
+#[test]
+fn weights_of_binary_losses_broadcast() {
+    let scratch = Scratch::new();
+    // 2 images of 3 classes, 2 by 3.
+    let shape = [2, 3, 2, 3];
+    let x: Vec<f32> = (0..36).map(|i| (i * 7 % 11) as f32 * 0.5 - 2.5).collect();
+    let t: Vec<f32> = (0..36).map(|i| (i * 5 % 3) as f32 * 0.5).collect();
+    scratch.array("x.npy", &shape, &x);
+    scratch.array("t.npy", &shape, &t);
+    let class = [0.25f32, 3.0, 10.0];
+    let rows = [1.0f32, 7.0];
+    scratch.array("c.npy", &[3, 1, 1], &class);
+    scratch.array("r.npy", &[1, 1, 2, 1], &rows);
+    let loss = |i: usize| {
+        let (w, p) = (f64::from(rows[i / 3 % 2]), f64::from(class[i / 6 % 3]));
+        let (x, t) = (f64::from(x[i]), f64::from(t[i]));
+        w * (p * t * (-x).exp().ln_1p() + (1.0 - t) * x.exp().ln_1p())
+    };
+    let want: Vec<f64> = (0..36).map(loss).collect();
+    let line = "run bce_with_logits {x.npy} {t.npy} -o {y.npy} -p reduction=none --backend cpu";
+    words(
+        &scratch,
+        &format!("{line} --pos-weight {{c.npy}} --weight {{r.npy}}"),
+    )
+    .ok();
+    let (out, y) = read(&scratch.path("y.npy"));
+    assert_eq!(out, shape);
+    assert_close(&y, &want, ULP);
+    // Three values alone lie along the last axis, or the one that is named.
+    scratch.array("flat.npy", &[3], &class);
+    words(
+        &scratch,
+        &format!("{line} --pos-weight {{flat.npy}} --weight {{r.npy}} --axis 1"),
+    )
+    .ok();
+    assert_close(&read(&scratch.path("y.npy")).1, &want, ULP);
+    for (name, shape) in [
+        ("two.npy", &[2usize, 2, 1][..]),
+        ("long.npy", &[1, 1, 3, 1, 1]),
+    ] {
+        let values = vec![1.0; shape.iter().product()];
+        scratch.array(name, shape, &values);
+        words(&scratch, &format!("{line} --pos-weight {{{name}}}")).refused(&[
+            "--pos-weight",
+            if name == "two.npy" {
+                "[2, 2, 1]"
+            } else {
+                "broadcast"
+            },
+        ]);
+    }
+}
+
 /// Slopes of one, of channels, and by numpy's rule; the gradient by the slope beside that by x.
 #[test]
 fn prelu_has_slopes_and_their_gradient() {

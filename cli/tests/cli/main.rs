@@ -15,4 +15,6 @@ mod streams;
 mod support;
 #[cfg(unix)]
 mod threads;
+#[cfg(unix)]
+mod torture;
 mod usage;

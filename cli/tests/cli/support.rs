@@ -179,6 +179,14 @@ pub fn word_command(scratch: &Scratch, line: &str) -> Command {
     command(&args)
 }
 
+/// Sends a signal by its name; false where the process is gone.
+#[cfg(unix)]
+pub fn signal(name: &str, pid: u32) -> bool {
+    let line = format!("kill -{name} {pid}");
+    let sent = Command::new("sh").args(["-c", &line]).output();
+    sent.unwrap().status.success()
+}
+
 /// Asserts that two f32 differ from f64 results by at most `ulp` units in the last place.
 #[track_caller]
 pub fn assert_close(got: &[f32], want: &[f64], ulp: f64) {

@@ -124,12 +124,12 @@ fn rows_drop_nan(text: String) -> String {
 fn reassociated(text: String) -> String {
     let text = instead(
         &text,
-        "return vec2<f32>(hi, settled(select(b, a, larger) - hi) + select(a, b, larger));",
+        "return vec2<f32>(hi, settled(settled(larger - hi) + other_of(a, b, larger)));",
         "return vec2<f32>(hi, (a + b) - (hi + settled(a + b - hi)));",
     );
     let text = instead(
         &text,
-        "return vec2<f32>(hi, settled(a - hi) + b);",
+        "return vec2<f32>(hi, settled(settled(a - hi) + b));",
         "return vec2<f32>(hi, (a + b) - (hi + settled(a + b - hi)));",
     );
     text.replace(
@@ -148,7 +148,7 @@ fn reassociated_in_kernels(text: String) -> String {
 
 /// An exponential whose tail is flushed before it is multiplied.
 fn flushed(text: String) -> String {
-    let own = "return x * pow2(first) * pow2(n - first);";
+    let own = "return settled(x * pow2(first)) * pow2(n - first);";
     instead(
         &text,
         own,
