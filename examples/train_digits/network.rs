@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use std::fs;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu_activations::{
-    AxisShape, Backend, Chain, ChainRanges, ClassBuffers, CrossEntropy, Gpu, Inspect, Random, Step,
-    TargetBuffer, Tensor, wgpu,
+    AxisShape, Backend, Chain, ChainRanges, ClassBuffers, CrossEntropy, Gpu, Inspect, Random,
+    Reduction, Step, TargetBuffer, Tensor, wgpu,
 };
 
 /// Inputs, units of the hidden layers, classes.
@@ -203,7 +203,7 @@ impl<'a> Network<'a> {
                 .collect::<Result<_, _>>()?,
             by_biases: of_units()?,
             losses: zeros(&[BATCH])?,
-            loss: CrossEntropy::new(),
+            loss: CrossEntropy::new().reduction(Reduction::None),
             uniforms: RefCell::default(),
         })
     }
