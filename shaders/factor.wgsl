@@ -1,9 +1,9 @@
 // A factor of any size for differences of a row's elements, over rows.wgsl: taken after the difference,
 // it makes no rounding error larger, and numbers that leave f32 only where the product does.
 
-// (hi + lo) 2^exponent with 2^exponent = pre mid post.
+// (hi + lo + rest) 2^exponent with 2^exponent = pre mid post.
 struct Factor {
-    // In [1, 2] or a little below; hi has 12 bits.
+    // In [1, 2] or a little below; hi has 12 bits. A host's lo has 12 too, a device's has 24 and no rest.
     hi: f32,
     lo: f32,
     // For numbers before their difference is made, for the difference, and for the product: what makes
@@ -12,8 +12,8 @@ struct Factor {
     mid: f32,
     post: f32,
     exponent: i32,
-    padding_0: u32,
-    padding_1: u32,
+    rest: f32,
+    padding: u32,
 }
 
 // a - b times a power of two, as the sum of two. The products are settled: taken after the difference,
@@ -25,7 +25,7 @@ fn apart(a: f32, b: f32, power: f32) -> vec2<f32> {
 // The factor (a - b), within 2^-34 of itself.
 fn stretched(a: f32, b: f32, f: Factor) -> vec2<f32> {
     let d = sum(settled(a * f.pre), -settled(b * f.pre));
-    let p = times_parts(vec2<f32>(d.x * f.mid, d.y * f.mid), vec2<f32>(f.hi, f.lo));
+    let p = times_parts(vec2<f32>(d.x * f.mid, d.y * f.mid), vec2<f32>(f.hi, f.lo + f.rest));
     return bounded(vec2<f32>(p.x * f.post, p.y * f.post));
 }
 
@@ -37,7 +37,7 @@ fn times_factor(d: vec2<f32>, f: Factor) -> vec2<f32> {
     let xl = settled(x - xh);
     let cross = exact_sum(settled(xh * f.lo), settled(xl * f.hi));
     let p = exact_sum(settled(xh * f.hi), cross.x);
-    let rest = settled(p.y + cross.y) + (xl * f.lo + d.y * f.mid * (f.hi + f.lo));
+    let rest = settled(p.y + cross.y) + (xl * f.lo + (x * f.rest + d.y * f.mid * (f.hi + f.lo)));
     let whole = select(p.x, x, !is_finite(x));
     return bounded(vec2<f32>(whole * f.post, rest * f.post));
 }
@@ -77,5 +77,5 @@ fn steep_gradient(d: vec2<f32>, s: Factor, g: f32, w: Whole) -> f32 {
         y = select(g - scale(share, clamp(e.n, -252, 254)) * w.dot, -y, alone);
         n = select(s.exponent, n, alone);
     }
-    return scale(y * s.hi + y * s.lo, clamp(n, -252, 254));
+    return scale(y * s.hi + y * (s.lo + s.rest), clamp(n, -252, 254));
 }

@@ -203,14 +203,6 @@ fn exp_scaled(hi: f32, lo: f32) -> Scaled {
     return Scaled(expm1_reduced(r), small_integer(n));
 }
 
-// e^(hi + lo) for arguments down to where no product with two f32 is anything but 0.
-fn exp_far(hi: f32, lo: f32) -> Scaled {
-    let x = at_least(at_most(hi, 400.0), -400.0);
-    let n = floor((x + lo) * LOG2_E + 0.5);
-    let r = (settled(x - n * LN2_HI) + lo) - n * LN2_LO;
-    return Scaled(expm1_reduced(r), small_integer(n));
-}
-
 // e^r - 1 on |r| <= 0.35 (0.01).
 fn expm1_reduced(r: f32) -> f32 {
     let p = 0.5 + r * (0.166666672 + r * (0.0416664891 + r * (0.00833320711

@@ -2,6 +2,7 @@
 // lies where the result goes, and is read for the last time just before. uniforms.number is tau.
 
 const MASKED: bool = false;
+const LONG: bool = true;
 
 struct Line {
     start: u32,
@@ -22,7 +23,7 @@ fn rate_of() -> Factor {
     // A quarter before a difference, so that it stays inside f32.
     let half = -n >> 1u;
     let down = min(half, 0);
-    return Factor(r.x, r.y, 0.25 * pow2(down), pow2(half - down), pow2(-n - half), -n, 0u, 0u);
+    return Factor(r.x, r.y, 0.25 * pow2(down), pow2(half - down), pow2(-n - half), -n, 0.0, 0u);
 }
 
 // An element and its noise: differences of values are exact before they are divided.

@@ -1,6 +1,7 @@
 // Elements of sums.wgsl as they are, times the sign of the function's argument.
 
 const MASKED: bool = false;
+const LONG: bool = false;
 
 struct Line {
     start: u32,

@@ -8,6 +8,7 @@
 const MASKED: bool = true;
 // Whether elements are their values.
 const AS_THEY_ARE: bool = !BIAS && !SCALED && !CAPPED;
+const LONG: bool = !AS_THEY_ARE;
 // Whether the second part of a value counts: the bias, or what is infinite or NaN.
 const OFFSET: bool = BIAS || CAPPED || (SCALED && SINK);
 // Differences of sums are made in units of 2^8, so that their parts stay inside f32.
@@ -53,9 +54,9 @@ struct Shaping {
     count: u32,
     padding_0: u32,
     padding_1: u32,
-    // The scale's magnitude, in units of 2^8 where there is a bias and no cap; and 2 / cap.
+    // The scale's magnitude, in units of 2^8 where there is a bias and no cap; and 2 scale / cap.
     scale: Factor,
-    inverse: Factor,
+    rate: Factor,
     dimensions: array<Dimension, 8>,
 }
 
@@ -194,22 +195,26 @@ fn fine_power(u: vec2<f32>) -> Power {
     return Power(power, settled(whole.x - power) + tail, small_integer(n));
 }
 
-// 1 + e for a power of at most 1; hi has 12 bits.
-fn above(e: Power) -> vec2<f32> {
-    let hi = scale(e.hi, e.n);
-    let whole = exact_sum(1.0, hi);
-    return narrowed(whole.x, whole.y + scale(e.lo, e.n));
+// A part of a power as an f32, for what is added to numbers that are not small.
+fn lowered(part: f32, n: i32) -> f32 {
+    return scale(part, max(n, -252));
 }
 
-// 2 |p| / cap, at most 1024.
-fn angle(p: vec2<f32>) -> vec2<f32> {
-    let f = shaping.inverse;
+// 1 + e for a power of at most 1; hi has 12 bits.
+fn above(e: Power) -> vec2<f32> {
+    let hi = lowered(e.hi, e.n);
+    let whole = exact_sum(1.0, hi);
+    return narrowed(whole.x, whole.y + lowered(e.lo, e.n));
+}
+
+// 2 scale |x - m| / cap, at most 512; a difference of its own, since scale x may leave f32 where the
+// angle does not.
+fn angle(x: f32, m: f32) -> vec2<f32> {
+    let p = stretched(x, m, shaping.rate);
     let down = p.x < 0.0;
-    let hi = negated_if(p.x, down) * f.pre * f.mid * f.post;
+    let hi = negated_if(p.x, down);
     let far = hi > 512.0;
-    let lo = select(negated_if(p.y, down) * f.pre * f.mid * f.post, 0.0, far);
-    let t = times_parts(narrowed(select(hi, 512.0, far), lo), vec2<f32>(f.hi, f.lo));
-    return narrowed(t.x, t.y);
+    return narrowed(select(hi, 512.0, far), select(negated_if(p.y, down), 0.0, far));
 }
 
 // cap tanh(a) - cap tanh(b) for a = scale x / cap and b = scale m / cap, within 2^-30 of itself however
@@ -217,9 +222,9 @@ fn angle(p: vec2<f32>) -> vec2<f32> {
 // two sides of 0 and the larger of the two powers on one.
 fn capped(x: f32, m: f32) -> vec2<f32> {
     let d = stretched(x, m, shaping.scale);
-    let z = angle(d);
-    let of_x = fine_power(angle(stretched(x, 0.0, shaping.scale)));
-    let of_m = fine_power(angle(stretched(m, 0.0, shaping.scale)));
+    let z = angle(x, m);
+    let of_x = fine_power(angle(x, 0.0));
+    let of_m = fine_power(angle(m, 0.0));
     let below = times_parts(above(of_x), above(of_m));
     let denominator = narrowed(below.x, below.y);
     // 1 - e^-z, or below a quarter that over z.
@@ -227,8 +232,8 @@ fn capped(x: f32, m: f32) -> vec2<f32> {
     let u = z.x + z.y;
     let p = 0.166666672 - u * (0.0416666679 - u * (0.00833333377 - u * (0.00138888892 - u * 0.000198412701)));
     let of_z = fine_power(z);
-    let first = select(scale(of_z.hi, of_z.n), 0.5 * z.x, near);
-    let second = select(-scale(of_z.lo, of_z.n), u * u * p - 0.5 * z.y, near);
+    let first = select(lowered(of_z.hi, of_z.n), 0.5 * z.x, near);
+    let second = select(-lowered(of_z.lo, of_z.n), u * u * p - 0.5 * z.y, near);
     let rise = exact_sum(1.0, -first);
     let base = select(vec2<f32>(shaping.cap_hi, shaping.cap_lo), vec2<f32>(2.0 * abs(d.x), 2.0 * negated_if(d.y, d.x < 0.0)), near);
     var power = of_m;
@@ -241,8 +246,8 @@ fn capped(x: f32, m: f32) -> vec2<f32> {
     let top = times_parts(narrowed(rise.x, rise.y + second), narrowed(power.hi, power.lo));
     let q = quotient_parts(2.0 * top.x, 2.0 * top.y, denominator.x, denominator.y);
     let y = times_parts(narrowed(q.x, q.y), narrowed(base.x, base.y));
-    let hi = negated_if(scale(y.x, power.n), d.x < 0.0);
-    let lo = negated_if(scale(y.y, power.n), d.x < 0.0);
+    let hi = negated_if(lowered(y.x, power.n), d.x < 0.0);
+    let lo = negated_if(lowered(y.y, power.n), d.x < 0.0);
     return select(bounded(vec2<f32>(hi, lo)), vec2<f32>(0.0, 0.0), x == m);
 }
 
@@ -275,19 +280,21 @@ fn slope_of(x: f32) -> Factor {
     var s = shaping.scale;
     if CAPPED {
         // 4 e / (1 + e)^2.
-        let e = fine_power(angle(stretched(x, 0.0, shaping.scale)));
+        let e = fine_power(angle(x, 0.0));
         let d = above(e);
         let r = reciprocal_parts(d.x, d.y);
         let square = settled(r.x * r.x);
         let rest = r.y * (2.0 * r.x + r.y);
         let y = 4.0 * (square * e.hi + (rest * e.hi + square * e.lo));
-        s.lo = y * s.lo;
+        s.lo = y * (s.lo + s.rest);
+        s.rest = 0.0;
         s.hi = y * s.hi;
         s.exponent = s.exponent + e.n;
     }
     let sign = uniforms.sign * shaping.turn;
     s.hi = s.hi * sign;
     s.lo = s.lo * sign;
+    s.rest = s.rest * sign;
     return s;
 }
 

@@ -46,7 +46,8 @@ struct Whole {
 fn whole_of(line: Line, r: Row) -> Whole {
     var w = Whole(fixed(value_of_row(r)), 1.0, 1.0, r.dot, value_of_row(r), 0.0);
     if EXACT_MAX {
-        w.log = select(log_one_plus(r.sum), r.sum, is_nan(r.sum));
+        // A row with an infinite maximum has no logarithms.
+        w.log = select(log_one_plus(r.sum), not_a_number(), is_nan(r.sum) | is_infinite(w.top));
         return w;
     }
     if !FROM_OUTPUT {
@@ -96,12 +97,35 @@ fn held_result(v: Value, e: f32, g: f32, w: Whole) -> f32 {
     return w.dot * share;
 }
 
+fn results_of(t: Turn, g: Eight, w: Whole) -> Eight {
+    let v = t.values;
+    if LONG {
+        var turn = t;
+        var upstream = g;
+        var y = Eight();
+        for (var j = 0u; j < eight_turns(); j++) {
+            y[j] = result(turn.values[j], turn.x[j], upstream[j], w);
+        }
+        return y;
+    }
+    return Eight(
+        result(v[0], t.x[0], g[0], w), result(v[1], t.x[1], g[1], w),
+        result(v[2], t.x[2], g[2], w), result(v[3], t.x[3], g[3], w),
+        result(v[4], t.x[4], g[4], w), result(v[5], t.x[5], g[5], w),
+        result(v[6], t.x[6], g[6], w), result(v[7], t.x[7], g[7], w));
+}
+
 // The results of a share of a row that was reduced to r.
 fn finish_share(line: Line, share: Share, r: Row) {
     let w = whole_of(line, r);
     let none = nothing_kept(r);
     let step = share.step;
     var u = share.first;
+    if LONG {
+        for (; u < share.end; u += PARTS * step) {
+            finish_turn(line, u, step, min(PARTS, (share.end - u + step - 1u) / step), w, none);
+        }
+    }
     for (; u + (PARTS - 1u) * step < share.end; u += PARTS * step) {
         finish_turn(line, u, step, PARTS, w, none);
     }
@@ -123,13 +147,8 @@ fn finish_turn(line: Line, u: u32, step: u32, count: u32, w: Whole, none: f32) {
         }
     }
     let t = turn_at(line, u, step, count, kept);
-    let v = t.values;
     let g = load_term((uniforms.dy_first + at) / UNIT, stride, count);
-    var y = Eight(
-        result(v[0], t.x[0], g[0], w), result(v[1], t.x[1], g[1], w),
-        result(v[2], t.x[2], g[2], w), result(v[3], t.x[3], g[3], w),
-        result(v[4], t.x[4], g[4], w), result(v[5], t.x[5], g[5], w),
-        result(v[6], t.x[6], g[6], w), result(v[7], t.x[7], g[7], w));
+    var y = results_of(t, g, w);
     if MASKED {
         y = Eight(
             select(none, y[0], bit(kept, 0u)), select(none, y[1], bit(kept, 1u)),
@@ -147,27 +166,27 @@ fn holds_row() -> bool {
 fn held_row(line: Line) {
 }
 
-// The terms of eight values, and how many of them are the maximum.
-fn terms_of(v: array<Value, 8>, m: Reference, top: Value) -> Eight {
+// Forward results of eight values whose weights are known.
+fn held_results(v: array<Value, 8>, e: Eight, w: Whole) -> Eight {
+    if LONG {
+        var values = v;
+        var weights = e;
+        var y = Eight();
+        for (var j = 0u; j < eight_turns(); j++) {
+            y[j] = held_result(values[j], weights[j], 0.0, w);
+        }
+        return y;
+    }
     return Eight(
-        term(v[0], m, top), term(v[1], m, top), term(v[2], m, top), term(v[3], m, top),
-        term(v[4], m, top), term(v[5], m, top), term(v[6], m, top), term(v[7], m, top));
-}
-
-fn tops_of(v: array<Value, 8>, top: Value) -> f32 {
-    return pairs(Eight(
-        is_top(v[0], top), is_top(v[1], top), is_top(v[2], top), is_top(v[3], top),
-        is_top(v[4], top), is_top(v[5], top), is_top(v[6], top), is_top(v[7], top)));
-}
-
-// A held row's eight results from its values and their weights.
-fn store_held(line: Line, first: u32, count: u32, t: Turn, e: Eight, w: Whole, kept: u32, none: f32) {
-    let v = t.values;
-    var y = Eight(
         held_result(v[0], e[0], 0.0, w), held_result(v[1], e[1], 0.0, w),
         held_result(v[2], e[2], 0.0, w), held_result(v[3], e[3], 0.0, w),
         held_result(v[4], e[4], 0.0, w), held_result(v[5], e[5], 0.0, w),
         held_result(v[6], e[6], 0.0, w), held_result(v[7], e[7], 0.0, w));
+}
+
+// A held row's eight results from its values and their weights.
+fn store_held(line: Line, first: u32, count: u32, t: Turn, e: Eight, w: Whole, kept: u32, none: f32) {
+    var y = held_results(t.values, e, w);
     if MASKED {
         y = Eight(
             select(none, y[0], bit(kept, 0u)), select(none, y[1], bit(kept, 1u)),

@@ -10,6 +10,7 @@ const STEEP: u32 = 3u;
 
 const REDUCES: bool = false;
 const MASKED: bool = false;
+const LONG: bool = false;
 const FROM_OUTPUT: bool = KIND != STEEP;
 const EXACT_MAX: bool = false;
 const DOTS: bool = true;

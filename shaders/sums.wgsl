@@ -22,6 +22,8 @@
 //   weight_from(v, m)            the same for an m that is fixed
 //   difference(v, m)             v - m as the sum of two, the first of which is rounded
 //   dot_term(g, w)               the second sum's term
+//   LONG                         whether differences are so long that eight copies of them take
+//                                a driver seconds to compile: then they are made in loops
 // and the constants
 //   FROM_OUTPUT   weights are the elements themselves: there is no maximum
 //   EXACT_MAX     the maximum is looked for before the sums, for a logarithm to follow
@@ -76,6 +78,11 @@ fn bit(bits: u32, n: u32) -> bool {
     return (bits & (1u << n)) != 0u;
 }
 
+// The turns of a loop over eight elements that a driver cannot unroll.
+fn eight_turns() -> u32 {
+    return 8u + uniforms.zero;
+}
+
 // Eight elements, their values, and where the first of them is behind the binding's first element.
 struct Turn {
     x: Eight,
@@ -111,6 +118,14 @@ fn kept_at(line: Line, u: u32, step: u32, count: u32) -> u32 {
 }
 
 fn highest(v: array<Value, 8>) -> Value {
+    if LONG {
+        var values = v;
+        var most = values[0];
+        for (var j = 1u; j < eight_turns(); j++) {
+            most = higher_value(most, values[j]);
+        }
+        return most;
+    }
     return higher_value(
         higher_value(higher_value(v[0], v[1]), higher_value(v[2], v[3])),
         higher_value(higher_value(v[4], v[5]), higher_value(v[6], v[7])));
@@ -146,16 +161,12 @@ fn with_turn(running: Running, line: Line, top: Value, u: u32, step: u32, count:
         }
     }
     let m = fixed(r.reference);
-    let e = Eight(
-        term(v[0], m, top), term(v[1], m, top), term(v[2], m, top), term(v[3], m, top),
-        term(v[4], m, top), term(v[5], m, top), term(v[6], m, top), term(v[7], m, top));
+    let e = terms_of(v, m, top);
     let eight = pairs(e);
     r.seen = select(r.seen, NAN_SEEN, is_nan(eight));
     r.total = add(r.total, eight);
     if EXACT_MAX {
-        r.tops += pairs(Eight(
-            is_top(v[0], top), is_top(v[1], top), is_top(v[2], top), is_top(v[3], top),
-            is_top(v[4], top), is_top(v[5], top), is_top(v[6], top), is_top(v[7], top)));
+        r.tops += tops_of(v, top);
     }
     if DOTS {
         let g = load_term((uniforms.dy_first + t.at) / UNIT, step * uniforms.inner, count);
@@ -177,6 +188,12 @@ fn reduce(line: Line, share: Share) -> Row {
     var u = share.first;
     if EXACT_MAX {
         // A logarithm near 0 needs the largest term to be 1 and nothing else: a pass for it.
+        if LONG {
+            for (; u < end; u += PARTS * step) {
+                let count = min(PARTS, (end - u + step - 1u) / step);
+                top = higher_value(top, highest(turn_at(line, u, step, count, kept_at(line, u, step, count)).values));
+            }
+        }
         for (; u + (PARTS - 1u) * step < end; u += PARTS * step) {
             top = higher_value(top, highest(turn_at(line, u, step, PARTS, kept_at(line, u, step, PARTS)).values));
         }
@@ -189,6 +206,11 @@ fn reduce(line: Line, share: Share) -> Row {
     }
     var r = Running(snapped_value(top), 0.0, Sum(0.0, 0.0), Sum(0.0, 0.0), 0.0);
     u = share.first;
+    if LONG {
+        for (; u < end; u += PARTS * step) {
+            r = with_turn(r, line, top, u, step, min(PARTS, (end - u + step - 1u) / step));
+        }
+    }
     for (; u + (PARTS - 1u) * step < end; u += PARTS * step) {
         r = with_turn(r, line, top, u, step, PARTS);
     }
@@ -226,6 +248,27 @@ fn term(v: Value, m: Reference, top: Value) -> f32 {
         return select(e, 0.0, same(v, top));
     }
     return e;
+}
+
+// The terms of eight values, and how many of them are the maximum.
+fn terms_of(v: array<Value, 8>, m: Reference, top: Value) -> Eight {
+    if LONG {
+        var values = v;
+        var e = Eight();
+        for (var j = 0u; j < eight_turns(); j++) {
+            e[j] = term(values[j], m, top);
+        }
+        return e;
+    }
+    return Eight(
+        term(v[0], m, top), term(v[1], m, top), term(v[2], m, top), term(v[3], m, top),
+        term(v[4], m, top), term(v[5], m, top), term(v[6], m, top), term(v[7], m, top));
+}
+
+fn tops_of(v: array<Value, 8>, top: Value) -> f32 {
+    return pairs(Eight(
+        is_top(v[0], top), is_top(v[1], top), is_top(v[2], top), is_top(v[3], top),
+        is_top(v[4], top), is_top(v[5], top), is_top(v[6], top), is_top(v[7], top)));
 }
 
 // log(1 + s) for s >= 0.

@@ -10,6 +10,7 @@ mod loss;
 mod memory;
 mod names;
 mod prelu;
+mod prune;
 mod random;
 mod reduce;
 mod row_chain;
@@ -957,13 +958,13 @@ mod tests {
         let expected = offsets!(
             ShapingUniforms: mask_first, bias_first, lengths_first, mask_step, bias_step, keys,
             causal, diagonal, cap_hi, cap_lo, sink, turn, nan_rows, count, padding_0, padding_1,
-            scale, inverse, dimensions
+            scale, rate, dimensions
         );
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<ShapingUniforms>());
         let (members, span) = layout(&shaped_module, "Factor");
         let expected = offsets!(
-            FactorUniforms: hi, lo, pre, mid, post, exponent, padding_0, padding_1
+            FactorUniforms: hi, lo, pre, mid, post, exponent, rest, padding
         );
         assert_eq!(members, expected);
         assert_eq!(span as usize, size_of::<FactorUniforms>());

@@ -68,8 +68,8 @@ pub(crate) struct FactorUniforms {
     pub mid: f32,
     pub post: f32,
     pub exponent: i32,
-    pub padding_0: u32,
-    pub padding_1: u32,
+    pub rest: f32,
+    pub padding: u32,
 }
 
 impl FactorUniforms {
@@ -78,17 +78,18 @@ impl FactorUniforms {
         let exponent = (value.to_bits() >> 52) as i32 - 1023;
         let mantissa = value / power_of_two(exponent);
         let hi = leading(mantissa as f32);
+        let lo = leading((mantissa - f64::from(hi)) as f32);
         let power = exponent - unit;
         let half = power.div_euclid(2);
         Self {
             hi,
-            lo: (mantissa - f64::from(hi)) as f32,
+            lo,
             pre: power_of_two(half.min(0)) as f32,
             mid: power_of_two(half.max(0)) as f32,
             post: power_of_two(power - half) as f32,
             exponent,
-            padding_0: 0,
-            padding_1: 0,
+            rest: (mantissa - f64::from(hi) - f64::from(lo)) as f32,
+            padding: 0,
         }
     }
 }
@@ -119,7 +120,7 @@ pub(crate) struct ShapingUniforms {
     pub padding_0: u32,
     pub padding_1: u32,
     pub scale: FactorUniforms,
-    pub inverse: FactorUniforms,
+    pub rate: FactorUniforms,
     pub dimensions: [DimensionUniforms; DIMENSIONS],
 }
 
@@ -142,6 +143,13 @@ impl ShapingUniforms {
         let (scale, cap) = (settings.scale.value(), settings.soft_cap);
         // Sums of scaled elements and biases are made in units of 2^8.
         let unit = if cap > 0.0 || !offset { 0 } else { 8 };
+        // Without a cap it is not looked at; past these, every angle is 0 or past what counts.
+        let rate = if cap > 0.0 {
+            2.0 * scale.abs() / f64::from(cap)
+        } else {
+            1.0
+        };
+        let rate = rate.clamp(power_of_two(-240), power_of_two(240));
         let mut dimensions = [DimensionUniforms::default(); DIMENSIONS];
         for (to, from) in dimensions.iter_mut().zip(geometry.dimensions.iter().rev()) {
             // Rows and the arrays' elements are counted in u32, modulo 2^32 where they lie.
@@ -170,8 +178,7 @@ impl ShapingUniforms {
             nan_rows: (settings.policy == RowPolicy::Nan).into(),
             count: axes as u32,
             scale: FactorUniforms::new(scale.abs(), unit),
-            // Without a cap it is not looked at.
-            inverse: FactorUniforms::new(2.0 / f64::from(if cap > 0.0 { cap } else { 1.0 }), 0),
+            rate: FactorUniforms::new(rate, 0),
             dimensions,
             ..Self::default()
         })

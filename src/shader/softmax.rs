@@ -1,5 +1,6 @@
 //! The modules of the kernels over rows, and of the softmax family among them.
 
+use super::prune::pruned;
 use super::{MATH, Pass, spelled};
 use crate::axis::AxisFunction;
 use std::fmt::Write;
@@ -140,9 +141,9 @@ pub(crate) fn rows(kind: &str) -> String {
 /// A module over rows that are divided into units, with the units of x, dy and the result.
 fn rows_of_units(unit: Unit, units: [Unit; 3], kind: &str) -> String {
     let (arrays, unit) = (arrays(units), unit.elements());
-    spelled(&format!(
+    spelled(&pruned(&format!(
         "{MATH}\n{arrays}const UNIT: u32 = {unit}u;\n{ROWS}\n{kind}"
-    ))
+    )))
 }
 
 /// The module of one function of the softmax family and one pass.
