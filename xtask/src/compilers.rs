@@ -202,8 +202,11 @@ fn together(commands: Vec<Command>) -> Result<Vec<String>, String> {
         if output.status.success() {
             said.push(text.lines().last().unwrap_or_default().to_owned());
         } else {
-            // Of many errors the first ones tell.
-            failed.extend(text.lines().take(40).flat_map(|line| [line, "\n"]));
+            // Of many errors the first ones tell, and the last line how many there are.
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines.iter().skip(40).next_back();
+            let shown = lines.iter().take(40).chain(last);
+            failed.extend(shown.flat_map(|line| [line, "\n"]));
         }
     }
     if failed.is_empty() {
