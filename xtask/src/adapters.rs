@@ -596,7 +596,8 @@ impl Row {
     }
 }
 
-fn ulp(ulp: f64) -> String {
+/// An error in ULP; what is off by the whole scale in a readable width.
+pub fn ulp(ulp: f64) -> String {
     if ulp < 1e6 || ulp.is_infinite() {
         format!("{ulp:.2}")
     } else {
