@@ -293,12 +293,17 @@ impl Options {
         implementation: &Implementation,
         variable: impl Fn(&str) -> Option<String>,
     ) -> bool {
-        let allowed = variable(ALLOW_MISSING).unwrap_or_default();
-        let allowed = allowed.split(',').any(|name| name == implementation.name);
-        let ci = variable("CI").is_some_and(|value| value == "true");
-        self.required.iter().any(|name| name == implementation.name)
-            || ci && implementation.in_ci && !allowed
+        let name = implementation.name;
+        self.required.iter().any(|required| required == name)
+            || implementation.in_ci && required_in_ci(name, variable)
     }
+}
+
+/// Whether the environment makes it a failure that what has this name is missing.
+pub fn required_in_ci(name: &str, variable: impl Fn(&str) -> Option<String>) -> bool {
+    let allowed = variable(ALLOW_MISSING).unwrap_or_default();
+    variable("CI").is_some_and(|value| value == "true")
+        && allowed.split(',').all(|allowed| allowed != name)
 }
 
 /// What became of one implementation.
@@ -591,7 +596,8 @@ impl Row {
     }
 }
 
-fn ulp(ulp: f64) -> String {
+/// An error in ULP; what is off by the whole scale in a readable width.
+pub fn ulp(ulp: f64) -> String {
     if ulp < 1e6 || ulp.is_infinite() {
         format!("{ulp:.2}")
     } else {

@@ -2,7 +2,8 @@
 //! no machine here has a device for, and what they may do to its arithmetic.
 
 use crate::counts::Counts;
-use crate::{Outcome, adapter, cargo};
+use crate::{Outcome, adapter, adapters, cargo};
+use std::env;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,9 @@ Compiles every entry point of the library, as wgpu hands it over, with NAME, or 
               subnormal numbers: the results are held against the f64 reference
 
 clang is installed where it is missing and may be; DXC comes from the Python package
-compushady-lrtu and Tint from the npm package webgpu, below target/compilers.
+compushady-lrtu and Tint from the npm package webgpu, below target/compilers. What cannot be had is
+left out; it is a failure where NAME names it, and where CI=true, except for the names in
+ACTIVATIONS_ALLOW_MISSING.
 
   --no-install  take what is there; install and download nothing";
 
@@ -30,7 +33,26 @@ compushady-lrtu and Tint from the npm package webgpu, below target/compilers.
 const DXC: &str = "compushady-lrtu==0.18.0 \
                    --hash=sha256:b76371972f2543a1e83034a86c83cfad678dabf66be0b50b7d78edbcb1c98243\n";
 
+/// What fixes the versions of Tint's package and of what it needs, with their hashes.
+const LOCK: &str = "package-lock.json";
+
 const NAMES: [&str; 4] = ["dxc", "metal", "tint", "arithmetic"];
+
+/// Why something was not compiled.
+#[derive(Debug)]
+enum Fault {
+    /// A tool cannot be had.
+    Missing(String),
+    Failed(String),
+}
+
+impl From<String> for Fault {
+    fn from(why: String) -> Self {
+        Self::Failed(why)
+    }
+}
+
+type Said = Result<String, Fault>;
 
 /// The chore with its arguments; `Err(None)` where they are wrong.
 pub fn run(arguments: &[&str]) -> Result<(), Option<String>> {
@@ -50,14 +72,20 @@ pub fn run(arguments: &[&str]) -> Result<(), Option<String>> {
         eprintln!("xtask: there is no compiler or option {unknown}\n\n{USAGE}");
         return Err(None);
     }
-    let names = if names.is_empty() { &NAMES } else { &names[..] };
     let mut counts = Counts::default();
-    let outcome = compile(names, options.is_empty(), &mut counts);
+    let outcome = compile(&names, options.is_empty(), &mut counts);
     println!("\n{counts}");
     outcome.and_then(|()| counts.verdict()).map_err(Some)
 }
 
-fn compile(names: &[&str], install: bool, counts: &mut Counts) -> Outcome {
+/// What continuous integration does beside the tests: all of it, each name a test.
+pub fn ci(counts: &mut Counts) -> Outcome {
+    compile(&[], true, counts)
+}
+
+/// Compiles with those that are named, or with all.
+fn compile(named: &[&str], install: bool, counts: &mut Counts) -> Outcome {
+    let names = if named.is_empty() { &NAMES } else { named };
     // The tools are of these machines.
     if !cfg!(all(target_os = "linux", target_arch = "x86_64")) {
         println!("xtask: the compilers run on Linux for x86-64 only");
@@ -65,9 +93,8 @@ fn compile(names: &[&str], install: bool, counts: &mut Counts) -> Outcome {
         return Ok(());
     }
     let folder = cargo::target_directory()?.join("compilers");
-    fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
-    let folder = folder.canonicalize().map_err(|e| e.to_string())?;
-    adapter::clang(install)?;
+    fs::create_dir_all(&folder).map_err(|e| problem(&folder, e))?;
+    let folder = folder.canonicalize().map_err(|e| problem(&folder, e))?;
     let texts = folder.join("texts");
     if names.iter().any(|name| *name != "arithmetic") {
         write_texts(&texts)?;
@@ -77,16 +104,23 @@ fn compile(names: &[&str], install: bool, counts: &mut Counts) -> Outcome {
         let begin = Instant::now();
         let outcome = match *name {
             "dxc" => dxc(&folder, &texts, install),
-            "metal" => metal(&folder, &texts),
+            "metal" => metal(&folder, &texts, install),
             "tint" => tint(&folder, &texts, install),
-            _ => arithmetic(),
+            _ => arithmetic(install),
         };
         let seconds = begin.elapsed().as_secs_f64();
-        counts.add(outcome.is_ok());
         match outcome {
-            Ok(said) => println!("{name}: {said} ({seconds:.0} s)"),
-            Err(why) => {
+            Ok(said) => {
+                println!("{name}: {said} ({seconds:.0} s)");
+                counts.add(true);
+            }
+            Err(Fault::Missing(why)) if !requires(named, name, |name| env::var(name).ok()) => {
+                println!("{name}: left out: {why}");
+                counts.skip();
+            }
+            Err(Fault::Missing(why) | Fault::Failed(why)) => {
                 println!("{name}: FAILED ({seconds:.0} s)\n{why}");
+                counts.add(false);
                 failed.push(*name);
             }
         }
@@ -96,6 +130,15 @@ fn compile(names: &[&str], install: bool, counts: &mut Counts) -> Outcome {
     } else {
         Err(format!("not all is compiled by {}", failed.join(", ")))
     }
+}
+
+/// Whether it is a failure that something cannot be had.
+fn requires(named: &[&str], name: &str, variable: impl Fn(&str) -> Option<String>) -> bool {
+    named.contains(&name) || adapters::required_in_ci(name, variable)
+}
+
+fn problem(path: &Path, error: std::io::Error) -> String {
+    format!("{}: {error}", path.display())
 }
 
 /// An ignored unit test of the library, which sees what no other part of it does.
@@ -114,9 +157,9 @@ fn ignored_test(filter: &str, environment: &[(&str, &str)]) -> Outcome {
 /// Each entry point's texts, in place of those of an earlier run.
 fn write_texts(texts: &Path) -> Outcome {
     if texts.exists() {
-        fs::remove_dir_all(texts).map_err(|e| format!("{}: {e}", texts.display()))?;
+        fs::remove_dir_all(texts).map_err(|e| problem(texts, e))?;
     }
-    fs::create_dir_all(texts).map_err(|e| format!("{}: {e}", texts.display()))?;
+    fs::create_dir_all(texts).map_err(|e| problem(texts, e))?;
     let folder = texts.display().to_string();
     let environment = [("ACTIVATIONS_TEXTS", folder.as_str())];
     ignored_test(
@@ -132,7 +175,7 @@ fn write_texts(texts: &Path) -> Outcome {
 /// The numbers of the entry points that were written.
 fn numbers(texts: &Path) -> Result<Vec<String>, String> {
     let index = texts.join("index.tsv");
-    let text = fs::read_to_string(&index).map_err(|e| format!("{}: {e}", index.display()))?;
+    let text = fs::read_to_string(&index).map_err(|e| problem(&index, e))?;
     let second = |line: &str| line.split('\t').nth(1).map(str::to_owned);
     Ok(text.lines().filter_map(second).collect())
 }
@@ -159,8 +202,11 @@ fn together(commands: Vec<Command>) -> Result<Vec<String>, String> {
         if output.status.success() {
             said.push(text.lines().last().unwrap_or_default().to_owned());
         } else {
-            // Of many errors the first ones tell.
-            failed.extend(text.lines().take(40).flat_map(|line| [line, "\n"]));
+            // Of many errors the first ones tell, and the last line how many there are.
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines.iter().skip(40).next_back();
+            let shown = lines.iter().take(40).chain(last);
+            failed.extend(shown.flat_map(|line| [line, "\n"]));
         }
     }
     if failed.is_empty() {
@@ -184,77 +230,80 @@ fn tool(command: &mut Command) -> Outcome {
         return Ok(());
     }
     let said = text_of(&output);
-    let last: Vec<&str> = said.lines().rev().take(5).collect();
-    Err(format!(
-        "{name} fails: {}",
-        last.into_iter().rev().collect::<Vec<_>>().join("; ")
-    ))
+    let is_error = |line: &&str| line.to_ascii_lowercase().contains("error");
+    let mut shown: Vec<&str> = said.lines().filter(is_error).take(5).collect();
+    if shown.is_empty() {
+        shown.extend(said.lines().last());
+    }
+    Err(format!("{name} fails: {}", shown.join("; ")))
 }
 
 fn sources() -> PathBuf {
     cargo::root().join("tests/compilers")
 }
 
-/// libdxcompiler, downloaded where it is missing.
-fn dxc_library(folder: &Path, install: bool) -> Result<PathBuf, String> {
-    let library = folder.join("dxc/compushady/backends/libdxcompiler_x86_64.so");
-    if library.exists() {
-        return Ok(library);
+/// The folder of what `pinned` names, which `fetch` fills where it is missing or of another version.
+fn fetched(
+    (folder, name): (&Path, &str),
+    pinned: &str,
+    install: bool,
+    fetch: impl FnOnce(&Path) -> Outcome,
+) -> Result<PathBuf, Fault> {
+    let home = folder.join(name);
+    let mark = "pinned";
+    if fs::read_to_string(home.join(mark)).is_ok_and(|text| text == pinned) {
+        return Ok(home);
     }
     if !install {
-        return Err("DXC is not here, and nothing is to be downloaded".to_owned());
+        let why = format!("{name} is not here, and nothing is to be downloaded");
+        return Err(Fault::Missing(why));
     }
-    println!("xtask: downloading DXC, a part of compushady-lrtu");
-    let download = folder.join(format!("dxc-download.{}", std::process::id()));
-    fs::create_dir_all(&download).map_err(|e| format!("{}: {e}", download.display()))?;
-    let requirements = download.join("requirements.txt");
-    fs::write(&requirements, DXC).map_err(|e| format!("{}: {e}", requirements.display()))?;
-    let platform = [
-        "--platform",
-        "manylinux_2_28_x86_64",
-        "--python-version",
-        "3.11",
-    ];
+    println!("xtask: downloading {name}");
+    // The folder appears whole, at once.
+    let scratch = folder.join(format!("{name}.{}.part", std::process::id()));
+    fs::create_dir_all(&scratch).map_err(|e| problem(&scratch, e))?;
+    if let Err(why) = fetch(&scratch) {
+        // What is left is in nobody's way.
+        let _ = fs::remove_dir_all(&scratch);
+        return Err(Fault::Missing(why));
+    }
+    let mark = scratch.join(mark);
+    fs::write(&mark, pinned).map_err(|e| problem(&mark, e))?;
+    if home.exists() {
+        fs::remove_dir_all(&home).map_err(|e| problem(&home, e))?;
+    }
+    fs::rename(&scratch, &home).map_err(|e| problem(&home, e))?;
+    Ok(home)
+}
+
+/// Downloads and unpacks the wheel that has libdxcompiler.
+fn fetch_dxc(folder: &Path) -> Outcome {
+    let requirements = folder.join("requirements.txt");
+    fs::write(&requirements, DXC).map_err(|e| problem(&requirements, e))?;
+    let download = "-m pip download --quiet --no-deps --only-binary=:all: \
+                    --platform manylinux_2_28_x86_64 --python-version 3.11 \
+                    --require-hashes --requirement requirements.txt --dest .";
     tool(
         Command::new("python3")
-            .args([
-                "-m",
-                "pip",
-                "download",
-                "--quiet",
-                "--no-deps",
-                "--only-binary=:all:",
-            ])
-            .args(platform)
-            .args([
-                "--require-hashes",
-                "--requirement",
-                "requirements.txt",
-                "--dest",
-                ".",
-            ])
-            .current_dir(&download),
+            .args(download.split_whitespace())
+            .current_dir(folder),
     )?;
-    let entries = fs::read_dir(&download).map_err(|e| e.to_string())?;
+    let entries = fs::read_dir(folder).map_err(|e| problem(folder, e))?;
     let mut paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
     let wheel = paths.find(|path| path.extension().is_some_and(|e| e == "whl"));
     let wheel = wheel.ok_or("pip downloads no wheel")?;
-    let unpacked = folder.join("dxc");
     tool(
         Command::new("python3")
             .args(["-m", "zipfile", "--extract"])
-            .args([&wheel, &unpacked]),
+            .args([&wheel, folder]),
     )?;
-    fs::remove_dir_all(&download).map_err(|e| format!("{}: {e}", download.display()))?;
-    if library.exists() {
-        Ok(library)
-    } else {
-        Err("compushady-lrtu does not have libdxcompiler any more".to_owned())
-    }
+    fs::remove_file(&wheel).map_err(|e| problem(&wheel, e))
 }
 
-fn dxc(folder: &Path, texts: &Path, install: bool) -> Result<String, String> {
-    let library = dxc_library(folder, install)?;
+fn dxc(folder: &Path, texts: &Path, install: bool) -> Said {
+    adapter::clang(install).map_err(Fault::Missing)?;
+    let home = fetched((folder, "dxc"), DXC, install, fetch_dxc)?;
+    let library = home.join("compushady/backends/libdxcompiler_x86_64.so");
     let program = folder.join("dxc-each");
     tool(
         Command::new("clang++")
@@ -269,7 +318,7 @@ fn dxc(folder: &Path, texts: &Path, install: bool) -> Result<String, String> {
         command.args([part.to_string(), parts.to_string()]);
         command
     });
-    summed(together(commands.collect())?)
+    Ok(summed(together(commands.collect())?)?)
 }
 
 /// "N compiled, ..." of each part, as one.
@@ -282,14 +331,16 @@ fn summed(said: Vec<String>) -> Result<String, String> {
     }
 }
 
-fn metal(folder: &Path, texts: &Path) -> Result<String, String> {
+fn metal(folder: &Path, texts: &Path, install: bool) -> Said {
+    adapter::clang(install).map_err(Fault::Missing)?;
     // What naga makes of an alias must be refused, or nothing is looked at.
     let refused = folder.join("refused.cpp");
     let text = "struct A { float v[2]; };\nstruct B { float v[2]; };\n\
                 float f(A a) { return a.v[0]; }\nfloat g() { return f(B {}); }\n";
-    fs::write(&refused, text).map_err(|e| format!("{}: {e}", refused.display()))?;
+    fs::write(&refused, text).map_err(|e| problem(&refused, e))?;
     if together(vec![clang(&refused)]).is_ok() {
-        return Err("clang takes a struct for another".to_owned());
+        let why = "clang takes a struct for another";
+        return Err(Fault::Failed(why.to_owned()));
     }
     let numbers = numbers(texts)?;
     // Some at a time: the headers are read once, and no program grows large.
@@ -297,8 +348,7 @@ fn metal(folder: &Path, texts: &Path) -> Result<String, String> {
     let mut sources = Vec::new();
     for (i, batch) in batches.enumerate() {
         let source = folder.join(format!("metal{i}.cpp"));
-        let mut file =
-            fs::File::create(&source).map_err(|e| format!("{}: {e}", source.display()))?;
+        let mut file = fs::File::create(&source).map_err(|e| problem(&source, e))?;
         for number in batch {
             let include = format!("#include \"{}/{number}.cpp\"\n", texts.display());
             file.write_all(include.as_bytes())
@@ -325,30 +375,30 @@ fn clang(source: &Path) -> Command {
     command
 }
 
-fn tint(folder: &Path, texts: &Path, install: bool) -> Result<String, String> {
-    let home = folder.join("tint");
-    if !home.join("node_modules/webgpu/dist").exists() {
-        if !install {
-            return Err("Tint is not here, and nothing is to be downloaded".to_owned());
-        }
-        println!("xtask: downloading Tint, a part of webgpu");
-        fs::create_dir_all(&home).map_err(|e| format!("{}: {e}", home.display()))?;
-        for file in ["package.json", "package-lock.json"] {
-            let to = home.join(file);
-            fs::copy(sources().join(file), &to).map_err(|e| format!("{}: {e}", to.display()))?;
-        }
-        let quietly = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-        tool(Command::new("npm").args(quietly).current_dir(&home))?;
+/// Downloads the package that has Tint.
+fn fetch_tint(folder: &Path) -> Outcome {
+    for file in ["package.json", LOCK] {
+        let to = folder.join(file);
+        fs::copy(sources().join(file), &to).map_err(|e| problem(&to, e))?;
     }
+    let quietly = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+    tool(Command::new("npm").args(quietly).current_dir(folder))
+}
+
+fn tint(folder: &Path, texts: &Path, install: bool) -> Said {
+    let lock = sources().join(LOCK);
+    let pinned = fs::read_to_string(&lock).map_err(|e| problem(&lock, e))?;
+    let home = fetched((folder, "tint"), &pinned, install, fetch_tint)?;
     let mut command = Command::new("node");
     command
         .arg(sources().join("tint.mjs"))
         .arg(texts)
         .current_dir(&home);
-    summed(together(vec![command])?)
+    Ok(summed(together(vec![command])?)?)
 }
 
-fn arithmetic() -> Result<String, String> {
+fn arithmetic(install: bool) -> Said {
+    adapter::clang(install).map_err(Fault::Missing)?;
     ignored_test("shader::tests::arithmetic", &[])?;
     Ok("all results are within the contract".to_owned())
 }
@@ -370,6 +420,38 @@ mod tests {
     fn wrong_names_and_options_are_refused() {
         assert_eq!(run(&["fxc"]), Err(None));
         assert_eq!(run(&["dxc", "--fast"]), Err(None));
+    }
+
+    #[test]
+    fn what_is_missing_fails_where_it_is_named_and_in_ci() {
+        let none = |_: &str| None;
+        let ci = |name: &str| (name == "CI").then(|| "true".to_owned());
+        assert!(!requires(&[], "tint", none) && !requires(&["dxc"], "tint", none));
+        assert!(requires(&["tint"], "tint", none) && requires(&[], "tint", ci));
+    }
+
+    #[test]
+    fn a_download_is_there_whole_or_not_at_all() {
+        let folder = env::temp_dir().join(format!("xtask-compilers-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let get = |pinned: &str, install, outcome: Outcome| {
+            fetched((&folder, "it"), pinned, install, |scratch| {
+                fs::write(scratch.join("file"), pinned).unwrap();
+                outcome
+            })
+        };
+        let no_network = Err("no network".to_owned());
+        let missing = |got| matches!(got, Err(Fault::Missing(_)));
+        assert!(missing(get("1", false, Ok(()))));
+        assert!(missing(get("1", true, no_network.clone())));
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        let home = get("1", true, Ok(())).unwrap();
+        // It is not fetched again, but for another version.
+        get("1", true, no_network.clone()).unwrap();
+        assert!(missing(get("2", true, no_network)));
+        get("2", true, Ok(())).unwrap();
+        assert_eq!(fs::read_to_string(home.join("file")).unwrap(), "2");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     /// The sources that are compiled or run, by the names that they have here.

@@ -2,10 +2,10 @@
 //! tables of docs/devices.md are written.
 
 use crate::accuracy::{between, read};
+use crate::adapters::ulp;
 use crate::{Outcome, cargo};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt::Write;
 use std::path::Path;
 
 const DATA: &str = "docs/devices.jsonl";
@@ -46,6 +46,16 @@ struct Accuracy {
     outside: Vec<String>,
 }
 
+impl Accuracy {
+    /// With what was found beside it. The error of a gradient for an upstream gradient other than 1
+    /// is in other units, and is only held against its bound.
+    fn and(mut self, upstream: Self) -> Self {
+        self.checks += upstream.checks;
+        self.outside.extend(upstream.outside);
+        self
+    }
+}
+
 /// The results in a type of 16 bits.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Halves {
@@ -58,6 +68,7 @@ struct Rate {
     function: String,
     pass: String,
     gb_per_s: f64,
+    copy_gb_per_s: f64,
     share_of_copy: f64,
     one_shot_gb_per_s: Option<f64>,
 }
@@ -74,7 +85,10 @@ pub fn write(reports: &[&str]) -> Outcome {
         let new = of_report(&text).ok_or(format!("{report}: no report of `activations report`"))?;
         merge(&mut devices, new);
     }
-    devices.sort_by_key(|d| (d.interface.is_empty(), d.name.clone(), d.interface.clone()));
+    devices.sort_by_key(|d| {
+        let name = d.name.to_lowercase();
+        (d.interface.is_empty(), name, d.interface.clone())
+    });
     let page = between(&read(&root.join(PAGE))?, BEGIN, END, &tables(&devices)).ok_or(format!(
         "{PAGE} lacks the marks between which the tables go"
     ))?;
@@ -125,7 +139,8 @@ fn of_report(text: &str) -> Option<Vec<Device>> {
                 self_check: adapter.and_then(|a| a["self_check"]["passed"].as_bool()),
                 error: found["error"].as_str().map(str::to_owned),
                 forward: accuracy(&found["check"], "forward")?,
-                backward: accuracy(&found["check"], "backward")?,
+                backward: accuracy(&found["check"], "backward")?
+                    .and(accuracy(&found["upstream"], "any dy")?),
                 f16: halves(&found["f16"])?,
                 bf16: halves(&found["bf16"])?,
                 left_out: found["left_out"].as_array()?.len(),
@@ -180,6 +195,7 @@ fn rate(rate: &Value) -> Option<Rate> {
         function: rate["function"].as_str()?.to_owned(),
         pass: rate["pass"].as_str()?.to_owned(),
         gb_per_s: rate["median_gb_per_s"].as_f64()?,
+        copy_gb_per_s: rate["copy_median_gb_per_s"].as_f64()?,
         share_of_copy: rate["share_of_copy"].as_f64()?,
         one_shot_gb_per_s: rate["one_shot_gb_per_s"].as_f64(),
     })
@@ -196,61 +212,104 @@ fn merge(devices: &mut Vec<Device>, new: Vec<Device>) {
 
 /// The page's tables: accuracy, then rates.
 fn tables(devices: &[Device]) -> String {
-    let mut out = "\n| Device | Interface and driver | System | Self-check | f32 checks | Outside | Largest error forward, backward (ULP) | f16 results, wrong | bf16 results, wrong | Left out |\n|---|---|---|---|--:|--:|--:|--:|--:|--:|\n".to_owned();
+    let mut out = "\n| Device | Interface and driver | System | Self-check | f32 checks | Outside | Largest error forward, backward (ULP) | Millions of results in f16, wrong | In bf16, wrong | Left out |\n|---|---|---|---|--:|--:|--:|--:|--:|--:|\n".to_owned();
     for d in devices {
         let through = match d.interface.as_str() {
             "" => String::new(),
             interface => format!("{interface}, {}", d.driver),
         };
         let self_check = match (d.self_check, &d.error) {
-            (_, Some(_)) => "no device",
-            (Some(true), _) => "passed",
-            (Some(false), _) => "**failed**",
-            (None, _) => "",
+            (_, Some(why)) => format!("**{why}**"),
+            (Some(true), _) => "passed".to_owned(),
+            (Some(false), _) => "**failed**".to_owned(),
+            (None, _) => String::new(),
         };
-        let outside = [&d.forward.outside[..], &d.backward.outside].concat();
-        // Writing to a String does not fail.
-        let _ = writeln!(
-            out,
-            "| {} | {through} | {} | {self_check} | {} | {} | {:.2}, {:.2} | {}, {} | {}, {} | {} |",
-            d.name,
-            d.system,
-            d.forward.checks + d.backward.checks,
-            if outside.is_empty() {
-                "0".to_owned()
-            } else {
-                format!("**{}**", outside.join(", "))
-            },
-            d.forward.max_ulp,
-            d.backward.max_ulp,
-            d.f16.results,
-            d.f16.wrong,
-            d.bf16.results,
-            d.bf16.wrong,
-            d.left_out,
-        );
+        let mut outside = [&d.forward.outside[..], &d.backward.outside].concat();
+        outside.sort();
+        outside.dedup();
+        let outside = if outside.is_empty() {
+            "0".to_owned()
+        } else {
+            format!("**{}**", outside.join(", "))
+        };
+        let halves = |h: &Halves| match h.wrong {
+            0 => format!("{:.1}, 0", h.results as f64 / 1e6),
+            wrong => format!("{:.1}, **{wrong}**", h.results as f64 / 1e6),
+        };
+        let row = [
+            d.name.clone(),
+            through,
+            d.system.clone(),
+            self_check,
+            (d.forward.checks + d.backward.checks).to_string(),
+            outside,
+            [&d.forward, &d.backward]
+                .map(|accuracy| match accuracy.max_ulp {
+                    f64::MAX => ulp(f64::INFINITY),
+                    finite => ulp(finite),
+                })
+                .join(", "),
+            halves(&d.f16),
+            halves(&d.bf16),
+            d.left_out.to_string(),
+        ];
+        out += &line(&row);
     }
-    out += "\n| Device | Array | Function | Resident, GB/s | Of the copy | From host memory, GB/s |\n|---|---|---|--:|--:|--:|\n";
-    for d in devices {
-        let shape: Vec<String> = d.shape.iter().map(u64::to_string).collect();
-        for rate in &d.rates {
-            let one_shot = rate.one_shot_gb_per_s.map(|rate| format!("{rate:.1}"));
-            let _ = writeln!(
-                out,
-                "| {} {} | [{}] | `{}` {} | {:.1} | {:.0} % | {} |",
-                d.name,
-                d.interface,
-                shape.join(", "),
-                rate.function,
-                rate.pass,
-                rate.gb_per_s,
-                100.0 * rate.share_of_copy,
-                one_shot.unwrap_or_default(),
-            );
+    let mut functions: Vec<&str> = Vec::new();
+    for rate in devices.iter().flat_map(|d| &d.rates) {
+        if !functions.contains(&rate.function.as_str()) {
+            functions.push(&rate.function);
         }
+    }
+    let head = [
+        "Device",
+        "Array",
+        "Copy, GB/s",
+        "`relu` from host memory, GB/s",
+    ]
+    .map(str::to_owned);
+    let names = functions.iter().map(|name| format!("`{name}`"));
+    out += &format!(
+        "\n{}",
+        line(&[&head[..], &names.collect::<Vec<_>>()].concat())
+    );
+    out += &format!("|---|---{}|\n", "|--:".repeat(2 + functions.len()));
+    for d in devices.iter().filter(|d| !d.rates.is_empty()) {
+        let shape: Vec<String> = d.shape.iter().map(u64::to_string).collect();
+        let mut copies: Vec<f64> = d.rates.iter().map(|rate| rate.copy_gb_per_s).collect();
+        copies.sort_by(f64::total_cmp);
+        let of = |name: &str, pass: &str| {
+            let mut rates = d.rates.iter();
+            rates.find(|rate| rate.function == name && rate.pass == pass)
+        };
+        let one_shot = of("relu", "forward").and_then(|rate| rate.one_shot_gb_per_s);
+        let mut row = vec![
+            format!("{} {}", d.name, d.interface).trim().to_owned(),
+            format!("[{}]", shape.join(", ")),
+            format!("{:.1}", copies[copies.len() / 2]),
+            one_shot.map_or_else(String::new, |rate| format!("{rate:.1}")),
+        ];
+        row.extend(functions.iter().map(|name| {
+            let rates = ["forward", "backward"].map(|pass| of(name, pass));
+            let share = |rate: Option<&Rate>| match rate {
+                Some(rate) => format!("{:.0} %", 100.0 * rate.share_of_copy),
+                None => "–".to_owned(),
+            };
+            match rates {
+                [None, None] => String::new(),
+                rates => rates.map(share).join(", "),
+            }
+        }));
+        out += &line(&row);
     }
     out.push('\n');
     out
+}
+
+/// A row of a table; what a driver calls itself may have any sign in it.
+fn line(cells: &[String]) -> String {
+    let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+    format!("| {} |\n", cells.join(" | "))
 }
 
 #[cfg(test)]
@@ -260,18 +319,21 @@ mod tests {
     const REPORT: &str = r#"{
         "format": "activations report, 1", "version": "0.1.0",
         "system": {"os": "linux", "architecture": "x86_64", "threads": 8},
-        "adapters": [{"index": 3, "name": "Some GPU", "backend": "vulkan", "driver": "d 1",
+        "adapters": [{"index": 3, "name": "Some GPU | 2", "backend": "vulkan", "driver": "d 1",
                       "self_check": {"passed": true}}],
         "backends": [
-            {"backend": "gpu: Some GPU", "adapter": 3, "error": null, "shape": [4, 8],
+            {"backend": "gpu: Some GPU | 2", "adapter": 3, "error": null, "shape": [4, 8],
              "check": [
                 {"function": "gelu", "pass": "forward", "passed": true, "max_ulp": 1.5},
                 {"function": "tanh", "pass": "backward", "passed": false, "max_ulp": "inf"}],
-             "f16": [{"inputs": 65536, "wrong": 0}], "bf16": [], "left_out": ["rate of relu"],
+             "upstream": [
+                {"function": "elu(alpha=2)", "pass": "any dy", "passed": false, "max_ulp": 9}],
+             "f16": [{"inputs": 65536, "wrong": 0}], "bf16": [{"inputs": 9, "wrong": 1}],
+             "left_out": ["rate of relu"],
              "rates": [{"function": "gelu", "pass": "forward", "median_gb_per_s": 401.26,
-                        "share_of_copy": 0.985, "one_shot_gb_per_s": 9.04}]},
+                        "copy_median_gb_per_s": 407.4, "share_of_copy": 0.985, "one_shot_gb_per_s": 9.04}]},
             {"backend": "cpu: 8 threads, avx2; asked for", "adapter": null, "error": null,
-             "shape": [4, 8], "check": [], "f16": [], "bf16": [], "left_out": [], "rates": []}
+             "shape": [4, 8], "check": [], "upstream": [], "f16": [], "bf16": [], "left_out": [], "rates": []}
         ]
     }"#;
 
@@ -281,10 +343,10 @@ mod tests {
         let [gpu, cpu] = &devices[..] else {
             panic!("{devices:?}");
         };
-        assert_eq!(gpu.name, "Some GPU");
+        assert_eq!(gpu.name, "Some GPU | 2");
         assert_eq!(gpu.forward.max_ulp, 1.5);
         assert_eq!(gpu.backward.max_ulp, f64::MAX);
-        assert_eq!(gpu.backward.outside, ["tanh"]);
+        assert_eq!(gpu.backward.outside, ["tanh", "elu(alpha=2)"]);
         assert_eq!(gpu.self_check, Some(true));
         assert_eq!((cpu.name.as_str(), cpu.self_check), ("CPU, avx2", None));
         assert!(of_report("{}").is_none() && of_report("text").is_none());
@@ -305,8 +367,11 @@ mod tests {
     #[test]
     fn breaches_are_named_in_the_tables() {
         let text = tables(&of_report(REPORT).unwrap());
-        assert!(text.contains("| passed | 2 | **tanh** |"), "{text}");
-        let rate = "| Some GPU vulkan | [4, 8] | `gelu` forward | 401.3 | 98 % | 9.0 |";
-        assert!(text.contains(rate), "{text}");
+        let row = "| passed | 3 | **elu(alpha=2), tanh** | 1.50, inf | 0.1, 0 | 0.0, **1** | 1 |";
+        assert!(text.contains(row), "{text}");
+        let rates = "| Some GPU \\| 2 vulkan | [4, 8] | 407.4 |  | 98 %, – |";
+        assert!(text.contains(rates), "{text}");
+        // Of a backend without rates there is no row.
+        assert_eq!(text.matches("CPU, avx2").count(), 1, "{text}");
     }
 }

@@ -96,9 +96,10 @@ fn ci() -> Outcome {
     cargo::run(&doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     let mut counts = Counts::default();
     let tests_ran = run_tests(&mut counts);
+    let compiled = compilers::ci(&mut counts);
     let elsewhere = adapters::ci(&mut counts);
     println!("\n{counts}");
-    tests_ran.and(elsewhere)?;
+    tests_ran.and(compiled).and(elsewhere)?;
     counts.verdict()
 }
 

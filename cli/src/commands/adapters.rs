@@ -36,6 +36,11 @@ impl Entry {
     pub fn ask(&mut self) -> bool {
         self.self_check.insert(Checked::ask(self.index)).passed
     }
+
+    /// Whether it was asked and something is not right.
+    pub fn failed(&self) -> bool {
+        self.self_check.as_ref().is_some_and(|check| !check.passed)
+    }
 }
 
 /// What a self-check found, or why there was none.
@@ -178,10 +183,9 @@ pub fn adapters(self_check: bool, json: bool) -> Result<(), CliError> {
 
 /// An error that names the adapters that are not right in everything.
 fn verdict(entries: &[Entry]) -> Result<(), CliError> {
-    let failed = |entry: &&Entry| entry.self_check.as_ref().is_some_and(|c| !c.passed);
     let failed: Vec<&str> = entries
         .iter()
-        .filter(failed)
+        .filter(|entry| entry.failed())
         .map(|entry| entry.name.as_str())
         .collect();
     if failed.is_empty() {

@@ -28,7 +28,7 @@ pub(super) struct Entry {
     pub passed: bool,
     inputs: usize,
     pub max_ulp: Number<f64>,
-    bound: Number<f64>,
+    pub bound: Number<f64>,
     worst_input: Number<f32>,
     got: Number<f32>,
     want: Number<f64>,

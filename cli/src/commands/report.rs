@@ -9,6 +9,7 @@ use crate::output::{self, Target};
 use crate::report::ulp;
 use crate::terminal::{self, Progress};
 use serde::Serialize;
+use std::fmt;
 use std::time::{Duration, Instant};
 use wgpu_activations::{AdapterChoice, Backend, BackendKind, DType};
 
@@ -88,34 +89,47 @@ pub fn report(args: &ReportArgs) -> Result<(), CliError> {
     let start = Instant::now();
     let end = start + Duration::from_secs(args.seconds);
     let mut adapters = adapters::Entry::all();
-    let chosen = chosen(&adapters, args.adapter.as_ref())?;
-    let mut places: Vec<Option<usize>> = chosen.into_iter().map(Some).collect();
+    let mut places: Vec<Option<usize>> = chosen(&adapters, args.adapter.as_ref())?
+        .into_iter()
+        .map(Some)
+        .collect();
+    if places.is_empty()
+        && let Err(why) = Backend::open(BackendKind::Gpu, &AdapterChoice::Auto)
+    {
+        terminal::line("note", format_args!("{why}; the report is of the CPU"));
+    }
     places.push(None);
+    let mut measuring: Vec<Measuring> = places
+        .into_iter()
+        .map(|place| Measuring::new(place, args))
+        .collect::<Result<_, _>>()?;
 
-    let progress = Progress::spinner();
-    let mut backends = Vec::new();
-    for (done, &place) in places.iter().enumerate() {
-        let left = end.saturating_duration_since(Instant::now());
-        let share = left / (places.len() - done) as u32;
-        let mut measuring = Measuring {
-            args,
-            progress: &progress,
-            end: Instant::now() + share,
-            share,
-            found: Measured::new(place, args),
-        };
-        let self_checked = place.is_none_or(|index| {
-            progress.doing(format_args!("{}: self-check", adapters[index].name));
-            adapters[index].ask()
-        });
-        if let Err(error) = measuring.run() {
-            measuring.found.error = Some(error.to_string());
-            measuring.found.passed = false;
+    let tasks = measuring.iter().map(|m| m.rest.len()).sum();
+    let progress = Progress::bar(tasks);
+    let count = measuring.len();
+    // What one backend has no time for in its share may fit into what another does not need.
+    for turn in [Turn::First, Turn::Second] {
+        for (done, measuring) in measuring.iter_mut().enumerate() {
+            let begin = Instant::now();
+            let share = end.saturating_duration_since(begin) / (count - done) as u32;
+            let mut name = "CPU".to_owned();
+            if let Some(index) = measuring.found.adapter {
+                name.clone_from(&adapters[index].name);
+                if turn == Turn::First {
+                    progress.doing(format_args!("{name}: self-check"));
+                    measuring.found.passed &= adapters[index].ask();
+                }
+            }
+            let doing = |task: &Task| progress.doing(format_args!("{name}: {task}"));
+            if let Err(error) = measuring.turn(turn, begin, share, doing, || progress.step()) {
+                measuring.found.error = Some(error.to_string());
+                measuring.found.passed = false;
+            }
+            measuring.found.seconds += begin.elapsed().as_secs_f64();
         }
-        measuring.found.passed &= self_checked;
-        backends.push(measuring.found);
     }
     drop(progress);
+    let backends: Vec<Measured> = measuring.into_iter().map(Measuring::end).collect();
 
     let report = Report {
         format: FORMAT,
@@ -131,7 +145,7 @@ pub fn report(args: &ReportArgs) -> Result<(), CliError> {
     };
     let json = serde_json::to_string(&report).map_err(|e| CliError::Stdout(e.into()))?;
     output::write_texts(&[(&target, &format!("{json}\n"))])?;
-    terminal::print(&text(&report.backends))?;
+    terminal::print(&text(&report.backends, &report.adapters))?;
     verdict(&report.backends)
 }
 
@@ -189,107 +203,214 @@ impl Measured {
     }
 }
 
-/// A backend that is being measured, and how long.
-struct Measuring<'a> {
-    args: &'a ReportArgs,
-    progress: &'a Progress,
-    end: Instant,
-    share: Duration,
-    found: Measured,
+/// Something to measure or to check.
+enum Task {
+    Rate(&'static str, bench::Work),
+    Check(check::Subject),
+    Half(Function, DType),
 }
 
-impl Measuring<'_> {
-    /// Rates first, a third of the time at most; then accuracy in f32, and in 16 bits.
-    fn run(&mut self) -> Result<(), CliError> {
-        let start = Instant::now();
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rate(name, work) => write!(f, "rate of {name} {}", work.name()),
+            Self::Check(subject) => write!(f, "check of {}", subject.name()),
+            Self::Half(function, dtype) => write!(f, "check of {} in {dtype}", function.name()),
+        }
+    }
+}
+
+impl Task {
+    fn kind(&self) -> usize {
+        match self {
+            Self::Rate(..) => 0,
+            Self::Check(_) => 1,
+            Self::Half(..) => 2,
+        }
+    }
+
+    /// All that is done with a backend.
+    fn all() -> Result<Vec<Self>, CliError> {
+        let rated = bench::Subject::select(&RATED.map(str::to_owned))?;
+        let rates = rated.into_iter().flat_map(|(name, subject)| {
+            [
+                bench::Work::Forward(subject),
+                bench::Work::Backward(subject),
+            ]
+            .map(|work| Self::Rate(name, work))
+        });
+        let checks = check::subjects(&[])?.into_iter().map(Self::Check);
+        let halves = Function::all().flat_map(|function| {
+            [DType::F16, DType::Bf16].map(|dtype| Self::Half(function, dtype))
+        });
+        Ok(rates.chain(checks).chain(halves).collect())
+    }
+}
+
+/// A backend's turns: in the first one rates take a third of the time at most, so that all kinds
+/// are there; in the second one accuracy goes first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    First,
+    Second,
+}
+
+/// A backend that is being measured.
+struct Measuring<'a> {
+    args: &'a ReportArgs,
+    found: Measured,
+    /// Opened at its first turn.
+    backend: Option<Backend>,
+    /// What is not done yet.
+    rest: Vec<Task>,
+    /// How long the tasks of each kind took.
+    spent: [Spent; 3],
+}
+
+/// How long tasks took.
+#[derive(Clone, Copy, Default)]
+struct Spent {
+    total: Duration,
+    tasks: u32,
+    longest: Duration,
+}
+
+impl Spent {
+    fn add(&mut self, time: Duration) {
+        self.total += time;
+        self.tasks += 1;
+        self.longest = self.longest.max(time);
+    }
+
+    /// How long another one may take; one that took very long, for a machine that was busy, is no
+    /// measure.
+    fn expected(self) -> Duration {
+        self.longest.min(4 * self.total / self.tasks.max(1))
+    }
+}
+
+impl<'a> Measuring<'a> {
+    fn new(adapter: Option<usize>, args: &'a ReportArgs) -> Result<Self, CliError> {
+        Ok(Self {
+            args,
+            found: Measured::new(adapter, args),
+            backend: None,
+            rest: Task::all()?,
+            spent: [Spent::default(); 3],
+        })
+    }
+
+    /// Does what there is time for; no task is begun that is expected to take longer than what is left.
+    fn turn(
+        &mut self,
+        turn: Turn,
+        begin: Instant,
+        share: Duration,
+        doing: impl Fn(&Task),
+        step: impl Fn(),
+    ) -> Result<(), CliError> {
+        if self.found.error.is_some() {
+            return Ok(());
+        }
+        let backend = match &self.backend {
+            Some(backend) => backend.clone(),
+            None => self.open()?,
+        };
+        let end = begin + share;
+        let rates_end = match turn {
+            Turn::First => begin + share / 3,
+            Turn::Second => end,
+        };
+        let mut tasks = std::mem::take(&mut self.rest);
+        if turn == Turn::Second {
+            tasks.sort_by_key(|task| matches!(task, Task::Rate(..)));
+        }
+        let mut rig = None;
+        let mut tasks = tasks.into_iter();
+        let mut done = Ok(());
+        for task in tasks.by_ref() {
+            let kind = task.kind();
+            let end = match task {
+                Task::Rate(..) => rates_end,
+                _ => end,
+            };
+            let start = Instant::now();
+            if start + self.spent[kind].expected() >= end {
+                self.rest.push(task);
+                continue;
+            }
+            doing(&task);
+            done = self.measure(&backend, &task, &mut rig);
+            if done.is_err() {
+                self.rest.push(task);
+                break;
+            }
+            step();
+            self.spent[kind].add(start.elapsed());
+        }
+        self.rest.extend(tasks);
+        done
+    }
+
+    fn open(&mut self) -> Result<Backend, CliError> {
         let backend = match self.found.adapter {
             Some(index) => Backend::open(BackendKind::Gpu, &AdapterChoice::Index(index))?,
             None => Backend::cpu(),
         };
         self.found.backend = backend.description();
-        let done = self
-            .rates(&backend)
-            .and_then(|()| self.accuracy(&backend))
-            .and_then(|()| self.halves(&backend));
-        self.found.seconds = start.elapsed().as_secs_f64();
-        done
+        Ok(self.backend.insert(backend).clone())
     }
 
-    /// Whether there is time for something by then; else it is left out.
-    fn has_time(&mut self, end: Instant, what: impl FnOnce() -> String) -> bool {
-        let has = Instant::now() < end;
-        if !has {
-            self.found.left_out.push(what());
-        }
-        has
-    }
-
-    fn rates(&mut self, backend: &Backend) -> Result<(), CliError> {
-        let end = self.end - self.share * 2 / 3;
+    fn measure(
+        &mut self,
+        backend: &Backend,
+        task: &Task,
+        rig: &mut Option<bench::Rig>,
+    ) -> Result<(), CliError> {
         let shape = &self.args.shape.0;
-        let names = RATED.map(str::to_owned);
-        let mut rig = None;
-        for (name, subject) in bench::Subject::select(&names)? {
-            for work in [
-                bench::Work::Forward(subject),
-                bench::Work::Backward(subject),
-            ] {
-                let what = || format!("rate of {name} {}", work.name());
-                if !self.has_time(end, what) {
-                    continue;
-                }
-                self.progress.doing(what());
-                let rig = match &mut rig {
+        let found = &mut self.found;
+        match task {
+            Task::Rate(name, work) => {
+                let rig = match rig {
                     Some(rig) => rig,
                     none => none.insert(bench::Rig::new(backend.clone(), shape)?),
                 };
-                let resident = rig.measure(name, work)?;
-                let one_shot = match work {
+                let resident = rig.measure(name, *work)?;
+                let one_shot_gb_per_s = match work {
                     bench::Work::Forward(bench::Subject::Operation(operation)) => {
-                        one_shot(backend, operation, shape)?
+                        one_shot(backend, *operation, shape)?
                     }
                     _ => None,
                 };
-                self.found.rates.push(Rate {
+                found.rates.push(Rate {
                     resident,
-                    one_shot_gb_per_s: one_shot,
+                    one_shot_gb_per_s,
                 });
             }
-        }
-        Ok(())
-    }
-
-    fn accuracy(&mut self, backend: &Backend) -> Result<(), CliError> {
-        for subject in check::subjects(&[])? {
-            if self.has_time(self.end, || format!("check of {}", subject.name())) {
-                self.progress
-                    .doing(format_args!("check of {}", subject.name()));
+            Task::Check(subject) => {
                 let (entries, upstream) = subject.check(backend)?;
-                self.found.passed &= entries.iter().chain(&upstream).all(|e| e.passed);
-                self.found.check.extend(entries);
-                self.found.upstream.extend(upstream);
+                found.passed &= entries.iter().chain(&upstream).all(|e| e.passed);
+                found.check.extend(entries);
+                found.upstream.extend(upstream);
+            }
+            Task::Half(function, dtype) => {
+                let entries = half::check(backend, *function, *dtype)?;
+                found.passed &= entries.iter().all(|e| e.passed);
+                match dtype {
+                    DType::F16 => found.f16.extend(entries),
+                    _ => found.bf16.extend(entries),
+                }
             }
         }
         Ok(())
     }
 
-    fn halves(&mut self, backend: &Backend) -> Result<(), CliError> {
-        for function in Function::all() {
-            for dtype in [DType::F16, DType::Bf16] {
-                let what = || format!("check of {} in {dtype}", function.name());
-                if !self.has_time(self.end, what) {
-                    continue;
-                }
-                self.progress.doing(what());
-                let entries = half::check(backend, function, dtype)?;
-                self.found.passed &= entries.iter().all(|e| e.passed);
-                match dtype {
-                    DType::F16 => self.found.f16.extend(entries),
-                    _ => self.found.bf16.extend(entries),
-                }
-            }
+    /// What was found, with what the time did not suffice for.
+    fn end(mut self) -> Measured {
+        if self.found.error.is_none() {
+            self.found.left_out = self.rest.iter().map(Task::to_string).collect();
         }
-        Ok(())
+        self.found
     }
 }
 
@@ -333,15 +454,22 @@ fn verdict(backends: &[Measured]) -> Result<(), CliError> {
 }
 
 /// Some lines for each backend.
-fn text(backends: &[Measured]) -> String {
+fn text(backends: &[Measured], adapters: &[adapters::Entry]) -> String {
     let mut out = String::new();
     for found in backends {
         out += &format!("{}\n", found.backend);
         if let Some(error) = &found.error {
             out += &format!("  {error}\n");
         }
-        for (pass, name) in [("forward", "forward"), ("backward", "backward")] {
-            let entries = || found.check.iter().filter(|e| e.pass == pass);
+        if found.adapter.is_some_and(|index| adapters[index].failed()) {
+            out += "  the self-check failed; `activations adapters --self-check` says on what\n";
+        }
+        // Upstream gradients other than 1 have a bound of their own.
+        for name in ["forward", "backward", "any dy"] {
+            let entries = || {
+                let all = found.check.iter().chain(&found.upstream);
+                all.filter(|e| e.pass == name)
+            };
             let worst = entries().max_by(|a, b| a.max_ulp.0.total_cmp(&b.max_ulp.0));
             if let Some(worst) = worst {
                 let outside = entries().filter(|e| !e.passed).count();
@@ -351,6 +479,10 @@ fn text(backends: &[Measured]) -> String {
                     ulp(worst.max_ulp.0),
                     worst.function
                 );
+                for e in entries().filter(|e| !e.passed) {
+                    let [most, bound] = [e.max_ulp.0, e.bound.0].map(ulp);
+                    out += &format!("    {}: {most} ULP, {bound} allowed\n", e.function);
+                }
             }
         }
         for (entries, dtype) in [(&found.f16, "f16"), (&found.bf16, "bf16")] {
@@ -359,6 +491,9 @@ fn text(backends: &[Measured]) -> String {
                 .fold((0, 0), |(i, w), e| (i + e.inputs, w + e.wrong));
             if inputs > 0 {
                 out += &format!("  {dtype}: {inputs} results, {wrong} wrong\n");
+                for e in entries.iter().filter(|e| e.wrong > 0) {
+                    out += &format!("    {} {}: {} wrong\n", e.function, e.pass, e.wrong);
+                }
             }
         }
         for rate in &found.rates {
@@ -382,4 +517,20 @@ fn text(backends: &[Measured]) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_expected_to_take_as_long_as_others_of_its_kind() {
+        let mut spent = Spent::default();
+        assert_eq!(spent.expected(), Duration::ZERO);
+        spent.add(Duration::from_secs(8));
+        assert_eq!(spent.expected(), Duration::from_secs(8));
+        // Of many short ones and one that is not, some more than most take.
+        (0..7).for_each(|_| spent.add(Duration::from_secs(0)));
+        assert_eq!(spent.expected(), Duration::from_secs(4));
+    }
 }

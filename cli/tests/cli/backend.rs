@@ -164,6 +164,8 @@ fn a_report_has_what_the_time_sufficed_for() {
     let line = "report -o {r.json} --seconds 2 --shape 64,64";
     let done = without_adapters(&scratch, line).ok();
     assert!(done.stdout.starts_with("cpu: "), "{done:?}");
+    let note = "the report is of the CPU";
+    assert!(done.stderr.contains(note), "{done:?}");
     let text = std::fs::read_to_string(scratch.path("r.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(report["format"], "activations report, 1");

@@ -5,6 +5,7 @@
 use super::compilers::{Handed, handed};
 use super::*;
 use crate::axis::AxisShape;
+use crate::catalogue::Elementwise;
 use crate::check::{self, Report};
 use crate::error::Result;
 use rayon::prelude::*;
@@ -278,20 +279,16 @@ fn words<T: bytemuck::NoUninit>(values: &[T]) -> Vec<u32> {
 
 /// An activation forward and backward, in two kernels from `kernel` on.
 fn elementwise_breaches(programs: &Programs, kernel: usize, activation: Activation) -> Vec<String> {
-    let f = activation.into();
+    let f = Elementwise::from(activation);
     programs.start().breaches(|running, look| {
         check::held(f, |pass, x| {
             let backward = usize::from(pass == check::Pass::Backward);
-            let mut parameters = [0.0; crate::catalogue::MAX_PARAMETERS];
-            for (to, from) in parameters.iter_mut().zip(f.parameters()) {
-                *to = *from;
-            }
             let mut padded = x.to_vec();
             padded.resize(x.len().next_multiple_of(4), 1.0);
             let uniforms = ElementwiseUniforms {
                 count: padded.len() as u32 / 4,
                 first: 0,
-                parameters,
+                parameters: f.packed(),
                 zero: 0,
                 last: padded.len() as u32 - 1,
                 padding: [0; 2],
