@@ -97,7 +97,7 @@ fn keep_eight(line: Line, k: u32, step: u32, count: u32) -> u32 {
 }
 
 fn weight(v: Value, m: Value) -> f32 {
-    return exp_of(difference(v, m));
+    return weight_from(v, fixed(m));
 }
 
 fn weight_from(v: Value, m: Reference) -> f32 {

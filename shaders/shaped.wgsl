@@ -380,7 +380,7 @@ fn weight(v: vec2<f32>, m: vec2<f32>) -> f32 {
     if AS_THEY_ARE {
         return exp_below(v.x, m.x);
     }
-    return exp_of(difference(v, m));
+    return weight_from(v, fixed(m));
 }
 
 fn weight_from(v: vec2<f32>, m: Reference) -> f32 {

@@ -840,7 +840,13 @@ mod tests {
                     let mut slots = axis_slots(function, pass, entry);
                     slots.extend_from_slice(&shaped_slots(shaped, entry));
                     let what = format!("{function}, {pass:?}, {shaped:?}, {entry}");
-                    assert_eq!(used, bound(&slots), "{what}");
+                    let mut bound = bound(&slots);
+                    // Where nothing is scaled and there is no sink, parts are merged without constants.
+                    if entry == "split_combine" && !used.contains(&(13, true, false)) {
+                        assert!(shaped.value == Value::Plain && !shaped.sink, "{what}");
+                        bound.retain(|&(number, ..)| number != 13);
+                    }
+                    assert_eq!(used, bound, "{what}");
                     compared += used.len();
                 }
             }

@@ -361,7 +361,7 @@ impl PerRow {
 pub(super) struct Beside<'a> {
     pub bindings: Bindings<'a>,
     /// The words of a uniform struct of the kind's own.
-    pub constants: Option<(Slot, Few<u32, 88>)>,
+    pub constants: Option<(Slot, Few<u32, 96>)>,
 }
 
 /// What an entry point binds beside, for a part of the array.

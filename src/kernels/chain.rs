@@ -404,7 +404,7 @@ impl Kernels {
         let lengths = module.words();
         let beside = |_: &str, chunk: &AxisChunk| {
             let (start, elements) = part(chunk);
-            let mut words: Few<u32, 88> = Few::default();
+            let mut words: Few<u32, 96> = Few::default();
             words.extend(halves(start));
             words.extend([0; RowChainModule::HEADER - 2]);
             let mut bindings = Bindings::default();

@@ -135,15 +135,18 @@ fn arrays([x, dy, out]: [Unit; 3]) -> String {
 
 /// A module over rows; `kind` supplies what rows.wgsl asks for.
 pub(crate) fn rows(kind: &str) -> String {
-    rows_of_units(Unit::One, [Unit::One; 3], kind)
+    spelled(&joined(Unit::One, [Unit::One; 3], kind))
 }
 
 /// A module over rows that are divided into units, with the units of x, dy and the result.
-fn rows_of_units(unit: Unit, units: [Unit; 3], kind: &str) -> String {
+/// Its branches are decided: differences of values are long, and called from many places.
+pub(super) fn rows_of_units(unit: Unit, units: [Unit; 3], kind: &str) -> String {
+    spelled(&pruned(&joined(unit, units, kind)))
+}
+
+fn joined(unit: Unit, units: [Unit; 3], kind: &str) -> String {
     let (arrays, unit) = (arrays(units), unit.elements());
-    spelled(&pruned(&format!(
-        "{MATH}\n{arrays}const UNIT: u32 = {unit}u;\n{ROWS}\n{kind}"
-    )))
+    format!("{MATH}\n{arrays}const UNIT: u32 = {unit}u;\n{ROWS}\n{kind}")
 }
 
 /// The module of one function of the softmax family and one pass.

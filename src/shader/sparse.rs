@@ -1,7 +1,7 @@
 //! The modules of the kin of softmax: hardmax and maxout, sparsemax and entmax, gumbel_softmax.
 
 use super::Pass;
-use super::softmax::{FACTOR, SUMS, Unit, rows, softmax_kind};
+use super::softmax::{FACTOR, SUMS, Unit, rows, rows_of_units, softmax_kind};
 use crate::axis::AxisFunction;
 
 const ARGMAX: &str = include_str!("../../shaders/argmax.wgsl");
@@ -143,8 +143,10 @@ pub(crate) fn noisy_softmax(backward: bool) -> String {
     } else {
         Pass::Forward
     };
-    rows(&format!(
-        "{SUMS}\n{FACTOR}\n{NOISY}\n{}",
-        softmax_kind(AxisFunction::Softmax, pass, Unit::One)
-    ))
+    let kind = softmax_kind(AxisFunction::Softmax, pass, Unit::One);
+    rows_of_units(
+        Unit::One,
+        [Unit::One; 3],
+        &format!("{SUMS}\n{FACTOR}\n{NOISY}\n{kind}"),
+    )
 }

@@ -55,6 +55,7 @@ impl Function {
     fn output_shape(self, shape: &mut Vec<usize>) {
         if let Self::Axis(function, axis) = self
             && function.reduces()
+            && !shape.is_empty()
         {
             // Invariant: the axis is in range, `Item::axis` has seen to it.
             shape.remove(axis.rem_euclid(shape.len() as isize) as usize);

@@ -64,6 +64,10 @@ impl<'a> Files<'a> {
         } = call
         {
             AxisShape::new(&output_shape, axis)?;
+            // A row of one has no axis to leave out, and needs no parts.
+            if output_shape.is_empty() {
+                return Ok(None);
+            }
             // Invariant: the axis is in range, `AxisShape` has seen to it.
             let axis = axis.rem_euclid(output_shape.len() as isize) as usize;
             match (function.reduces(), keepdims) {

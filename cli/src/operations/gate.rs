@@ -79,9 +79,11 @@ impl Operation for Gated {
             shape: Box::new(move |inputs| {
                 let mut shape = inputs[0].shape().to_vec();
                 AxisShape::new(&shape, axis)?;
-                // Invariant: the axis is in range, `AxisShape` has seen to it.
-                let index = axis.rem_euclid(shape.len() as isize) as usize;
-                shape[index] /= 2;
+                let index = axis.rem_euclid(shape.len().max(1) as isize) as usize;
+                // One number has no halves, and is refused as any odd length is.
+                if let Some(len) = shape.get_mut(index) {
+                    *len /= 2;
+                }
                 Ok(shape)
             }),
             run: Box::new(move |backend, inputs| {

@@ -316,8 +316,10 @@ impl Ready {
             let axis = self.axis.unwrap_or(default);
             AxisShape::new(shape, axis)?;
             let mut rows = shape.to_vec();
-            // Invariant: the axis is in range, `AxisShape` has seen to it.
-            rows.remove(axis.rem_euclid(shape.len() as isize) as usize);
+            // Invariant: the axis is in range, `AxisShape` has seen to it; one number has none.
+            if !rows.is_empty() {
+                rows.remove(axis.rem_euclid(shape.len() as isize) as usize);
+            }
             let expected = match &inputs[1] {
                 Input::Integers(_) => &rows[..],
                 Input::Floats(_) => shape,

@@ -1,6 +1,6 @@
 //! Wrong usage: one line that says what to change, exit code 2.
 
-use crate::support::{Outcome, Scratch, activations, command, words};
+use crate::support::{Outcome, Scratch, activations, command, read, words};
 
 #[test]
 fn wrong_arguments_are_refused_in_one_line() {
@@ -206,13 +206,28 @@ fn wrong_arguments_are_refused_in_one_line() {
     words(&scratch, run).ok();
 }
 
+/// An array without axes is a row of one along -1 and 0.
 #[test]
-fn a_scalar_has_no_axis() {
+fn a_scalar_is_a_row_of_one() {
     let scratch = Scratch::new();
     scratch.array("x.npy", &[], &[0.5]);
-    let outcome = words(&scratch, "run softmax {x.npy} -o {y.npy} --backend cpu");
-    outcome.refused(&["axis -1", "scalar"]);
-    words(&scratch, "run relu {x.npy} -o {y.npy} --backend cpu").ok();
+    for (line, want) in [
+        ("run softmax {x.npy} -o {y.npy}", 1.0),
+        ("run log_softmax {x.npy} -o {y.npy} --axis 0", 0.0),
+        ("run logsumexp {x.npy} -o {y.npy}", 0.5),
+        ("run logsumexp {x.npy} -o {y.npy} --keepdims", 0.5),
+        ("run softmax {x.npy} -o {y.npy} -p scale=2", 1.0),
+        ("run sparsemax {x.npy} -o {y.npy}", 1.0),
+        ("run softmax {x.npy} -o {y.npy} --memory 1M", 1.0),
+        ("run relu {x.npy} -o {y.npy}", 0.5),
+    ] {
+        for backend in ["cpu", "auto"] {
+            words(&scratch, &format!("{line} --backend {backend}")).ok();
+            assert_eq!(read(&scratch.path("y.npy")), (vec![], vec![want]), "{line}");
+        }
+    }
+    words(&scratch, "run softmax {x.npy} -o {y.npy} --axis 1").refused(&["axis 1", "scalar"]);
+    words(&scratch, "run swiglu {x.npy} -o {y.npy}").refused(&[]);
 }
 
 #[test]
