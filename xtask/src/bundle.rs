@@ -46,7 +46,7 @@ pub fn make() -> Outcome {
 
 /// Puts Debian's Vulkan loader into the bundle; its name and version.
 fn loader(bundle: &Path) -> Result<String, String> {
-    let apt = Apt::update(&packages::folder()?)?;
+    let apt = Apt::update(&packages::folder()?.join("apt"))?;
     let archives: Vec<PathBuf> = apt.download(&["libvulkan1"])?;
     let folder = bundle.join("lib");
     packages::unpack(&archives, &folder, |name| name.starts_with("libvulkan.so"))?;
