@@ -125,13 +125,14 @@ fn finish_share(line: Line, share: Share, r: Row) {
         for (; u < share.end; u += PARTS * step) {
             finish_turn(line, u, step, min(PARTS, (share.end - u + step - 1u) / step), w, none);
         }
-    }
-    for (; u + (PARTS - 1u) * step < share.end; u += PARTS * step) {
-        finish_turn(line, u, step, PARTS, w, none);
-    }
-    if PARTS > 1u {
-        if u < share.end {
-            finish_turn(line, u, step, (share.end - u + step - 1u) / step, w, none);
+    } else {
+        for (; u + (PARTS - 1u) * step < share.end; u += PARTS * step) {
+            finish_turn(line, u, step, PARTS, w, none);
+        }
+        if PARTS > 1u {
+            if u < share.end {
+                finish_turn(line, u, step, (share.end - u + step - 1u) / step, w, none);
+            }
         }
     }
 }

@@ -22,9 +22,9 @@
 //   weight_from(v, m)            the same for an m that is fixed
 //   difference(v, m)             v - m as the sum of two, the first of which is rounded
 //   dot_term(g, w)               the second sum's term
-//   LONG                         whether differences are so long that eight copies of them take
-//                                a driver seconds to compile: then they are made in loops
 // and the constants
+//   LONG          differences are so long that eight copies of them take a driver seconds to compile:
+//                 they are made in loops
 //   FROM_OUTPUT   weights are the elements themselves: there is no maximum
 //   EXACT_MAX     the maximum is looked for before the sums, for a logarithm to follow
 //   DOTS          there is a second sum, not with EXACT_MAX
@@ -193,14 +193,15 @@ fn reduce(line: Line, share: Share) -> Row {
                 let count = min(PARTS, (end - u + step - 1u) / step);
                 top = higher_value(top, highest(turn_at(line, u, step, count, kept_at(line, u, step, count)).values));
             }
-        }
-        for (; u + (PARTS - 1u) * step < end; u += PARTS * step) {
-            top = higher_value(top, highest(turn_at(line, u, step, PARTS, kept_at(line, u, step, PARTS)).values));
-        }
-        if PARTS > 1u {
-            if u < end {
-                let count = (end - u + step - 1u) / step;
-                top = higher_value(top, highest(turn_at(line, u, step, count, kept_at(line, u, step, count)).values));
+        } else {
+            for (; u + (PARTS - 1u) * step < end; u += PARTS * step) {
+                top = higher_value(top, highest(turn_at(line, u, step, PARTS, kept_at(line, u, step, PARTS)).values));
+            }
+            if PARTS > 1u {
+                if u < end {
+                    let count = (end - u + step - 1u) / step;
+                    top = higher_value(top, highest(turn_at(line, u, step, count, kept_at(line, u, step, count)).values));
+                }
             }
         }
     }
@@ -210,13 +211,14 @@ fn reduce(line: Line, share: Share) -> Row {
         for (; u < end; u += PARTS * step) {
             r = with_turn(r, line, top, u, step, min(PARTS, (end - u + step - 1u) / step));
         }
-    }
-    for (; u + (PARTS - 1u) * step < end; u += PARTS * step) {
-        r = with_turn(r, line, top, u, step, PARTS);
-    }
-    if PARTS > 1u {
-        if u < end {
-            r = with_turn(r, line, top, u, step, (end - u + step - 1u) / step);
+    } else {
+        for (; u + (PARTS - 1u) * step < end; u += PARTS * step) {
+            r = with_turn(r, line, top, u, step, PARTS);
+        }
+        if PARTS > 1u {
+            if u < end {
+                r = with_turn(r, line, top, u, step, (end - u + step - 1u) / step);
+            }
         }
     }
     if EXACT_MAX {
