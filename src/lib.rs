@@ -78,6 +78,8 @@ mod maxout;
 mod names;
 #[cfg(feature = "ndarray")]
 mod nd;
+#[cfg(test)]
+mod noop;
 mod plan;
 mod prelu;
 mod random;

@@ -11,14 +11,7 @@ use crate::{
 };
 
 fn gpu() -> Gpu {
-    let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-    descriptor.backends = wgpu::Backends::NOOP;
-    descriptor.backend_options.noop = wgpu::NoopBackendOptions::enabled();
-    let instance = wgpu::Instance::new(descriptor);
-    let adapter =
-        pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
-    let request = adapter.unwrap().request_device(&Default::default());
-    let (device, queue) = pollster::block_on(request).unwrap();
+    let (device, queue) = crate::noop::device();
     Gpu::from_device(device, queue)
 }
 

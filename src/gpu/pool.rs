@@ -194,21 +194,10 @@ mod tests {
     use super::{KEPT, Purpose, lock, rounded};
     use crate::Gpu;
 
-    fn gpu() -> Gpu {
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        descriptor.backends = wgpu::Backends::NOOP;
-        descriptor.backend_options.noop = wgpu::NoopBackendOptions::enabled();
-        let instance = wgpu::Instance::new(descriptor);
-        let adapter =
-            pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
-        let request = adapter.unwrap().request_device(&Default::default());
-        let (device, queue) = pollster::block_on(request).unwrap();
-        Gpu::from_device(device, queue)
-    }
-
     #[test]
     fn as_much_is_kept_as_is_in_use() {
-        let gpu = gpu();
+        let (device, queue) = crate::noop::device();
+        let gpu = Gpu::from_device(device, queue);
         let pool = &gpu.inner.pool;
         let kept = || lock(&pool.free).bytes;
         let of = |bytes: u64| gpu.empty(&[(bytes / 4) as usize]).unwrap();

@@ -465,23 +465,12 @@ mod tests {
     use crate::Cache;
     use std::fs;
 
-    fn noop() -> (wgpu::Device, wgpu::Queue) {
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        descriptor.backends = wgpu::Backends::NOOP;
-        descriptor.backend_options.noop = wgpu::NoopBackendOptions::enabled();
-        let instance = wgpu::Instance::new(descriptor);
-        let adapter =
-            pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
-        let request = adapter.unwrap().request_device(&Default::default());
-        pollster::block_on(request).unwrap()
-    }
-
     #[test]
     fn what_was_tuned_is_taken_and_what_is_of_no_use_is_a_warning() {
         let name = format!("activations-tune-{}", std::process::id());
         let folder = std::env::temp_dir().join(name);
         let cache = Cache::Folder(folder.clone());
-        let (device, queue) = noop();
+        let (device, queue) = crate::noop::device();
         let open = || Gpu::from_device_with(device.clone(), queue.clone(), &cache);
         let walk = |gpu: &Gpu| gpu.inner.kernels.traits().walk;
         let gpu = open();

@@ -114,22 +114,9 @@ mod tests {
     use crate::kernels::{Kernels, lock};
     use crate::{Activation, Chain, ChainRanges};
 
-    fn device() -> (wgpu::Device, wgpu::Queue) {
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        descriptor.backends = wgpu::Backends::NOOP;
-        descriptor.backend_options.noop = wgpu::NoopBackendOptions::enabled();
-        let instance = wgpu::Instance::new(descriptor);
-        let adapter =
-            pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
-        let device = adapter
-            .unwrap()
-            .request_device(&wgpu::DeviceDescriptor::default());
-        pollster::block_on(device).unwrap()
-    }
-
     #[test]
     fn what_is_compiled_is_bounded_and_let_go_of() {
-        let (device, _queue) = device();
+        let (device, _queue) = crate::noop::device();
         let kernels = Kernels::new(&device);
         let buffer = |size| {
             device.create_buffer(&wgpu::BufferDescriptor {

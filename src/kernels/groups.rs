@@ -229,24 +229,10 @@ mod tests {
     use crate::{Activation, Gpu};
 
     fn device() -> (wgpu::Device, wgpu::Queue) {
-        let mut descriptor = wgpu::InstanceDescriptor::new_without_display_handle();
-        descriptor.backends = wgpu::Backends::NOOP;
-        let limits = wgpu::Limits {
+        crate::noop::with_limits(wgpu::Limits {
             max_buffer_size: 2 * MOST_BYTES,
             ..wgpu::Limits::default()
-        };
-        descriptor.backend_options.noop = wgpu::NoopBackendOptions {
-            limits: Some(limits.clone()),
-            ..wgpu::NoopBackendOptions::enabled()
-        };
-        let instance = wgpu::Instance::new(descriptor);
-        let adapter =
-            pollster::block_on(instance.request_adapter(&wgpu::RequestAdapterOptions::default()));
-        let request = wgpu::DeviceDescriptor {
-            required_limits: limits,
-            ..Default::default()
-        };
-        pollster::block_on(adapter.unwrap().request_device(&request)).unwrap()
+        })
     }
 
     fn buffer(device: &wgpu::Device, size: u64) -> wgpu::Buffer {

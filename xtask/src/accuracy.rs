@@ -2,6 +2,7 @@
 //! table of docs/accuracy.md is written, and the worst inputs into `src/check/worst.rs`.
 
 use crate::{Outcome, cargo};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,10 +41,7 @@ struct Found {
 /// Merges the reports and writes the pages anew.
 pub fn write(reports: &[&str]) -> Outcome {
     let root = cargo::root();
-    let mut found: Vec<Found> = read(&root.join(DATA))?
-        .lines()
-        .map(|line| serde_json::from_str(line).map_err(|e| format!("{DATA}: {e}")))
-        .collect::<Result<_, _>>()?;
+    let mut found: Vec<Found> = rows(DATA)?;
     for report in reports {
         let text = read(Path::new(report))?;
         let new = of_report(&text).ok_or(format!(
@@ -68,6 +66,14 @@ pub fn write(reports: &[&str]) -> Outcome {
         std::fs::write(root.join(path), text).map_err(|e| format!("{path}: {e}"))?;
     }
     Ok(())
+}
+
+/// The rows of a file of the project with one JSON object a line.
+pub fn rows<T: DeserializeOwned>(file: &str) -> Result<Vec<T>, String> {
+    read(&cargo::root().join(file))?
+        .lines()
+        .map(|line| serde_json::from_str(line).map_err(|e| format!("{file}: {e}")))
+        .collect()
 }
 
 /// A file's text.

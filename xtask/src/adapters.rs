@@ -328,11 +328,7 @@ struct Row {
 
 /// The chore with its arguments; `Err(None)` where they are wrong.
 pub fn run(arguments: &[&str]) -> Result<(), Option<String>> {
-    if ["help", "--help", "-h"]
-        .iter()
-        .any(|help| arguments.contains(help))
-    {
-        println!("{USAGE}");
+    if crate::helped(arguments, USAGE) {
         return Ok(());
     }
     let options = Options::parse(arguments).map_err(|reason| {

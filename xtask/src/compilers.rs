@@ -56,11 +56,7 @@ type Said = Result<String, Fault>;
 
 /// The chore with its arguments; `Err(None)` where they are wrong.
 pub fn run(arguments: &[&str]) -> Result<(), Option<String>> {
-    if ["help", "--help", "-h"]
-        .iter()
-        .any(|help| arguments.contains(help))
-    {
-        println!("{USAGE}");
+    if crate::helped(arguments, USAGE) {
         return Ok(());
     }
     let (options, names): (Vec<&str>, Vec<&str>) = arguments

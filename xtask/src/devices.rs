@@ -1,7 +1,7 @@
 //! What reports of `activations report` found, merged into `docs/devices.jsonl`, from which the
 //! tables of docs/devices.md are written.
 
-use crate::accuracy::{between, read};
+use crate::accuracy::{between, read, rows};
 use crate::adapters::ulp;
 use crate::{Outcome, cargo};
 use serde::{Deserialize, Serialize};
@@ -76,10 +76,7 @@ struct Rate {
 /// Merges the reports and writes the page anew.
 pub fn write(reports: &[&str]) -> Outcome {
     let root = cargo::root();
-    let mut devices: Vec<Device> = read(&root.join(DATA))?
-        .lines()
-        .map(|line| serde_json::from_str(line).map_err(|e| format!("{DATA}: {e}")))
-        .collect::<Result<_, _>>()?;
+    let mut devices: Vec<Device> = rows(DATA)?;
     for report in reports {
         let text = read(Path::new(report))?;
         let new = of_report(&text).ok_or(format!("{report}: no report of `activations report`"))?;

@@ -88,6 +88,17 @@ fn main() -> ExitCode {
 /// What kept a chore from succeeding, as one line for the user.
 type Outcome = Result<(), String>;
 
+/// Prints the usage where the arguments ask for it.
+fn helped(arguments: &[&str], usage: &str) -> bool {
+    let asked = ["help", "--help", "-h"]
+        .iter()
+        .any(|help| arguments.contains(help));
+    if asked {
+        println!("{usage}");
+    }
+    asked
+}
+
 fn ci() -> Outcome {
     cargo::run(&["fmt", "--all", "--check"], &[])?;
     let lint = "clippy --release --workspace --all-targets -- -D warnings";
