@@ -1,9 +1,13 @@
 // Sparsemax and entmax of rows, as a kind of rows.wgsl whose row is read several times. With m the
 // row's maximum, q = alpha - 1 and c = m - x, results are w (1 - c q / w^q)^(1/q), and w, the
 // largest of them, is the root of the row's sum less 1, which Newton's method finds from w = 1:
-// for q <= 1 the sum is convex in w, so that the steps stay above the root, and each shrinks the
-// sum's excess times its slope by four at least. For q > 1 results rise from the threshold with an
-// infinite slope, and w is halved in.
+// the sum is convex in w, so that the steps stay above the root, and each shrinks the sum's excess
+// times its slope by four at least.
+// For q > 1 results rise from the threshold with an infinite slope. There the passes first look for
+// the least element with a result: one whose elements above would sum to less than 1 if its own result
+// were 0. Its result t is the root then, and others are (q d + t^q)^(1/q), which lie d above it: a norm
+// of ((q d)^(1/q), t), so that the sum is convex in t, and none is below t, so that Newton's method
+// from 1 / their number comes from above.
 // A row's state goes through `refined` once for each pass over the row, in
 //   row_per_invocation; solve_per_workgroup;
 //   split_partial, split_combine (the maximum), then some rounds of refine_partial and
@@ -21,12 +25,19 @@ const SMOOTH: u32 = 4u;
 
 const REDUCES: bool = false;
 
-// Passes for one row at most. Where q <= 1: 12 and the logarithm of the row's length are proved
-// to be enough. Where q > 1: the bits of w and, because w is 1 / the row's length at least, that
-// logarithm again.
-const MOST_PASSES: u32 = select(44u, 72u, KIND == STEEP);
+// Passes for one row at most. Newton's are proved to be 14 and the logarithm of the row's length; for
+// q > 1 the search for the least element takes 8 and the 32 bits of a float, and two passes lie between.
+const MOST_PASSES: u32 = select(46u, 88u, KIND == STEEP);
 // A step so short, against the root, that another would be lost in rounding.
 const SHORT_STEP: f32 = 1.1920929e-7;
+// What the phase of a STEEP row is, as its mark. Less are the passes of the search; the first
+// HALVINGS halve what is left by value, which suits most rows, and the others halve the floats in it.
+const HALVINGS: f32 = 8.0;
+const PICK: f32 = 100.0;
+const SOLVE: f32 = 101.0;
+// Distances of STEEP rows are this times themselves, so that none is subnormal.
+const LIFT: f32 = 18446744073709551616.0;
+const LIFT_BITS: i32 = 64;
 
 struct Line {
     start: u32,
@@ -41,8 +52,9 @@ fn line_of(row: u32) -> Line {
 // elements' terms, what it lost, and the sum of their slopes.
 // A row's state has the same members: the maximum; the root, which is w, or sqrt(w) for
 // ENTMAX15; what the root lacks; and the mark. For SPARSEMAX the mark is the size of the support.
-// For STEEP the root lies above those two, by the mark at most. A state is final where the mark is
-// negative.
+// For STEEP the maximum is replaced by the least element with a result; during the search, the members
+// are a bound that elements with results reach or pass, one that they pass, and the value between them
+// that is looked at. A state is final where the mark is negative.
 struct Row {
     max: f32,
     sum: f32,
@@ -84,38 +96,59 @@ fn is_undefined(m: f32) -> bool {
 
 // The state that the passes begin with.
 fn completed(r: Row) -> Row {
-    let mark = select(select(0.0, 1.0, KIND == STEEP), -1.0, is_undefined(r.max));
-    return Row(r.max, select(1.0, 0.0, KIND == STEEP), 0.0, mark);
+    if is_undefined(r.max) {
+        return Row(r.max, 0.0, 0.0, -1.0);
+    }
+    if KIND == STEEP {
+        // From 1/q below the maximum on nothing has a result; one float more for the rounding.
+        let least = float_of(key_of(r.max - ratio(1.0, uniforms.number)) - 1);
+        return Row(r.max, least, between(least, r.max, 1.0), 1.0);
+    }
+    return Row(r.max, 1.0, 0.0, 0.0);
 }
 
 fn is_final(state: Row) -> bool {
     return state.slope < 0.0;
 }
 
-// The root that a state supposes, as hi, lo.
-fn root_of(state: Row) -> vec2<f32> {
-    if KIND != STEEP || is_final(state) {
-        return vec2<f32>(state.sum, state.lost);
-    }
-    // In the middle of what is left.
-    let half = 0.5 * state.slope;
-    let hi = settled(state.sum + half);
-    let part = settled(hi - state.sum);
-    let lo = state.lost + (settled(state.sum - settled(hi - part)) + settled(half - part));
-    let total = settled(hi + lo);
-    return vec2<f32>(total, settled(settled(hi - total) + lo));
+// A float as an integer of the same order, and back.
+fn key_of(v: f32) -> i32 {
+    let bits = bitcast<i32>(v);
+    return select(bits, -(bits & 0x7fffffff), bits < 0);
 }
 
-// m - v as hi, lo, exactly (Knuth's two-sum); for STEEP 2^64 of it, because there a distance of any
-// size can meet a factor beyond f32.
+fn float_of(key: i32) -> f32 {
+    return bitcast<f32>(select(u32(key), u32(-key) | 0x80000000u, key < 0));
+}
+
+// A value between two, for pass `n` of the search.
+fn between(low: f32, high: f32, n: f32) -> f32 {
+    let middle = 0.5 * low + 0.5 * high;
+    if n <= HALVINGS && middle > low && middle < high {
+        return middle;
+    }
+    let a = key_of(low);
+    let b = key_of(high);
+    // The middle of the two, whose sum may leave the integers.
+    return float_of((a >> 1u) + (b >> 1u) + (a & b & 1));
+}
+
+// m - v as hi, lo, exactly (Knuth's two-sum).
 fn below(v: f32, m: f32) -> vec2<f32> {
     let hi = settled(m - v);
     let part = settled(hi - m);
     let lo = settled(m - settled(hi - part)) - settled(v + part);
-    return vec2<f32>(hi, select(0.0, lo, hi < 1e30)) * select(1.0, 18446744073709551616.0, KIND == STEEP);
+    return vec2<f32>(hi, select(0.0, lo, hi < 1e30));
 }
 
-// q w^-q as hi, lo of which hi has 12 bits, for STEEP 2^-64 of it; w as hi, lo.
+// LIFT times v - least as hi, lo, exactly. Where least is large a difference is 0 or beyond 1/q.
+fn lifted(v: f32, least: f32) -> vec2<f32> {
+    let small = abs(least) < 1e18;
+    let factor = select(1.0, LIFT, small);
+    return below(least * factor, v * factor) * select(LIFT, 1.0, small);
+}
+
+// q w^-q as hi, lo of which hi has 12 bits; w as hi, lo.
 fn scale_of(root: vec2<f32>) -> vec2<f32> {
     let q = normalised(uniforms.number);
     let q_hi = leading(q.m);
@@ -131,7 +164,7 @@ fn scale_of(root: vec2<f32>) -> vec2<f32> {
     let top = settled(one.x * q_hi);
     let rest = one.x * (q.m - q_hi) + one.y * q.m;
     let total = leading(top + rest);
-    let n = min(e.n + q.n, 188) - select(0, 64, KIND == STEEP);
+    let n = min(e.n + q.n, 188);
     return vec2<f32>(scale(total, n), scale(settled(top - total) + rest, n));
 }
 
@@ -190,6 +223,58 @@ fn power_of(c: vec2<f32>, k: vec2<f32>, p: vec2<f32>) -> vec2<f32> {
     return vec2<f32>(u, exp_sum(settled(log_u.x * p.x), log_u.x * p.y + log_u.y * (p.x + p.y)));
 }
 
+// log(q d) in two parts, of which the first has 12 bits, for a d of LIFT times itself.
+fn log_of_rise(d: vec2<f32>) -> vec2<f32> {
+    let q = normalised(uniforms.number);
+    let e = normalised(d.x);
+    let p = product(e.m, q.m);
+    let rest = p.y + scale(d.y, -e.n) * q.m;
+    let whole = settled(p.x + rest);
+    let n = f32(e.n + q.n - LIFT_BITS);
+    let log_m = log_parts(whole, settled(p.x - whole) + rest);
+    let h = sum(settled(n * LN2_HI), log_m.x);
+    return narrowed(h.x, h.y + (log_m.y + n * LN2_LO));
+}
+
+// e^(hi + lo) in two parts, for results: by the logarithm of what `exp_sum` gives.
+fn exp_parts(hi: f32, lo: f32) -> vec2<f32> {
+    let y = exp_sum(hi, lo);
+    if !(y > 1e-30) {
+        return vec2<f32>(y, 0.0);
+    }
+    let log_y = log_parts(y, 0.0);
+    return vec2<f32>(y, y * (settled(hi - log_y.x) + (lo - log_y.y)));
+}
+
+// The result of an element for STEEP, in two parts, and its slope by t: that of one that lies d above
+// the least one, whose result is t; p is 1/q.
+struct Rise {
+    y: vec2<f32>,
+    slope: f32,
+}
+
+fn rise_of(d: vec2<f32>, t: vec2<f32>, p: vec2<f32>) -> Rise {
+    if !(d.x > 0.0) {
+        return Rise(t, 1.0);
+    }
+    // Logarithms of the result for t = 0, and of t.
+    let log_d = times_parts(log_of_rise(d), p);
+    if !(t.x > 0.0) {
+        return Rise(exp_parts(log_d.x, log_d.y), 0.0);
+    }
+    let log_t = log_parts(t.x, t.y);
+    let ahead = settled(log_d.x - log_t.x) + (log_d.y - log_t.y);
+    let first = ahead > 0.0;
+    // Past this the smaller one is none.
+    let far = at_most(uniforms.number * abs(ahead), 200.0);
+    let more = log1p_exp(-far, 0.0) * (p.x + p.y);
+    let lo = select(log_t.y, log_d.y, first) + more;
+    let hi = select(log_t.x, log_d.x, first);
+    let behind = settled(log_t.x - hi) + (log_t.y - lo);
+    let slope = exp_sum(at_least(settled(uniforms.number - 1.0) * behind, -200.0), 0.0);
+    return Rise(exp_parts(hi, lo), slope);
+}
+
 fn element_of(c: vec2<f32>, k: vec2<f32>, p: vec2<f32>) -> vec2<f32> {
     if KIND == SMOOTH {
         return smooth_power_of(c, k);
@@ -203,10 +288,13 @@ fn terms(line: Line, share: Share, state: Row) -> Row {
     var slope = 0.0;
     var k = vec2<f32>(0.0, 0.0);
     var p = vec2<f32>(0.0, 0.0);
-    if KIND == SMOOTH {
-        k = growth_of(root_of(state));
-    } else if KIND >= ENTMAX {
-        k = scale_of(root_of(state));
+    let root = vec2<f32>(state.sum, state.lost);
+    if KIND == STEEP {
+        return terms_of_phase(line, share, state);
+    } else if KIND == SMOOTH {
+        k = growth_of(root);
+    } else if KIND == ENTMAX {
+        k = scale_of(root);
         p = exponent_of();
     }
     for (var i = share.first; i < share.end; i += share.step) {
@@ -235,6 +323,62 @@ fn terms(line: Line, share: Share, state: Row) -> Row {
     return Row(state.max, total.value, total.lost, slope);
 }
 
+// Those of STEEP. In the search: the largest element left below the value that is looked at, the sum of
+// results above it if its own were 0, and how many elements are left above. In PICK: the least element
+// with a result, negated, and the number of results. In SOLVE: the sum of results, and of slopes.
+fn terms_of_phase(line: Line, share: Share, state: Row) -> Row {
+    let p = exponent_of();
+    var most = negative_infinity();
+    var total = Sum(0.0, 0.0);
+    var slope = 0.0;
+    for (var i = share.first; i < share.end; i += share.step) {
+        let v = load_x(line.start + i * uniforms.inner);
+        if state.slope == PICK {
+            if v >= state.max {
+                most = higher_or_nan(most, -v);
+                slope += 1.0;
+            }
+            continue;
+        }
+        let solves = state.slope == SOLVE;
+        let least = select(state.lost, state.max, solves);
+        if v > least || (solves && v == least) {
+            let t = select(vec2<f32>(0.0, 0.0), vec2<f32>(state.sum, state.lost), solves);
+            let rise = rise_of(lifted(v, least), t, p);
+            total = add(total, rise.y.x);
+            total.lost -= rise.y.y;
+            slope += select(select(0.0, 1.0, v < state.max), rise.slope, solves);
+        } else if !solves && v > state.sum && v < least {
+            most = higher_or_nan(most, v);
+        }
+    }
+    return Row(most, total.value, total.lost, slope);
+}
+
+// The state of a STEEP row after a pass whose terms were `s`.
+fn refined_in_phase(state: Row, s: Row) -> Row {
+    if state.slope == PICK {
+        return Row(-s.max, ratio(1.0, s.slope), 0.0, SOLVE);
+    }
+    let excess = settled(s.sum - 1.0) - s.lost;
+    if state.slope == SOLVE {
+        let t = state.sum;
+        let step = -excess / s.slope;
+        // What is left of a result this small is rounding.
+        if !(t + step > 9.094947e-13) {
+            return Row(state.max, 0.0, 0.0, -1.0);
+        }
+        let short = abs(step) <= SHORT_STEP * t + 7.450581e-9;
+        return Row(state.max, select(t + step, t, short), select(0.0, step, short), select(SOLVE, -1.0, short));
+    }
+    let inside = excess < 0.0;
+    let high = select(state.max, state.lost, inside);
+    let low = select(state.lost, state.sum, inside);
+    let left = select(s.slope > 0.0, s.max > negative_infinity(), inside);
+    let next = state.slope + 1.0;
+    return Row(high, low, select(0.0, between(low, high, next), left), select(PICK, next, left));
+}
+
 // The state after a pass whose terms were `s`.
 fn refined(state: Row, s: Row) -> Row {
     if is_final(state) {
@@ -256,25 +400,15 @@ fn refined(state: Row, s: Row) -> Row {
         return Row(state.max, select(state.sum + step, state.sum, short), select(0.0, step, short),
             select(0.0, -1.0, short));
     }
-    let root = root_of(state);
-    let w = root.x;
+    if KIND == STEEP {
+        return refined_in_phase(state, s);
+    }
+    let w = state.sum;
     let whole = product(w, s.sum);
-    let excess = (settled(whole.x - 1.0) + whole.y) + (root.y * s.sum - w * s.lost);
+    let excess = (settled(whole.x - 1.0) + whole.y) + (state.lost * s.sum - w * s.lost);
     let step = -excess / s.slope;
-    if KIND == ENTMAX || KIND == SMOOTH {
-        let short = abs(step) <= SHORT_STEP * w;
-        return Row(state.max, select(w + step, w, short), select(0.0, step, short), select(0.0, -1.0, short));
-    }
-    // The half with the root; from 40 bits on it does not matter which.
-    let width = 0.5 * state.slope;
-    let ended = width <= w * 9.094947e-13;
-    if ended {
-        return Row(state.max, root.x, root.y, -1.0);
-    }
-    if excess < 0.0 {
-        return Row(state.max, root.x, root.y, width);
-    }
-    return Row(state.max, state.sum, state.lost, width);
+    let short = abs(step) <= SHORT_STEP * w;
+    return Row(state.max, select(w + step, w, short), select(0.0, step, short), select(0.0, -1.0, short));
 }
 
 // The results of a share of a row whose state is final.
@@ -284,17 +418,26 @@ fn finish_share(line: Line, share: Share, state: Row) {
     var p = vec2<f32>(0.0, 0.0);
     // What the root lacks.
     let rest = state.lost;
+    let root = vec2<f32>(state.sum, rest);
     if KIND == SMOOTH {
-        k = growth_of(vec2<f32>(state.sum, rest));
-    } else if KIND >= ENTMAX {
-        k = scale_of(vec2<f32>(state.sum, rest));
+        k = growth_of(root);
+    } else if KIND == ENTMAX {
+        k = scale_of(root);
+    }
+    if KIND == ENTMAX || KIND == STEEP {
         p = exponent_of();
     }
     for (var i = share.first; i < share.end; i += share.step) {
         let at = line.start + i * uniforms.inner;
-        let c = below(load_x(at), state.max);
+        let v = load_x(at);
+        let c = below(v, state.max);
         var y = 0.0;
-        if KIND == SPARSEMAX {
+        if KIND == STEEP {
+            if v >= state.max {
+                let result = rise_of(lifted(v, state.max), root, p).y;
+                y = result.x + result.y;
+            }
+        } else if KIND == SPARSEMAX {
             y = at_least(settled(state.sum - c.x) + (rest - c.y), 0.0);
         } else if KIND == ENTMAX15 {
             let u = at_least(settled(state.sum - 0.5 * c.x) + (rest - 0.5 * c.y), 0.0);

@@ -44,13 +44,17 @@ fn value_at(line: Line, k: u32, at: u32, x: f32, kept: bool) -> Value {
         let r = sqrt(y);
         return vec2<f32>(r + 0.5 * quotient(rest_of_square(y, r), r), 0.0);
     }
-    let power = settled(1.0 - uniforms.number);
+    // Past this every weight but those of equal results is infinite against the next.
+    let power = at_least(settled(1.0 - uniforms.number), -1e36);
     let power_hi = leading(power);
     let log_y = log_parts(y, 0.0);
     let hi = settled(log_y.x * power_hi);
     let lo = log_y.x * (power - power_hi) + log_y.y * power;
     if KIND == STEEP {
-        return vec2<f32>(hi, lo);
+        // Beyond a million, where the first part has no fractions, the second would be large.
+        let whole = settled(hi + lo);
+        let rest = settled(hi - whole) + lo;
+        return vec2<f32>(whole, select(rest, 0.0, abs(whole) > 1e6));
     }
     return vec2<f32>(exp_sum(hi, lo), 0.0);
 }
@@ -125,9 +129,9 @@ fn weight_from(v: Value, m: Reference) -> f32 {
     return select(exp_from(v.x, v.y, m), v.x, is_nan(v.x));
 }
 
-// s g, where an s of 0 wins over an infinity, and not over a NaN.
+// s g, where a 0 wins over an infinity, and not over a NaN: an s can be beyond f32.
 fn weighted(s: f32, g: f32) -> f32 {
-    return select(s * g, 0.0, s == 0.0 && !is_nan(g));
+    return select(s * g, 0.0, (s == 0.0 && !is_nan(g)) || (g == 0.0 && !is_nan(s)));
 }
 
 fn dot_term(g: f32, w: f32) -> f32 {

@@ -30,8 +30,8 @@ pub enum SparseFunction {
     Sparsemax,
     /// max((alpha - 1) x - tau, 0)^(1 / (alpha - 1)) with tau such that the sum is 1 (Peters,
     /// Niculae and Martins 2019). With alpha 1 it is softmax, with 2 sparsemax.
-    /// Above 2, elements close to their threshold are less accurate than the contract says (on a GPU
-    /// 24 ULP at 2.5; from 4 on, on either backend, more): docs/accuracy.md, "Exceptions".
+    /// Above 2, the gradient's terms y^(2 - alpha) grow without bound for small results, and the error of
+    /// a gradient, as everywhere, is relative to its largest term.
     Entmax {
         /// How sparse the result is: a finite number that is 1 or more.
         alpha: f32,

@@ -239,15 +239,12 @@ fn long_and_slow_rows() {
     for x in [geometric, close, equal, steps, long] {
         let around = AxisShape::new(&[x.len()], 0).unwrap();
         let rounding = (x.len() as f64).log2().ceil() * 2f64.powi(-24);
-        for alpha in [1.25, 1.5, 2.0, 3.0] {
+        for alpha in [1.25, 1.5, 2.0, 2.1, 3.0, 9.0] {
             let function = SparseFunction::entmax(alpha).unwrap();
-            let want = reference::sparse::forward(function, &x, &around);
-            let largest = want.iter().copied().fold(0.0, f64::max);
+            let want = reference::sparse::forward_within(function, &x, &around, rounding);
             for backend in backends() {
                 let y = backend.apply_sparse(function, &x, &[x.len()], 0).unwrap();
-                let errors = y.iter().zip(&want).map(|(&got, &want)| {
-                    reference::sparse::ulp_beyond_threshold(function, got, want, largest, rounding)
-                });
+                let errors = y.iter().zip(&want).map(|(&got, want)| want.ulp(got));
                 let worst = errors.fold(0.0, f64::max);
                 let n = x.len();
                 assert!(
@@ -256,6 +253,124 @@ fn long_and_slow_rows() {
                     backend.description()
                 );
             }
+        }
+    }
+}
+
+/// Rows for an alpha above 2 and their results, by bisection in 80 digits: results close to the
+/// threshold, from which they rise with an infinite slope.
+const STEEP: [(f32, &[f32], &[f64]); 8] = [
+    (
+        2.25,
+        &[0.3, -0.2, 0.1, -0.25],
+        &[0.6191350396389476, 0.0, 0.38086496036105244, 0.0],
+    ),
+    (
+        3.0,
+        &[0.0, -0.4999, -0.50001],
+        &[0.9999000132083893, 9.998679161071777e-05, 0.0],
+    ),
+    (3.0, &[0.25, 0.125, -0.2], &[0.625, 0.375, 0.0]),
+    (
+        6.0,
+        &[0.1, 0.1, 0.0999999, -0.05],
+        &[
+            0.33333614970038933,
+            0.33333614970038933,
+            0.3333277005992214,
+            0.0,
+        ],
+    ),
+    (
+        12.0,
+        &[1.0, 0.95, 0.9091, 0.90909],
+        &[0.9471017030521129, 0.05289829694788701, 0.0, 0.0],
+    ),
+    (
+        12.0,
+        &[0.03, 0.02, 0.0299],
+        &[0.5454396433888294, 0.0, 0.45456035661117056],
+    ),
+    (
+        1001.0,
+        &[1e-30, 0.0, -0.001],
+        &[0.9397233105676177, 0.06027668943238224, 0.0],
+    ),
+    (
+        1001.0,
+        &[2.0, 1.9999998, 1.9990001],
+        &[0.9916932109409569, 0.008306789059043144, 0.0],
+    ),
+];
+
+#[test]
+fn steep_entmax_is_exact_next_to_the_threshold() {
+    for (alpha, x, exact) in STEEP {
+        let function = SparseFunction::entmax(alpha).unwrap();
+        let around = AxisShape::new(&[x.len()], 0).unwrap();
+        let rounding = 2.0 * 2f64.powi(-24);
+        let within = reference::sparse::forward_within(function, x, &around, rounding);
+        for (within, exact) in within.iter().zip(exact) {
+            assert!(
+                (within.want - exact).abs() <= 1e-12 * exact.max(1e-3),
+                "{function}: {within:?} instead of {exact:e}"
+            );
+        }
+        for backend in backends() {
+            let y = backend.apply_sparse(function, x, &[x.len()], 0).unwrap();
+            for (got, within) in y.iter().zip(&within) {
+                let error = within.ulp(*got);
+                println!("{} {function} {got:e}: {error}", backend.description());
+                assert!(error <= 4.0, "{} {function} {y:?}", backend.description());
+            }
+        }
+    }
+}
+
+/// Whatever alpha is, and however close to each other or wide apart elements are.
+#[test]
+fn steep_rows_of_every_spread() {
+    for (len, alpha, scale) in [2, 5, 300].iter().flat_map(|&len| {
+        let alphas = [
+            2.000_000_2,
+            2.01,
+            2.5,
+            3.0,
+            6.0,
+            12.0,
+            1000.0,
+            3e7,
+            f32::MAX,
+        ];
+        let scales = [1e-36, 1e-3, 0.1, 0.6, 1e20];
+        alphas
+            .into_iter()
+            .flat_map(move |alpha| scales.map(|scale| (len, alpha, scale)))
+    }) {
+        let rows = 400 / len + 3;
+        let x = numbers(rows * len, 5, scale);
+        let dy = numbers(x.len(), 6, 2.0);
+        let function = SparseFunction::entmax(alpha).unwrap();
+        let around = AxisShape::new(&[rows, len], 1).unwrap();
+        let rounding = (len as f64).log2().ceil() * 2f64.powi(-24);
+        let within = reference::sparse::forward_within(function, &x, &around, rounding);
+        for backend in backends() {
+            let what = format!("{} {function} {len} {scale:e}", backend.description());
+            let y = backend.apply_sparse(function, &x, &[rows, len], 1).unwrap();
+            for (i, (got, within)) in y.iter().zip(&within).enumerate() {
+                let error = within.ulp(*got);
+                assert!(error <= 4.0, "{what} {i}: {got:e} {within:?}: {error}");
+            }
+            let dx = backend
+                .grad_sparse(function, &x, &dy, &[rows, len], 1)
+                .unwrap();
+            let nan = dx.iter().position(|dx| dx.is_nan()).map(|i| i / len * len);
+            assert!(
+                nan.is_none(),
+                "{what}: y {:?} dy {:?}",
+                nan.map(|i| &y[i..][..len]),
+                nan.map(|i| &dy[i..][..len])
+            );
         }
     }
 }

@@ -89,10 +89,10 @@ impl Kin {
 
 /// Elements that an invocation of a software adapter walks at most, so that all passes together
 /// make less than 65,535 turns: as many passes as the logarithm of a row's length and 15, or for a
-/// steep entmax 41.
+/// steep entmax 57.
 pub(crate) fn steps_of(rule: Rule) -> u64 {
     match rule {
-        Rule::Entmax(alpha) if alpha > 2.0 => 1024,
+        Rule::Entmax(alpha) if alpha > 2.0 => 512,
         _ => 2048,
     }
 }
@@ -101,7 +101,7 @@ pub(crate) fn steps_of(rule: Rule) -> u64 {
 fn refinements_of(sparse: Sparse, len: usize) -> u32 {
     let levels = usize::BITS - len.leading_zeros();
     match sparse {
-        Sparse::Steep => levels + 40,
+        Sparse::Steep => levels + 56,
         _ => levels + 14,
     }
 }

@@ -62,34 +62,79 @@ pub fn from_output(
     (out, largest)
 }
 
-/// The error of `got` in ULP beside the exact result `want` of a row whose largest one is
-/// `largest`, less what a relative error `rounding` of the row's threshold explains.
+/// A result, and the range that a rounding of its row allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Within {
+    /// The exact result.
+    pub want: f64,
+    low: f64,
+    high: f64,
+}
+
+impl Within {
+    /// The error of `got` in ULP beyond the range.
+    pub fn ulp(&self, got: f32) -> f64 {
+        if got.is_nan() || self.want.is_nan() {
+            return ulp_error(got, self.want, 0.0);
+        }
+        ulp_error(got, f64::from(got).clamp(self.low, self.high), 0.0)
+    }
+}
+
+/// [`forward`], with the range of results that a relative error `rounding` explains of what a row
+/// has in common.
 ///
-/// With u = (want / largest)^(alpha - 1), which is 0 at the threshold and 1 at the maximum, such
-/// an error moves u by (1 - u) times it, and less so where alpha - 1 is below 1. Where alpha is
-/// above 2, results rise from the threshold with an infinite slope, and this is more than an ULP
-/// close to it.
-pub fn ulp_beyond_threshold(
+/// Up to an alpha of 2 that is the row's threshold. With u = (want / largest)^(alpha - 1), which is 0
+/// at the threshold and 1 at the maximum, such an error moves u by (1 - u) times it, and less so where
+/// alpha - 1 is below 1. Where alpha is above 2, results rise from the threshold with an infinite
+/// slope, and it is the row's sum, which is 1: the range is from the results that sum to 1 - `rounding`
+/// to those that sum to 1 + `rounding`.
+///
+/// # Panics
+/// Where `x` has another number of elements than `shape`.
+pub fn forward_within(
     function: SparseFunction,
-    got: f32,
-    want: f64,
-    largest: f64,
+    x: &[f32],
+    shape: &AxisShape,
     rounding: f64,
-) -> f64 {
+) -> Vec<Within> {
+    let all = forward(function, x, shape);
+    let mut out: Vec<Within> = all
+        .iter()
+        .map(|&want| Within {
+            want,
+            low: want,
+            high: want,
+        })
+        .collect();
     let q = match function {
         SparseFunction::Sparsemax => 1.0,
         SparseFunction::Entmax { alpha } if alpha > 1.0 => f64::from(alpha) - 1.0,
-        _ => return ulp_error(got, want, 0.0),
+        _ => return out,
     };
-    if got.is_nan() || want.is_nan() {
-        return ulp_error(got, want, 0.0);
-    }
-    let u = libm::pow(want / largest, q);
-    let moved = (1.0 - u) * q.min(1.0) * rounding;
-    let at = |u: f64| largest * libm::pow(u.max(0.0), 1.0 / q);
-    // What comes of the powers' own rounding is none.
-    let (low, high) = (at(u - moved).min(want), at(u + moved).max(want));
-    ulp_error(got, f64::from(got).clamp(low, high), 0.0)
+    for_rows(shape, |index, _| {
+        let row: Vec<f64> = index.clone().map(|i| f64::from(x[i])).collect();
+        let max = row.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let largest = index.clone().map(|i| all[i]).fold(0.0, f64::max);
+        if q > 1.0 && max.is_finite() {
+            let low = steep(&row, max, q, 1.0 - rounding);
+            let high = steep(&row, max, q, 1.0 + rounding);
+            for (k, i) in index.enumerate() {
+                out[i].low = low[k].min(all[i]);
+                out[i].high = high[k].max(all[i]);
+            }
+            return;
+        }
+        for i in index {
+            let u = libm::pow(all[i] / largest, q);
+            let moved = (1.0 - u) * q * rounding;
+            let at = |u: f64| largest * libm::pow(u.max(0.0), 1.0 / q);
+            // What comes of the powers' own rounding is none.
+            out[i].low = at(u - moved).min(all[i]);
+            out[i].high = at(u + moved).max(all[i]);
+        }
+    });
+    out
 }
 
 fn row_forward(function: SparseFunction, x: &[f64]) -> Vec<f64> {
@@ -109,6 +154,9 @@ fn row_forward(function: SparseFunction, x: &[f64]) -> Vec<f64> {
             let terms: Vec<f64> = x.iter().map(|x| libm::exp(x - max)).collect();
             let total: f64 = terms.iter().sum();
             terms.iter().map(|term| term / total).collect()
+        }
+        SparseFunction::Entmax { alpha } if alpha > 2.0 => {
+            steep(x, max, f64::from(alpha) - 1.0, 1.0)
         }
         SparseFunction::Entmax { alpha } => entmax(x, max, f64::from(alpha)),
     }
@@ -161,6 +209,46 @@ fn entmax(x: &[f64], max: f64, alpha: f64) -> Vec<f64> {
         }
     }
     results(x, high)
+}
+
+/// The results for q > 1 that sum to `sum`: sorted, an element has one where those before it would
+/// sum to less if its own were 0; and bisection for the least of them, t, beside which the others are
+/// (q d + t^q)^(1/q) with their distance d.
+fn steep(x: &[f64], max: f64, q: f64, sum: f64) -> Vec<f64> {
+    let mut sorted: Vec<f64> = x.iter().copied().filter(|x| q * (max - x) < 1.1).collect();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let result = |x: f64, least: f64, t: f64| {
+        if x > least {
+            libm::pow(q * (x - least) + libm::pow(t, q), 1.0 / q)
+        } else {
+            t
+        }
+    };
+    let total = |xs: &[f64], least: f64, t: f64| xs.iter().map(|&x| result(x, least, t)).sum();
+    let has_result = |least: &f64| {
+        let total: f64 = total(&sorted, *least, 0.0);
+        total < sum
+    };
+    let count = sorted.partition_point(has_result);
+    let least = sorted[count - 1];
+    let (mut low, mut high) = (0.0, 1.1);
+    for _ in 0..80 {
+        let middle = 0.5 * (low + high);
+        let total: f64 = total(&sorted[..count], least, middle);
+        if total < sum {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    let results = x.iter().map(|&x| {
+        if x < least {
+            0.0
+        } else {
+            result(x, least, high)
+        }
+    });
+    results.collect()
 }
 
 #[cfg(test)]
