@@ -5,15 +5,18 @@ use crate::catalogue::Elementwise;
 use crate::cpu::convert::{self, WideOutput};
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterChoice, AxisOperation, Gpu, HostWait, output_shape};
+use crate::gpu::{AdapterChoice, Admitted, AxisOperation, Gpu, GpuOptions, HostWait, output_shape};
+use crate::kernels::lock;
 use crate::{AxisShape, Cpu, Statistics};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Mutex;
 
 /// Which backend to open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BackendKind {
-    /// A GPU where an adapter is there that opens and computes right, else the CPU.
+    /// What is fastest: a hardware GPU that opens and computes right, or an adapter that is named, else
+    /// the CPU.
     #[default]
     Auto,
     /// A GPU, or an error.
@@ -221,13 +224,19 @@ mod sparse;
 mod statistics;
 
 impl Backend {
-    /// A GPU where an adapter is there that opens and computes right, else the CPU;
-    /// [`Backend::description`] says which, and why. The environment variable `WGPU_ADAPTER_NAME` asks for an adapter by name.
+    /// What is fastest: a hardware GPU that opens and computes right, else the CPU;
+    /// [`Backend::description`] says which, and why. A software adapter such as Mesa's lavapipe computes
+    /// on the same cores as the CPU backend and takes longer, so that it is taken only where it is asked
+    /// for: by the environment variable `WGPU_ADAPTER_NAME`, which names any adapter, or with
+    /// [`Backend::gpu`].
+    ///
+    /// The backend is opened once a process: later calls return the same one, with the same device, until
+    /// that is lost. [`Backend::open`] opens a device of its own.
     ///
     /// # Errors
     /// [`Error::UnknownAdapter`] where the named adapter is not there.
     pub fn auto() -> Result<Self> {
-        Self::open(BackendKind::Auto, &AdapterChoice::from_env())
+        pollster::block_on(Self::auto_async())
     }
 
     /// [`Backend::auto`] without blocking.
@@ -235,7 +244,19 @@ impl Backend {
     /// # Errors
     /// As [`Backend::auto`].
     pub async fn auto_async() -> Result<Self> {
-        Self::open_async(BackendKind::Auto, &AdapterChoice::from_env()).await
+        static OPENED: Mutex<Option<(AdapterChoice, Backend)>> = Mutex::new(None);
+        let choice = AdapterChoice::from_env();
+        let opened = lock(&OPENED).clone();
+        if let Some((asked, backend)) = opened
+            && asked == choice
+            && !matches!(&backend, Self::Gpu(gpu) if gpu.is_lost())
+        {
+            return Ok(backend);
+        }
+        // Nothing is locked while a device opens: of two that open at once the later one stays.
+        let backend = Self::open_async(BackendKind::Auto, &choice).await?;
+        *lock(&OPENED) = Some((choice, backend.clone()));
+        Ok(backend)
     }
 
     /// The best GPU; never the CPU instead, but for an activation or a function of the softmax
@@ -276,7 +297,14 @@ impl Backend {
         if kind == BackendKind::Cpu {
             return Ok(Self::cpu());
         }
-        Self::on(kind, Gpu::open_async(adapter).await)
+        let admitted = match kind {
+            BackendKind::Auto => Admitted::Hardware,
+            _ => Admitted::All,
+        };
+        let options = GpuOptions::new()
+            .adapter(adapter.clone())
+            .admitted(admitted);
+        Self::on(kind, Gpu::open_with_async(&options).await)
     }
 
     /// A device as a backend; or the CPU, where that will do and no device opens, or nothing on it

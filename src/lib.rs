@@ -54,8 +54,8 @@
 //!
 //! `WGPU_BACKEND` limits the graphics interfaces that are asked (`vulkan`, `metal`, `dx12`, `gl`),
 //! `ACTIVATIONS_CACHE` names the folder in which compiled pipelines and tuned numbers are kept from
-//! run to run, or is `off` ([`Cache`]), and `WGPU_ADAPTER_NAME` asks [`Backend::auto`] and [`Backend::gpu`] for an adapter by a part of
-//! its name.
+//! run to run, or is `off` ([`Cache`]), and `WGPU_ADAPTER_NAME` asks [`Backend::auto`] and
+//! [`Backend::gpu`] for an adapter by a part of its name.
 
 mod axis;
 mod backend;

@@ -159,7 +159,7 @@ pub struct TuneArgs {
 /// Where to compute.
 #[derive(Debug, Args)]
 pub struct BackendArgs {
-    /// Where to compute; auto takes the CPU where no adapter is there
+    /// Where to compute; auto takes a hardware GPU or the adapter that is named, else the CPU
     #[arg(long, value_enum, default_value = "auto", value_name = "BACKEND")]
     pub backend: BackendName,
     /// The GPU adapter: its index in `activations adapters`, or a part of its name [default: the
@@ -171,9 +171,9 @@ pub struct BackendArgs {
 /// The backends by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum BackendName {
-    /// A GPU, or else the CPU
+    /// A hardware GPU, or else the CPU
     Auto,
-    /// A GPU, or else an error
+    /// A GPU or a software adapter, or else an error
     Gpu,
     /// The CPU
     Cpu,

@@ -68,7 +68,8 @@ pub struct AdapterReport {
     pub limits: wgpu::Limits,
     /// What it can do besides.
     pub features: wgpu::Features,
-    /// Whether [`AdapterChoice::Auto`] takes it.
+    /// Whether [`AdapterChoice::Auto`] takes it. [`Backend::auto`](crate::Backend::auto) leaves a
+    /// software adapter to the CPU backend, which is faster.
     pub chosen: bool,
     /// Why it is taken or left.
     pub why: String,
@@ -96,7 +97,13 @@ pub async fn adapters_async() -> Vec<AdapterReport> {
             limits: adapter.limits(),
             features: adapter.features(),
             chosen: Some(index) == chosen,
-            why: why(adapter, Some(index) == chosen, found.len()),
+            why: match (Some(index) == chosen, is_software(&info)) {
+                (true, true) => {
+                    let why = why(adapter, true, found.len());
+                    format!("{why}; taken where it is asked for, else the CPU backend is faster")
+                }
+                (chosen, _) => why(adapter, chosen, found.len()),
+            },
         }
     });
     reports.collect()
@@ -110,12 +117,27 @@ pub(super) struct Opened {
     pub why: String,
 }
 
-/// Opens the adapter that `choice` names with all the limits that it has.
-pub(super) async fn open(choice: &AdapterChoice) -> Result<Opened> {
-    open_from(&instance(), choice).await
+/// Which adapters an automatic choice takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// Any.
+    #[default]
+    All,
+    /// Those that are no software.
+    Hardware,
 }
 
-async fn open_from(instance: &wgpu::Instance, choice: &AdapterChoice) -> Result<Opened> {
+/// Opens the adapter that `choice` names, or the best one that is admitted, with all the limits that
+/// it has.
+pub(super) async fn open(choice: &AdapterChoice, admitted: Admitted) -> Result<Opened> {
+    open_from(&instance(), choice, admitted).await
+}
+
+async fn open_from(
+    instance: &wgpu::Instance,
+    choice: &AdapterChoice,
+    admitted: Admitted,
+) -> Result<Opened> {
     let found = enumerate(instance).await;
     let names = || {
         found
@@ -132,10 +154,12 @@ async fn open_from(instance: &wgpu::Instance, choice: &AdapterChoice) -> Result<
     let (index, why_named) = match choice {
         AdapterChoice::Auto => {
             let index = best(&found, |_| true);
-            (
-                index.ok_or_else(|| none(!found.is_empty(), interfaces()))?,
-                None,
-            )
+            let index = index.ok_or_else(|| none(!found.is_empty(), interfaces()))?;
+            let info = found[index].get_info();
+            if admitted == Admitted::Hardware && is_software(&info) {
+                return Err(only_software(&info));
+            }
+            (index, None)
         }
         AdapterChoice::Index(index) if *index < found.len() => (*index, Some("asked for by index")),
         AdapterChoice::Index(_) => return Err(unknown()),
@@ -226,6 +250,21 @@ fn none(some: bool, interfaces: Option<String>) -> Error {
         } else {
             unset.to_owned()
         },
+    }
+}
+
+fn is_software(info: &wgpu::AdapterInfo) -> bool {
+    info.device_type == wgpu::DeviceType::Cpu
+}
+
+/// That the best adapter computes on the CPU's cores, as the CPU backend does in less time.
+fn only_software(info: &wgpu::AdapterInfo) -> Error {
+    Error::NoAdapter {
+        reason: format!(
+            "{} is a software adapter, which is slower; the GPU backend takes it",
+            info.name
+        ),
+        remedy: "ask for the GPU backend".to_owned(),
     }
 }
 

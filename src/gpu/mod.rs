@@ -40,6 +40,7 @@ use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, lock};
 use crate::plan::Traits;
+pub(crate) use adapter::Admitted;
 use adapter::Opened;
 use pool::Pool;
 use std::fmt;
@@ -101,6 +102,7 @@ struct Faults {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GpuOptions {
     adapter: AdapterChoice,
+    admitted: Admitted,
     cache: Cache,
     tune: bool,
 }
@@ -114,6 +116,12 @@ impl GpuOptions {
     /// The adapter to open.
     pub fn adapter(mut self, choice: AdapterChoice) -> Self {
         self.adapter = choice;
+        self
+    }
+
+    /// What is taken where no adapter is named.
+    pub(crate) fn admitted(mut self, admitted: Admitted) -> Self {
+        self.admitted = admitted;
         self
     }
 
@@ -191,7 +199,7 @@ impl Gpu {
             queue,
             info,
             why,
-        } = adapter::open(&options.adapter).await?;
+        } = adapter::open(&options.adapter, options.admitted).await?;
         let faults = Arc::new(Faults::default());
         let reports = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
@@ -212,6 +220,15 @@ impl Gpu {
             return gpu.tuned(Wait::Async).await;
         }
         Ok(gpu)
+    }
+
+    /// Whether the device is lost.
+    pub(crate) fn is_lost(&self) -> bool {
+        let inner = &self.inner;
+        inner
+            .reported_loss()
+            .and_then(|()| inner.answers())
+            .is_err()
     }
 
     /// Adopts the caller's device and queue. The device's error handlers stay the caller's: an

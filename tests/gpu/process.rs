@@ -73,6 +73,45 @@ fn without_an_adapter_auto_is_the_cpu() {
     println!("chose {}", auto.description());
 }
 
+/// Nobody is given a software adapter unasked, and `auto` opens one device in a process.
+#[test]
+fn auto_takes_software_where_it_is_named_and_opens_once() {
+    let name = "process::auto_takes_software_where_it_is_named_and_opens_once";
+    if !is_child() {
+        let Some(gpu) = gpu() else { return };
+        let software = gpu.info().device_type == wgpu_activations::wgpu::DeviceType::Cpu;
+        let text = child(name, &[("WGPU_ADAPTER_NAME", "")]);
+        assert!(text.contains("chose ") && text.contains("done"), "{text}");
+        assert_eq!(text.contains("chose cpu"), software, "{text}");
+        assert_eq!(text.contains("is a software adapter"), software, "{text}");
+        let text = child(name, &[("WGPU_ADAPTER_NAME", &gpu.info().name)]);
+        assert!(
+            text.contains("chose gpu") && text.contains("done"),
+            "{text}"
+        );
+        return;
+    }
+    let first = Backend::auto().unwrap();
+    println!("chose {}", first.description());
+    let second = Backend::auto().unwrap();
+    let relu = |backend: &Backend| backend.apply(Activation::Relu, &[-1.0, 2.0]);
+    if let Backend::Gpu(gpu) = &first {
+        let Backend::Gpu(own) = Backend::gpu().unwrap() else {
+            panic!("the CPU in the place of a GPU")
+        };
+        own.device().destroy();
+        assert_eq!(relu(&second).unwrap(), [0.0, 2.0]);
+        // The second is the first, and lost with it; the third is another.
+        gpu.device().destroy();
+        let error = relu(&second).unwrap_err();
+        assert!(matches!(error, Error::DeviceLost { .. }), "{error}");
+    }
+    let last = Backend::auto().unwrap();
+    assert_eq!(last.kind(), first.kind());
+    assert_eq!(relu(&last).unwrap(), [0.0, 2.0]);
+    println!("done");
+}
+
 /// The environment names the adapter.
 #[test]
 fn the_environment_names_the_adapter() {

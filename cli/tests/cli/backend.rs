@@ -28,9 +28,16 @@ fn auto_computes_with_and_without_an_adapter() {
     let silu = |x: f64| x / (1.0 + (-x).exp());
     let want = [-3.0, -0.5, 0.0, 0.25, 1.0, 4.0].map(silu);
 
-    let here: Outcome = word_command(&scratch, line).output().unwrap().into();
+    let mut here = word_command(&scratch, line);
+    let here: Outcome = here
+        .env_remove("WGPU_ADAPTER_NAME")
+        .output()
+        .unwrap()
+        .into();
     let here = here.ok();
     assert!(here.stderr.contains("backend: "), "{here:?}");
+    // Software is taken where it is asked for.
+    assert!(!here.stderr.contains("gpu: llvmpipe"), "{here:?}");
     assert_close(&read(&scratch.path("y.npy")).1, &want, 4.0);
     std::fs::remove_file(scratch.path("y.npy")).unwrap();
 

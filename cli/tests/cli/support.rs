@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use tempfile::TempDir;
 
 /// A scratch directory that vanishes with the value.
@@ -107,7 +108,21 @@ pub fn command<A: AsRef<std::ffi::OsStr>>(args: &[A]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_activations"));
     // Whatever the user's cache has.
     command.args(args).env("ACTIVATIONS_CACHE", "off");
+    if let Some(name) = adapter() {
+        command.env("WGPU_ADAPTER_NAME", name);
+    }
     command
+}
+
+/// The name of the best adapter: where it is software, the program takes it only by name, and these
+/// tests are of both backends.
+fn adapter() -> Option<&'static str> {
+    static NAME: OnceLock<Option<String>> = OnceLock::new();
+    let name = NAME.get_or_init(|| {
+        let chosen = wgpu_activations::adapters().into_iter().find(|a| a.chosen);
+        chosen.map(|adapter| adapter.name)
+    });
+    name.as_deref()
 }
 
 /// What a run of the program left.

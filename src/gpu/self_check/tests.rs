@@ -4,7 +4,7 @@
 use super::*;
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::Activation;
-use crate::gpu::adapter;
+use crate::gpu::adapter::{self, Admitted};
 use crate::gpu::pool::Pool;
 use crate::kernels::Fault;
 use crate::plan::{Traits, Walk};
@@ -14,7 +14,7 @@ use std::io::Write;
 /// The adapter's GPU with a fault in its shaders, as if it were hardware where `hardware`; else
 /// the test is skipped, or fails where an adapter is required, as `tests/` do.
 fn spoiled(hardware: bool, fault: Fault) -> Option<Gpu> {
-    let opened = pollster::block_on(adapter::open(&AdapterChoice::from_env()));
+    let opened = pollster::block_on(adapter::open(&AdapterChoice::from_env(), Admitted::All));
     let opened = match opened {
         Ok(opened) => opened,
         Err(error @ Error::NoAdapter { .. }) => {
