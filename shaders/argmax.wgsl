@@ -52,7 +52,7 @@ fn reduce(line: Line, share: Share) -> Row {
     return r;
 }
 
-fn completed(r: Row) -> Row {
+fn completed(row: u32, r: Row) -> Row {
     return r;
 }
 

@@ -69,7 +69,7 @@ fn nothing() -> Row {
     return Row(negative_infinity(), select(0.0, -1.0, DENSE), 0.0, 0.0);
 }
 
-fn completed(r: Row) -> Row {
+fn completed(row: u32, r: Row) -> Row {
     return r;
 }
 

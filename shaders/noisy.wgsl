@@ -2,6 +2,7 @@
 // lies where the result goes, and is read for the last time just before. uniforms.number is tau.
 
 const MASKED: bool = false;
+const SINK: bool = false;
 const LONG: bool = true;
 
 struct Line {
@@ -109,7 +110,7 @@ fn gradient_at(v: Value, x: f32, g: f32, w: Whole) -> f32 {
     return steep_gradient(difference(v, vec2<f32>(w.reference.far, w.reference.near)), rate_of(), g, w);
 }
 
-fn completed(r: Row) -> Row {
+fn completed(row: u32, r: Row) -> Row {
     return r;
 }
 

@@ -1,6 +1,7 @@
 // Elements of sums.wgsl as they are, times the sign of the function's argument.
 
 const MASKED: bool = false;
+const SINK: bool = false;
 const LONG: bool = false;
 
 struct Line {
@@ -97,7 +98,7 @@ fn gradient_at(v: f32, x: f32, g: f32, w: Whole) -> f32 {
     return held_result(v, weight_from(v, w.reference), g, w);
 }
 
-fn completed(r: Row) -> Row {
+fn completed(row: u32, r: Row) -> Row {
     return r;
 }
 

@@ -7,7 +7,7 @@
 //   Row, nothing()               what a share of a row is reduced to, and one without elements
 //   reduce(line, share)          a share's part
 //   merge(a, b)                  two parts as one
-//   completed(r)                 the row with what takes part beside its elements
+//   completed(row, r)            the row with what takes part beside its elements
 //   store_row(row, r)            writes what is one for each row
 //   finish_share(...)            writes what is one for each element of a share
 //   holds_row(), held_row(line)  rows that an invocation has a way of its own through
@@ -161,7 +161,7 @@ fn row_per_invocation(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num
         return;
     }
     let share = Share(0u, uniforms.len / UNIT, 1u);
-    let r = completed(reduce(line, share));
+    let r = completed(row, reduce(line, share));
     store_row(row, r);
     if !REDUCES {
         finish_share(line, share, r);
@@ -199,7 +199,7 @@ fn row_per_workgroup(
     let line = line_of(row);
     let share = Share(local, uniforms.len / UNIT, workgroup_size);
     let part = reduce(line, share);
-    let r = completed(merge_workgroup(part, local));
+    let r = completed(row, merge_workgroup(part, local));
     if surplus {
         return;
     }
@@ -266,7 +266,7 @@ fn split_combine(
     for (var i = local; i < uniforms.partials; i += workgroup_size) {
         part = merge(part, partials[first + i]);
     }
-    let r = completed(merge_workgroup(part, local));
+    let r = completed(row, merge_workgroup(part, local));
     if local == 0u && !surplus {
         partials[first + uniforms.partials] = r;
         store_row(row, r);

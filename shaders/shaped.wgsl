@@ -1,9 +1,9 @@
 // Elements of sums.wgsl scaled, soft-capped, biased and masked: in place of plain.wgsl. A value is an
 // element and its bias as they are: what a row needs are differences of values, and those of elements
 // and of biases are exact, whatever scale and cap make of them. The composer supplies `load_mask(i)`,
-// `load_mask_word(i)`, `load_bias(i)`, `load_length(i)`, and MASK, BIAS, SCALED, CAPPED, SINK, RUNS (of
-// eight elements that are read together, four and four lie side by side), MASK_RUNS (and so do their
-// bytes of the mask).
+// `load_mask_word(i)`, `load_bias(i)`, `load_length(i)`, `load_sink(i)`, and MASK, BIAS, SCALED, CAPPED,
+// SINK, SINKS (each row has its own), RUNS (of eight elements that are read together, four and four lie
+// side by side), MASK_RUNS (and so do their bytes of the mask).
 
 const MASKED: bool = true;
 // Whether elements are their values.
@@ -21,11 +21,11 @@ struct Dimension {
     mask: u32,
     bias: u32,
     lengths: u32,
+    sinks: u32,
     // 1 along the queries.
     query: u32,
     padding_0: u32,
     padding_1: u32,
-    padding_2: u32,
 }
 
 struct Shaping {
@@ -34,6 +34,7 @@ struct Shaping {
     mask_first: u32,
     bias_first: u32,
     lengths_first: u32,
+    sinks_first: u32,
     // The strides along the row.
     mask_step: u32,
     bias_step: u32,
@@ -44,7 +45,7 @@ struct Shaping {
     // The soft cap's two halves.
     cap_hi: f32,
     cap_lo: f32,
-    // The logit that takes part beside the elements.
+    // The logit that takes part beside the elements, where it is one for all rows.
     sink: f32,
     // The scale's sign.
     turn: f32,
@@ -53,13 +54,13 @@ struct Shaping {
     // The axes of the rows, the last one first.
     count: u32,
     padding_0: u32,
-    padding_1: u32,
     // The scale's magnitude, in units of 2^8 where there is a bias and no cap; and 2 scale / cap.
     scale: Factor,
     rate: Factor,
     dimensions: array<Dimension, 8>,
 }
 
+@group(0) @binding(9) var<storage, read> sinks: array<f32>;
 @group(0) @binding(10) var<storage, read> mask: array<u32>;
 @group(0) @binding(11) var<storage, read> bias: array<f32>;
 @group(0) @binding(12) var<storage, read> lengths: array<u32>;
@@ -100,6 +101,24 @@ fn line_of(row: u32) -> Line {
     end = min(end, load_length(length_at));
     end = clamp(end, uniforms.step_offset, uniforms.step_offset + uniforms.len) - uniforms.step_offset;
     return Line(row_start(row), row, end, mask_at, bias_at);
+}
+
+// The logit that takes part in a row beside its elements.
+fn sink_of(row: u32) -> f32 {
+    var at = shaping.sinks_first;
+    if SINKS {
+        var rest = uniforms.row_offset + row;
+        for (var i = 0u; i < shaping.count; i++) {
+            var place = rest;
+            if i + 1u < shaping.count {
+                let next = rest / shaping.dimensions[i].size;
+                place = rest - next * shaping.dimensions[i].size;
+                rest = next;
+            }
+            at += place * shaping.dimensions[i].sinks;
+        }
+    }
+    return load_sink(at);
 }
 
 alias Value = vec2<f32>;
@@ -399,20 +418,53 @@ fn gradient_at(v: vec2<f32>, x: f32, g: f32, w: Whole) -> f32 {
     return held_result(v, weight_from(v, w.reference), g, w);
 }
 
-fn completed(r: Row) -> Row {
+fn completed(row: u32, r: Row) -> Row {
     if !SINK {
         return r;
     }
+    let given = sink_of(row);
+    // What is infinite or NaN is no value; 0 in its place.
+    let finite = is_finite(given);
+    let sink = select(0.0, given, finite);
+    var whole: Row;
     if !AS_THEY_ARE {
         // A value as any other's: that of an element of 0 with this bias.
-        return merge(r, row_of(vec2<f32>(0.0, shaping.sink), 0.0, select(1.0, 0.0, EXACT_MAX), 0.0));
+        whole = merge(r, row_of(vec2<f32>(0.0, sink), 0.0, select(1.0, 0.0, EXACT_MAX), 0.0));
+    } else if EXACT_MAX {
+        whole = merge(r, row_of(vec2<f32>(sink, 0.0), 0.0, 0.0, 0.0));
+    } else {
+        // What others are relative to must be a reference.
+        let m = snapped(sink);
+        whole = merge(r, row_of(vec2<f32>(m, 0.0), 0.0, select(exp_sum(sink - m, 0.0), 1.0, sink == m), 0.0));
     }
-    if EXACT_MAX {
-        return merge(r, row_of(vec2<f32>(shaping.sink, 0.0), 0.0, 0.0, 0.0));
+    if finite {
+        return whole;
     }
-    // What others are relative to must be a reference.
-    let m = snapped(shaping.sink);
-    return merge(r, row_of(vec2<f32>(m, 0.0), 0.0, select(exp_sum(shaping.sink - m, 0.0), 1.0, shaping.sink == m), 0.0));
+    // One of -infinity adds nothing; of infinity, all others are nothing beside it.
+    if is_inf(given) & (given < 0.0) {
+        return r;
+    }
+    whole.sum = whole.sum + given;
+    if KIND == LOGSUMEXP && !BACKWARD {
+        whole.seen = select(whole.seen, NAN_SEEN, is_nan(given));
+    }
+    return whole;
+}
+
+// The gradient by a row's sink: its share of the sum, times what the results lose by it.
+fn gradient_by_sink(row: u32, r: Row) -> f32 {
+    let sink = sink_of(row);
+    let v = select(vec2<f32>(0.0, sink), vec2<f32>(sink, 0.0), AS_THEY_ARE);
+    // One of infinity leaves the others no share.
+    let all = is_inf(r.sum);
+    let share = select(quotient(weight_from(v, fixed(value_of_row(r))), r.sum), 1.0, all);
+    var g = load_dy_of(row);
+    if KIND == SOFTMAX {
+        g = -select(quotient(r.dot, r.sum), 0.0 * r.dot, all);
+    } else if KIND == LOG_SOFTMAX {
+        g = -r.dot;
+    }
+    return select(share * g, 0.0, is_inf(sink) & (sink < 0.0));
 }
 
 fn nothing_kept(r: Row) -> f32 {

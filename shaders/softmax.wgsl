@@ -1,14 +1,15 @@
 // The softmax family, forward and backward, as a kind of rows.wgsl over sums.wgsl. The composer
 // writes, for what is computed and for which buffers are one, `KIND`, `BACKWARD`, `FROM_OUTPUT`
-// (softmax's gradient with its own output as x), what sums.wgsl asks for of the arrays,
+// (softmax's gradient with its own output as x), `BY_SINK` (the gradient by the row's sink), what sums.wgsl asks for of the arrays,
 // `load_term(at, stride, count)` (dy where DOTS), `load_dy_of(row)` (dy where it is one a row) and
-// `store_row(row, r)`; and from plain.wgsl or shaped.wgsl what an element's value is.
+// `store_row(row, r)`; and from plain.wgsl or shaped.wgsl what an element's value is, and SINK (something
+// takes part in a row beside its elements).
 
 const SOFTMAX: u32 = 0u;
 const LOG_SOFTMAX: u32 = 1u;
 const LOGSUMEXP: u32 = 2u;
 
-const REDUCES: bool = KIND == LOGSUMEXP && !BACKWARD;
+const REDUCES: bool = BY_SINK || (KIND == LOGSUMEXP && !BACKWARD);
 const EXACT_MAX: bool = KIND != SOFTMAX && !BACKWARD;
 // softmax sums g e^(x - m), log_softmax g.
 const DOTS: bool = BACKWARD && KIND != LOGSUMEXP;
@@ -26,7 +27,11 @@ fn level(v: Value) -> vec2<f32> {
 // An infinite maximum is the limit; a NaN element wins over it.
 fn logsumexp_of(r: Row) -> f32 {
     let top = level(value_of_row(r));
-    let value = select(top.x + (top.y + log_one_plus(r.sum)), top.x, is_inf(top.x));
+    var log = log_one_plus(r.sum);
+    if SINK {
+        log = select(log, r.sum, is_inf(r.sum));
+    }
+    let value = select(top.x + (top.y + log), top.x, is_inf(top.x));
     return select(of_nothing(r, value), not_a_number(), r.seen == NAN_SEEN);
 }
 
@@ -48,14 +53,25 @@ fn whole_of(line: Line, r: Row) -> Whole {
     if EXACT_MAX {
         // A row with an infinite maximum has no logarithms.
         w.log = select(log_one_plus(r.sum), not_a_number(), is_nan(r.sum) | is_infinite(w.top));
+        if SINK {
+            w.log = select(w.log, r.sum, is_inf(r.sum) & !is_infinite(w.top));
+        }
         return w;
     }
     if !FROM_OUTPUT {
         // A row of outputs has the sum 1 by what it is.
         w.sum = r.sum;
+        if BACKWARD & LONG {
+            // Of nothing but -infinity: long weights are not 0 there, and their quotients no NaN.
+            w.sum = select(r.sum, not_a_number(), r.sum == 0.0);
+        }
         w.share = reciprocal(r.sum);
+        if SINK {
+            // One of infinity leaves the others no share.
+            w.share = select(w.share, 0.0, is_inf(r.sum));
+        }
         if KIND == SOFTMAX {
-            w.dot = r.dot / r.sum;
+            w.dot = r.dot / w.sum;
         }
     }
     if KIND == LOGSUMEXP {
@@ -233,7 +249,7 @@ fn row_held(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroup
     if EXACT_MAX {
         part = row_of(top, seen, total, 0.0);
     }
-    let r = completed(part);
+    let r = completed(row, part);
     var w = whole_of(line, r);
     if MASKED {
         // What takes part beside the elements may have moved the maximum.

@@ -95,7 +95,7 @@ fn is_undefined(m: f32) -> bool {
 }
 
 // The state that the passes begin with.
-fn completed(r: Row) -> Row {
+fn completed(row: u32, r: Row) -> Row {
     if is_undefined(r.max) {
         return Row(r.max, 0.0, 0.0, -1.0);
     }
@@ -460,7 +460,7 @@ fn holds_row() -> bool {
 
 fn held_row(line: Line) {
     let share = Share(0u, uniforms.len, 1u);
-    var state = completed(reduce(line, share));
+    var state = completed(line.row, reduce(line, share));
     for (var i = 0u; i < MOST_PASSES && !is_final(state); i++) {
         state = refined(state, terms(line, share, state));
     }
@@ -490,7 +490,7 @@ fn solve_per_workgroup(
     let surplus = group.y * groups.x + group.x >= uniforms.rows;
     let line = line_of(row);
     let share = Share(local, uniforms.len, workgroup_size);
-    var state = completed(merge_workgroup(reduce(line, share), local));
+    var state = completed(row, merge_workgroup(reduce(line, share), local));
     for (var i = 0u; i < MOST_PASSES; i++) {
         if all_final(state, local) {
             break;

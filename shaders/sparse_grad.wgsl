@@ -138,7 +138,7 @@ fn dot_term(g: f32, w: f32) -> f32 {
     return weighted(w, g);
 }
 
-fn completed(r: Row) -> Row {
+fn completed(row: u32, r: Row) -> Row {
     return r;
 }
 

@@ -285,6 +285,11 @@ pub enum Error {
         "masked rows are found out only where the masks are in host memory; take another row policy"
     )]
     PolicyNeedsHost,
+    /// The gradient by sinks of a shaping that has none.
+    #[error(
+        "the shaping has no sink that a gradient is by; give it `sinks`, or a number as `sink`"
+    )]
+    NoSinks,
     /// Arrays are broadcast along more axes in turn than a kernel follows.
     #[error("the arrays are broadcast along {axes} axes in turn; a GPU follows up to {most}")]
     TooManyAxes {

@@ -307,6 +307,7 @@ pub(crate) enum Slot {
     Mask,
     Bias,
     Lengths,
+    Sinks,
     Shaping,
     /// Of chains, by number.
     Operand(u32),
@@ -326,6 +327,7 @@ impl Slot {
             Self::Counts => 6,
             Self::Second => 7,
             Self::OutSecond => 8,
+            Self::Sinks => 9,
             Self::Mask => 10,
             Self::Bias => 11,
             Self::Lengths => 12,
@@ -347,6 +349,7 @@ impl Slot {
             | Self::Mask
             | Self::Bias
             | Self::Lengths
+            | Self::Sinks
             | Self::Edges
             | Self::Second
             | Self::Targets

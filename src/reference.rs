@@ -14,7 +14,7 @@ mod shaping;
 pub mod sparse;
 
 pub use chain::{Bounded, chain_backward, chain_forward};
-pub use shaping::{shaped_backward, shaped_forward};
+pub use shaping::{shaped_backward, shaped_backward_by_sinks, shaped_forward};
 
 use crate::axis::{AxisFunction, AxisShape};
 use crate::catalogue::{Dual, Elementwise, Formula, MAX_PARAMETERS, Visitor};

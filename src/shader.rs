@@ -30,7 +30,7 @@ pub(crate) use random::{Draw, random};
 pub(crate) use reduce::{Term, reduce};
 pub(crate) use row_chain::RowChainModule;
 pub(crate) use softmax::{
-    HELD, HELD_LENGTH, IN_EIGHTS, Shaped, Unit, Value, shaped_softmax, softmax,
+    HELD, HELD_LENGTH, IN_EIGHTS, Shaped, Sink, Unit, Value, shaped_softmax, softmax,
 };
 #[cfg(test)]
 pub(crate) use softmax::{ROW_ENTRY_POINTS, SOFTMAX_ENTRY_POINTS};
@@ -239,7 +239,12 @@ mod tests {
                 mask_runs: mask && bias,
                 bias,
                 lengths,
-                sink: lengths,
+                sink: match (lengths, mask == bias) {
+                    (false, _) => Sink::None,
+                    (true, false) => Sink::Number,
+                    (true, true) => Sink::Array,
+                },
+                by_sink: false,
                 value,
             }
         }
@@ -266,7 +271,12 @@ mod tests {
     }
 
     fn shaped_modules() -> impl Iterator<Item = (Pass, Shaped)> {
-        SHAPED_PASSES.iter().flat_map(|&p| SHAPED.map(|s| (p, s)))
+        let by_sink = SHAPED.into_iter().filter(|s| s.sink != Sink::None);
+        let by_sink = by_sink.map(|s| Shaped { by_sink: true, ..s });
+        SHAPED_PASSES
+            .iter()
+            .flat_map(|&p| SHAPED.map(|s| (p, s)))
+            .chain(by_sink.map(|s| (Pass::Backward, s)))
     }
 
     fn try_validate(text: &str) -> Result<(naga::Module, ModuleInfo), String> {
@@ -613,7 +623,7 @@ mod tests {
                 translated += 1;
             }
         }
-        let shaped = SHAPED_PASSES.len() * SHAPED.len();
+        let shaped = shaped_modules().count();
         let rows = AxisFunction::ALL.iter().map(|&function| {
             let plain = with_units(function).count().div_ceil(4);
             let eights = usize::from(!function.reduces());
@@ -831,19 +841,22 @@ mod tests {
                 let (module, info) = validate(&text);
                 for entry in SOFTMAX_ENTRY_POINTS {
                     if entry == IN_EIGHTS
-                        || entry == "split_finish" && function.reduces() && !pass.is_backward()
+                        || entry == "split_finish"
+                            && (function.reduces() && !pass.is_backward() || shaped.by_sink)
                         || entry == HELD && (function.reduces() || pass.is_backward())
                     {
                         continue;
                     }
                     let used = used(&module, &info, entry);
-                    let mut slots = axis_slots(function, pass, entry);
-                    slots.extend_from_slice(&shaped_slots(shaped, entry));
+                    let slots = shaped_slots(function, pass, shaped, entry);
                     let what = format!("{function}, {pass:?}, {shaped:?}, {entry}");
                     let mut bound = bound(&slots);
                     // Where nothing is scaled and there is no sink, parts are merged without constants.
                     if entry == "split_combine" && !used.contains(&(13, true, false)) {
-                        assert!(shaped.value == Value::Plain && !shaped.sink, "{what}");
+                        assert!(
+                            shaped.value == Value::Plain && shaped.sink == Sink::None,
+                            "{what}"
+                        );
                         bound.retain(|&(number, ..)| number != 13);
                     }
                     assert_eq!(used, bound, "{what}");
@@ -962,9 +975,9 @@ mod tests {
         let (shaped_module, _) = validate(&text);
         let (members, span) = layout(&shaped_module, "Shaping");
         let expected = offsets!(
-            ShapingUniforms: mask_first, bias_first, lengths_first, mask_step, bias_step, keys,
-            causal, diagonal, cap_hi, cap_lo, sink, turn, nan_rows, count, padding_0, padding_1,
-            scale, rate, dimensions
+            ShapingUniforms: mask_first, bias_first, lengths_first, sinks_first, mask_step,
+            bias_step, keys, causal, diagonal, cap_hi, cap_lo, sink, turn, nan_rows, count,
+            padding_0, scale, rate, dimensions
         );
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<ShapingUniforms>());
@@ -975,9 +988,9 @@ mod tests {
         assert_eq!(members, expected);
         assert_eq!(span as usize, size_of::<FactorUniforms>());
         let (members, span) = layout(&shaped_module, "Dimension");
-        let mut expected = offsets!(DimensionUniforms: size, mask, bias, lengths, query);
+        let mut expected = offsets!(DimensionUniforms: size, mask, bias, lengths, sinks, query);
         let padding = offset_of!(DimensionUniforms, padding) as u32;
-        expected.extend((0..3).map(|i| (format!("padding_{i}"), padding + 4 * i)));
+        expected.extend((0..2).map(|i| (format!("padding_{i}"), padding + 4 * i)));
         assert_eq!(members, expected);
         assert_eq!(span as usize, size_of::<DimensionUniforms>());
 

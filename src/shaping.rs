@@ -6,6 +6,7 @@ use crate::catalogue::Range as Values;
 use crate::cpu::same_length;
 use crate::error::{Error, Result};
 use crate::few::Few;
+use crate::sum::SumShape;
 use std::ops::Range;
 
 /// Which keys a query sees: those of its own place and before, along the softmax axis. The queries
@@ -67,8 +68,9 @@ pub enum RowPolicy {
 /// `[B]` has one for each batch of `[B, H, Q, K]`, and the axis of the function, where they
 /// reach it, has length 1.
 ///
-/// Gradients are by x. The gradient by the bias is that by the values: where there is neither
-/// scale nor soft cap it is the one by x, summed over the axes that the bias is broadcast along.
+/// Gradients are by x, and by the sinks ([`Backend::grad_axis_sinks`](crate::Backend::grad_axis_sinks)).
+/// The gradient by the bias is that by the values: where there is neither scale nor soft cap it is the
+/// one by x, summed over the axes that the bias is broadcast along.
 ///
 /// The type parameters are where the arrays are: host memory by default, see
 /// [`TensorShaping`](crate::TensorShaping) and [`BufferShaping`](crate::BufferShaping).
@@ -88,6 +90,7 @@ pub struct Shaping<'a, M = &'a [u8], B = &'a [f32], L = &'a [u32]> {
     pub(crate) mask: Option<(M, &'a [usize])>,
     pub(crate) bias: Option<(B, &'a [usize])>,
     pub(crate) lengths: Option<(L, &'a [usize])>,
+    pub(crate) sinks: Option<(B, &'a [usize])>,
     pub(crate) settings: Settings,
 }
 
@@ -137,6 +140,7 @@ impl<'a, M, B, L> Shaping<'a, M, B, L> {
         mask: None,
         bias: None,
         lengths: None,
+        sinks: None,
         settings: Settings {
             scale: Scale::Times(1.0),
             soft_cap: 0.0,
@@ -177,11 +181,11 @@ impl<'a, M, B, L> Shaping<'a, M, B, L> {
         self
     }
 
-    /// Adds e^`logit` to the row's sum of exponentials: a place that takes a share and has no
-    /// result. 0 adds 1, which is softmax1 (Miller 2023). It is one number for all rows, without a
-    /// gradient of its own: gpt-oss learns one for each head, which takes a call for each head here.
+    /// Adds e^`logit` to the sum of exponentials of every row: a place that takes a share and has no
+    /// result. 0 adds 1, which is softmax1 (Miller 2023). -infinity is no sink, infinity takes all
+    /// of the row, and NaN makes it NaN. Replaces [`Shaping::sinks`].
     pub fn sink(mut self, logit: f32) -> Self {
-        self.settings.sink = Some(logit);
+        (self.settings.sink, self.sinks) = (Some(logit), None);
         self
     }
 
@@ -189,6 +193,29 @@ impl<'a, M, B, L> Shaping<'a, M, B, L> {
     pub fn row_policy(mut self, policy: RowPolicy) -> Self {
         self.settings.policy = policy;
         self
+    }
+}
+
+impl<M, B, L> Shaping<'_, M, B, L> {
+    /// Which rows have which sink, for an array of `shape`: what each row has one of is added up
+    /// over those that share one. For arrays that fit, see [`Geometry::new`].
+    ///
+    /// # Errors
+    /// [`Error::NoSinks`], [`Error::ScatteredAxes`].
+    pub(crate) fn sink_sums(&self, shape: &[usize], axis: isize) -> Result<SumShape> {
+        let given = match (&self.sinks, self.settings.sink) {
+            (Some((_, given)), _) => *given,
+            (None, Some(_)) => &[],
+            (None, None) => return Err(Error::NoSinks),
+        };
+        let index = from_either_end(axis, shape.len());
+        let own = |i: usize| {
+            let along = (i + given.len()).checked_sub(shape.len());
+            along.is_some_and(|j| given[j] != 1)
+        };
+        let rows = (0..shape.len()).filter(|&i| i != index);
+        let (lengths, summed): (Vec<usize>, Vec<bool>) = rows.map(|i| (shape[i], !own(i))).unzip();
+        SumShape::over(&lengths, &summed)
     }
 }
 
@@ -228,6 +255,26 @@ impl<'a> Shaping<'a> {
         self
     }
 
+    /// A [`Shaping::sink`] of its own for each row, or for rows that share one: `shape` broadcasts to
+    /// x's as a bias does, with the function's axis of length 1. gpt-oss learns one a head, which
+    /// for scores `[B, H, Q, K]` is `[H, 1, 1]`. Replaces [`Shaping::sink`].
+    ///
+    /// ```
+    /// use wgpu_activations::{AxisFunction, Backend, Shaping};
+    /// // Two heads of one query and three keys: e^0 beside three e^0, and no sink.
+    /// let sinks = [0.0, f32::NEG_INFINITY];
+    /// let shaping = Shaping::new().sinks(&sinks, &[2, 1, 1]);
+    /// let p = Backend::cpu().apply_axis_shaped(
+    ///     AxisFunction::Softmax, &shaping, &[0.0; 6], &[1, 2, 1, 3], -1)?;
+    /// assert_eq!(p[..3], [0.25; 3]);
+    /// assert_eq!(p[3..], [1.0 / 3.0; 3]);
+    /// # Ok::<(), wgpu_activations::Error>(())
+    /// ```
+    pub fn sinks(mut self, logits: &'a [f32], shape: &'a [usize]) -> Self {
+        (self.sinks, self.settings.sink) = (Some((logits, shape)), None);
+        self
+    }
+
     /// Where everything lies for an array of `shape`.
     pub(crate) fn geometry(&self, shape: &[usize], axis: isize) -> Result<Geometry> {
         let geometry = Geometry::new(self, shape, axis)?;
@@ -235,6 +282,7 @@ impl<'a> Shaping<'a> {
             ("the mask", self.mask.map(|(m, s)| (m.len(), s))),
             ("the bias", self.bias.map(|(b, s)| (b.len(), s))),
             ("the lengths", self.lengths.map(|(l, s)| (l.len(), s))),
+            ("the sinks", self.sinks.map(|(s, shape)| (s.len(), shape))),
         ];
         for (what, given) in given {
             if let Some((got, shape)) = given {
@@ -263,7 +311,7 @@ impl<'a> Shaping<'a> {
 
     /// What there is of the arrays for a row.
     pub(crate) fn line(&self, geometry: &Geometry, row: u64) -> Line<'a> {
-        let [mask, bias, length, query] = geometry.places(row);
+        let [mask, bias, length, sink, query] = geometry.places(row);
         let keys = geometry.shape.len;
         let mut end = match geometry.diagonal {
             Some(diagonal) => (query as i64 + diagonal + 1).clamp(0, keys as i64) as usize,
@@ -278,6 +326,11 @@ impl<'a> Shaping<'a> {
             mask_step: geometry.steps[0] as usize,
             bias: self.bias.map(|(b, _)| &b[bias as usize..]),
             bias_step: geometry.steps[1] as usize,
+            sink: match self.sinks {
+                Some((sinks, _)) => Some(sinks[sink as usize]),
+                None => self.settings.sink,
+            }
+            .filter(|&sink| sink != f32::NEG_INFINITY),
         }
     }
 }
@@ -292,6 +345,8 @@ pub(crate) struct Line<'a> {
     pub mask_step: usize,
     pub bias: Option<&'a [f32]>,
     pub bias_step: usize,
+    /// What takes part beside the elements; nothing where that is -infinity.
+    pub sink: Option<f32>,
 }
 
 impl Line<'_> {
@@ -309,8 +364,8 @@ impl Line<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Dimension {
     pub size: u64,
-    /// The strides of mask, bias, lengths and query number.
-    pub strides: [u64; 4],
+    /// The strides of mask, bias, lengths, sinks and query number.
+    pub strides: [u64; 5],
 }
 
 /// Where the arrays of a shaping lie beside an array of some shape.
@@ -333,6 +388,7 @@ pub(crate) enum Which {
     Mask = 0,
     Bias = 1,
     Lengths = 2,
+    Sinks = 3,
 }
 
 impl Geometry {
@@ -353,22 +409,35 @@ impl Geometry {
             Some(given) => strides(what, given, shape, rank.saturating_sub(given.len())),
             None => Ok(none.clone()),
         };
+        // Of what each row has one.
+        let not_one = |what, given: &[usize]| {
+            let mut to = shape.to_vec();
+            to[index] = 1;
+            Err(Error::NotBroadcastable {
+                what,
+                shape: given.to_vec(),
+                to,
+            })
+        };
         let mask = right("the mask", shaping.mask.as_ref().map(|m| m.1))?;
         let bias = right("the bias", shaping.bias.as_ref().map(|b| b.1))?;
         let lengths = match &shaping.lengths {
             Some((_, given)) => {
                 let along = given.get(index).copied().unwrap_or(1);
                 if along != 1 {
-                    return Err(Error::NotBroadcastable {
-                        what: "the lengths",
-                        shape: given.to_vec(),
-                        to: shape.to_vec(),
-                    });
+                    return not_one("the lengths", given);
                 }
                 strides("the lengths", given, shape, 0)?
             }
-            None => none,
+            None => none.clone(),
         };
+        let sinks = right("the sinks", shaping.sinks.as_ref().map(|s| s.1))?;
+        if let Some((_, given)) = &shaping.sinks {
+            let along = (given.len() + index).checked_sub(rank);
+            if along.is_some_and(|i| given[i] != 1) {
+                return not_one("the sinks", given);
+            }
+        }
         let (diagonal, query) = match shaping.settings.causal {
             None => (None, None),
             Some(causal) => {
@@ -395,7 +464,8 @@ impl Geometry {
             if size == 1 {
                 continue;
             }
-            let strides = [mask[i], bias[i], lengths[i], u64::from(query == Some(i))];
+            let query = u64::from(query == Some(i));
+            let strides = [mask[i], bias[i], lengths[i], sinks[i], query];
             match dimensions.last_mut() {
                 // Steps of the one before are whole turns of this.
                 Some(last) if last.strides == strides.map(|s| s * size) => {
@@ -414,9 +484,9 @@ impl Geometry {
         })
     }
 
-    /// Where mask, bias and length of a row begin, and the number of its query.
-    pub(crate) fn places(&self, row: u64) -> [u64; 4] {
-        let mut places = [0; 4];
+    /// Where mask, bias, length and sink of a row begin, and the number of its query.
+    pub(crate) fn places(&self, row: u64) -> [u64; 5] {
+        let mut places = [0; 5];
         let mut rest = row;
         for dimension in self.dimensions.iter().rev() {
             let place = rest % dimension.size;
@@ -461,8 +531,9 @@ impl Geometry {
             whole = from != to;
             (first, last) = (first % below, last % below);
         }
-        if which != Which::Lengths && !steps.is_empty() {
-            let step = self.steps[which as usize];
+        if let Some(step) = self.steps.get(which as usize)
+            && !steps.is_empty()
+        {
             low += steps.start * step;
             high += (steps.end - 1) * step;
         }
@@ -491,10 +562,7 @@ impl Settings {
         if !cap.is_finite() || cap < 0.0 {
             return wrong("soft_cap", cap, Values::NonNegative);
         }
-        match self.sink {
-            Some(sink) if !sink.is_finite() => wrong("sink", sink, Values::Finite),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 }
 

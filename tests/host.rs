@@ -791,11 +791,15 @@ fn every_operation(
         let lengths = [shape[0]];
         let masked = Shaping::in_buffers().mask(d, &shape);
         let biased = masked.bias(e, &shape);
-        for shaping in [masked, biased, biased.lengths(f, &lengths)] {
+        let all_arrays = biased.lengths(f, &lengths).sinks(g, &[1]);
+        for shaping in [masked, biased, biased.lengths(f, &lengths), all_arrays] {
             let done = kernels.apply_axis_shaped(pass, softmax, &shaping, &shape, -1, a, b);
             add("apply_axis_shaped", done);
             let done = kernels.grad_axis_shaped(pass, softmax, &shaping, &shape, -1, a, b, c);
             add("grad_axis_shaped", done);
+            let shaping = shaping.sinks(g, &[1]);
+            let done = kernels.grad_axis_sinks(pass, softmax, &shaping, &shape, -1, a, b, c);
+            add("grad_axis_sinks", done);
         }
         for rows in [false, true] {
             let chain = Chain::new().multiply().apply(gelu);

@@ -3,10 +3,12 @@
 
 mod common;
 
-use wgpu_activations::reference::{self, shaped_backward, shaped_forward, ulp_error};
+use wgpu_activations::reference::{
+    self, shaped_backward, shaped_backward_by_sinks, shaped_forward, ulp_error,
+};
 use wgpu_activations::{
-    AxisFunction, AxisShape, Backend, Causal, Chain, Error, GumbelSoftmax, Random, RowPolicy,
-    Shaping, TensorShaping,
+    AxisFunction, AxisShape, Backend, Causal, Chain, DType, Error, GumbelSoftmax, Random,
+    RowPolicy, Shaping, TensorShaping,
 };
 
 use AxisFunction::{LogSoftmax, LogSumExp, Softmax, Softmin};
@@ -117,6 +119,18 @@ fn hold(
             "{what} {i}"
         );
     }
+    let by_sinks = backend.grad_axis_sinks(function, shaping, x, &dy, shape, axis as isize);
+    let dsinks = match by_sinks {
+        Err(Error::NoSinks) => return worst,
+        dsinks => dsinks.unwrap(),
+    };
+    let (want, sizes) = shaped_backward_by_sinks(function, shaping, x, &dy, shape, axis);
+    assert_eq!(dsinks.len(), want.len());
+    for (i, &got) in dsinks.iter().enumerate() {
+        // Of a row the sum of the weights, twice, and of the upstream gradients.
+        let error = beyond(got, want[i], sizes[i], 3.0 * sizes[i] * levels);
+        see(i, got, want[i], error, "by sinks");
+    }
     worst
 }
 
@@ -159,13 +173,21 @@ fn arrays_broadcast_over_any_axes() {
                         .causal([Causal::UpperLeft, Causal::LowerRight][subset & 1])
                         .query_axis(query as isize);
                 }
-                if subset % 5 == 2 {
-                    shaping = shaping.sink(0.25);
+                let mut sinks_shape = part(subset.wrapping_mul(13) & 15);
+                sinks_shape[axis] = 1;
+                let sinks = numbers(count(&sinks_shape), 9 + subset as u64, 3.0);
+                // Without the leading ones, too.
+                let ones = sinks_shape.iter().take_while(|&&d| d == 1).count();
+                match subset % 5 {
+                    2 => shaping = shaping.sink(0.25),
+                    0 | 3 => shaping = shaping.sinks(&sinks, &sinks_shape[ones.min(subset)..]),
+                    _ => {}
                 }
                 let function = AxisFunction::ALL[subset % 4];
                 for function in [function, Softmax] {
                     let what = format!(
-                        "mask {mask_shape:?}, bias {bias_shape:?}, lengths {lengths_shape:?}"
+                        "mask {mask_shape:?}, bias {bias_shape:?}, lengths {lengths_shape:?}, \
+                         sinks {sinks_shape:?}"
                     );
                     worst = worst.max(hold(&backend, function, &shaping, &x, &SHAPE, axis, &what));
                     cases += 1;
@@ -199,6 +221,9 @@ fn parts_and_lengths() {
             let ends = lengths(shape[0], 14, shape[axis]);
             let plain = Shaping::new();
             let sliced: &[usize] = &shape[..1];
+            let mut each = shape.to_vec();
+            each[axis] = 1;
+            let sinks = numbers(count / shape[axis], 15, 25.0);
             let cases = [
                 ("nothing", plain),
                 ("mask", plain.mask(&mask, shape)),
@@ -207,11 +232,19 @@ fn parts_and_lengths() {
                 ("lengths", plain.lengths(&ends, sliced)),
                 ("cap", plain.mask(&mask, shape).soft_cap(8.0)),
                 ("sink", plain.mask(&mask, shape).sink(3.0)),
+                ("sinks", plain.mask(&mask, shape).sinks(&sinks, &each)),
+                (
+                    "scaled sinks",
+                    plain
+                        .scale(-0.4)
+                        .lengths(&ends, sliced)
+                        .sinks(&sinks, &each),
+                ),
             ];
             for (what, shaping) in cases {
                 // Most functions of the plain parts, and softmax of all: pipelines take time.
                 let functions: &[AxisFunction] = match what {
-                    "mask" | "sink" => AxisFunction::ALL,
+                    "mask" | "sink" | "sinks" => AxisFunction::ALL,
                     _ => &[Softmax],
                 };
                 for &function in functions {
@@ -394,6 +427,321 @@ fn special_rows() {
     }
 }
 
+/// Every kind of row with every kind of sink, by one number and by an array of them: the same bits.
+#[test]
+fn special_sinks() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let sinks = [-inf, -3e38, -1.5, 0.0, 40.0, 3e38, inf, nan];
+    const KINDS: usize = 6;
+    for backend in common::backends() {
+        for len in [5usize, 40, 3000] {
+            // A row of each kind for each sink: as they are, all masked, of nothing but -infinity,
+            // with -infinity, with infinity, with NaN.
+            let shape = [sinks.len(), KINDS, len];
+            let each = [sinks.len(), 1, 1];
+            let mut x = numbers(sinks.len() * KINDS * len, 71, 3.0);
+            let mut keep = vec![1u8; x.len()];
+            let rows = x.chunks_mut(len).zip(keep.chunks_mut(len));
+            for (number, (row, keep)) in rows.enumerate() {
+                match number % KINDS {
+                    0 => keep[1] = 0,
+                    1 => keep.fill(0),
+                    2 => row.fill(-inf),
+                    kind => row[2] = [-inf, inf, nan][kind - 3],
+                }
+            }
+            let scaled = Shaping::new().mask(&keep, &shape).scale(1.5);
+            for shaping in [Shaping::new().mask(&keep, &shape), scaled] {
+                let array = shaping.sinks(&sinks, &each);
+                for &function in AxisFunction::ALL {
+                    for policy in [RowPolicy::Zeros, RowPolicy::Nan] {
+                        let array = array.row_policy(policy);
+                        let what = format!("special sinks, {policy:?}");
+                        hold(&backend, function, &array, &x, &shape, 2, &what);
+                        let all = backend.apply_axis_shaped(function, &array, &x, &shape, -1);
+                        let all = all.unwrap();
+                        let count = all.len() / sinks.len();
+                        for (i, &sink) in sinks.iter().enumerate() {
+                            let number = shaping.row_policy(policy).sink(sink);
+                            let one = backend.apply_axis_shaped(function, &number, &x, &shape, -1);
+                            let one = one.unwrap();
+                            let part = i * count..(i + 1) * count;
+                            let same = |(a, b): (&f32, &f32)| {
+                                a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+                            };
+                            let mut pairs = all[part.clone()].iter().zip(&one[part]);
+                            assert!(pairs.all(same), "{function} {sink} of {len}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What sinks mean at the limits, worked out by hand.
+#[test]
+fn sinks_by_hand() {
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let x = [0.0f32; 12];
+    let sinks = [0.0, -inf, inf, nan];
+    let shaping = Shaping::new().sinks(&sinks, &[4, 1]);
+    for backend in common::backends() {
+        let run = |function, shaping: &Shaping<'_>| {
+            let y = backend.apply_axis_shaped(function, shaping, &x, &[4, 3], -1);
+            y.unwrap()
+        };
+        let y = run(Softmax, &shaping);
+        assert_eq!(y[..3], [0.25; 3]);
+        assert_eq!(y[3..6], [1.0 / 3.0; 3]);
+        assert_eq!(y[6..9], [0.0; 3]);
+        assert!(y[9..].iter().all(|y| y.is_nan()));
+        let y = run(LogSoftmax, &shaping);
+        assert!((y[0] + 4f32.ln()).abs() < 3e-7 && (y[3] + 3f32.ln()).abs() < 3e-7);
+        assert_eq!(y[6..9], [-inf; 3]);
+        assert!(y[9..].iter().all(|y| y.is_nan()));
+        let y = run(LogSumExp, &shaping);
+        assert!((y[0] - 4f32.ln()).abs() < 3e-7 && (y[1] - 3f32.ln()).abs() < 3e-7);
+        assert!(y[2] == inf && y[3].is_nan());
+        // Rows of which nothing takes part are their sinks.
+        let masked = shaping.mask(&[0], &[1]);
+        let y = run(LogSumExp, &masked);
+        assert!(y[..3] == [0.0, -inf, inf] && y[3].is_nan());
+        assert_eq!(run(Softmax, &masked), [0.0; 12]);
+        assert_eq!(run(LogSoftmax, &masked), [-inf; 12]);
+        // The later of two replaces the other.
+        assert_eq!(run(Softmax, &shaping.sink(0.0)), [0.25; 12]);
+        let y = run(Softmax, &Shaping::new().sink(5.0).sinks(&[0.0], &[]));
+        assert_eq!(y, [0.25; 12]);
+        // Softmin's sink is not turned.
+        let y = run(Softmin, &Shaping::new().sinks(&[6f32.ln()], &[1, 1]));
+        assert!(y.iter().all(|y| (y - 1.0 / 9.0).abs() < 3e-8), "{y:?}");
+    }
+}
+
+/// The gradient by sinks against differences of the forward reference.
+#[test]
+fn gradients_by_sinks_are_differences() {
+    const SHAPE: [usize; 4] = [2, 3, 4, 5];
+    let x = numbers(120, 81, 3.0);
+    let keep = bytes(120, 82);
+    // Powers of two, so that what is added to a sink is not rounded.
+    let step = 2f32.powi(-9);
+    let mut compared = 0;
+    for (axis, given) in [
+        (3, &[3usize, 1, 1][..]),
+        (3, &[2, 1, 4, 1]),
+        (3, &[4, 1]),
+        (3, &[]),
+        (1, &[1, 5]),
+        (0, &[1, 3, 1, 5]),
+        (2, &[2, 3, 1, 5]),
+    ] {
+        let count: usize = given.iter().product();
+        let sinks: Vec<f32> = numbers(count, 83, 2.0)
+            .iter()
+            .map(|s| (s / step).round() * step)
+            .collect();
+        let plain = Shaping::new().mask(&keep, &SHAPE);
+        for (shaping, function) in [plain, plain.scale(-0.7), plain.soft_cap(2.0)]
+            .into_iter()
+            .flat_map(|s| AxisFunction::ALL.iter().map(move |&f| (s, f)))
+        {
+            let forward = |sinks: &[f32], dy: &[f32]| -> f64 {
+                let shaping = shaping.sinks(sinks, given);
+                let y = shaped_forward(function, &shaping, &x, &SHAPE, axis);
+                // What is masked has no finite logarithm.
+                let terms = y.iter().zip(dy).filter(|(y, _)| y.is_finite());
+                terms.map(|(y, &dy)| y * f64::from(dy)).sum()
+            };
+            let results = if function.reduces() {
+                120 / SHAPE[axis]
+            } else {
+                120
+            };
+            let dy = numbers(results, 84, 2.0);
+            let difference = |i: usize| {
+                let [mut above, mut below] = [&sinks, &sinks].map(Vec::clone);
+                above[i] += step;
+                below[i] -= step;
+                (forward(&above, &dy) - forward(&below, &dy)) / (2.0 * f64::from(step))
+            };
+            let want: Vec<f64> = (0..count).map(difference).collect();
+            let shaped = shaping.sinks(&sinks, given);
+            let exact = shaped_backward_by_sinks(function, &shaped, &x, &dy, &SHAPE, axis).0;
+            for backend in common::backends() {
+                let got =
+                    backend.grad_axis_sinks(function, &shaped, &x, &dy, &SHAPE, axis as isize);
+                let got = got.unwrap().into_iter().map(f64::from).zip(&exact);
+                for (i, (got, exact)) in got.enumerate() {
+                    let near = |v: f64| (v - want[i]).abs() <= 2e-5 * want[i].abs().max(1.0);
+                    assert!(
+                        near(got) && near(*exact),
+                        "{function} {given:?} along {axis}, {i}: {got} {exact} {}",
+                        want[i]
+                    );
+                    compared += 1;
+                }
+            }
+        }
+    }
+    assert!(compared >= 500, "{compared}");
+}
+
+/// Gradients by sinks that can be worked out, also at the limits.
+#[test]
+fn gradients_by_sinks_by_hand() {
+    const NONE: [f32; 0] = [];
+    let (inf, nan) = (f32::INFINITY, f32::NAN);
+    let x = [0.0f32; 15];
+    let sinks = [0.0, -inf, inf, nan, 3f32.ln()];
+    let shaping = Shaping::new().sinks(&sinks, &[5, 1]);
+    let dy = [4.0, 8.0, -4.0].repeat(5);
+    for backend in common::backends() {
+        let run = |function, shaping: &Shaping<'_>, dy: &[f32]| {
+            let by = backend.grad_axis_sinks(function, shaping, &x, dy, &[5, 3], -1);
+            by.unwrap()
+        };
+        let near = |a: f32, b: f32| (a - b).abs() <= 3e-7 * b.abs();
+        let by = run(Softmax, &shaping, &dy);
+        assert!(by[..3] == [-0.5, 0.0, 0.0] && by[3].is_nan(), "{by:?}");
+        assert!(near(by[4], -8.0 / 12.0), "{by:?}");
+        let by = run(LogSoftmax, &shaping, &dy);
+        assert!(by[..3] == [-2.0, 0.0, -8.0] && by[3].is_nan(), "{by:?}");
+        assert!(near(by[4], -4.0), "{by:?}");
+        let by = run(LogSumExp, &shaping, &[8.0; 5]);
+        assert!(by[..3] == [2.0, 0.0, 8.0] && by[3].is_nan(), "{by:?}");
+        assert!(near(by[4], 4.0), "{by:?}");
+        // A row of which nothing takes part is its sink, and one of -infinity is none.
+        for policy in [RowPolicy::Zeros, RowPolicy::Nan] {
+            let masked = shaping.mask(&[0], &[1]).row_policy(policy);
+            let by = run(LogSumExp, &masked, &[8.0; 5]);
+            assert!(by[..3] == [8.0, 0.0, 8.0] && by[4] == 8.0, "{by:?}");
+            for function in [Softmax, LogSoftmax] {
+                let by = run(function, &masked, &[nan; 15]);
+                assert!(by[..3] == [0.0; 3] && by[4] == 0.0, "{function} {by:?}");
+            }
+        }
+        // A number is one sink of all rows.
+        let number = Shaping::new().sink(0.0);
+        assert_eq!(run(LogSumExp, &number, &[1.0, 2.0, 3.0, 4.0, 6.0]), [4.0]);
+        let array = Shaping::new().sinks(&[0.0], &[1]);
+        assert_eq!(run(LogSumExp, &array, &[1.0, 2.0, 3.0, 4.0, 6.0]), [4.0]);
+        // Rows of no elements are their sinks, too; of no rows the sums are of nothing.
+        let by = |function, shape: &[usize], dy: &[f32]| {
+            let shaping = Shaping::new().sinks(&[0.5], &[1, 1]);
+            backend.grad_axis_sinks(function, &shaping, &NONE, dy, shape, 1)
+        };
+        assert_eq!(by(LogSumExp, &[3, 0], &[1.0, 2.0, 4.0]).unwrap(), [7.0]);
+        assert_eq!(by(Softmax, &[3, 0], &[]).unwrap(), [0.0]);
+        assert_eq!(by(Softmax, &[0, 3], &[]).unwrap(), [0.0]);
+        assert_eq!(by(LogSumExp, &[0, 3], &[]).unwrap(), [0.0]);
+    }
+}
+
+/// A sum over many rows is that of its terms, with the same bits in each run; in 16 bits, too.
+#[test]
+fn gradients_by_sinks_of_many_rows() {
+    let shape = [40usize, 8, 100, 33];
+    let count: usize = shape.iter().product();
+    let x = numbers(count, 91, 4.0);
+    let dy = numbers(count, 92, 1.0);
+    let sinks = numbers(8, 93, 3.0);
+    let shaping = Shaping::new()
+        .sinks(&sinks, &[8, 1, 1])
+        .causal(Causal::UpperLeft);
+    let (want, sizes) = shaped_backward_by_sinks(Softmax, &shaping, &x, &dy, &shape, 3);
+    for backend in common::backends() {
+        let call = || {
+            let by = backend.grad_axis_sinks(Softmax, &shaping, &x, &dy, &shape, -1);
+            by.unwrap()
+        };
+        let by = call();
+        for (i, (&got, &want)) in by.iter().zip(&want).enumerate() {
+            let error = beyond(got, want, 0.0, 20.0 * sizes[i] * 2f64.powi(-24));
+            assert!(error <= 1.0, "{i}: {got:e} {want:e}, {error} ULP");
+        }
+        assert_eq!(by, call());
+        let halves: Vec<half::f16> = x.iter().map(|&x| half::f16::from_f32(x)).collect();
+        let wide: Vec<f32> = halves.iter().map(|x| x.to_f32()).collect();
+        let by = backend.grad_axis_sinks(Softmax, &shaping, &halves, &halves, &shape, -1);
+        let same = backend.grad_axis_sinks(Softmax, &shaping, &wide, &wide, &shape, -1);
+        assert_eq!(by.unwrap(), same.unwrap());
+    }
+}
+
+/// A gradient by sinks needs some, and rows that share them in few turns.
+#[test]
+fn what_has_no_gradient_by_sinks_is_an_error() {
+    for backend in common::backends() {
+        let none = Shaping::new().scale(2.0);
+        let error = backend.grad_axis_sinks(Softmax, &none, &[1.0], &[1.0], &[1], 0);
+        assert!(matches!(error, Err(Error::NoSinks)), "{error:?}");
+        let sinks = [0.0; 16];
+        let given = [2, 1, 2, 1, 2, 1, 2, 1];
+        let shaping = Shaping::new().sinks(&sinks, &given);
+        let x = [1.0; 256];
+        let error = backend.grad_axis_sinks(Softmax, &shaping, &x, &x, &[2; 8], -1);
+        assert!(
+            matches!(error, Err(Error::ScatteredAxes { .. })),
+            "{error:?}"
+        );
+        let shaping = Shaping::new().sink(0.0);
+        let error = backend.grad_axis_sinks(Softmax, &shaping, &x, &x[1..], &[16, 16], -1);
+        let Err(Error::LengthMismatch { what, .. }) = error else {
+            panic!("{error:?}");
+        };
+        assert_eq!(what, "the upstream gradient");
+        let error = backend.grad_axis_sinks(Softmax, &shaping, &x, &x, &[16, 16], 2);
+        assert!(matches!(error, Err(Error::AxisOutOfRange { .. })));
+    }
+}
+
+/// Sinks have no axis along the function's, and as many elements as their shape.
+#[test]
+fn sinks_that_do_not_fit_are_errors() {
+    let x = numbers(24, 72, 1.0);
+    for backend in common::backends() {
+        let call = |sinks: &[f32], given: &[usize], axis| {
+            let shaping = Shaping::new().sinks(sinks, given);
+            let y = backend.apply_axis_shaped(Softmax, &shaping, &x, &[2, 3, 4], axis);
+            y.unwrap_err()
+        };
+        for (given, axis, to) in [
+            (&[4usize][..], -1, [2, 3, 1]),
+            (&[3, 4], -1, [2, 3, 1]),
+            (&[2, 1], -1, [2, 3, 4]),
+            (&[3, 1], 1, [2, 1, 4]),
+            (&[3, 1, 1], 2, [2, 3, 4]),
+            (&[1, 1, 1, 1], 2, [2, 3, 4]),
+        ] {
+            let count = given.iter().product();
+            let error = call(&vec![0.0; count], given, axis);
+            let Error::NotBroadcastable {
+                what,
+                shape,
+                to: of,
+            } = &error
+            else {
+                panic!("{error}");
+            };
+            assert_eq!((*what, &shape[..], &of[..]), ("the sinks", given, &to[..]));
+        }
+        let error = call(&[0.0; 2], &[3, 1], -1);
+        assert!(
+            matches!(
+                error,
+                Error::LengthMismatch {
+                    what: "the sinks",
+                    expected: 3,
+                    got: 2
+                }
+            ),
+            "{error}"
+        );
+    }
+}
+
 /// Causal masks with fewer and more queries than keys are PyTorch's two.
 #[test]
 fn causal_masks_are_triangles() {
@@ -439,10 +787,12 @@ fn tensors_and_pieces() {
         let keep = bytes(6 * 300, 42);
         let bias = numbers(10 * 300 * 300, 43, 2.0);
         let ends = lengths(6, 44, 300);
+        let sinks = numbers(10 * 300, 48, 4.0);
         let shaping = Shaping::new()
             .mask(&keep, &[6, 1, 1, 300])
             .bias(&bias, &[10, 300, 300])
-            .lengths(&ends, &[6]);
+            .lengths(&ends, &[6])
+            .sinks(&sinks, &[10, 300, 1]);
         let y = backend
             .apply_axis_shaped(Softmax, &shaping, &x, &shape, -1)
             .unwrap();
@@ -467,18 +817,22 @@ fn tensors_and_pieces() {
         let keep = bytes(2 * 7, 46);
         let bias = numbers(35, 47, 2.0);
         let ends = [5, 0];
+        let sinks = [0.5, -2.0, 1.0];
         let host = Shaping::new()
             .mask(&keep, &[2, 1, 1, 7])
             .bias(&bias, &[5, 7])
             .lengths(&ends, &[2])
+            .sinks(&sinks, &[3, 1, 1])
             .causal(Causal::UpperLeft);
         let mask = gpu.upload_mask(&keep, &[2, 1, 1, 7]).unwrap();
         let bias = gpu.upload(&bias, &[5, 7]).unwrap();
         let ends = gpu.upload_lengths(&ends, &[2]).unwrap();
+        let learned = gpu.upload(&sinks, &[3, 1, 1]).unwrap();
         let device = TensorShaping::on_device()
             .mask(&mask)
             .bias(&bias)
             .lengths(&ends)
+            .sinks(&learned)
             .causal(Causal::UpperLeft);
         let input = gpu.upload(&x, &small).unwrap();
         for &function in AxisFunction::ALL {
@@ -497,7 +851,55 @@ fn tensors_and_pieces() {
             let dx = dx.read().unwrap();
             let equal = |(a, b): (&f32, &f32)| a == b || a.is_nan() && b.is_nan();
             assert!(dx.iter().zip(&same.unwrap()).all(equal), "{function}");
+            // By their sinks, by one number, and in 16 bits; the upstream gradient is the input, or a
+            // part of it.
+            let rows = gpu.upload(&x[..30], &[2, 3, 5]).unwrap();
+            let upstream = if function.reduces() { &rows } else { &input };
+            let dy = &x[..upstream.len()];
+            let mut batch = gpu.batch();
+            let by_sinks = batch.grad_axis_sinks(function, &device, &input, upstream, -1);
+            let by_sinks = by_sinks.unwrap();
+            let one = batch.grad_axis_sinks(function, &device.sink(0.5), &input, upstream, -1);
+            let one = one.unwrap();
+            let narrow = batch.cast(&learned, DType::F16).unwrap();
+            let halves = device.sinks(&narrow);
+            let rounded = batch.grad_axis_sinks(function, &halves, &input, upstream, -1);
+            let rounded = rounded.unwrap();
+            let wrong = batch.grad_axis_sinks(function, &device, &input, &learned, -1);
+            assert!(matches!(wrong, Err(Error::ShapeMismatch { .. })));
+            let none = TensorShaping::on_device().mask(&mask);
+            let none = batch.grad_axis_sinks(function, &none, &input, upstream, -1);
+            assert!(matches!(none, Err(Error::NoSinks)));
+            batch.submit().unwrap();
+            for (shaping, got, of) in [(host, by_sinks, &[3, 1, 1][..]), (host.sink(0.5), one, &[])]
+            {
+                assert_eq!(got.shape(), of);
+                let want = backend.grad_axis_sinks(function, &shaping, &x, dy, &small, -1);
+                for (got, want) in got.read().unwrap().iter().zip(want.unwrap()) {
+                    // Sums of the same terms, which may be taken from each other.
+                    let near = ulp_error(*got, want.into(), 1.0) <= 1.0;
+                    assert!(near, "{function}: {got} {want}");
+                }
+                if of.is_empty() {
+                    continue;
+                }
+                assert_eq!((rounded.dtype(), rounded.shape()), (DType::F16, of));
+                // The sinks are f16 numbers.
+                let want = got.read().unwrap();
+                for (got, want) in rounded.read_as::<half::f16>().unwrap().iter().zip(want) {
+                    assert_eq!(*got, half::f16::from_f32(want));
+                }
+            }
         }
+        let empty = gpu.upload(&[0.0f32; 0], &[3, 0]).unwrap();
+        let upstream = gpu.upload(&[1.0f32, 2.0, 4.0], &[3]).unwrap();
+        let number = TensorShaping::on_device().sink(0.5);
+        let mut batch = gpu.batch();
+        let by_rows = batch.grad_axis_sinks(LogSumExp, &number, &empty, &upstream, -1);
+        let by_none = batch.grad_axis_sinks(Softmax, &number, &empty, &empty, 0);
+        batch.submit().unwrap();
+        assert_eq!(by_rows.unwrap().read().unwrap(), [7.0]);
+        assert_eq!(by_none.unwrap().read().unwrap(), [0.0]);
     }
 }
 
@@ -509,6 +911,9 @@ fn nothing_at_all() {
         let shaping = Shaping::new().mask(&[], &[0]).sink(0.5);
         let y = backend.apply_axis_shaped(LogSumExp, &shaping, &NONE, &[3, 0], 1);
         assert_eq!(y.unwrap(), [0.5; 3]);
+        let shaping = shaping.sinks(&[0.5, -1.0, 2.0], &[3, 1]);
+        let y = backend.apply_axis_shaped(LogSumExp, &shaping, &NONE, &[3, 0], 1);
+        assert_eq!(y.unwrap(), [0.5, -1.0, 2.0]);
         let plain = Shaping::new().causal(Causal::LowerRight);
         let y = backend.apply_axis_shaped(LogSumExp, &plain, &NONE, &[3, 0], 1);
         assert_eq!(y.unwrap(), [f32::NEG_INFINITY; 3]);
@@ -535,6 +940,7 @@ fn wrong_shapings_are_seen() {
         right.causal(Causal::UpperLeft),
         right.soft_cap(30.0),
         right.sink(-5.0),
+        right.sinks(&[-90.0, -5.0, -90.0, -90.0, -90.0], &[5, 1]),
     ] {
         let y = Backend::cpu()
             .apply_axis_shaped(Softmax, &wrong, &x, &[5, 8], 1)

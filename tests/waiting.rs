@@ -80,6 +80,13 @@ fn the_cpu_computes_large_calls_elsewhere() {
         cpu.apply_axis_shaped_async(f, &shaping, x, shape, -1),
         want,
     );
+    let shaping = shaping.sinks(&x[..ROWS], &[ROWS, 1]);
+    let want = cpu.grad_axis_sinks(f, &shaping, x, x, shape, -1);
+    check(
+        "by sinks",
+        cpu.grad_axis_sinks_async(f, &shaping, x, x, shape, -1),
+        want,
+    );
     let chain = Chain::new().apply(gelu).add().multiply();
     let operands = [(&x[..LEN], &[LEN][..]), (x, shape)];
     let want = cpu.apply_chain(&chain, x, shape, &operands);

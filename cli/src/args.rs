@@ -225,6 +225,10 @@ pub struct RunArgs {
     /// Softmax family: how many elements of each row take part
     #[arg(long, value_name = "L.npy")]
     pub lengths: Option<PathBuf>,
+    /// Softmax family: a sink of its own for each row, or for rows that share one, [H, 1, 1] for scores
+    /// [B, H, Q, K]; broadcast to the input, the axis having length 1
+    #[arg(long, value_name = "S.npy")]
+    pub sinks: Option<PathBuf>,
     /// Softmax family: a query sees no key behind it
     #[arg(long)]
     pub causal: bool,

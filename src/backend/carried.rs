@@ -340,6 +340,7 @@ pub(super) struct OwnShaping {
     mask: Option<Shaped<u8>>,
     bias: Option<Shaped<f32>>,
     lengths: Option<Shaped<u32>>,
+    sinks: Option<Shaped<f32>>,
     settings: Settings,
 }
 
@@ -362,6 +363,7 @@ impl Carry for &Shaping<'_> {
             mask: some(self.mask).await,
             bias: some(self.bias).await,
             lengths: some(self.lengths).await,
+            sinks: some(self.sinks).await,
             settings: self.settings,
         }
     }
@@ -378,6 +380,7 @@ impl Lend for OwnShaping {
             mask: self.mask.as_ref().map(lent),
             bias: self.bias.as_ref().map(lent),
             lengths: self.lengths.as_ref().map(lent),
+            sinks: self.sinks.as_ref().map(lent),
             settings: self.settings,
         })
     }

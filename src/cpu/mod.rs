@@ -299,6 +299,7 @@ impl Cpu {
             geometry: &geometry,
             x,
             dy: None,
+            by_sink: false,
         };
         shaped::run(self.isa, &job, y);
         Ok(())
@@ -333,9 +334,47 @@ impl Cpu {
             geometry: &geometry,
             x,
             dy: Some(dy),
+            by_sink: false,
         };
         shaped::run(self.isa, &job, dx);
         Ok(())
+    }
+
+    /// The gradient of `function` after `shaping` by its sinks, or of the one number that it has,
+    /// for the upstream gradient dy: a term for each row, rounded, and added up in f64.
+    ///
+    /// # Errors
+    /// As [`Cpu::grad_axis_shaped_into`]; [`Error::NoSinks`], [`Error::ScatteredAxes`].
+    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
+    pub fn grad_axis_sinks_into(
+        &self,
+        function: AxisFunction,
+        shaping: &Shaping<'_>,
+        x: &[f32],
+        dy: &[f32],
+        shape: &[usize],
+        axis: isize,
+        dsinks: &mut [f32],
+    ) -> Result<()> {
+        let geometry = shaping.geometry(shape, axis)?;
+        let sums = shaping.sink_sums(shape, axis)?;
+        let shape = &geometry.shape;
+        let upstream = shape.output_elements(function);
+        same_length("the input", shape.elements(), x.len())?;
+        same_length("the upstream gradient", upstream, dy.len())?;
+        same_length("the gradient by the sinks", sums.sums(), dsinks.len())?;
+        shaping.check_rows(&geometry)?;
+        let job = shaped::Job {
+            function,
+            shaping,
+            geometry: &geometry,
+            x,
+            dy: Some(dy),
+            by_sink: true,
+        };
+        let mut terms = vec![0.0; shape.rows()];
+        shaped::run(self.isa, &job, &mut terms);
+        self.sum_into(&sums, &terms, dsinks)
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct Job<'a> {
     pub x: &'a [f32],
     /// The upstream gradient where the call is for a gradient.
     pub dy: Option<&'a [f32]>,
+    /// Whether that is the gradient by the sink, a term for each row.
+    pub by_sink: bool,
 }
 
 /// Independent sums, enough for the adders' latency at any SIMD width; rows are padded to it.
@@ -91,7 +93,7 @@ pub(super) fn run(isa: Isa, job: &Job, out: &mut [f32]) {
 impl Job<'_> {
     /// Whether the output has one value for each row.
     fn per_row(&self) -> bool {
-        self.function.reduces() && self.dy.is_none()
+        self.by_sink || self.function.reduces() && self.dy.is_none()
     }
 
     fn sign(&self) -> f64 {
@@ -133,6 +135,8 @@ struct Scratch {
 struct Top {
     value: f64,
     sink: f64,
+    /// Whether there is a softmax, but for NaNs among the elements.
+    defined: bool,
 }
 
 impl Kernel for Rows<'_> {
@@ -154,7 +158,10 @@ impl Kernel for Rows<'_> {
                 };
                 let (block, first) = (o - self.outer.start, c - self.columns.start);
                 if self.job.per_row() {
-                    let y = row.reduced::<FMA>(&mut scratch) as f32;
+                    let y = match self.job.dy {
+                        Some(dy) => row.by_sink::<FMA>(&mut scratch, dy) as f32,
+                        None => row.reduced::<FMA>(&mut scratch) as f32,
+                    };
                     match &mut self.target {
                         Target::Flat(out) => out[block * shape.inner + c] = y,
                         Target::Columns(out) => out[0][first] = y,
@@ -325,15 +332,35 @@ impl Row<'_> {
         if top.is_finite() {
             top = values.difference::<FMA>(anchor, (0.0, 0.0));
         }
-        let Some(sink) = settings.sink.map(f64::from) else {
-            let sink = f64::NEG_INFINITY;
-            return Top { value: top, sink };
+        let Some(sink) = self.line.sink.map(f64::from) else {
+            return Top {
+                value: top,
+                sink: f64::NEG_INFINITY,
+                defined: top.is_finite(),
+            };
         };
+        if sink.is_nan() {
+            return Top {
+                value: sink,
+                sink,
+                defined: false,
+            };
+        }
         if top.is_infinite() {
-            let of_sink = if top > 0.0 { f64::NEG_INFINITY } else { 0.0 };
+            let above = top > 0.0;
             return Top {
                 value: top.max(sink),
-                sink: of_sink,
+                sink: if above { f64::NEG_INFINITY } else { 0.0 },
+                defined: !above,
+            };
+        }
+        if sink == f64::INFINITY {
+            // All others are nothing beside it.
+            v.iter_mut().for_each(|v| *v -= sink);
+            return Top {
+                value: sink,
+                sink: 0.0,
+                defined: true,
             };
         }
         let of_sink = values.difference::<FMA>((0.0, sink), anchor);
@@ -343,6 +370,7 @@ impl Row<'_> {
         Top {
             value: if of_sink > 0.0 { sink } else { top },
             sink: of_sink.min(0.0),
+            defined: true,
         }
     }
 
@@ -365,7 +393,7 @@ impl Row<'_> {
     /// What the sink adds to a row's weights.
     #[inline(always)]
     fn sink<const FMA: bool>(&self, top: &Top) -> f64 {
-        match self.job.shaping.settings.sink {
+        match self.line.sink {
             Some(_) => Wide::<FMA>(top.sink).exp_below_zero().0,
             None => 0.0,
         }
@@ -453,7 +481,7 @@ impl Row<'_> {
         for v in v.iter_mut() {
             *v *= share;
         }
-        top.value.is_finite() && !sum.is_nan()
+        top.defined && !sum.is_nan()
     }
 
     #[inline(always)]
@@ -462,7 +490,7 @@ impl Row<'_> {
         for v in v.iter_mut() {
             *v -= log;
         }
-        top.value.is_finite() && !log.is_nan()
+        top.defined && !log.is_nan()
     }
 
     /// The gradient in place of the values.
@@ -471,28 +499,14 @@ impl Row<'_> {
         let Scratch { v, g, .. } = scratch;
         let sum = weigh::<FMA>(v) + self.sink::<FMA>(top);
         let inverse = 1.0 / sum;
-        let defined = top.value.is_finite() && !sum.is_nan();
+        let defined = top.defined && !sum.is_nan();
         let slope = self.job.sign() * self.job.shaping.settings.scale.value();
         if self.job.function.reduces() {
             let factor = f64::from(dy[self.number]) * inverse * slope;
             v.iter_mut().for_each(|v| *v *= factor);
         } else {
-            self.gather(dy, 0.0, g);
-            self.masked(g, 0.0);
-            let mut sums = [0.0; LANES];
-            let log = self.job.function == AxisFunction::LogSoftmax;
-            for (e, g) in v
-                .as_chunks::<LANES>()
-                .0
-                .iter()
-                .zip(g.as_chunks::<LANES>().0)
-            {
-                for i in 0..LANES {
-                    sums[i] += if log { g[i] } else { g[i] * e[i] };
-                }
-            }
-            let dot: f64 = sums.iter().sum();
-            if log {
+            let dot = self.upstream(v, g, dy);
+            if self.job.function == AxisFunction::LogSoftmax {
                 let share = dot * inverse;
                 for (e, g) in v.iter_mut().zip(&*g) {
                     *e = (*g - *e * share) * slope;
@@ -508,6 +522,51 @@ impl Row<'_> {
         // A NaN or an infinity of the upstream gradient stays with what takes part.
         self.masked(v, 0.0);
         defined
+    }
+
+    /// The row's upstream gradients, and their sum: for softmax with the weights `e`.
+    #[inline(always)]
+    fn upstream(&self, e: &[f64], g: &mut Vec<f64>, dy: &[f32]) -> f64 {
+        self.gather(dy, 0.0, g);
+        self.masked(g, 0.0);
+        let mut sums = [0.0; LANES];
+        let log = self.job.function == AxisFunction::LogSoftmax;
+        for (e, g) in e
+            .as_chunks::<LANES>()
+            .0
+            .iter()
+            .zip(g.as_chunks::<LANES>().0)
+        {
+            for i in 0..LANES {
+                sums[i] += if log { g[i] } else { g[i] * e[i] };
+            }
+        }
+        sums.iter().sum()
+    }
+
+    /// The gradient by the row's sink: its share of the sum, times what results lose by it.
+    #[inline(always)]
+    fn by_sink<const FMA: bool>(&self, scratch: &mut Scratch, dy: &[f32]) -> f64 {
+        if self.line.sink.is_none() {
+            return 0.0;
+        }
+        let top = self.differences::<FMA>(scratch);
+        let Scratch { v, g, .. } = scratch;
+        let own = self.sink::<FMA>(&top);
+        let sum = weigh::<FMA>(v) + own;
+        if !top.defined || sum.is_nan() {
+            return f64::NAN;
+        }
+        let share = own / sum;
+        if self.job.function.reduces() {
+            return share * f64::from(dy[self.number]);
+        }
+        let dot = self.upstream(v, g, dy);
+        if self.job.function == AxisFunction::LogSoftmax {
+            -share * dot
+        } else {
+            -share * (dot / sum)
+        }
     }
 
     /// Multiplies gradients by the soft cap's derivative, 4 e / (1 + e)² with e = e^(-2 |x| rate).
@@ -632,4 +691,59 @@ fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let of_b = sum - a;
     (sum, (a - (sum - of_b)) + (b - of_b))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::{Cpu, Isa};
+    use crate::reference::{shaped_backward, shaped_backward_by_sinks, shaped_forward, ulp_error};
+    use crate::{AxisFunction, Shaping};
+
+    /// Sinks above, among and below their rows' elements, and those that are no numbers.
+    #[test]
+    fn sinks_on_every_instruction_set() {
+        let (inf, nan) = (f32::INFINITY, f32::NAN);
+        let sinks = [-inf, -40.0, -1.5, 0.25, 3.0, 80.0, inf, nan];
+        let of = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 80.0 - 6.0;
+        let mut compared = 0;
+        for isa in Isa::available() {
+            let cpu = Cpu { isa };
+            for (len, inner) in [(1, 1), (7, 1), (100, 1), (5, 3), (70, 3)] {
+                let (shape, given) = ([8, len, inner], [8, 1, 1]);
+                let x: Vec<f32> = (0..8 * len * inner).map(of).collect();
+                let plain = Shaping::new().sinks(&sinks, &given);
+                for (shaping, &function) in [plain, plain.scale(0.4), plain.soft_cap(3.0)]
+                    .iter()
+                    .flat_map(|s| AxisFunction::ALL.iter().map(move |f| (s, f)))
+                {
+                    let want = shaped_forward(function, shaping, &x, &shape, 1);
+                    let dy: Vec<f32> = (0..want.len()).map(|i| of(i * 31 + 5)).collect();
+                    let mut y = vec![0.0; want.len()];
+                    cpu.apply_axis_shaped_into(function, shaping, &x, &shape, 1, &mut y)
+                        .unwrap();
+                    let (by_x, largest) = shaped_backward(function, shaping, &x, &dy, &shape, 1);
+                    let mut dx = vec![0.0; x.len()];
+                    cpu.grad_axis_shaped_into(function, shaping, &x, &dy, &shape, 1, &mut dx)
+                        .unwrap();
+                    let (by_sinks, sizes) =
+                        shaped_backward_by_sinks(function, shaping, &x, &dy, &shape, 1);
+                    let mut ds = vec![0.0; 8];
+                    cpu.grad_axis_sinks_into(function, shaping, &x, &dy, &shape, 1, &mut ds)
+                        .unwrap();
+                    let none = vec![1.0; want.len()];
+                    for (got, want, size) in
+                        [(y, want, none), (dx, by_x, largest), (ds, by_sinks, sizes)]
+                    {
+                        for (i, &got) in got.iter().enumerate() {
+                            let error = ulp_error(got, want[i], size[i]);
+                            let what = format!("{}: {function} of {shape:?}", isa.name());
+                            assert!(error <= 1.0, "{what}, {i}: {got:e}, want {:e}", want[i]);
+                            compared += 1;
+                        }
+                    }
+                }
+            }
+        }
+        assert!(compared > 10_000, "{compared}");
+    }
 }

@@ -7,10 +7,11 @@ use super::{Gpu, HostWait, Wait};
 use crate::Cpu;
 use crate::axis::{AxisFunction, element_count};
 use crate::cpu::same_length;
+use crate::element::DType;
 use crate::error::Result;
 use crate::kernels::{BufferShaping, ShapedJob};
 use crate::plan;
-use crate::shaping::{Shaping, Which};
+use crate::shaping::{Geometry, Shaping, Which};
 use std::ops::Range;
 
 /// A mask on a [`Gpu`], for [`TensorShaping`]: one byte an element, nonzero takes part.
@@ -72,6 +73,13 @@ impl<'a> TensorShaping<'a> {
         self.lengths = Some((lengths, lengths.shape()));
         self
     }
+
+    /// A [`Shaping::sink`](Shaping::sink) of its own for each row, or for rows that share one; its
+    /// shape broadcasts to x's, with the function's axis of length 1. Replaces that.
+    pub fn sinks(mut self, logits: &'a Tensor) -> Self {
+        (self.sinks, self.settings.sink) = (Some((logits, logits.shape())), None);
+        self
+    }
 }
 
 /// Bytes in words of four, the last one filled up with zeros.
@@ -129,6 +137,37 @@ impl Gpu {
         })
     }
 
+    /// The gradient of `function` after `shaping` by its sinks, in host memory: the device leaves a
+    /// term for each row, which the host adds up in f64.
+    pub(crate) async fn grad_sinks_host(
+        &self,
+        function: AxisFunction,
+        shaping: &Shaping<'_>,
+        [x, dy]: [&[f32]; 2],
+        (shape, axis): (&[usize], isize),
+        dsinks: &mut [f32],
+        wait: HostWait,
+    ) -> Result<()> {
+        let rows = shaping.geometry(shape, axis)?.shape;
+        let sums = shaping.sink_sums(shape, axis)?;
+        if rows.len == 0 {
+            // As in `shaped_host`.
+            return Cpu::new().grad_axis_sinks_into(function, shaping, x, dy, shape, axis, dsinks);
+        }
+        let job = HostJob {
+            function,
+            shaping,
+            x,
+            dy: Some(dy),
+            by_sink: true,
+            shape,
+            axis,
+        };
+        let mut terms = vec![0.0; rows.rows()];
+        self.shaped_host(job, &mut terms, wait).await?;
+        Cpu::new().sum_into(&sums, &terms, dsinks)
+    }
+
     /// `function` after `shaping`, or its gradient where there is an upstream gradient, in host
     /// memory.
     pub(crate) async fn shaped_host(
@@ -144,7 +183,12 @@ impl Gpu {
         match job.dy {
             Some(dy) => {
                 same_length("the upstream gradient", upstream, dy.len())?;
-                same_length("the gradient", shape.elements(), output.len())?;
+                let results = if job.by_sink {
+                    shape.rows()
+                } else {
+                    shape.elements()
+                };
+                same_length("the gradient", results, output.len())?;
             }
             None => same_length("the output", upstream, output.len())?,
         }
@@ -170,6 +214,7 @@ impl Gpu {
             shaping.mask.map(|_| (Which::Mask, words(&mask), 4)),
             shaping.bias.map(|(b, _)| (Which::Bias, words(b), 1)),
             shaping.lengths.map(|(l, _)| (Which::Lengths, words(l), 1)),
+            shaping.sinks.map(|(s, _)| (Which::Sinks, words(s), 1)),
         ];
         let spans = arrays.map(|array| {
             let geometry = &geometry;
@@ -198,10 +243,10 @@ impl Gpu {
             shape,
             steps: plan::STEPS,
             inputs: &inputs,
-            outputs: &[if job.dy.is_some() {
-                Reach::Elements
-            } else {
-                per_row
+            outputs: &[match (job.by_sink, job.dy) {
+                (true, _) => Reach::Rows,
+                (false, Some(_)) => Reach::Elements,
+                (false, None) => per_row,
             }],
             results: Results::InOwnBuffers,
         };
@@ -228,6 +273,7 @@ impl Gpu {
                         arrays,
                         x: slices[0],
                         dy: job.dy.map(|_| slices[1]),
+                        by_sink: job.by_sink,
                         out: slices[slices.len() - 1],
                     },
                 )
@@ -244,6 +290,8 @@ pub(crate) struct HostJob<'a> {
     pub shaping: &'a Shaping<'a>,
     pub x: &'a [f32],
     pub dy: Option<&'a [f32]>,
+    /// Whether the gradient is that by the sink, a term for each row.
+    pub by_sink: bool,
     pub shape: &'a [usize],
     pub axis: isize,
 }
@@ -279,7 +327,7 @@ impl Batch {
     ) -> Result<()> {
         let output = output_shape(function, x.shape(), axis)?;
         same_shape("the output", &output, y.shape())?;
-        self.record_shaped(function, shaping, axis, x, None, ("output", y))
+        self.record_shaped(function, shaping, axis, x, None, ("output", y), false)
     }
 
     /// dx = the gradient of `function` after `shaping` by its input x, in a new tensor; dy has the
@@ -299,10 +347,51 @@ impl Batch {
         same_shape("the upstream gradient", &upstream, dy.shape())?;
         let dx = self.output(x.shape(), x.dtype())?;
         if !x.is_empty() {
-            self.record_shaped(function, shaping, axis, x, Some(dy), ("gradient", &dx))?;
+            let out = ("gradient", &dx);
+            self.record_shaped(function, shaping, axis, x, Some(dy), out, false)?;
         }
         Ok(dx)
     }
+
+    /// The gradient of `function` after `shaping` by its sinks, in a new tensor of their shape and
+    /// type; where the sink is a number, of one element. dy has the shape of the function's output.
+    ///
+    /// # Errors
+    /// As [`Batch::grad_axis_shaped`] and [`Kernels::grad_axis_sinks`](crate::Kernels::grad_axis_sinks).
+    pub fn grad_axis_sinks(
+        &mut self,
+        function: AxisFunction,
+        shaping: &TensorShaping<'_>,
+        x: &Tensor,
+        dy: &Tensor,
+        axis: isize,
+    ) -> Result<Tensor> {
+        let upstream = output_shape(function, x.shape(), axis)?;
+        same_shape("the upstream gradient", &upstream, dy.shape())?;
+        // What does not fit is an error also where there is nothing to record.
+        let rows = Geometry::new(shaping, x.shape(), axis)?.shape.rows();
+        shaping.sink_sums(x.shape(), axis)?;
+        let (of, dtype) = match shaping.sinks {
+            Some((sinks, _)) => (sinks.shape(), sinks.dtype()),
+            None => (&[][..], DType::F32),
+        };
+        if rows == 0 {
+            // Sums of nothing.
+            let zeros = self.handle.upload(&vec![0.0; element_count(of)?], of)?;
+            return self.cast(&zeros, dtype);
+        }
+        let dsinks = self.output(of, dtype)?;
+        if !dsinks.is_empty() {
+            let out = ("gradient by the sinks", &dsinks);
+            self.record_shaped(function, shaping, axis, x, Some(dy), out, true)?;
+        }
+        Ok(dsinks)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one place behind three public calls"
+    )]
 
     fn record_shaped(
         &mut self,
@@ -312,6 +401,7 @@ impl Batch {
         x: &Tensor,
         dy: Option<&Tensor>,
         out: (&'static str, &Tensor),
+        by_sink: bool,
     ) -> Result<()> {
         // Rows of no elements have a logsumexp, but an empty array cannot be bound.
         let stand_in = if x.is_empty() && !out.1.is_empty() {
@@ -328,26 +418,32 @@ impl Batch {
             or_x(shaping.mask.map(|(mask, _)| &mask.words)),
             or_x(shaping.bias.map(|(bias, _)| bias)),
             or_x(shaping.lengths.map(|(lengths, _)| &lengths.words)),
+            or_x(shaping.sinks.map(|(sinks, _)| sinks)),
         ];
-        let [upstream, mask, bias, lengths] = &tensors;
+        let [upstream, mask, bias, lengths, sinks] = &tensors;
         let tensors = [
             ("input", x),
             ("upstream gradient", upstream),
             ("mask", mask),
             ("bias", bias),
             ("lengths", lengths),
+            ("sinks", sinks),
             out,
         ];
         self.record(tensors, &[out.1], |kernels, pass, slices| {
-            let [x, upstream, mask, bias, lengths, out] = slices;
+            let [x, upstream, mask, bias, lengths, sinks, out] = slices;
             let shaping: BufferShaping<'_> = Shaping {
                 mask: shaping.mask.map(|(_, shape)| (mask, shape)),
                 bias: shaping.bias.map(|(_, shape)| (bias, shape)),
                 lengths: shaping.lengths.map(|(_, shape)| (lengths, shape)),
+                sinks: shaping.sinks.map(|(_, shape)| (sinks, shape)),
                 settings: shaping.settings,
             };
             match dy {
                 None => kernels.apply_axis_shaped(pass, function, &shaping, shape, axis, x, out),
+                Some(_) if by_sink => {
+                    kernels.grad_axis_sinks(pass, function, &shaping, shape, axis, x, upstream, out)
+                }
                 Some(_) => kernels
                     .grad_axis_shaped(pass, function, &shaping, shape, axis, x, upstream, out),
             }

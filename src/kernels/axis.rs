@@ -558,7 +558,7 @@ impl RowsRecorder<'_> {
         let elements = chunk.outer * chunk.steps * inner;
         let start = (chunk.first_outer * len + chunk.first_step) * inner;
         let (row_start, rows) = (chunk.first_outer * inner, chunk.outer * inner);
-        // The combination reads no array, and writes one value a row where the function reduces.
+        // The combination reads no element, and writes one value a row where that is the result.
         let range_of = |per_row: bool| {
             if per_row {
                 (row_start, rows)

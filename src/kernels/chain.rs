@@ -541,7 +541,7 @@ impl Kernels {
     }
 
     /// A buffer of so many bytes at least, kept in one of the kernels' places.
-    fn kept(&self, kept: &Mutex<Option<wgpu::Buffer>>, bytes: u64) -> wgpu::Buffer {
+    pub(super) fn kept(&self, kept: &Mutex<Option<wgpu::Buffer>>, bytes: u64) -> wgpu::Buffer {
         let mut kept = lock(kept);
         match &*kept {
             Some(buffer) if buffer.size() >= bytes => buffer.clone(),

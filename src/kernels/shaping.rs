@@ -1,12 +1,13 @@
 //! The softmax family over shaped rows, on ranges of the caller's buffers.
 
 use super::axis::{Beside, PerRow, RowsRecorder, axis_slots, kernel_of, one_row, sign_of, unit_of};
+use super::sum::Sum;
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, holds, separate};
 use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::error::{Error, Result};
 use crate::few::Few;
 use crate::plan::{self, AxisChunk, AxisPlan, Strategy};
-use crate::shader::{Pass, Shaped, Unit, Value};
+use crate::shader::{Pass, Shaped, Sink, Term, Unit, Value};
 use crate::shaping::{Dimension, Geometry, RowPolicy, Settings, Shaping, Which};
 use std::ops::Range;
 
@@ -41,6 +42,13 @@ impl<'a> BufferShaping<'a> {
         self.lengths = Some((lengths, shape));
         self
     }
+
+    /// A [`Shaping::sink`](Shaping::sink) of its own for each row, or for rows that share one; f32, and
+    /// `shape` broadcasts to x's with the function's axis of length 1. Replaces that.
+    pub fn sinks(mut self, logits: wgpu::BufferSlice<'a>, shape: &'a [usize]) -> Self {
+        (self.sinks, self.settings.sink) = (Some((logits, shape)), None);
+        self
+    }
 }
 
 /// The axes that a kernel follows.
@@ -54,8 +62,9 @@ pub(crate) struct DimensionUniforms {
     pub mask: u32,
     pub bias: u32,
     pub lengths: u32,
+    pub sinks: u32,
     pub query: u32,
-    pub padding: [u32; 3],
+    pub padding: [u32; 2],
 }
 
 /// `Factor` of factor.wgsl.
@@ -106,6 +115,7 @@ pub(crate) struct ShapingUniforms {
     pub mask_first: u32,
     pub bias_first: u32,
     pub lengths_first: u32,
+    pub sinks_first: u32,
     pub mask_step: u32,
     pub bias_step: u32,
     pub keys: u32,
@@ -118,7 +128,6 @@ pub(crate) struct ShapingUniforms {
     pub nan_rows: u32,
     pub count: u32,
     pub padding_0: u32,
-    pub padding_1: u32,
     pub scale: FactorUniforms,
     pub rate: FactorUniforms,
     pub dimensions: [DimensionUniforms; DIMENSIONS],
@@ -154,14 +163,15 @@ impl ShapingUniforms {
         for (to, from) in dimensions.iter_mut().zip(geometry.dimensions.iter().rev()) {
             // Rows and the arrays' elements are counted in u32, modulo 2^32 where they lie.
             let Dimension { size, strides } = *from;
-            let [mask, bias, lengths, query] = strides.map(|s| s as u32);
+            let [mask, bias, lengths, sinks, query] = strides.map(|s| s as u32);
             *to = DimensionUniforms {
                 size: size as u32,
                 mask,
                 bias,
                 lengths,
+                sinks,
                 query,
-                padding: [0; 3],
+                padding: [0; 2],
             };
         }
         Ok(Self {
@@ -200,18 +210,21 @@ pub(crate) struct ShapedJob<'a> {
     /// The rows, as an array around the axis, and the first one's number in the whole.
     pub shape: AxisShape,
     pub first_row: u64,
-    /// Mask, bias and lengths, each with the number of its range's first element.
-    pub arrays: [Option<(wgpu::BufferSlice<'a>, u64)>; 3],
+    /// Mask, bias, lengths and sinks, each with the number of its range's first element.
+    pub arrays: [Option<(wgpu::BufferSlice<'a>, u64)>; 4],
     pub x: wgpu::BufferSlice<'a>,
     /// The upstream gradient where the operation is a gradient.
     pub dy: Option<wgpu::BufferSlice<'a>>,
+    /// Whether that is the gradient by the sink, a term for each row.
+    pub by_sink: bool,
     pub out: wgpu::BufferSlice<'a>,
 }
 
-const ARRAYS: [(Which, Slot, &str, u64); 3] = [
+const ARRAYS: [(Which, Slot, &str, u64); 4] = [
     (Which::Mask, Slot::Mask, "mask", 1),
     (Which::Bias, Slot::Bias, "bias", 4),
     (Which::Lengths, Slot::Lengths, "lengths", 4),
+    (Which::Sinks, Slot::Sinks, "sinks", 4),
 ];
 
 impl Kernels {
@@ -255,6 +268,75 @@ impl Kernels {
         self.shaped_call(pass, function, shaping, (shape, axis), x, Some(dy), dx)
     }
 
+    /// Records the gradient of `function` after `shaping` by its sinks, one element for each of
+    /// them and one where the sink is a number; dy has the shape of the function's output. The sums
+    /// are those of [`Kernels::sum`], of a term for each row.
+    ///
+    /// # Errors
+    /// As [`Kernels::grad_axis_shaped`] and [`Kernels::sum`]; [`Error::NoSinks`],
+    /// [`Error::ScatteredAxes`].
+    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
+    pub fn grad_axis_sinks(
+        &self,
+        pass: &mut wgpu::ComputePass<'_>,
+        function: AxisFunction,
+        shaping: &BufferShaping<'_>,
+        shape: &[usize],
+        axis: isize,
+        x: wgpu::BufferSlice<'_>,
+        dy: wgpu::BufferSlice<'_>,
+        dsinks: wgpu::BufferSlice<'_>,
+    ) -> Result<()> {
+        let geometry = self.shaped_geometry(shaping, shape, axis)?;
+        let sums = shaping.sink_sums(shape, axis)?;
+        let out = self.operand(dsinks, "gradient by the sinks")?;
+        holds(&out, sums.sums())?;
+        let arrays = shaped_arrays(shaping).map(|array| array.map(|(slice, _)| slice));
+        let inputs = arrays.into_iter().flatten().chain([x, dy]);
+        for input in inputs {
+            separate(&self.operand(input, "input")?, &out)?;
+        }
+        // Before anything is recorded.
+        self.sum_plan(&sums)?;
+        // Of no rows there is nothing to bind, and sums of nothing are left.
+        let bytes = sums.elements().max(1) as u64 * 4;
+        let buffer = self.kept(&self.inner.terms, bytes);
+        let terms = buffer.slice(..bytes);
+        let job = shaped_job(function, &geometry, shaping, [x, terms], Some(dy), true);
+        self.shaped(pass, &job)?;
+        let sum = Sum {
+            term: Term::Array,
+            parameters: [0.0; 2],
+            divisor: 1.0,
+            shape: &sums,
+            x: self.operand(terms, "terms")?,
+            dy: None,
+            out,
+        };
+        self.sum_of(pass, &sum)
+    }
+
+    /// Where everything lies, once every array holds what its shape says.
+    fn shaped_geometry(
+        &self,
+        shaping: &BufferShaping<'_>,
+        shape: &[usize],
+        axis: isize,
+    ) -> Result<Geometry> {
+        let geometry = Geometry::new(shaping, shape, axis)?;
+        if shaping.settings.policy == RowPolicy::Error {
+            return Err(Error::PolicyNeedsHost);
+        }
+        for (array, (_, _, what, bytes)) in shaped_arrays(shaping).iter().zip(ARRAYS) {
+            if let Some((slice, shape)) = array {
+                let elements = element_count(shape)? as u64;
+                let words = (elements * bytes).div_ceil(4);
+                holds(&self.operand(*slice, what)?, words as usize)?;
+            }
+        }
+        Ok(geometry)
+    }
+
     #[expect(
         clippy::too_many_arguments,
         reason = "one place behind two public calls"
@@ -269,29 +351,8 @@ impl Kernels {
         dy: Option<wgpu::BufferSlice<'_>>,
         out: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
-        let geometry = Geometry::new(shaping, shape, axis)?;
-        if shaping.settings.policy == RowPolicy::Error {
-            return Err(Error::PolicyNeedsHost);
-        }
-        let arrays = [shaping.mask, shaping.bias, shaping.lengths];
-        for (array, (_, _, what, bytes)) in arrays.iter().zip(ARRAYS) {
-            if let Some((slice, shape)) = array {
-                let elements = element_count(shape)? as u64;
-                let words = (elements * bytes).div_ceil(4);
-                holds(&self.operand(*slice, what)?, words as usize)?;
-            }
-        }
-        let job = ShapedJob {
-            function,
-            geometry: &geometry,
-            settings: &shaping.settings,
-            shape: geometry.shape,
-            first_row: 0,
-            arrays: arrays.map(|array| array.map(|(slice, _)| (slice, 0))),
-            x,
-            dy,
-            out,
-        };
+        let geometry = self.shaped_geometry(shaping, shape, axis)?;
+        let job = shaped_job(function, &geometry, shaping, [x, out], dy, false);
         self.shaped(pass, &job)
     }
 
@@ -308,10 +369,10 @@ impl Kernels {
         } else {
             Pass::Forward
         };
-        let results = if kind.is_backward() {
-            shape.elements()
-        } else {
-            shape.output_elements(function)
+        let results = match (job.by_sink, kind.is_backward()) {
+            (true, _) => shape.rows(),
+            (false, true) => shape.elements(),
+            (false, false) => shape.output_elements(function),
         };
         let out_name = if kind.is_backward() {
             "gradient"
@@ -332,7 +393,7 @@ impl Kernels {
             }
             None => None,
         };
-        let mut parts = [None; 3];
+        let mut parts = [None; 4];
         for ((part, array), (_, _, what, _)) in parts.iter_mut().zip(job.arrays).zip(ARRAYS) {
             if let Some((slice, origin)) = array {
                 let operand = self.operand(slice, what)?;
@@ -349,8 +410,12 @@ impl Kernels {
                 shape: vec![shape.outer, shape.len, shape.inner],
             });
         }
-        let sink = job.settings.sink.is_some();
-        let offset = sink || parts[1].is_some();
+        let sink = match (&parts[3], job.settings.sink) {
+            (Some(_), _) => Sink::Array,
+            (None, Some(_)) => Sink::Number,
+            (None, None) => Sink::None,
+        };
+        let offset = sink != Sink::None || parts[1].is_some();
         let constants = ShapingUniforms::new(job.geometry, job.settings, offset)?;
         let mut plan = plan::axis(shape, traits).ok_or(Error::AxisStepTooLarge {
             bytes: shape.inner as u64 * 4,
@@ -372,12 +437,15 @@ impl Kernels {
             bias: parts[1].is_some(),
             lengths: parts[2].is_some(),
             sink,
+            by_sink: job.by_sink,
             value: match job.settings {
                 settings if settings.soft_cap > 0.0 => Value::Capped,
                 settings if settings.scale.value() != 1.0 => Value::Scaled,
                 _ => Value::Plain,
             },
         };
+        let mut per_row = PerRow::of(function, kind);
+        per_row.out |= job.by_sink;
         let recorder = RowsRecorder {
             kernels: self,
             module: ModuleKey::Shaped(kernel_of(function), kind, shaped, unit),
@@ -387,19 +455,15 @@ impl Kernels {
             shape,
             first_row: job.first_row,
             plan: &plan,
-            slots: &|entry_point| {
-                let mut slots = axis_slots(function, kind, entry_point);
-                slots.extend(shaped_slots(shaped, entry_point).iter().copied());
-                slots
-            },
+            slots: &|entry_point| shaped_slots(function, kind, shaped, entry_point),
             one_row: one_row(function, kind, shape),
-            per_row: PerRow::of(function, kind),
+            per_row,
             refinements: 0,
             x: Some(x),
             dy,
             out,
             beside: Some(&|entry_point, chunk| {
-                let slots = shaped_slots(shaped, entry_point);
+                let slots = slots_beside(shaped, entry_point);
                 windows.beside(constants, &slots, chunk, traits)
             }),
         };
@@ -409,21 +473,76 @@ impl Kernels {
     }
 }
 
-/// The bindings of an entry point beside those of the plain kernel.
-pub(crate) fn shaped_slots(shaped: Shaped, entry_point: &str) -> Slots {
-    let mut slots = Slots::from([Slot::Shaping]);
-    if entry_point != "split_combine" {
-        let arrays = [shaped.mask, shaped.bias, shaped.lengths];
-        let used = ARRAYS.iter().zip(arrays).filter(|(_, used)| *used);
-        slots.extend(used.map(|((_, slot, ..), _)| *slot));
+/// The arrays of a shaping.
+fn shaped_arrays<'a>(
+    shaping: &BufferShaping<'a>,
+) -> [Option<(wgpu::BufferSlice<'a>, &'a [usize])>; 4] {
+    [shaping.mask, shaping.bias, shaping.lengths, shaping.sinks]
+}
+
+/// An operation over all rows of an array, on x and its result.
+fn shaped_job<'a>(
+    function: AxisFunction,
+    geometry: &'a Geometry,
+    shaping: &'a BufferShaping<'a>,
+    [x, out]: [wgpu::BufferSlice<'a>; 2],
+    dy: Option<wgpu::BufferSlice<'a>>,
+    by_sink: bool,
+) -> ShapedJob<'a> {
+    ShapedJob {
+        function,
+        geometry,
+        settings: &shaping.settings,
+        shape: geometry.shape,
+        first_row: 0,
+        arrays: shaped_arrays(shaping).map(|array| array.map(|(slice, _)| (slice, 0))),
+        x,
+        dy,
+        by_sink,
+        out,
     }
+}
+
+/// The bindings of an entry point.
+pub(crate) fn shaped_slots(
+    function: AxisFunction,
+    pass: Pass,
+    shaped: Shaped,
+    entry_point: &str,
+) -> Slots {
+    let mut slots = axis_slots(function, pass, entry_point);
+    if shaped.by_sink && entry_point == "split_combine" {
+        // What is one for each row comes out here, and is made with what is.
+        slots.push(Slot::Out);
+        if function.reduces() {
+            slots.push(Slot::Dy);
+        }
+    }
+    slots.extend(slots_beside(shaped, entry_point).iter().copied());
+    slots
+}
+
+/// Those beside the ones of the plain kernel.
+fn slots_beside(shaped: Shaped, entry_point: &str) -> Slots {
+    let mut slots = Slots::from([Slot::Shaping]);
+    // Elements are read before parts are merged, and the sink is there once they are.
+    let elements = entry_point != "split_combine";
+    let whole = !matches!(entry_point, "split_partial" | "split_finish");
+    let used = [
+        shaped.mask && elements,
+        shaped.bias && elements,
+        shaped.lengths && elements,
+        shaped.sink == Sink::Array && whole,
+    ];
+    let used = ARRAYS.iter().zip(used).filter(|(_, used)| *used);
+    slots.extend(used.map(|((_, slot, ..), _)| *slot));
     slots
 }
 
 /// The parts of a shaping's arrays that are bound for a part of the rows.
 struct Windows<'a> {
     job: &'a ShapedJob<'a>,
-    parts: [Option<Part<'a>>; 3],
+    parts: [Option<Part<'a>>; 4],
 }
 
 impl<'a> Windows<'a> {
@@ -443,6 +562,10 @@ impl<'a> Windows<'a> {
     /// Halves the parts of the rows whose arrays no binding holds.
     fn refine(&self, plan: &mut AxisPlan, traits: &plan::Traits) -> Result<()> {
         let bindable = traits.max_binding.saturating_sub(traits.alignment);
+        let too_large = Error::AxisStepTooLarge {
+            bytes: self.job.shape.inner as u64 * 4,
+            limit: traits.max_binding,
+        };
         let mut fine = Few::default();
         let mut coarse: Few<AxisChunk, 4> = plan.chunks.iter().rev().copied().collect();
         while let Some(chunk) = coarse.pop() {
@@ -460,10 +583,7 @@ impl<'a> Windows<'a> {
                 continue;
             }
             if chunk.outer == 1 {
-                return Err(Error::AxisStepTooLarge {
-                    bytes: self.job.shape.inner as u64 * 4,
-                    limit: traits.max_binding,
-                });
+                return Err(too_large);
             }
             let half = chunk.outer / 2;
             coarse.push(AxisChunk {
@@ -477,6 +597,20 @@ impl<'a> Windows<'a> {
             });
         }
         plan.chunks = fine;
+        if let Strategy::Split { .. } = plan.strategy {
+            // Sinks are there for all rows whose parts are merged at once.
+            let merged = AxisChunk {
+                first_outer: 0,
+                outer: self.job.shape.outer as u64,
+                first_step: 0,
+                steps: 0,
+            };
+            let whole = plan.chunks_per_row == 1 && self.parts[3].is_some();
+            let span = self.span(Which::Sinks, &merged);
+            if whole && (span.end - span.start) * 4 > bindable {
+                return Err(too_large);
+            }
+        }
         Ok(())
     }
 
@@ -488,7 +622,7 @@ impl<'a> Windows<'a> {
         traits: &plan::Traits,
     ) -> Beside<'a> {
         let mut bindings = Bindings::default();
-        let mut firsts = [0; 3];
+        let mut firsts = [0; 4];
         for (((which, slot, _, bytes), part), first) in
             ARRAYS.iter().zip(&self.parts).zip(&mut firsts)
         {
@@ -511,6 +645,7 @@ impl<'a> Windows<'a> {
             constants.mask_first,
             constants.bias_first,
             constants.lengths_first,
+            constants.sinks_first,
         ] = firsts;
         let words: &[u32] = bytemuck::cast_slice(std::slice::from_ref(&constants));
         Beside {

@@ -109,10 +109,7 @@ impl Kernels {
             return Ok(());
         }
         let traits = &self.traits();
-        let plan = plan::sum(sum.shape, traits).ok_or_else(|| Error::OutOfMemory {
-            bytes: (sum.shape.sums() as u64).saturating_mul(PARTIAL_SUM_BYTES),
-            reason: "partial sums are more than it binds".to_owned(),
-        })?;
+        let plan = self.sum_plan(sum.shape)?;
         if plan.direct() {
             for index in 0..plan.pieces.len() {
                 self.sum_piece(pass, sum, &plan, index, None);
@@ -170,6 +167,14 @@ impl Kernels {
         let bindings = [(Slot::Out, out), partials];
         self.sum_work(pass, sum.term, &plan, "finish", &bindings, &uniforms, rows);
         Ok(())
+    }
+
+    /// How sums are cut; an error where the device cannot.
+    pub(super) fn sum_plan(&self, shape: &SumShape) -> Result<SumPlan> {
+        plan::sum(shape, &self.traits()).ok_or_else(|| Error::OutOfMemory {
+            bytes: (shape.sums() as u64).saturating_mul(PARTIAL_SUM_BYTES),
+            reason: "partial sums are more than it binds".to_owned(),
+        })
     }
 
     #[expect(clippy::too_many_arguments, reason = "one dispatch's own")]

@@ -117,12 +117,26 @@ struct Spread {
     /// Of what takes part, in order.
     below: Vec<f64>,
     sink: Option<f64>,
+    /// Whether there is a softmax.
+    defined: bool,
 }
 
 impl Spread {
-    fn new(elements: &[Option<Element>], settings: &Settings) -> Self {
-        let values: Vec<Value> = elements.iter().flatten().map(|e| e.value).collect();
-        let sink = settings.sink.map(|logit| Value::sink(logit, settings));
+    fn new(row: &Row, settings: &Settings) -> Self {
+        let values: Vec<Value> = row.elements.iter().flatten().map(|e| e.value).collect();
+        // What adds e^-infinity is not there.
+        let logit = row.sink.filter(|&logit| logit != f32::NEG_INFINITY);
+        let alone = values.iter().map(|v| v.rounded());
+        if logit == Some(f32::INFINITY) && alone.clone().all(|v| v < f64::INFINITY) {
+            // The limit: all others are nothing beside it.
+            return Self {
+                top: f64::INFINITY,
+                below: vec![f64::NEG_INFINITY; values.len()],
+                sink: Some(0.0),
+                defined: true,
+            };
+        }
+        let sink = logit.map(|logit| Value::sink(logit, settings));
         let all = values.iter().copied().chain(sink);
         let rounded: Vec<f64> = all.clone().map(Value::rounded).collect();
         let most = rounded.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -142,6 +156,7 @@ impl Spread {
                 top: undefined.unwrap_or(f64::NEG_INFINITY),
                 below: vec![f64::NAN; values.len()],
                 sink: sink.map(|_| f64::NAN),
+                defined: false,
             };
         };
         let below = |v: Value| {
@@ -155,6 +170,7 @@ impl Spread {
             top: top.rounded(),
             below: values.into_iter().map(below).collect(),
             sink: sink.map(below),
+            defined: true,
         }
     }
 
@@ -172,6 +188,9 @@ struct Row {
     indices: Vec<usize>,
     elements: Vec<Option<Element>>,
     number: usize,
+    sink: Option<f32>,
+    /// Where the sink is among all of them.
+    sink_at: usize,
 }
 
 /// `function` of every row of `x` along `axis` after `shaping`, in f64.
@@ -195,15 +214,15 @@ pub fn shaped_forward(
         }
     ];
     for row in rows {
-        let spread = Spread::new(&row.elements, &shaping.settings);
+        let spread = Spread::new(&row, &shaping.settings);
         let rest = spread.rest();
-        let undefined = !spread.top.is_finite();
+        let undefined = !spread.defined;
         let nothing = row.elements.iter().all(Option::is_none);
         let nan = nothing && shaping.settings.policy == RowPolicy::Nan;
         if function.reduces() {
             out[row.number] = match spread.top {
                 _ if nan => f64::NAN,
-                top if undefined => top,
+                top if !top.is_finite() => top,
                 top => top + libm::log1p(rest),
             };
             continue;
@@ -240,7 +259,7 @@ pub fn shaped_backward(
     let mut out = vec![0.0; x.len()];
     let mut largest = vec![0.0; x.len()];
     for row in rows(function, shaping, x, shape, axis) {
-        let spread = Spread::new(&row.elements, &shaping.settings);
+        let spread = Spread::new(&row, &shaping.settings);
         let total = 1.0 + spread.rest();
         let weights = spread.below.iter().map(|below| libm::exp(*below) / total);
         let upstream = |i: usize| {
@@ -275,6 +294,53 @@ pub fn shaped_backward(
         }
     }
     (out, largest)
+}
+
+/// The gradient of `function` after `shaping` by its sinks for the upstream gradient `dy`, and beside
+/// each value the sum of the magnitudes of the largest terms that its rows are sums of.
+///
+/// # Panics
+/// Where the shapes do not fit each other, or there is no sink.
+pub fn shaped_backward_by_sinks(
+    function: AxisFunction,
+    shaping: &Shaping<'_>,
+    x: &[f32],
+    dy: &[f32],
+    shape: &[usize],
+    axis: usize,
+) -> (Vec<f64>, Vec<f64>) {
+    assert!(shaping.sinks.is_some() || shaping.settings.sink.is_some());
+    let count = shaping.sinks.map_or(1, |(sinks, _)| sinks.len());
+    let (mut out, mut sizes) = (vec![0.0; count], vec![0.0; count]);
+    for row in rows(function, shaping, x, shape, axis) {
+        let spread = Spread::new(&row, &shaping.settings);
+        // One of -infinity is no sink.
+        let Some(below) = spread.sink else { continue };
+        let total = 1.0 + spread.rest();
+        // Beside a sink of infinity all others are nothing.
+        let share = libm::exp(below) / total;
+        let kept = row.indices.iter().zip(&row.elements);
+        let kept = kept.filter_map(|(&i, element)| element.map(|_| f64::from(dy[i])));
+        let (term, size) = if function.reduces() {
+            let term = share * f64::from(dy[row.number]);
+            (term, term.abs())
+        } else {
+            let weight = |below: &f64| match function {
+                AxisFunction::LogSoftmax => 1.0,
+                _ => libm::exp(*below) / total,
+            };
+            let terms: Vec<f64> = kept
+                .zip(&spread.below)
+                .map(|(g, below)| -share * g * weight(below))
+                .collect();
+            (terms.iter().sum(), terms.iter().map(|t| t.abs()).sum())
+        };
+        // A NaN that takes part is one of the whole row.
+        let nan = if spread.defined { 0.0 } else { f64::NAN };
+        out[row.sink_at] += term + nan;
+        sizes[row.sink_at] += size;
+    }
+    (out, sizes)
 }
 
 fn rows(
@@ -318,6 +384,11 @@ fn rows(
         let beyond = shaping
             .lengths
             .is_some_and(|(l, s)| key >= l[flat(&coordinates[..s.len()], s)] as usize);
+        // Of the rows' own axes, along the function's the only one.
+        let (sink, sink_at) = match shaping.sinks {
+            Some((s, shape)) => (Some(s[at_end(shape)]), at_end(shape)),
+            None => (settings.sink, 0),
+        };
         let element = (sees && !masked && !beyond && bias != f64::NEG_INFINITY).then(|| {
             let scale = settings.scale.value();
             let cap = f64::from(settings.soft_cap);
@@ -342,6 +413,8 @@ fn rows(
                     indices: Vec::new(),
                     elements: Vec::new(),
                     number,
+                    sink,
+                    sink_at,
                 },
             ));
             number

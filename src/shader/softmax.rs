@@ -152,7 +152,7 @@ fn joined(unit: Unit, units: [Unit; 3], kind: &str) -> String {
 /// The module of one function of the softmax family and one pass.
 /// Softmin is softmax with a sign in the uniforms.
 pub(crate) fn softmax(function: AxisFunction, pass: Pass, unit: Unit) -> String {
-    let kind = softmax_kind(function, pass, unit);
+    let kind = softmax_kind(function, pass, unit, false);
     let eights = if function.reduces() { "" } else { EIGHTS };
     rows_of_units(
         unit,
@@ -163,7 +163,7 @@ pub(crate) fn softmax(function: AxisFunction, pass: Pass, unit: Unit) -> String 
 
 /// The module of one function forward, without rows in eights, for a chain around it.
 pub(super) fn rows_of_softmax(function: AxisFunction, unit: Unit) -> String {
-    let kind = softmax_kind(function, Pass::Forward, unit);
+    let kind = softmax_kind(function, Pass::Forward, unit, false);
     let units = units(function, Pass::Forward, unit);
     rows_of_units(unit, units, &format!("{SUMS}\n{PLAIN}\n{kind}\n"))
 }
@@ -187,8 +187,20 @@ pub(crate) struct Shaped {
     pub mask_runs: bool,
     pub bias: bool,
     pub lengths: bool,
-    pub sink: bool,
+    pub sink: Sink,
+    /// Whether a gradient is that by the sink, one for each row.
+    pub by_sink: bool,
     pub value: Value,
+}
+
+/// What takes part in a row beside its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Sink {
+    None,
+    /// One logit for all rows.
+    Number,
+    /// An array of them.
+    Array,
 }
 
 /// An element's value before the bias.
@@ -216,6 +228,7 @@ pub(crate) fn shaped_softmax(
         bias,
         lengths,
         sink,
+        by_sink,
         value,
     } = shaped;
     // A module refers to no binding that it has not.
@@ -233,23 +246,40 @@ pub(crate) fn shaped_softmax(
     } else {
         "shaping.keys"
     };
+    let load_sink = match sink {
+        Sink::None => "0.0",
+        Sink::Number => "shaping.sink",
+        Sink::Array => "sinks[i]",
+    };
+    let (any_sink, sinks) = (sink != Sink::None, sink == Sink::Array);
     let (scaled, capped) = (value == Value::Scaled, value == Value::Capped);
-    let kind = softmax_kind(function, pass, unit);
+    let kind = softmax_kind(function, pass, unit, by_sink);
     let text = format!(
         "const MASK: bool = {mask};\nconst RUNS: bool = {runs};\n\
          const MASK_RUNS: bool = {mask_runs};\n\
-         const BIAS: bool = {bias};\nconst SINK: bool = {sink};\n\
+         const BIAS: bool = {bias};\nconst SINK: bool = {any_sink};\n\
+         const SINKS: bool = {sinks};\n\
          const SCALED: bool = {scaled};\nconst CAPPED: bool = {capped};\n\
          fn load_mask(i: u32) -> bool {{\n    return {load_mask};\n}}\n\
          fn load_mask_word(i: u32) -> u32 {{\n    return {load_mask_word};\n}}\n\
          fn load_bias(i: u32) -> f32 {{\n    return {load_bias};\n}}\n\
          fn load_length(i: u32) -> u32 {{\n    return {load_length};\n}}\n\
+         fn load_sink(i: u32) -> f32 {{\n    return {load_sink};\n}}\n\
          {SUMS}\n{FACTOR}\n{SHAPED}\n{kind}"
     );
-    rows_of_units(unit, units(function, pass, unit), &text)
+    let [x, dy, out] = units(function, pass, unit);
+    let out = if by_sink { Unit::One } else { out };
+    rows_of_units(unit, [x, dy, out], &text)
 }
 
-pub(super) fn softmax_kind(function: AxisFunction, pass: Pass, unit: Unit) -> String {
+/// softmax.wgsl with what it asks the composer for; with `by_sink` the gradient is that by the row's
+/// sink.
+pub(super) fn softmax_kind(
+    function: AxisFunction,
+    pass: Pass,
+    unit: Unit,
+    by_sink: bool,
+) -> String {
     let kind = match function {
         AxisFunction::Softmax | AxisFunction::Softmin => "SOFTMAX",
         AxisFunction::LogSoftmax => "LOG_SOFTMAX",
@@ -271,16 +301,22 @@ pub(super) fn softmax_kind(function: AxisFunction, pass: Pass, unit: Unit) -> St
         Some(dy) => format!("{dy}[uniforms.dy_first + row]"),
         None => "0.0".to_owned(),
     };
-    let (store_out, store_row) = if reduces && !backward {
-        let none = "fn store_out(at: u32, stride: u32, count: u32, y: array<f32, 8>) {\n}\n";
-        let store = "\n    out[uniforms.out_first + row] = logsumexp_of(r);";
-        (none.to_owned(), store)
-    } else {
-        (unit.store(), "")
+    let of_row = match (reduces && !backward, by_sink) {
+        (true, _) => Some("logsumexp_of(r)"),
+        (false, true) => Some("gradient_by_sink(row, r)"),
+        (false, false) => None,
+    };
+    let (store_out, store_row) = match of_row {
+        Some(value) => {
+            let none = "fn store_out(at: u32, stride: u32, count: u32, y: array<f32, 8>) {\n}\n";
+            let store = format!("\n    out[uniforms.out_first + row] = {value};");
+            (none.to_owned(), store)
+        }
+        None => (unit.store(), String::new()),
     };
     format!(
         "const KIND: u32 = {kind};\nconst BACKWARD: bool = {backward};\n\
-         const FROM_OUTPUT: bool = {from_output};\n{load_x}{load_term}{store_out}\
+         const FROM_OUTPUT: bool = {from_output};\nconst BY_SINK: bool = {by_sink};\n{load_x}{load_term}{store_out}\
          fn load_dy_of(row: u32) -> f32 {{\n    return {dy_of};\n}}\n\
          fn store_row(row: u32, r: Row) {{{store_row}\n}}\n{SOFTMAX}"
     )

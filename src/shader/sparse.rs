@@ -143,7 +143,7 @@ pub(crate) fn noisy_softmax(backward: bool) -> String {
     } else {
         Pass::Forward
     };
-    let kind = softmax_kind(AxisFunction::Softmax, pass, Unit::One);
+    let kind = softmax_kind(AxisFunction::Softmax, pass, Unit::One, false);
     rows_of_units(
         Unit::One,
         [Unit::One; 3],

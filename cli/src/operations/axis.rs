@@ -23,9 +23,9 @@ impl Operation for Family {
             aliases: g.aliases(),
             parameters: parameters(g.reduces()),
             summary: if g.reduces() {
-                "Along an axis or several, which it reduces; takes --mask, --bias, --lengths and --causal."
+                "Along an axis or several, which it reduces; takes --mask, --bias, --lengths, --sinks and --causal."
             } else {
-                "Along an axis; takes --mask, --bias, --lengths and --causal."
+                "Along an axis; takes --mask, --bias, --lengths, --sinks and --causal."
             },
             formula: g.formula(),
             gradient: g.gradient(),
@@ -67,7 +67,11 @@ fn parameters(reduces: bool) -> Vec<ParameterEntry> {
             "a finite number other than 0; divides",
         ),
         ("soft_cap", number(0.0), "a finite number, 0 (none) or more"),
-        ("sink", Default::Word("none"), "a number; 0 is softmax1"),
+        (
+            "sink",
+            Default::Word("none"),
+            "a number for all rows; 0 is softmax1",
+        ),
         (
             "causal",
             Default::Word("upper_left"),
@@ -114,6 +118,7 @@ struct Shaped {
     mask: Option<PathBuf>,
     bias: Option<PathBuf>,
     lengths: Option<PathBuf>,
+    sinks: Option<PathBuf>,
 }
 
 impl Shaped {
@@ -135,9 +140,11 @@ impl Shaped {
         if let Some(cap) = options.number("soft_cap")? {
             (numbers, any) = (numbers.soft_cap(cap), true);
         }
-        if let Some(sink) = options.number("sink")? {
+        let sink = options.number("sink")?;
+        if let Some(sink) = sink {
             (numbers, any) = (numbers.sink(sink), true);
         }
+        let sink = sink.is_some();
         let alignments = [
             ("upper_left", Causal::UpperLeft),
             ("lower_right", Causal::LowerRight),
@@ -164,20 +171,29 @@ impl Shaped {
             mask: options.file("mask"),
             bias: options.file("bias"),
             lengths: options.file("lengths"),
+            sinks: options.file("sinks"),
         };
-        any |= shaped.mask.is_some() || shaped.bias.is_some() || shaped.lengths.is_some();
+        if sink && shaped.sinks.is_some() {
+            return Err(CliError::Usage(
+                "sink is one number for all rows and --sinks has one for each; give one of them"
+                    .to_owned(),
+            ));
+        }
+        let files = [&shaped.mask, &shaped.bias, &shaped.lengths, &shaped.sinks];
+        any |= files.into_iter().any(Option::is_some);
         Ok(any.then_some(shaped))
     }
 
-    /// Reads the arrays, and hands the whole to `work`.
+    /// Reads the arrays, and hands the whole to `work`, with the shape of the sinks.
     fn with<T>(
         &self,
-        work: impl FnOnce(&Shaping<'_>) -> Result<T, CliError>,
+        work: impl FnOnce(&Shaping<'_>, &[usize]) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
         let progress = Progress::spinner();
         let mask: Option<Array<u8>> = optional(&self.mask, &progress)?;
         let bias: Option<Array> = optional(&self.bias, &progress)?;
         let lengths: Option<Array<i64>> = optional(&self.lengths, &progress)?;
+        let sinks: Option<Array> = optional(&self.sinks, &progress)?;
         drop(progress);
         let lengths = match (&lengths, &self.lengths) {
             (Some(array), Some(path)) => {
@@ -203,7 +219,10 @@ impl Shaped {
         if let Some((lengths, shape)) = &lengths {
             shaping = shaping.lengths(lengths, shape);
         }
-        work(&shaping)
+        if let Some(sinks) = &sinks {
+            shaping = shaping.sinks(&sinks.data, &sinks.shape);
+        }
+        work(&shaping, sinks.as_ref().map_or(&[], |sinks| &sinks.shape))
     }
 }
 
@@ -296,6 +315,13 @@ impl Call for Ready {
         &["x"]
     }
 
+    fn gradients(&self) -> &[&'static str] {
+        match &self.shaping {
+            Some(shaped) if shaped.sinks.is_some() => &["the input", "the sinks"],
+            _ => &["the input"],
+        }
+    }
+
     fn output_shape(&self, inputs: &[Input]) -> Result<Vec<usize>, CliError> {
         let shape = inputs[0].shape();
         let indices = self.indices(shape)?;
@@ -320,7 +346,7 @@ impl Call for Ready {
             match &self.shaping {
                 None => backend.apply_axis_into(self.function, x, of, axis, &mut data)?,
                 Some(shaped) => {
-                    shaped.with(|shaping| {
+                    shaped.with(|shaping, _| {
                         let function = self.function;
                         Ok(backend
                             .apply_axis_shaped_into(function, shaping, x, of, axis, &mut data)?)
@@ -342,15 +368,28 @@ impl Call for Ready {
         backend: &Backend,
         inputs: Vec<Input>,
         upstream: &[f32],
-        _: usize,
+        wanted: usize,
     ) -> Result<Vec<Output>, CliError> {
         let (x, shape) = (inputs[0].floats(), inputs[0].shape().to_vec());
         if let (Some(shaped), [axis]) = (&self.shaping, &self.axes[..]) {
-            let data = shaped.with(|shaping| {
-                let function = self.function;
-                Ok(backend.grad_axis_shaped(function, shaping, x, upstream, &shape, *axis)?)
-            })?;
-            return Ok(vec![Output { shape, data }]);
+            let function = self.function;
+            return shaped.with(|shaping, sinks| {
+                let data =
+                    backend.grad_axis_shaped(function, shaping, x, upstream, &shape, *axis)?;
+                let mut outputs = vec![Output {
+                    shape: shape.clone(),
+                    data,
+                }];
+                if wanted > 1 {
+                    let data =
+                        backend.grad_axis_sinks(function, shaping, x, upstream, &shape, *axis)?;
+                    outputs.push(Output {
+                        shape: sinks.to_vec(),
+                        data,
+                    });
+                }
+                Ok(outputs)
+            });
         }
         let mut data = memory::zeros(x.len())?;
         if let [axis] = self.axes[..] {

@@ -38,6 +38,7 @@ impl Options {
             ("mask", &args.mask),
             ("bias", &args.bias),
             ("lengths", &args.lengths),
+            ("sinks", &args.sinks),
             ("weight", &args.weight),
             ("pos-weight", &args.pos_weight),
         ];

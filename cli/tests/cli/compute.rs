@@ -737,6 +737,7 @@ fn softmax_takes_masks_and_their_kin() {
         "lengths.npy",
         &npy("<i4", false, &[2], &[3, 0, 0, 0, 1, 0, 0, 0]),
     );
+    scratch.array("sinks.npy", &[3, 1], &[2f32.ln(), f32::NEG_INFINITY, 0.0]);
     // What softmax must be where `keeps` says which elements take part, and values are `scale` x.
     let want = |scale: f64, sink: f64, keeps: &dyn Fn(usize, usize, usize) -> bool| {
         let mut y = vec![0.0; 24];
@@ -782,6 +783,32 @@ fn softmax_takes_masks_and_their_kin() {
         words(&scratch, &line).ok();
         assert_eq!(read(&scratch.path("dx.npy")).0, [2, 3, 4]);
     }
+    let y = want(1.0, 0.0, &|_, _, _| true);
+    let shared: Vec<f64> = (0..24)
+        .map(|i| {
+            let sum: f64 = (i / 4 * 4..i / 4 * 4 + 4).map(|j| x[j].exp()).sum();
+            y[i] * sum / (sum + [2.0, 0.0, 1.0][i / 4 % 3])
+        })
+        .collect();
+    let line = "run softmax {x.npy} -o {y.npy} --backend cpu --sinks {sinks.npy}";
+    words(&scratch, line).ok();
+    assert_close(&read(&scratch.path("y.npy")).1, &shared, ULP);
+    // A second output is the gradient by the sinks: of logsumexp their shares, over both batches.
+    let line = "grad logsumexp {x.npy} -o {dx.npy} -o {ds.npy} --backend cpu --sinks {sinks.npy}";
+    words(&scratch, line).ok();
+    let share = |row: usize, sink: f64| {
+        let sum: f64 = (row * 4..row * 4 + 4).map(|i| x[i].exp()).sum();
+        sink / (sum + sink)
+    };
+    let by = |q: usize, sink| share(q, sink) + share(3 + q, sink);
+    let (shape, by_sinks) = read(&scratch.path("ds.npy"));
+    assert_eq!(shape, [3, 1]);
+    assert_close(&by_sinks, &[by(0, 2.0), 0.0, by(2, 1.0)], ULP);
+    words(
+        &scratch,
+        "grad softmax {x.npy} -o {dx.npy} -o {no.npy} --backend cpu -p sink=0",
+    )
+    .refused(&["one -o"]);
     // What transformers writes: 1 takes part.
     scratch.array("ones.npy", &[4], &[1.0, 0.0, 1.0, 1.0]);
     scratch.file(
@@ -821,6 +848,11 @@ fn softmax_takes_masks_and_their_kin() {
         ("--mask {lengths.npy}", "[2]"),
         ("-p scale=2 -p temperature=2", "one of them"),
         ("-p scale=0", "scale"),
+        ("-p sink=0 --sinks {sinks.npy}", "one of them"),
+        (
+            "--axis 1 --sinks {sinks.npy}",
+            "[3, 1] does not broadcast to [2, 1, 4]",
+        ),
         ("-p row_policy=maybe", "zero or zeros or nan or error"),
     ] {
         words(&scratch, &format!("{line} {options}")).refused(&[part]);

@@ -1,6 +1,6 @@
 //! Shaped rows on devices of all kinds: every strategy, and arrays that no binding holds.
 
-use super::{disguises, gpu, run, values, whole, wrong};
+use super::{Tensor, disguises, gpu, run, values, whole, wrong};
 use crate::axis::AxisFunction;
 use crate::kernels::{BufferShaping, Kernels};
 use crate::plan::Traits;
@@ -9,7 +9,7 @@ use crate::{Causal, Error, RowPolicy, Shaping, reference};
 #[test]
 fn every_device_shapes_the_same() {
     let Some(gpu) = gpu() else { return };
-    let mut cases = 0;
+    let (mut cases, mut refused) = (0, 0);
     for traits in disguises(Traits::of(gpu.device())) {
         let kernels = Kernels::with_traits(gpu.device(), traits);
         for (i, (shape, axis)) in [
@@ -20,6 +20,9 @@ fn every_device_shapes_the_same() {
             ([1, 2, 9001], 2),
             ([2, 700, 5], 1),
             ([3, 33, 40], 1),
+            // More sinks than some of the devices bind: shared, and one for each row.
+            ([2, 5000, 3], 2),
+            ([2, 5000, 3], 2),
         ]
         .into_iter()
         .enumerate()
@@ -41,10 +44,16 @@ fn every_device_shapes_the_same() {
             let ends: Vec<u32> = (0..shape[0] as u32)
                 .map(|i| shape[axis] as u32 - i * 5)
                 .collect();
+            let mut sinks_shape = shape;
+            sinks_shape[axis] = 1;
+            let sinks_shape = &sinks_shape[i % 2..];
+            let sinks = values(count(sinks_shape), 52);
+            let of_sinks = sinks.clone();
             let shaping = Shaping::new()
                 .mask(&keep, mask_shape)
                 .bias(&bias, bias_shape)
                 .lengths(&ends, &shape[..1])
+                .sinks(&sinks, sinks_shape)
                 .causal(Causal::LowerRight)
                 .query_axis(0)
                 .scale(0.75);
@@ -53,12 +62,13 @@ fn every_device_shapes_the_same() {
             bytes.resize(bytes.len().next_multiple_of(4), 1);
             let keep: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
             let ends: Vec<f32> = bytemuck::pod_collect_to_vec(&ends);
-            let [keep, bias, ends] =
-                [&keep[..], &bias, &ends].map(|v| gpu.upload(v, &[v.len()]).unwrap());
+            let [keep, bias, ends, sinks] =
+                [&keep[..], &bias, &ends, &sinks].map(|v| gpu.upload(v, &[v.len()]).unwrap());
             let in_buffers = BufferShaping::in_buffers()
                 .mask(whole(&keep), mask_shape)
                 .bias(whole(&bias), bias_shape)
                 .lengths(whole(&ends), &shape[..1])
+                .sinks(whole(&sinks), sinks_shape)
                 .causal(Causal::LowerRight)
                 .query_axis(0)
                 .scale(0.75);
@@ -71,12 +81,23 @@ fn every_device_shapes_the_same() {
                     n
                 };
                 let dy = values(rows, 100 + i as u32);
-                let [tx, tdy, y, dx] =
-                    [&x[..], &dy, &dy, &x].map(|v| gpu.upload(v, &[v.len()]).unwrap());
-                let [bx, bdy, by, bdx] = [&tx, &tdy, &y, &dx].map(whole);
+                let [tx, tdy, y, dx, ds] =
+                    [&x[..], &dy, &dy, &x, &of_sinks].map(|v| gpu.upload(v, &[v.len()]).unwrap());
+                let [bx, bdy, by, bdx, bds] = [&tx, &tdy, &y, &dx, &ds].map(whole);
                 let at = axis as isize;
+                let mut by_sinks = Ok(());
                 run(&gpu, |pass| {
                     kernels.apply_axis_shaped(pass, function, &in_buffers, full, at, bx, by)?;
+                    by_sinks = kernels.grad_axis_sinks(
+                        pass,
+                        function,
+                        &in_buffers,
+                        full,
+                        at,
+                        bx,
+                        bdy,
+                        bds,
+                    );
                     if function.reduces() {
                         return Ok(());
                     }
@@ -87,6 +108,21 @@ fn every_device_shapes_the_same() {
                 let largest = vec![if function.reduces() { 1.0 } else { 0.0 }; rows];
                 let got = y.read().unwrap();
                 assert_eq!(wrong(&got, &want, &largest, rounding), None, "{what}");
+                // Long sums that are many bindings large leave more parts than one of these holds.
+                let many =
+                    n > 4 * of_sinks.len() && of_sinks.len() * 8 > traits.max_binding as usize;
+                match by_sinks {
+                    Err(Error::OutOfMemory { .. }) if many => refused += 1,
+                    done => {
+                        done.unwrap();
+                        let (want, sizes) = reference::shaped_backward_by_sinks(
+                            function, &shaping, &x, &dy, full, axis,
+                        );
+                        let got = ds.read().unwrap();
+                        let wrong = wrong(&got, &want, &sizes, 2.0 * rounding);
+                        assert_eq!(wrong, None, "{what} by sinks");
+                    }
+                }
                 cases += 1;
                 if function.reduces() {
                     continue;
@@ -103,7 +139,7 @@ fn every_device_shapes_the_same() {
         }
         gpu.wait().unwrap();
     }
-    assert!(cases >= 70, "{cases}");
+    assert!(cases >= 90 && refused == 4, "{cases}, {refused}");
 }
 
 #[test]
@@ -142,6 +178,13 @@ fn mistakes_are_errors() {
     assert!(matches!(error, Error::NotBroadcastable { .. }), "{error}");
     let error = call(&plain.lengths(whole(&mask), &[2]), 0);
     assert!(matches!(error, Error::NotBroadcastable { .. }), "{error}");
+    // Sinks have none along it either, and are broadcast as biases are.
+    let error = call(&plain.sinks(whole(&mask), &[4]), -1);
+    assert!(matches!(error, Error::NotBroadcastable { .. }), "{error}");
+    let error = call(&plain.sinks(whole(&mask), &[3, 1]), -1);
+    assert!(matches!(error, Error::BufferTooSmall { .. }), "{error}");
+    let error = call(&plain.sinks(whole(&y), &[3, 1]), -1);
+    assert!(matches!(error, Error::BufferOverlap { .. }), "{error}");
     let error = call(&plain.causal(Causal::UpperLeft), 0);
     assert!(matches!(error, Error::NoQueryAxis { axis: 0 }), "{error}");
     let error = call(&plain.row_policy(RowPolicy::Error), -1);
@@ -153,7 +196,6 @@ fn mistakes_are_errors() {
         plain.temperature(0.0),
         plain.soft_cap(-1.0),
         plain.soft_cap(f32::INFINITY),
-        plain.sink(f32::INFINITY),
     ] {
         let error = call(&wrong, -1);
         assert!(
@@ -161,6 +203,29 @@ fn mistakes_are_errors() {
             "{error}"
         );
     }
+    // The gradient by sinks is refused where there are none, and before anything is recorded.
+    let by_sinks = |shaping: &BufferShaping<'_>, out: &Tensor| {
+        let dispatches = kernels.counts().dispatches;
+        let mut result = Ok(());
+        run(&gpu, |pass| {
+            let softmax = AxisFunction::Softmax;
+            let [x, dy, out] = [&x, &x, out].map(whole);
+            result = kernels.grad_axis_sinks(pass, softmax, shaping, &shape, -1, x, dy, out);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(kernels.counts().dispatches, dispatches);
+        result.unwrap_err()
+    };
+    let error = by_sinks(&plain, &mask);
+    assert!(matches!(error, Error::NoSinks), "{error}");
+    let sinks = gpu.upload(&[0.0; 3], &[3]).unwrap();
+    let error = by_sinks(&plain.sinks(whole(&sinks), &[3, 1]), &mask);
+    assert!(matches!(error, Error::BufferTooSmall { .. }), "{error}");
+    let error = by_sinks(&plain.sinks(whole(&sinks), &[3, 1]), &sinks);
+    assert!(matches!(error, Error::BufferOverlap { .. }), "{error}");
+    let error = by_sinks(&plain.sinks(whole(&sinks), &[3, 1]), &x);
+    assert!(matches!(error, Error::BufferOverlap { .. }), "{error}");
     // The result's buffer cannot be the mask's.
     let error = call(&plain.mask(whole(&y), &shape), -1);
     assert!(matches!(error, Error::BufferOverlap { .. }), "{error}");
