@@ -5,13 +5,13 @@ use crate::npy::{self, NpyError};
 use crate::output::{self, Target};
 use crate::safetensors::Archive;
 use crate::terminal;
-use npyz::npz::{NpzArchive, NpzWriter};
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use wgpu_activations::DType;
 use wgpu_activations::half::{bf16, f16};
-use zip::CompressionMethod;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 /// An array: row-major.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub struct Container {
 
 enum Kind {
     /// The archive, its size, and its members' file names.
-    Npz(NpzArchive<BufReader<File>>, u64, Vec<String>),
+    Npz(ZipArchive<BufReader<File>>, u64, Vec<String>),
     /// The file.
     Safetensors(Box<Archive>),
     /// Names of files, of which those that end in .npy are arrays.
@@ -97,12 +97,13 @@ impl Container {
             Kind::Folder(names)
         } else if is("npz") {
             let (file, size) = npy::open_file(path).map_err(wrong)?;
-            let mut archive = NpzArchive::new(BufReader::new(file)).map_err(input)?;
-            let zip = archive.zip_archive();
+            let archive = ZipArchive::new(BufReader::new(file));
+            let mut archive = archive.map_err(|e| bad(path, e))?;
             let mut names = Vec::new();
-            for i in 0..zip.len() {
-                let member = zip.by_index_raw(i).map_err(|e| bad(path, e))?;
-                names.push(member.name().to_owned());
+            for i in 0..archive.len() {
+                let member = archive.by_index_raw(i).map_err(|e| bad(path, e))?;
+                let name = member.name().map_err(|e| bad(path, e))?;
+                names.push(name.into_owned());
             }
             Kind::Npz(archive, size, names)
         } else if is("safetensors") {
@@ -187,8 +188,7 @@ impl Container {
             }
             Kind::Npz(archive, size, files) => {
                 let path = self.path.join(&files[i]);
-                let zip = archive.zip_archive();
-                let member = zip.by_index(i).map_err(|e| bad(&path, e))?;
+                let member = archive.by_index(i).map_err(|e| bad(&path, e))?;
                 let packed = member.compressed_size().min(*size);
                 let most = match member.compression() {
                     CompressionMethod::Stored => packed,
@@ -305,28 +305,24 @@ fn write_file(file: &File, array: &Array) -> io::Result<()> {
 
 /// Members that stay are copied without being unpacked.
 fn write_npz(
-    archive: &mut NpzArchive<BufReader<File>>,
+    archive: &mut ZipArchive<BufReader<File>>,
     files: &[String],
     results: &[Option<Array>],
     out: &File,
 ) -> io::Result<()> {
-    let mut writer = NpzWriter::new(BufWriter::new(out));
+    let mut writer = ZipWriter::new(BufWriter::new(out));
     for (i, (file, result)) in files.iter().zip(results).enumerate() {
-        let zip = archive.zip_archive();
+        let member = archive.by_index_raw(i)?;
         match result {
-            None => {
-                let member = zip.by_index_raw(i)?;
-                writer.zip_writer().raw_copy_file(member)?;
-            }
+            None => writer.raw_copy_file(member)?,
             Some(array) => {
-                let method = zip.by_index_raw(i)?.compression();
-                let options = zip::write::FileOptions::default()
-                    .compression_method(method)
+                let options = SimpleFileOptions::default()
+                    .compression_method(member.compression())
                     .large_file(true);
-                writer.zip_writer().start_file(file, options)?;
-                write_npy(writer.zip_writer(), array)?;
+                writer.start_file(file, options)?;
+                write_npy(&mut writer, array)?;
             }
         }
     }
-    writer.zip_writer().finish()?.flush()
+    writer.finish()?.flush()
 }

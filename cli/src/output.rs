@@ -2,8 +2,8 @@
 //! name, flushed to the disk, then renamed. Ctrl-C removes the temporary files.
 
 use crate::error::CliError;
+use crate::npy;
 use crate::safetensors::{self, Archive, Layout, New};
-use crate::{npy, terminal};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -569,7 +569,7 @@ fn note_hard_links(given: &Path, there: &fs::Metadata) {
     use std::os::unix::fs::MetadataExt;
     if there.nlink() > 1 {
         let (name, others) = (given.display(), there.nlink() - 1);
-        terminal::line(
+        crate::terminal::line(
             "note",
             format_args!(
                 "{name}: a new file takes this name; {others} other names (hard links) keep the old one"

@@ -35,7 +35,7 @@ pub use tensor::{Batch, Tensor};
 pub use tune::{TuneCandidate, TuneReport, Tuned};
 
 use crate::axis::element_count;
-use crate::cpu::{same_length, threads};
+use crate::cpu::same_length;
 use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, lock};
@@ -602,7 +602,7 @@ async fn poll_elsewhere(
 ) -> std::result::Result<(), wgpu::PollError> {
     let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
     let device = inner.device.clone();
-    let spawned = threads::spawn("activations poll", move || {
+    let spawned = crate::cpu::threads::spawn("activations poll", move || {
         // The receiver may be gone: its future was dropped.
         let _ = sender.send(device.poll(poll).map(|_| ()));
     });

@@ -11,6 +11,7 @@ use std::process::{Command, Output, Stdio};
 const LAVAPIPE: &str = "mesa-vulkan-drivers";
 const LOADER: &str = "libvulkan1";
 const CLANG: &str = "clang";
+const ARM: [&str; 2] = ["gcc-aarch64-linux-gnu", "qemu-user"];
 const EGL: [&str; 2] = ["libegl1", "libgl1-mesa-dri"];
 
 /// Makes lavapipe be there where that is possible, and says whether a missing adapter is a
@@ -52,6 +53,20 @@ pub fn egl(install: bool) -> Result<(), String> {
 pub fn clang(install: bool) -> Result<(), String> {
     let there = || runs(&["clang++", "--version"]).is_some();
     installed("clang is missing", &[CLANG], there, install)
+}
+
+/// A compiler for 64-bit Arm and an emulator of it, in the same way.
+pub fn arm(install: bool) -> Result<(), String> {
+    let there = || {
+        runs(&["aarch64-linux-gnu-gcc", "--version"]).is_some()
+            && runs(&["qemu-aarch64", "--version"]).is_some()
+    };
+    installed(
+        "a compiler or an emulator of Arm is missing",
+        &ARM,
+        there,
+        install,
+    )
 }
 
 /// Nothing where `is_there` says so, at once or after the packages' installation; else why not.

@@ -1,5 +1,5 @@
-//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `compilers`, `torture`, `accuracy`,
-//! `performance` and `docs`.
+//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `compilers`, `hosts`, `torture`,
+//! `accuracy`, `performance` and `docs`.
 
 mod accuracy;
 mod adapter;
@@ -10,6 +10,7 @@ mod compilers;
 mod counts;
 mod devices;
 mod docs;
+mod hosts;
 mod packages;
 mod performance;
 
@@ -28,6 +29,8 @@ usage: cargo xtask COMMAND
   compilers compile every shader with Direct3D's compiler, as Metal and with Chrome's, and hold
             the arithmetic that they may make of it against the f64 reference;
             `cargo xtask compilers --help` has the options
+  hosts     check the library and the command line for Windows, macOS and Linux on 64-bit Arm, the
+            library for browsers, and run the CPU backend's tests as Arm code under an emulator
   torture [SECONDS]
             damaged files and chains, interrupted runs, and memory after very many operations: the
             tests that do this in short, for so many seconds each (60), with what they found
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         ["accuracy", ..] => accuracy::write(&arguments[1..]),
         ["devices", ..] => devices::write(&arguments[1..]),
         ["bundle"] => bundle::make(),
+        ["hosts"] => hosts::run(),
         ["adapters", ..] => match adapters::run(&arguments[1..]) {
             Err(None) => return ExitCode::from(2),
             Err(Some(reason)) => Err(reason),

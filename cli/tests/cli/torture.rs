@@ -185,13 +185,12 @@ fn whole_files() -> Vec<(&'static str, Vec<u8>)> {
     ] {
         let mut bytes = Vec::new();
         let mut archive = zip::ZipWriter::new(std::io::Cursor::new(&mut bytes));
-        let options = zip::write::FileOptions::default().compression_method(method);
+        let options = zip::write::SimpleFileOptions::default().compression_method(method);
         for name in ["x.npy", "y.npy"] {
             archive.start_file(name, options).unwrap();
             archive.write_all(&files[0].1).unwrap();
         }
         archive.finish().unwrap();
-        drop(archive);
         files.push(("npz", bytes));
     }
     files
