@@ -1,4 +1,4 @@
-//! The README's table of functions is the catalogue's. `UPDATE_DOCS=1` writes it anew.
+//! The table of docs/functions.md is the catalogue's. `UPDATE_DOCS=1` writes it anew.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -8,17 +8,17 @@ const BEGIN: &str = "<!-- functions: written by `cargo xtask docs` -->\n";
 const END: &str = "<!-- end of functions -->";
 
 #[test]
-fn the_readmes_functions_are_the_catalogues() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(&path).unwrap();
-    let fresh = with_table(&readme, &table()).expect("the README has the two marks");
+fn the_pages_functions_are_the_catalogues() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/functions.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let fresh = with_table(&page, &table()).expect("the page has the two marks");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, &fresh).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap();
     assert!(
         written == fresh,
-        "README.md is stale: run `cargo xtask docs`"
+        "docs/functions.md is stale: run `cargo xtask docs`"
     );
 }
 

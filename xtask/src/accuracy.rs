@@ -12,6 +12,8 @@ use std::path::Path;
 const DATA: &str = "docs/accuracy.jsonl";
 const PAGE: &str = "docs/accuracy.md";
 const WORST: &str = "src/check/worst.rs";
+/// The page with the table of functions.
+const FUNCTIONS: &str = "docs/functions.md";
 const BEGIN: &str = "<!-- exhaustive: written by `cargo xtask accuracy` -->\n";
 const END: &str = "<!-- end of exhaustive -->";
 const TABLE_BEGIN: &str = "pub(super) const WORST: &[(&str, &[u32])] = &[\n";
@@ -49,8 +51,8 @@ pub fn write(reports: &[&str]) -> Outcome {
         ))?;
         merge(&mut found, new);
     }
-    let readme = read(&root.join("README.md"))?;
-    let order = catalogue(&readme);
+    let functions = read(&root.join(FUNCTIONS))?;
+    let order = catalogue(&functions);
     let place = |f: &Found| order.iter().position(|name| *name == f.function);
     found.sort_by_key(|f| (place(f), f.place.clone(), f.pass != PASSES[0]));
 
@@ -139,9 +141,9 @@ fn merge(found: &mut Vec<Found>, new: Vec<Found>) {
     found.extend(new);
 }
 
-/// The functions' names in the order of the README's table, which is the catalogue's.
-fn catalogue(readme: &str) -> Vec<&str> {
-    let rows = readme.lines().filter_map(|line| line.strip_prefix("| `"));
+/// The functions' names in the order of the page's table, which is the catalogue's.
+fn catalogue(page: &str) -> Vec<&str> {
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
     rows.filter_map(|row| row.split('`').next()).collect()
 }
 
@@ -313,9 +315,9 @@ mod tests {
     }
 
     #[test]
-    fn the_catalogue_is_read_from_the_readme() {
-        let readme = read(&cargo::root().join("README.md")).unwrap();
-        let names = catalogue(&readme);
+    fn the_catalogue_is_read_from_its_page() {
+        let page = read(&cargo::root().join(FUNCTIONS)).unwrap();
+        let names = catalogue(&page);
         let at = |name: &str| names.iter().position(|n| *n == name);
         assert!(at("relu").unwrap() < at("gelu").unwrap(), "{names:?}");
     }

@@ -1,4 +1,4 @@
-//! The pages that are written by what they describe: the README's table of functions, the plots,
+//! The pages that are written by what they describe: the table of functions, the plots,
 //! and the measured accuracy.
 
 use crate::{Outcome, cargo};

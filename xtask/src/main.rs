@@ -44,8 +44,8 @@ usage: cargo xtask COMMAND
   performance [PEERS.json...]
             measure on this machine with `activations bench`, and write the tables of
             docs/performance.md; with reports of benches/peers/run.sh, write theirs
-  docs      write anew what the documentation takes from the code: the README's table of
-            functions, the plots, and the measured accuracy (which needs an adapter)";
+  docs      write anew what the documentation takes from the code: the table of functions, the
+            plots, and the measured accuracy (which needs an adapter)";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
