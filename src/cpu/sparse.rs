@@ -472,8 +472,8 @@ fn sum_above<const FMA: bool>(
     };
     let (chunks, rest) = above.as_chunks::<LANES>();
     for chunk in chunks {
-        for lane in 0..LANES {
-            add(lane, &chunk[lane]);
+        for (lane, candidate) in chunk.iter().enumerate() {
+            add(lane, candidate);
         }
     }
     for (lane, candidate) in rest.iter().enumerate() {

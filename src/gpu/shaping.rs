@@ -392,7 +392,6 @@ impl Batch {
         clippy::too_many_arguments,
         reason = "one place behind three public calls"
     )]
-
     fn record_shaped(
         &mut self,
         function: AxisFunction,
