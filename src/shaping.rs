@@ -21,7 +21,7 @@ pub enum Causal {
 }
 
 /// What a row is of which nothing takes part: every element masked, beyond its length, or not yet
-/// there for its query. Its gradient is 0 whatever the policy.
+/// there for its query. Its gradient by x is 0 whatever the policy.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum RowPolicy {
     /// The sum over nothing: softmax and softmin are 0, log_softmax is -infinity, logsumexp

@@ -787,12 +787,13 @@ fn tensors_and_pieces() {
         let keep = bytes(6 * 300, 42);
         let bias = numbers(10 * 300 * 300, 43, 2.0);
         let ends = lengths(6, 44, 300);
-        let sinks = numbers(10 * 300, 48, 4.0);
+        // One for each row, of which a piece has some.
+        let sinks = numbers(6 * 10 * 300, 48, 4.0);
         let shaping = Shaping::new()
             .mask(&keep, &[6, 1, 1, 300])
             .bias(&bias, &[10, 300, 300])
             .lengths(&ends, &[6])
-            .sinks(&sinks, &[10, 300, 1]);
+            .sinks(&sinks, &[6, 10, 300, 1]);
         let y = backend
             .apply_axis_shaped(Softmax, &shaping, &x, &shape, -1)
             .unwrap();
