@@ -129,6 +129,9 @@ fn row(
 
 fn parameters(info: &Info) -> String {
     let each = info.parameters.iter();
-    let each = each.map(|p| format!("`{}` {}", p.name, p.default));
+    let each = each.map(|p| match p.exact {
+        Some(default) => format!("`{}` {default}", p.name),
+        None => format!("`{}` {}", p.name, p.default),
+    });
     each.collect::<Vec<_>>().join(", ")
 }

@@ -45,9 +45,10 @@ pub struct Parameter {
     pub default: f32,
     /// The values that are defined.
     pub range: Range,
-    /// Whether the function takes the real number that `default` is nearest to where no value is
-    /// given. Formulas and shaders see NaN then.
-    pub(crate) unrounded: bool,
+    /// The real number, as text, that the function takes where no value is given, if `default` is
+    /// only the f32 next to it.
+    // Formulas and shaders see NaN then.
+    pub exact: Option<&'static str>,
 }
 
 /// The values that a parameter may take: the widest set on which the function is defined.
@@ -236,7 +237,7 @@ impl From<Activation> for Elementwise {
         let mut f = Self::constant(activation, [0.0; MAX_PARAMETERS]);
         for (i, parameter) in activation.info().parameters.iter().enumerate() {
             f.values[i] = parameter.default;
-            f.unrounded[i] = parameter.unrounded;
+            f.unrounded[i] = parameter.exact.is_some();
         }
         f
     }

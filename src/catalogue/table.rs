@@ -39,7 +39,7 @@ pub(crate) trait Visitor {
 macro_rules! catalogue {
     ($(
         $(#[doc = $doc:literal])+
-        $variant:ident $name:literal ($($parameter:ident: $default:expr, $range:ident $(, $unrounded:ident)?);*) {
+        $variant:ident $name:literal ($($parameter:ident: $default:expr, $range:ident $(, $exact:literal)?);*) {
             aliases: [$($alias:literal),*],
             formula: $formula:literal,
             derivative: $derivative:literal,
@@ -77,9 +77,9 @@ macro_rules! catalogue {
                                 name: stringify!($parameter),
                                 default: $default,
                                 range: Range::$range,
-                                unrounded: {
-                                    const MARKS: &[&str] = &[$(stringify!($unrounded))?];
-                                    !MARKS.is_empty()
+                                exact: {
+                                    const TEXTS: &[&str] = &[$($exact)?];
+                                    TEXTS.first().copied()
                                 },
                             }),*],
                             summary: concat!($($doc),+),
@@ -450,7 +450,7 @@ catalogue! {
         backward: |x, _| (-x).sigmoid(),
     }
     /// Piecewise linear sigmoid. The default alpha is 1/6 itself, of which f32 has the nearest.
-    HardSigmoid "hardsigmoid" (alpha: 1.0 / 6.0, Finite, unrounded; beta: 0.5, Finite) {
+    HardSigmoid "hardsigmoid" (alpha: 1.0 / 6.0, Finite, "1/6"; beta: 0.5, Finite) {
         aliases: ["hard_sigmoid"],
         formula: "min(max(alpha * x + beta, 0), 1)",
         derivative: "alpha if 0 < alpha * x + beta < 1 else 0",

@@ -23,7 +23,8 @@ pub fn list(json: bool) -> Result<(), CliError> {
         }
     }
     let mut text = terminal::table(&rows, &[]);
-    text += "\nA line with -p is a parameter with its default and its range. Functions along an axis\n\
+    text += "\nA line with -p is a parameter with its default and its range; a default that is a\n\
+             fraction is exactly that, as no value that is given can be. Functions along an axis\n\
              take --axis: -1 by default, 1 for cross_entropy, nll_loss, prelu and maxout.\n";
     terminal::print(&text)
 }

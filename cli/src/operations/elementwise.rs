@@ -14,7 +14,10 @@ impl Operation for Catalogue {
         let info = self.0.info();
         let parameters = info.parameters.iter().map(|p| ParameterEntry {
             name: p.name,
-            default: Default::Number(Number(p.default)),
+            default: match p.exact {
+                Some(text) => Default::Word(text),
+                None => Default::Number(Number(p.default)),
+            },
             range: p.range.to_string(),
         });
         Entry {

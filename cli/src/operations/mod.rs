@@ -64,7 +64,7 @@ pub struct ParameterEntry {
 pub enum Default {
     /// A number.
     Number(Number<f32>),
-    /// A word.
+    /// A word, or a number that f32 has not.
     Word(&'static str),
 }
 

@@ -19,6 +19,8 @@ fn the_list_has_names_parameters_and_formulas() {
     assert_eq!(leaky["default"].to_string(), "0.01");
     assert_eq!(leaky["range"], "a finite number");
     assert_eq!(get("clamp")["parameters"][0]["default"], "-inf");
+    // No f32 is this one.
+    assert_eq!(get("hardsigmoid")["parameters"][0]["default"], "1/6");
     assert_eq!(get("softmax")["kind"], "axis");
     assert_eq!(get("gelu")["kind"], "elementwise");
     for function in &all {
