@@ -471,6 +471,10 @@ pub enum Error {
         reason: String,
     },
     /// The device is gone: unplugged, reset or destroyed. A new `Gpu` is needed.
+    ///
+    /// Every call of a [`Gpu`](crate::Gpu) or a [`Backend`](crate::Backend) on it that begins
+    /// afterwards is this error, [`Batch::submit`](crate::Batch::submit) included; one that was under
+    /// way is, or has its results. Recording into a batch may do without the device.
     #[error("the GPU device was lost ({reason}); open a new one")]
     DeviceLost {
         /// The driver's words.

@@ -487,18 +487,17 @@ impl Inner {
     /// error since it was last asked.
     fn healthy(&self) -> Result<()> {
         self.kernels.usable()?;
-        let Some(faults) = &self.faults else {
-            return self.answers();
-        };
-        // A loss is reported where the device is polled. A poll that fails is of a lost device.
-        let _ = self.device.poll(wgpu::PollType::Poll);
-        self.reported_loss()?;
-        let errors = std::mem::take(&mut *lock(&faults.errors));
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(self.failed(errors.join("; ")))
+        if let Some(faults) = &self.faults {
+            // A loss is reported where the device is polled. A poll that fails is of a lost device.
+            let _ = self.device.poll(wgpu::PollType::Poll);
+            self.reported_loss()?;
+            let errors = std::mem::take(&mut *lock(&faults.errors));
+            if !errors.is_empty() {
+                return Err(self.failed(errors.join("; ")));
+            }
         }
+        // wgpu keeps quiet about what it does not do on a lost device.
+        self.answers()
     }
 
     /// An error where a device of our own has reported its loss.
@@ -521,7 +520,8 @@ impl Inner {
         let probe = self.device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("activations probe"),
             size: 4,
-            usage: wgpu::BufferUsages::COPY_SRC,
+            // Mapped as it is: wgpu has a copy to make of what is not to be mapped.
+            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: true,
         });
         let full = now(memory.pop()).flatten().is_some();

@@ -1,6 +1,7 @@
 //! What goes wrong on a device comes back as an error, and what comes after it works.
 
 use crate::{common, gpu};
+use std::sync::atomic::{AtomicBool, Ordering};
 use wgpu_activations::{
     Activation, AdapterChoice, AxisFunction, Backend, BackendKind, Error, Gpu, wgpu,
 };
@@ -98,14 +99,15 @@ fn a_device_that_is_lost_while_it_works_says_so() {
     work.submit().unwrap();
     gpu.device().destroy();
     let softmax = AxisFunction::Softmax;
-    // What brings nothing back may not notice, but says nothing else.
-    let silent = [
-        gpu.empty(&[12_345]).map(drop),
-        gpu.upload(&[1.0; 4], &[4]).map(drop),
-        gpu.batch().apply(Activation::Relu, &x).map(drop),
-        begun.submit(),
-    ];
     let errors = [
+        gpu.empty(&[12_345]).map(drop).unwrap_err(),
+        gpu.upload(&[1.0; 4], &[4]).map(drop).unwrap_err(),
+        gpu.batch()
+            .apply(Activation::Relu, &x)
+            .map(drop)
+            .unwrap_err(),
+        begun.submit().unwrap_err(),
+        gpu.batch().submit().unwrap_err(),
         backend
             .apply(Activation::Relu, &[1.0])
             .map(drop)
@@ -117,55 +119,77 @@ fn a_device_that_is_lost_while_it_works_says_so() {
         x.read().map(drop).unwrap_err(),
         gpu.wait().unwrap_err(),
     ];
-    let silent = silent.iter().filter_map(|done| done.as_ref().err());
-    for (i, error) in errors.iter().chain(silent).enumerate() {
+    for (i, error) in errors.iter().enumerate() {
         assert!(matches!(error, Error::DeviceLost { .. }), "{i}: {error}");
     }
     assert!(y.read().is_err());
 }
 
-/// Calls of several threads while the device is destroyed: results, or its loss.
+/// Calls of several threads while the device is destroyed: right results, or its loss, and nothing
+/// but the loss of whatever begins afterwards.
 #[test]
 fn a_device_that_is_lost_under_threads_says_so() {
-    for round in 0..12 {
+    let x: Vec<f32> = (0..100_000).map(|i| (i % 997) as f32 * 0.01).collect();
+    let softmax = AxisFunction::Softmax;
+    let relu: Vec<f32> = x.iter().map(|&x| x.max(0.0)).collect();
+    let Some(own) = gpu() else { return };
+    let want = Backend::Gpu(own).apply_axis(softmax, &x, &[1000, 100], 1);
+    let want = &want.unwrap();
+    for round in 0..24 {
         let Some(gpu) = gpu() else { return };
+        // Every other device is one that the caller's handlers watch.
+        let gpu = match round % 2 {
+            0 => gpu,
+            _ => Gpu::from_device(gpu.device().clone(), gpu.queue().clone()),
+        };
         let backend = Backend::Gpu(gpu.clone());
-        let x = vec![0.5; 100_000];
+        let destroyed = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let call = |i: usize| {
-                let backend = &backend;
-                let (gpu, x) = (&gpu, &x);
+                let (backend, gpu, destroyed) = (&backend, &gpu, &destroyed);
+                let (x, relu) = (&x, &relu);
                 scope.spawn(move || {
                     let mut lost = 0;
                     // A bound, in case that nothing is ever lost.
                     for _ in 0..10_000 {
+                        let late = destroyed.load(Ordering::Acquire);
+                        let tensor = || gpu.upload(x, &[100_000]);
                         let done = match i {
-                            0 => backend.apply(Activation::Gelu, x).map(drop),
+                            0 => backend.apply(Activation::Relu, x).map(|y| y == *relu),
                             1 => backend
-                                .apply_axis(AxisFunction::Softmax, x, &[1000, 100], 1)
-                                .map(drop),
-                            2 => gpu.upload(x, &[100_000]).and_then(|x| x.read()).map(drop),
-                            _ => gpu.upload(x, &[100_000]).and_then(|x| {
+                                .apply_axis(softmax, x, &[1000, 100], 1)
+                                .map(|y| y == *want),
+                            2 => tensor().and_then(|t| t.read()).map(|y| y == *x),
+                            3 => tensor().and_then(|t| {
                                 let mut batch = gpu.batch();
-                                let y = batch.apply(Activation::Tanh, &x)?;
+                                let y = batch.apply(Activation::Relu, &t)?;
                                 batch.submit()?;
-                                y.read().map(drop)
+                                y.read().map(|y| y == *relu)
                             }),
+                            // What brings nothing back.
+                            4 => gpu.empty(&[100_000]).map(|_| true),
+                            5 => tensor().map(|_| true),
+                            _ => gpu.batch().submit().map(|()| true),
                         };
-                        if let Err(error) = done {
-                            assert!(matches!(error, Error::DeviceLost { .. }), "{i}: {error}");
-                            lost += 1;
+                        match done {
+                            Ok(right) => assert!(right && !late, "{i}: {right}, late: {late}"),
+                            Err(Error::DeviceLost { .. }) => lost += 1,
+                            Err(error) => panic!("{i}: {error}"),
                         }
                         if lost == 3 {
                             return;
                         }
+                        if i > 3 {
+                            std::thread::yield_now();
+                        }
                     }
-                    panic!("the device was never lost");
+                    assert!(i > 3, "the device was never lost");
                 })
             };
-            let threads = [0, 1, 2, 3].map(call);
-            std::thread::sleep(std::time::Duration::from_millis(2 + 5 * round));
+            let threads = [0, 1, 2, 3, 4, 5, 6].map(call);
+            std::thread::sleep(std::time::Duration::from_millis(2 + 3 * round));
             gpu.device().destroy();
+            destroyed.store(true, Ordering::Release);
             for thread in threads {
                 thread.join().unwrap();
             }
