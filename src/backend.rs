@@ -3,6 +3,7 @@
 use crate::axis::AxisFunction;
 use crate::catalogue::Elementwise;
 use crate::cpu::convert::{self, WideOutput};
+use crate::cpu::threads::Place;
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::gpu::{AdapterChoice, Admitted, AxisOperation, Gpu, GpuOptions, HostWait, output_shape};
@@ -57,12 +58,11 @@ const PIECE: usize = 4 << 20;
 /// What a call computes: on the device, or on the CPU where the backend is that or the adapter is
 /// not to be trusted with what the call needs. Every call that a device may compute goes through it.
 macro_rules! either {
-    (($backend:expr, $wait:expr), |$gpu:ident| $on_gpu:expr, |$cpu:ident| $on_cpu:expr) => {
+    ($backend:expr, |$gpu:ident| $on_gpu:expr, |$cpu:ident| $on_cpu:expr) => {
         'done: {
             let $cpu = match $backend {
                 $crate::Backend::Gpu($gpu) => match $on_gpu {
-                    // Who does not block has the CPU compute elsewhere.
-                    Err($crate::Error::Untrusted { .. }) if $wait.blocks() => &$crate::Cpu::new(),
+                    Err($crate::Error::Untrusted { .. }) => &$crate::Cpu::new(),
                     done => break 'done done,
                 },
                 $crate::Backend::Cpu(cpu, _) => cpu,
@@ -77,8 +77,8 @@ macro_rules! either {
 /// Arrays are row-major f32, [`half::f16`] or [`half::bf16`], and are computed in f32 or better.
 /// Element-wise calls take slices of one length, and `_into` calls of any types; calls along an axis
 /// take the shape and the axis, which counts from the end where it is negative. Every call has
-/// an `_async` twin that does not block its thread: a GPU works meanwhile, or other threads of the
-/// CPU, on copies of the arrays.
+/// an `_async` twin that does not block its thread: other threads compute, or wait for the GPU, on
+/// copies of the arrays.
 ///
 /// ```
 /// use wgpu_activations::{Activation, Backend};
@@ -101,8 +101,8 @@ pub enum Backend {
 /// what comes out is rounded behind it. What the call writes to stands behind a semicolon, and
 /// `f @ Type` is made that type first.
 ///
-/// The twin has the CPU compute on another thread, with arguments of its own
-/// ([`carried`](crate::backend::carried)), where that takes longer than to wait for one.
+/// The twin makes the call on another thread, with arguments of its own
+/// ([`carried`](crate::backend::carried)), unless the CPU computes it faster than to wait for one.
 macro_rules! twins {
     ($(
         $(#[$doc:meta])*
@@ -121,21 +121,16 @@ macro_rules! twins {
             pub async fn $async_name$(<$($number: Element),+>)?(&self, $($argument: $type,)* $($last: $last_type)?) -> Result<$output> {
                 use $crate::backend::carried::{Carry, FEW, Give, Lend};
                 $($(let $argument: $into = $argument.into();)?)*
-                if matches!(self, Self::Gpu(_)) && !twins!(@host $core) {
-                    match twins!(@call self, $core, HostWait::ASYNC, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?).await {
-                        Err($crate::Error::Untrusted { .. }) => {}
-                        done => return done,
-                    }
-                }
-                let cpu = Self::cpu();
+                let (backend, place) = self.elsewhere(twins!(@host $core));
                 let elements = 0_usize $(.saturating_add($argument.elements()))*;
-                if elements.saturating_mul(1 $(* $argument.passes())*) <= FEW {
-                    return twins!(@call cpu, $core, HostWait::BLOCK, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?).await;
+                let elements = elements.saturating_mul(1 $(* $argument.passes())*);
+                if place == $crate::cpu::threads::Place::Pool && elements <= FEW {
+                    return twins!(@call backend, $core, HostWait::ELSEWHERE, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?).await;
                 }
                 $(let $argument = Carry::carried(&$argument).await;)*
-                twins!(@elsewhere [$($last)?] {
+                twins!(@elsewhere place [$($last)?] {
                     $(let $argument = Lend::lent(&$argument); let $argument = Give::given(&$argument);)*
-                    pollster::block_on(twins!(@call cpu, $core, HostWait::BLOCK, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?))
+                    twins!(@call backend, $core, HostWait::ELSEWHERE, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?).await
                 })
             }
         )*
@@ -144,12 +139,12 @@ macro_rules! twins {
     (@host nll_loss_core) => { true };
     (@host grad_nll_loss_core) => { true };
     (@host $core:ident) => { false };
-    (@elsewhere [] $work:block) => {
-        $crate::cpu::threads::elsewhere(move || $work).await
+    (@elsewhere $place:ident [] $work:block) => {
+        $crate::cpu::threads::elsewhere($place, async move || $work).await
     };
-    (@elsewhere [$last:ident] $work:block) => {{
+    (@elsewhere $place:ident [$last:ident] $work:block) => {{
         let like = $crate::backend::carried::like($last);
-        let (done, results) = $crate::cpu::threads::elsewhere(move || {
+        let (done, results) = $crate::cpu::threads::elsewhere($place, async move || {
             let mut results = like.zeros();
             let $last = &mut results[..];
             ($work, results)
@@ -211,7 +206,7 @@ impl Narrowed<Statistics> for Statistics {
 }
 
 // Behind the macro, which they use.
-mod carried;
+pub(crate) mod carried;
 mod chain;
 mod gate;
 mod learn;
@@ -286,7 +281,10 @@ impl Backend {
     /// # Errors
     /// As [`Backend::auto`] and [`Backend::gpu`].
     pub fn open(kind: BackendKind, adapter: &AdapterChoice) -> Result<Self> {
-        pollster::block_on(Self::open_async(kind, adapter))
+        if kind == BackendKind::Cpu {
+            return Ok(Self::cpu());
+        }
+        Self::on(kind, Gpu::open(adapter))
     }
 
     /// [`Backend::open`] without blocking.
@@ -305,6 +303,15 @@ impl Backend {
             .adapter(adapter.clone())
             .admitted(admitted);
         Self::on(kind, Gpu::open_with_async(&options).await)
+    }
+
+    /// What computes for an async call, and where it does; `host` where the host computes on any
+    /// backend.
+    fn elsewhere(&self, host: bool) -> (Self, Place) {
+        match self {
+            Self::Gpu(_) if !host => (self.clone(), Place::Own),
+            _ => (Self::cpu(), Place::Pool),
+        }
     }
 
     /// A device as a backend; or the CPU, where that will do and no device opens, or nothing on it
@@ -433,8 +440,8 @@ impl Backend {
     ) -> Result<()> {
         let f = f.into();
         for piece in x.chunks_mut(PIECE) {
-            let staged = carried::copied(piece).await;
-            self.apply_into_async(f, &staged, piece).await?;
+            let y = self.apply_async(f, &*piece).await?;
+            carried::copy_back(y, piece).await;
         }
         Ok(())
     }
@@ -458,11 +465,8 @@ impl Backend {
         wait: HostWait,
     ) -> Result<()> {
         let f = f.into();
-        either!(
-            (self, wait),
-            |gpu| gpu.apply_host(f, x, y, wait).await,
-            |cpu| cpu.apply_into(f, x, y)
-        )
+        either!(self, |gpu| gpu.apply_host(f, x, y, wait).await, |cpu| cpu
+            .apply_into(f, x, y))
     }
 
     async fn grad_core<T: Element>(
@@ -486,11 +490,9 @@ impl Backend {
         wait: HostWait,
     ) -> Result<()> {
         let f = f.into();
-        either!(
-            (self, wait),
-            |gpu| gpu.grad_host(f, x, dy, dx, wait).await,
-            |cpu| cpu.grad_into(f, x, dy, dx)
-        )
+        either!(self, |gpu| gpu.grad_host(f, x, dy, dx, wait).await, |cpu| {
+            cpu.grad_into(f, x, dy, dx)
+        })
     }
 
     async fn apply_axis_core<T: Element>(
@@ -518,7 +520,7 @@ impl Backend {
         wait: HostWait,
     ) -> Result<()> {
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let (x, mut y) = (&*convert::widened(x), WideOutput::new(y));
                 let operation = AxisOperation::Forward { function, x };
@@ -560,7 +562,7 @@ impl Backend {
         wait: HostWait,
     ) -> Result<()> {
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let (x, dy) = (&*convert::widened(x), &*convert::widened(dy));
                 let mut dx = WideOutput::new(dx);
@@ -584,7 +586,7 @@ impl Backend {
     ) -> Result<Vec<T>> {
         let mut dx = vec![T::default(); y.len()];
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let (y, dy) = (&*convert::widened(y), &*convert::widened(dy));
                 let mut dx = WideOutput::new(&mut dx);

@@ -42,10 +42,15 @@
 //! # Waiting, errors
 //!
 //! Every blocking call of [`Backend`], [`Gpu`] and [`Tensor`] has an `_async` twin, which does not
-//! block its thread; those on arrays of the ndarray crate have none. A GPU works meanwhile, or, where
-//! that is more than about a millisecond of work, other threads of the CPU, on copies of the arrays:
-//! the thread does no more than copy them, in pieces, to the pool or to the device. Where no other
-//! thread is to be had, it computes itself.
+//! block its thread. Another thread makes the call on copies of the arrays: it compiles, brings them to
+//! the GPU and waits for that, or computes. The thread of the future does no more than copy what is read
+//! and written, 128 Ki elements between two pauses, and what the CPU computes within about a
+//! millisecond. Where no other thread is to be had, it makes the call itself.
+//!
+//! What blocks: recording into a [`Batch`] or by [`Kernels`] compiles what it has not met yet,
+//! [`Gpu::tune_async`] compiles between its measurements, and a [`Stream`] reads and writes. Calls on
+//! arrays of the ndarray crate have no twins, since their strides are taken out by the caller's thread;
+//! the slice of such an array is for the twins of the other calls.
 //!
 //! Wrong shapes, parameters, axes and buffers, a lost device and what wgpu reports
 //! asynchronously all arrive as an [`Error`], and never as a panic.

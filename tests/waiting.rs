@@ -4,7 +4,7 @@ mod common;
 
 use common::{backends, gpu};
 use std::collections::BTreeSet;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
@@ -13,6 +13,7 @@ use std::thread::{self, ThreadId};
 use wgpu_activations::{
     Activation, AxisFunction, Backend, Chain, CrossEntropy, Custom, CustomFormula, Gate, Inspect,
     Item, NllLoss, Number, Random, Result, Shaping, SparseFunction, Targets, TensorShaping,
+    half::f16,
 };
 
 const ROWS: usize = 300;
@@ -255,6 +256,113 @@ fn a_device_is_brought_its_arrays_without_blocking() {
         Ok(Backend::Gpu(_))
     ));
     assert!(pollster::block_on(Backend::auto_async()).is_ok());
+}
+
+/// The result of a future, how many polls it took, and what there is to say after the first one.
+fn counted<T, F: Future<Output = T> + Send, S>(future: F, after: impl Fn() -> S) -> (T, usize, S) {
+    let mut future = pin!(future);
+    let mut polls = 0;
+    let mut said = None;
+    let counting = poll_fn(|context| {
+        let done = future.as_mut().poll(context);
+        polls += 1;
+        said.get_or_insert_with(&after);
+        done
+    });
+    let value = pollster::block_on(counting);
+    (value, polls, said.unwrap())
+}
+
+/// On the executor's thread a device's arrays are copied in small pieces, and nothing is compiled.
+#[test]
+fn a_devices_calls_do_no_more_than_copy() {
+    let Some(gpu) = gpu() else { return };
+    const PIECE: usize = 128 * 1024;
+    let pieces = 9;
+    let x: Vec<f32> = (0..pieces * PIECE - 5)
+        .map(|i| (i % 977) as f32 * 0.01 - 3.0)
+        .collect();
+    let shape = &[x.len()][..];
+    let backend = Backend::Gpu(gpu.clone());
+    let compiled = || gpu.kernels().counts().pipelines;
+
+    let before = compiled();
+    let (y, polls, first) = counted(backend.apply_async(Activation::Relu, &x), compiled);
+    assert!(y.unwrap().iter().zip(&x).all(|(&y, &x)| y == x.max(0.0)));
+    assert!(polls >= pieces && first == before && compiled() > before);
+    let mut y = vec![0.0; x.len()];
+    let (done, polls, _) = counted(backend.apply_into_async(Activation::Abs, &x, &mut y), || ());
+    done.unwrap();
+    assert!(polls >= 2 * pieces && y.iter().zip(&x).all(|(y, x)| *y == x.abs()));
+    let (done, polls, _) = counted(
+        backend.apply_in_place_async(Activation::Relu, &mut y),
+        || (),
+    );
+    done.unwrap();
+    assert!(polls >= 2 * pieces && y.iter().zip(&x).all(|(y, x)| *y == x.abs()));
+
+    let (tensor, polls, _) = counted(gpu.upload_async(&x, shape), || ());
+    let tensor = tensor.unwrap();
+    assert!(polls >= pieces, "{polls} polls");
+    // What is submitted after the first poll of a read comes after it.
+    let (read, polls, _) = counted(tensor.read_async(), || {
+        let mut batch = gpu.batch();
+        batch.apply_in_place(Activation::Relu, &tensor).unwrap();
+        batch.submit().unwrap();
+    });
+    assert!(polls >= pieces && read.unwrap() == x);
+    let read = pollster::block_on(tensor.read_async()).unwrap();
+    assert!(read.iter().zip(&x).all(|(&y, &x)| y == x.max(0.0)));
+
+    let half: Vec<f16> = x.iter().map(|&x| f16::from_f32(x)).collect();
+    let (tensor, polls, _) = counted(gpu.upload_async(&half, shape), || ());
+    let tensor = tensor.unwrap();
+    let (read, read_polls, _) = counted(tensor.read_async(), || ());
+    assert!(polls >= pieces && read_polls >= pieces);
+    assert!(
+        read.unwrap()
+            .iter()
+            .zip(&half)
+            .all(|(y, x)| *y == x.to_f32())
+    );
+    let (report, _, _) = counted(
+        gpu.inspect_async(&Inspect::of(Activation::Relu), &tensor),
+        || (),
+    );
+    assert_eq!(
+        report.unwrap(),
+        gpu.inspect(&Inspect::of(Activation::Relu), &tensor)
+            .unwrap()
+    );
+}
+
+/// Masks of bytes are brought in whole words.
+#[test]
+fn a_mask_may_end_within_a_word() {
+    let Some(gpu) = gpu() else { return };
+    for len in 1..10 {
+        let mask: Vec<u8> = (0..len).map(|i| [1, 0, 7][i % 3]).collect();
+        let keep = gpu.upload_mask(&mask, &[len]).unwrap();
+        let x = gpu.upload(&vec![0.5; 2 * len], &[2, len]).unwrap();
+        let mut batch = gpu.batch();
+        let shaping = TensorShaping::on_device().mask(&keep);
+        let y = batch
+            .apply_axis_shaped(AxisFunction::Softmax, &shaping, &x, -1)
+            .unwrap();
+        batch.submit().unwrap();
+        let taking_part = mask.iter().filter(|&&keep| keep > 0).count() as f32;
+        let row: Vec<f32> = mask
+            .iter()
+            .map(|&keep| f32::from(keep.min(1)) / taking_part)
+            .collect();
+        let got = y.read().unwrap();
+        for (got, want) in got.iter().zip(row.iter().chain(&row)) {
+            assert!(
+                (got - want).abs() <= want * 4.0 * f32::EPSILON,
+                "{len}: {got} {want}"
+            );
+        }
+    }
 }
 
 /// The sources of a folder of the library.

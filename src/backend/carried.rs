@@ -4,8 +4,7 @@
 use crate::axis::AxisFunction;
 use crate::catalogue::Elementwise;
 use crate::chain::Chain;
-use crate::cpu::threads::elsewhere;
-use crate::cpu::threads::pause;
+use crate::cpu::threads::{PIECE, Place, elsewhere, pause};
 use crate::element::Element;
 use crate::gate::Gate;
 use crate::gumbel::GumbelSoftmax;
@@ -20,12 +19,10 @@ use std::marker::PhantomData;
 
 /// Elements that a call computes on the thread of its executor: some hundred microseconds of the
 /// slowest functions.
-pub(super) const FEW: usize = 16 * 1024;
-/// Elements that are copied between two pauses: as long.
-const PIECE: usize = 128 * 1024;
+pub(crate) const FEW: usize = 16 * 1024;
 
 /// An argument that can be carried to another thread.
-pub(super) trait Carry: Sync {
+pub(crate) trait Carry: Sync {
     type Owned: Lend + Send + 'static;
 
     /// Elements that a call goes over for it.
@@ -43,7 +40,7 @@ pub(super) trait Carry: Sync {
 }
 
 /// What was carried, as the argument that it was.
-pub(super) trait Lend {
+pub(crate) trait Lend {
     type Lent<'a>
     where
         Self: 'a;
@@ -52,7 +49,7 @@ pub(super) trait Lend {
 }
 
 /// What was lent, as the call takes it.
-pub(super) trait Give<'a> {
+pub(crate) trait Give<'a> {
     type Given;
 
     fn given(&'a self) -> Self::Given;
@@ -67,7 +64,7 @@ impl<T: Copy> Give<'_> for T {
 }
 
 /// A value that is copied.
-pub(super) struct Value<T>(T);
+pub(crate) struct Value<T>(T);
 
 impl<T: Copy> Lend for Value<T> {
     type Lent<'a>
@@ -81,7 +78,7 @@ impl<T: Copy> Lend for Value<T> {
 }
 
 /// A value instead of the reference to it.
-pub(super) struct Kept<T>(T);
+pub(crate) struct Kept<T>(T);
 
 impl<T> Lend for Kept<T> {
     type Lent<'a>
@@ -179,7 +176,7 @@ impl Lend for String {
 }
 
 /// A copy, made in pieces.
-pub(super) async fn copied<T: Copy + Sync + Send>(array: &[T]) -> Vec<T> {
+pub(crate) async fn copied<T: Copy + Sync + Send>(array: &[T]) -> Vec<T> {
     let mut copy = Vec::with_capacity(array.len());
     for (i, piece) in array.chunks(PIECE).enumerate() {
         if i > 0 {
@@ -191,12 +188,12 @@ pub(super) async fn copied<T: Copy + Sync + Send>(array: &[T]) -> Vec<T> {
 }
 
 /// Where results go: as many numbers, of that type.
-pub(super) struct Like<T> {
+pub(crate) struct Like<T> {
     length: usize,
     number: PhantomData<T>,
 }
 
-pub(super) fn like<T: Element>(out: &[T]) -> Like<T> {
+pub(crate) fn like<T: Element>(out: &[T]) -> Like<T> {
     Like {
         length: out.len(),
         number: PhantomData,
@@ -204,19 +201,23 @@ pub(super) fn like<T: Element>(out: &[T]) -> Like<T> {
 }
 
 impl<T: Element> Like<T> {
-    pub(super) fn zeros(&self) -> Vec<T> {
+    pub(crate) fn zeros(&self) -> Vec<T> {
         vec![T::default(); self.length]
     }
 }
 
 /// Writes results to where they belong, in pieces.
-pub(super) async fn copy_back<T: Element>(results: Vec<T>, out: &mut [T]) {
-    for (piece, out) in results.chunks(PIECE).zip(out.chunks_mut(PIECE)) {
+pub(crate) async fn copy_back<T: Element>(results: Vec<T>, out: &mut [T]) {
+    for (i, (piece, out)) in results.chunks(PIECE).zip(out.chunks_mut(PIECE)).enumerate() {
+        if i > 0 {
+            pause().await;
+        }
         out.copy_from_slice(piece);
-        pause().await;
     }
     // To give memory back takes as long as to copy it.
-    elsewhere(move || drop(results)).await;
+    if results.len() > PIECE {
+        elsewhere(Place::Pool, async move || drop(results)).await;
+    }
 }
 
 impl<T: Element> Carry for &[T] {
@@ -251,7 +252,7 @@ impl<T> Lend for Vec<T> {
     }
 }
 
-pub(super) enum OwnTargets {
+pub(crate) enum OwnTargets {
     Indices(Vec<i64>),
     Indices32(Vec<i32>),
     Probabilities(Vec<f32>),
@@ -317,8 +318,8 @@ impl Carry for &[(&[f32], &[usize])] {
     }
 }
 
-pub(super) struct OwnOperands(Vec<Shaped<f32>>);
-pub(super) struct LentOperands<'a>(Vec<(&'a [f32], &'a [usize])>);
+pub(crate) struct OwnOperands(Vec<Shaped<f32>>);
+pub(crate) struct LentOperands<'a>(Vec<(&'a [f32], &'a [usize])>);
 
 impl Lend for OwnOperands {
     type Lent<'a> = LentOperands<'a>;
@@ -336,7 +337,7 @@ impl<'a, 'b: 'a> Give<'a> for LentOperands<'b> {
     }
 }
 
-pub(super) struct OwnShaping {
+pub(crate) struct OwnShaping {
     mask: Option<Shaped<u8>>,
     bias: Option<Shaped<f32>>,
     lengths: Option<Shaped<u32>>,
@@ -370,7 +371,7 @@ impl Carry for &Shaping<'_> {
 }
 
 /// A shaping by value, which the call takes by reference.
-pub(super) struct LentShaping<'a>(Shaping<'a>);
+pub(crate) struct LentShaping<'a>(Shaping<'a>);
 
 impl Lend for OwnShaping {
     type Lent<'a> = LentShaping<'a>;

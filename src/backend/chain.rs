@@ -120,7 +120,7 @@ impl Backend {
         let (resolved, operands) = checked(chain, x, shape, operands)?;
         let mut y = vec![0.0; x.len()];
         either!(
-            (self, wait),
+            self,
             |gpu| match resolved.around {
                 Some(_) => {
                     gpu.row_chain_host(chain, x, shape, given, &mut y, wait)
@@ -155,7 +155,7 @@ impl Backend {
         let mut dx = vec![0.0; x.len()];
         let mut terms = vec![vec![0.0; x.len()]; operands.len()];
         either!(
-            (self, wait),
+            self,
             |gpu| match resolved.around {
                 Some(_) => match gpu
                     .grad_row_chain_host(chain, x, shape, given, dy, wait)

@@ -70,7 +70,7 @@ impl Backend {
     ) -> Result<()> {
         let around = GateShape::new(function, shape, axis)?;
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.gate_host(function, &around, x, y, wait).await,
             |cpu| cpu.gate_into(function, x, shape, axis, y)
         )
@@ -107,7 +107,7 @@ impl Backend {
     ) -> Result<()> {
         let around = GateShape::new(function, shape, axis)?;
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.grad_gate_host(function, &around, x, dy, dx, wait).await,
             |cpu| cpu.grad_gate_into(function, x, dy, shape, axis, dx)
         )
@@ -122,7 +122,7 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let mut y = vec![0.0; value.len()];
         either!(
-            (self, wait),
+            self,
             |gpu| gpu
                 .gate_pair_host(function, value, gate, &mut y, wait)
                 .await,
@@ -141,7 +141,7 @@ impl Backend {
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let (mut dvalue, mut dgate) = (vec![0.0; value.len()], vec![0.0; value.len()]);
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let (inputs, outputs) = ([value, gate, dy], [&mut dvalue[..], &mut dgate]);
                 gpu.grad_gate_pair_host(function, inputs, outputs, wait)

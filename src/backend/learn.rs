@@ -39,7 +39,7 @@ impl Backend {
     ) -> Result<f32> {
         let f = f.into();
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.grad_parameter_host(f, name, x, dy, wait).await,
             |cpu| cpu.grad_parameter(f, name, x, dy)
         )

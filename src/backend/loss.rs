@@ -96,7 +96,7 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let problem = loss.problem(logits.len(), shape, targets)?;
                 let mut losses = vec![0.0; problem.shape.rows()];
@@ -118,7 +118,7 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let problem = loss.problem(logits.len(), shape, targets)?;
                 let upstream = Some(problem.upstream(dy)?);
@@ -140,7 +140,7 @@ impl Backend {
         wait: HostWait,
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let problem = loss.problem(logits.len(), shape, targets)?;
                 let upstream = Some(problem.ones());
@@ -242,7 +242,7 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let mut out = vec![0.0; x.len()];
                 let done = gpu.binary_loss_host(problem, x, targets, None, &mut out, wait);
@@ -267,7 +267,7 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<f32>> {
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let upstream = upstream(problem.reduction, dy, problem.count, problem.total())?;
                 let mut dx = vec![0.0; x.len()];

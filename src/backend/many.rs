@@ -3,9 +3,9 @@
 use super::{Backend, carried};
 use crate::cpu::Cpu;
 use crate::cpu::convert::{WideOutput, narrowed, widened};
-use crate::cpu::threads::{self, prelude::*};
+use crate::cpu::threads::{Place, elsewhere, prelude::*};
 use crate::element::Element;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gpu::HostWait;
 use crate::many::{Function, Item};
 
@@ -41,23 +41,19 @@ impl Backend {
     /// # Errors
     /// As [`Backend::apply_many`].
     pub async fn apply_many_async<T: Element>(&self, items: &[Item<'_, T>]) -> Result<Vec<Vec<T>>> {
-        if matches!(self, Self::Gpu(_)) {
-            match self.apply_many_core(items, HostWait::ASYNC).await {
-                Err(Error::Untrusted { .. }) => {}
-                done => return done,
-            }
-        }
-        if items.iter().map(|item| item.x.len()).sum::<usize>() <= carried::FEW {
+        let (backend, place) = self.elsewhere(false);
+        let elements = items.iter().map(|item| item.x.len()).sum::<usize>();
+        if place == Place::Pool && elements <= carried::FEW {
             return on_cpu(&Cpu::new(), items);
         }
         let mut own = Vec::with_capacity(items.len());
         for item in items {
             own.push((carried::copied(item.x).await, item.function));
         }
-        threads::elsewhere(move || {
+        elsewhere(place, async move || {
             let own = own.iter();
             let items: Vec<_> = own.map(|&(ref x, function)| Item { x, function }).collect();
-            on_cpu(&Cpu::new(), &items)
+            backend.apply_many_core(&items, HostWait::ELSEWHERE).await
         })
         .await
     }
@@ -102,7 +98,7 @@ impl Backend {
         }
         let chosen: Vec<Item<'_, T>> = packed.iter().map(|&i| items[i]).collect();
         let results = either!(
-            (self, wait),
+            self,
             |gpu| gpu.many_host(&chosen, wait).await,
             |cpu| on_cpu(cpu, &chosen)
         )?;

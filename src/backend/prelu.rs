@@ -32,7 +32,7 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let mut y = vec![0.0; x.len()];
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.prelu_host(prelu, x, slope, &mut y, wait).await,
             |cpu| cpu.prelu_into(prelu, x, slope, &mut y)
         )?;
@@ -49,7 +49,7 @@ impl Backend {
     ) -> Result<(Vec<f32>, Vec<f32>)> {
         let (mut dx, mut dslope) = (vec![0.0; x.len()], vec![0.0; prelu.slopes()]);
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let outputs = [&mut dx[..], &mut dslope];
                 gpu.grad_prelu_host(prelu, [x, slope, dy], outputs, wait)

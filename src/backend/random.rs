@@ -39,7 +39,7 @@ impl Backend {
     async fn uniform_core(&self, random: Random, count: usize, wait: HostWait) -> Result<Vec<f32>> {
         let mut out = vec![0.0; element_count(&[count])?];
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.noise_host(random, false, &mut out, wait).await,
             |cpu| {
                 cpu.uniform_into(random, &mut out);
@@ -57,7 +57,7 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let mut out = vec![0.0; element_count(&[count])?];
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.noise_host(random, true, &mut out, wait).await,
             |cpu| {
                 cpu.gumbel_noise_into(random, &mut out);
@@ -70,7 +70,7 @@ impl Backend {
     async fn rrelu_core(&self, rrelu: Rrelu, x: &[f32], wait: HostWait) -> Result<Vec<f32>> {
         let mut y = vec![0.0; x.len()];
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.rrelu_host(rrelu, x, &mut y, wait).await,
             |cpu| cpu.rrelu_into(rrelu, x, &mut y)
         )?;
@@ -86,7 +86,7 @@ impl Backend {
     ) -> Result<Vec<f32>> {
         let mut dx = vec![0.0; x.len()];
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.grad_rrelu_host(rrelu, x, dy, &mut dx, wait).await,
             |cpu| cpu.grad_rrelu_into(rrelu, x, dy, &mut dx)
         )?;

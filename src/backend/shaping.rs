@@ -100,11 +100,8 @@ impl Backend {
             shape,
             axis,
         };
-        either!(
-            (self, wait),
-            |gpu| gpu.shaped_host(job, y, wait).await,
-            |cpu| cpu.apply_axis_shaped_into(function, shaping, x, shape, axis, y)
-        )
+        either!(self, |gpu| gpu.shaped_host(job, y, wait).await, |cpu| cpu
+            .apply_axis_shaped_into(function, shaping, x, shape, axis, y))
     }
 
     #[expect(
@@ -132,7 +129,7 @@ impl Backend {
             axis,
         };
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.shaped_host(job, &mut dx, wait).await,
             |cpu| cpu.grad_axis_shaped_into(function, shaping, x, dy, shape, axis, &mut dx)
         )?;
@@ -157,7 +154,7 @@ impl Backend {
         shaping.geometry(shape, axis)?;
         let mut dsinks = vec![0.0; shaping.sink_sums(shape, axis)?.sums()];
         either!(
-            (self, wait),
+            self,
             |gpu| {
                 let (arrays, rows) = ([x, dy], (shape, axis));
                 gpu.grad_sinks_host(function, shaping, arrays, rows, &mut dsinks, wait)

@@ -78,7 +78,7 @@ impl Backend {
         let mut y = vec![0.0; x.len()];
         let (around, operation) = (AxisShape::new(shape, axis)?, SparseOperation::Forward { x });
         either!(
-            (self, wait),
+            self,
             |gpu| gpu
                 .sparse_host(function, operation, &around, &mut y, wait)
                 .await,
@@ -100,7 +100,7 @@ impl Backend {
         let around = AxisShape::new(shape, axis)?;
         let operation = SparseOperation::Backward { x, dy };
         either!(
-            (self, wait),
+            self,
             |gpu| gpu
                 .sparse_host(function, operation, &around, &mut dx, wait)
                 .await,
@@ -122,7 +122,7 @@ impl Backend {
         let around = AxisShape::new(shape, axis)?;
         let operation = SparseOperation::FromOutput { y, dy };
         either!(
-            (self, wait),
+            self,
             |gpu| gpu
                 .sparse_host(function, operation, &around, &mut dx, wait)
                 .await,
@@ -153,7 +153,7 @@ impl Backend {
         let groups = Groups::new(shape, axis, pieces)?;
         let mut y = vec![0.0; groups.rows().rows()];
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.maxout_host(&groups, x, None, &mut y, wait).await,
             |cpu| cpu.maxout_into(&groups, x, &mut y)
         )?;
@@ -172,7 +172,7 @@ impl Backend {
         let groups = Groups::new(shape, axis, pieces)?;
         let mut dx = vec![0.0; x.len()];
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.maxout_host(&groups, x, Some(dy), &mut dx, wait).await,
             |cpu| cpu.grad_maxout_into(&groups, x, dy, &mut dx)
         )?;
@@ -247,7 +247,7 @@ impl Backend {
         let mut out = vec![0.0; x.len()];
         let [noise, dy] = arrays;
         either!(
-            (self, wait),
+            self,
             |gpu| gpu
                 .gumbel_host(gumbel, &around, arrays, x, &mut out, wait)
                 .await,

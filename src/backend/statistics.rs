@@ -31,7 +31,7 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Statistics> {
         either!(
-            (self, wait),
+            self,
             |gpu| gpu.inspect_host(what, x, shape, wait).await,
             |cpu| cpu.inspect(what, x, shape)
         )

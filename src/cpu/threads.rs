@@ -4,11 +4,9 @@
 //! that there is a pool whatever the system grants: the one that the calling thread belongs to, or
 //! rayon's global one, made of as many threads as are to be had, or the calling thread alone.
 
-use futures_intrusive::channel::shared::oneshot_channel;
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
 use std::future::poll_fn;
 use std::num::NonZero;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 use std::task::Poll;
@@ -173,29 +171,53 @@ pub(crate) fn scoped<'scope>(
     !refused() && named.spawn_scoped(scope, work).is_ok()
 }
 
-/// The result of work that runs on another thread, while the caller's executor runs on; on the
-/// calling thread where no other is to be had.
-pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+/// The thread that work of an async call is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// One of the pool, for what computes.
+    Pool,
+    /// One of its own, for what waits for a device: the pool's are to compute meanwhile.
+    Own,
+}
+
+/// In a browser there are no threads, and the event loop polls.
+#[cfg(target_arch = "wasm32")]
+pub(crate) async fn elsewhere<T>(_: Place, work: impl AsyncFnOnce() -> T) -> T {
+    work().await
+}
+
+/// The result of work that runs on another thread, where it may block, while the caller's executor
+/// runs on; on the calling thread where no other is to be had.
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) async fn elsewhere<T: Send + 'static>(
+    place: Place,
+    work: impl AsyncFnOnce() -> T + Send + 'static,
+) -> T {
+    use futures_intrusive::channel::shared::oneshot_channel;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
     let (sender, receiver) = oneshot_channel();
     // Both ways out have the work, and one takes it.
     let work = std::sync::Arc::new(std::sync::Mutex::new(Some(work)));
     let theirs = std::sync::Arc::clone(&work);
     let job = move || {
         let work = crate::kernels::lock(&theirs).take();
-        let done = work.map(|work| catch_unwind(AssertUnwindSafe(work)));
+        let done = work.map(|work| catch_unwind(AssertUnwindSafe(|| pollster::block_on(work()))));
         // The receiver may be gone: its future was dropped.
         let _ = sender.send(done);
     };
-    if rayon::current_thread_index().is_none() && has_global() {
+    let in_pool = rayon::current_thread_index().is_some();
+    if place == Place::Pool && !in_pool && has_global() {
         rayon::spawn(job);
     } else {
-        // A pool's thread that waits for its own pool may wait for itself.
         let spawned = spawn("activations", move || {
-            alone();
+            // A pool's thread that waits for its own pool may wait for itself.
+            if in_pool {
+                alone();
+            }
             job();
         });
         if !spawned && let Some(work) = crate::kernels::lock(&work).take() {
-            return work();
+            return pollster::block_on(work());
         }
     }
     match receiver.receive().await.flatten() {
@@ -205,6 +227,9 @@ pub(crate) async fn elsewhere<T: Send + 'static>(work: impl FnOnce() -> T + Send
         None => unreachable!("work ends with a result or a panic"),
     }
 }
+
+/// Elements that an executor's thread copies between two pauses: some hundred microseconds.
+pub(crate) const PIECE: usize = 128 * 1024;
 
 /// Lets the executor run something else in between.
 pub(crate) async fn pause() {
@@ -223,6 +248,7 @@ pub(crate) async fn pause() {
 mod tests {
     use super::*;
     use crate::{Activation, AxisFunction, Backend, Stream};
+    use std::panic::catch_unwind;
 
     /// What `work` makes on a thread that gets no other.
     fn refused<T: Send>(work: impl FnOnce() -> T + Send) -> T {
@@ -259,14 +285,22 @@ mod tests {
     #[test]
     fn work_elsewhere_is_done_and_its_panics_arrive() {
         let here = thread::current().id();
-        let there = || pollster::block_on(elsewhere(|| thread::current().id()));
-        assert_ne!(there(), here);
-        let (inside, alone) = refused(|| (thread::current().id(), there()));
-        assert_eq!(inside, alone);
-        // A pool whose only thread waits gets its result from another.
-        let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
-        assert_eq!(pool.install(|| pollster::block_on(elsewhere(count))), 1);
-        let panic = catch_unwind(|| pollster::block_on(elsewhere(|| panic!("on purpose"))));
-        assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"on purpose"));
+        for place in [Place::Pool, Place::Own] {
+            let there = || pollster::block_on(elsewhere(place, async || thread::current().id()));
+            assert_ne!(there(), here);
+            let (inside, alone) = refused(|| (thread::current().id(), there()));
+            assert_eq!(inside, alone);
+            // A pool whose only thread waits gets its result from another.
+            let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+            let waiting = || pollster::block_on(elsewhere(place, async || count()));
+            assert_eq!(pool.install(waiting), 1);
+            let work = async || panic!("on purpose");
+            let panic = catch_unwind(|| pollster::block_on(elsewhere(place, work)));
+            assert_eq!(panic.unwrap_err().downcast_ref(), Some(&"on purpose"));
+        }
+        // Who waits for a device holds no thread of the pool, and has its loops there.
+        let of_pool = || rayon::current_thread_index().is_some();
+        let own = pollster::block_on(elsewhere(Place::Own, async move || (of_pool(), count())));
+        assert_eq!(own, (false, count()));
     }
 }

@@ -1,5 +1,6 @@
 //! Which adapters there are, which one is taken, and why.
 
+use crate::cpu::threads::{Place, elsewhere};
 use crate::error::{Error, Result, shown};
 use std::convert::Infallible;
 use std::fmt;
@@ -79,11 +80,15 @@ pub struct AdapterReport {
 ///
 /// `WGPU_BACKEND` limits the graphics interfaces that are asked.
 pub fn adapters() -> Vec<AdapterReport> {
-    pollster::block_on(adapters_async())
+    pollster::block_on(reports())
 }
 
 /// [`adapters`] without blocking.
 pub async fn adapters_async() -> Vec<AdapterReport> {
+    elsewhere(Place::Own, async || reports().await).await
+}
+
+async fn reports() -> Vec<AdapterReport> {
     let found = enumerate(&instance()).await;
     let chosen = best(&found, |_| true);
     let reports = found.iter().enumerate().map(|(index, adapter)| {

@@ -5,6 +5,8 @@ use super::stream::{self, HostWait, Operation, PIECE, Piece, Results, ranges, ru
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor, Wait};
 use crate::axis::{AxisShape, element_count};
+use crate::backend::carried::{Carry, Lend};
+use crate::cpu::threads::{Place, elsewhere};
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{BinaryCall, ClassBuffers, TargetBuffer, UpstreamBuffer};
@@ -73,8 +75,13 @@ impl Gpu {
         shape: &[usize],
         targets: Targets<'_>,
     ) -> Result<Labels> {
-        let loss = loss.into();
-        self.labels_by(loss, shape, targets, Wait::Async).await
+        let (gpu, loss, shape) = (self.clone(), loss.into(), shape.to_vec());
+        let targets = targets.carried().await;
+        elsewhere(Place::Own, async move || {
+            let targets = targets.lent();
+            gpu.labels_by(loss, &shape, targets, Wait::ELSEWHERE).await
+        })
+        .await
     }
 
     async fn labels_by(

@@ -36,6 +36,7 @@ pub use tune::{TuneCandidate, TuneReport, Tuned};
 
 use crate::axis::element_count;
 use crate::cpu::same_length;
+use crate::cpu::threads::{self, Place, elsewhere};
 use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, lock};
@@ -148,6 +149,30 @@ enum Wait {
     Async,
 }
 
+impl Wait {
+    /// On a thread of [`threads::elsewhere`].
+    const ELSEWHERE: Self = match cfg!(target_arch = "wasm32") {
+        false => Self::Block,
+        // It is the only one.
+        true => Self::Async,
+    };
+
+    /// How many of so many elements are copied between two pauses.
+    fn at_a_time(self, elements: usize) -> usize {
+        match self {
+            Self::Block => elements,
+            Self::Async => threads::PIECE,
+        }
+    }
+
+    /// Lets the caller's executor run something else in between.
+    async fn pause(self) {
+        if matches!(self, Self::Async) {
+            threads::pause().await;
+        }
+    }
+}
+
 impl Gpu {
     /// The best adapter's device.
     ///
@@ -170,7 +195,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::DeviceRequest`].
     pub fn open(choice: &AdapterChoice) -> Result<Self> {
-        pollster::block_on(Self::open_async(choice))
+        Self::open_with(&GpuOptions::new().adapter(choice.clone()))
     }
 
     /// [`Gpu::open`] without blocking.
@@ -186,7 +211,7 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::open`].
     pub fn open_with(options: &GpuOptions) -> Result<Self> {
-        pollster::block_on(Self::open_with_async(options))
+        pollster::block_on(Self::open_by(options, Wait::Block))
     }
 
     /// [`Gpu::open_with`] without blocking.
@@ -194,6 +219,14 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::open`].
     pub async fn open_with_async(options: &GpuOptions) -> Result<Self> {
+        let options = options.clone();
+        elsewhere(Place::Own, async move || {
+            Self::open_by(&options, Wait::ELSEWHERE).await
+        })
+        .await
+    }
+
+    async fn open_by(options: &GpuOptions, wait: Wait) -> Result<Self> {
         let Opened {
             device,
             queue,
@@ -215,9 +248,9 @@ impl Gpu {
             lock(&reports.lost).get_or_insert(text);
         });
         let gpu = Self::assemble(device, queue, info, why, Some(faults), &options.cache);
-        gpu.inner.probe(Wait::Async).await?;
+        gpu.inner.probe(wait).await?;
         if options.tune {
-            return gpu.tuned(Wait::Async).await;
+            return gpu.tuned(wait).await;
         }
         Ok(gpu)
     }
@@ -602,7 +635,7 @@ async fn poll_elsewhere(
 ) -> std::result::Result<(), wgpu::PollError> {
     let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
     let device = inner.device.clone();
-    let spawned = crate::cpu::threads::spawn("activations poll", move || {
+    let spawned = threads::spawn("activations poll", move || {
         // The receiver may be gone: its future was dropped.
         let _ = sender.send(device.poll(poll).map(|_| ()));
     });

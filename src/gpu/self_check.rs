@@ -3,6 +3,7 @@
 
 use super::stream::encoder;
 use super::{Gpu, Inner, Wait};
+use crate::cpu::threads::{Place, elsewhere};
 use crate::error::{Error, Result};
 use crate::kernels::{Asking, Kernels, filled_buffer};
 use crate::plan::{self, Strategy};
@@ -32,7 +33,11 @@ impl Gpu {
     /// # Errors
     /// As [`Gpu::self_check`].
     pub async fn self_check_async(&self) -> Result<SelfCheck> {
-        self.self_check_by(Wait::Async).await
+        let gpu = self.clone();
+        elsewhere(Place::Own, async move || {
+            gpu.self_check_by(Wait::ELSEWHERE).await
+        })
+        .await
     }
 
     /// What is known of the adapter so far, without asking.

@@ -1,7 +1,7 @@
 //! The softmax family over shaped rows: on tensors, and in host memory piece by piece.
 
 use super::rows::{Reach, RowsOperation};
-use super::stream::{Results, words};
+use super::stream::{self, Results, words};
 use super::tensor::{Batch, Tensor, output_shape, same_shape};
 use super::{Gpu, HostWait, Wait};
 use crate::Cpu;
@@ -108,10 +108,10 @@ impl Gpu {
 
     async fn mask_by(&self, keep: &[u8], shape: &[usize], wait: Wait) -> Result<Mask> {
         same_length("the mask", element_count(shape)?, keep.len())?;
-        let words = packed(keep);
-        let numbers: &[f32] = bytemuck::cast_slice(&words);
+        let words = self.empty(&[keep.len().div_ceil(4)])?;
+        stream::upload(&self.inner, keep, words.buffer(), wait).await?;
         Ok(Mask {
-            words: self.upload_by(numbers, &[words.len()], wait).await?,
+            words,
             shape: shape.to_vec(),
         })
     }

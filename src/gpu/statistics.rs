@@ -6,6 +6,7 @@ use super::stream::{self, HostWait, PIECE, ranges};
 use super::{Gpu, Inner, Tensor, Wait};
 use crate::axis::{AxisShape, element_count};
 use crate::cpu::same_length;
+use crate::cpu::threads::{Place, elsewhere};
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{Part, Stage};
@@ -36,23 +37,32 @@ impl Gpu {
     /// [`Error::AxisOutOfRange`], [`Error::OptionOutOfRange`]; [`Error::DeviceLost`],
     /// [`Error::Device`], [`Error::OutOfMemory`].
     pub fn inspect(&self, what: &Inspect, x: &Tensor) -> Result<Statistics> {
-        pollster::block_on(self.inspect_tensor(what, x, Wait::Block))
+        let x = self.before(x)?;
+        pollster::block_on(self.inspect_tensor(what, &x, Wait::Block))
     }
 
-    /// [`Gpu::inspect`] without blocking.
+    /// [`Gpu::inspect`] without blocking. Nothing is to write to the tensor before it is done.
     ///
     /// # Errors
     /// As [`Gpu::inspect`].
     pub async fn inspect_async(&self, what: &Inspect, x: &Tensor) -> Result<Statistics> {
-        self.inspect_tensor(what, x, Wait::Async).await
+        let (gpu, what, x) = (self.clone(), *what, self.before(x)?);
+        elsewhere(Place::Own, async move || {
+            gpu.inspect_tensor(&what, &x, Wait::ELSEWHERE).await
+        })
+        .await
+    }
+
+    /// The tensor as f32, in a batch of its own ahead of the passes.
+    fn before(&self, x: &Tensor) -> Result<Tensor> {
+        x.readable_on(&self.inner)?;
+        let mut batch = self.batch();
+        let x = batch.cast(x, DType::F32)?;
+        batch.submit()?;
+        Ok(x)
     }
 
     async fn inspect_tensor(&self, what: &Inspect, x: &Tensor, wait: Wait) -> Result<Statistics> {
-        x.readable_on(&self.inner)?;
-        // A batch of its own, ahead of the passes.
-        let mut batch = self.batch();
-        let x = &batch.cast(x, DType::F32)?;
-        batch.submit()?;
         let pass = Passes {
             gpu: &self.inner,
             what,

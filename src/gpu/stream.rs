@@ -93,17 +93,23 @@ async fn write_mapped(
     Ok(())
 }
 
-/// Writes `x` to the start of `buffer`.
-pub(super) async fn upload<T: Element>(
+/// Writes `x` to the start of `buffer`, of whole words at least.
+pub(super) async fn upload<T: bytemuck::Pod>(
     gpu: &Arc<Inner>,
     x: &[T],
     buffer: &wgpu::Buffer,
     wait: Wait,
 ) -> Result<()> {
     let mut under_way = VecDeque::new();
-    for (i, piece) in x.chunks(PIECE).enumerate() {
-        let offset = (i * PIECE) as u64 * size_of::<T>() as u64;
-        write(gpu, buffer, offset, bytemuck::cast_slice(piece))?;
+    let mut offset = 0;
+    for piece in x.chunks(PIECE) {
+        for part in piece.chunks(wait.at_a_time(PIECE)) {
+            if offset > 0 {
+                wait.pause().await;
+            }
+            write(gpu, buffer, offset, bytemuck::cast_slice(part))?;
+            offset += size_of_val(part) as u64;
+        }
         // What fits one piece goes with the next submission; more is sent off piece by piece,
         // because wgpu stages what it has not sent.
         if x.len() > PIECE {
@@ -216,12 +222,18 @@ impl Readback {
             }
             None => return Err(gpu.failed("results were never mapped".to_owned())),
         }
-        {
-            let view = self.staging.slice(..self.bytes).get_mapped_range();
+        let mut offset = 0;
+        for part in out.chunks_mut(wait.at_a_time(PIECE)) {
+            if offset > 0 {
+                wait.pause().await;
+            }
+            let bytes: &mut [u8] = bytemuck::cast_slice_mut(part);
+            let end = offset + bytes.len().next_multiple_of(4) as u64;
+            let view = self.staging.slice(offset..end).get_mapped_range();
             let view =
                 view.map_err(|error| gpu.failed(format!("results cannot be read: {error}")))?;
-            let bytes: &mut [u8] = bytemuck::cast_slice_mut(out);
             bytes.copy_from_slice(&view[..bytes.len()]);
+            offset = end;
         }
         self.staging.unmap();
         if self.is_copy {
@@ -565,10 +577,5 @@ pub(crate) struct HostWait(pub(super) Wait);
 
 impl HostWait {
     pub(crate) const BLOCK: Self = Self(Wait::Block);
-    pub(crate) const ASYNC: Self = Self(Wait::Async);
-
-    /// Whether the caller's thread may be held.
-    pub(crate) fn blocks(self) -> bool {
-        matches!(self.0, Wait::Block)
-    }
+    pub(crate) const ELSEWHERE: Self = Self(Wait::ELSEWHERE);
 }

@@ -6,6 +6,7 @@ use super::{Gpu, Inner, Wait, stream};
 use crate::axis::{AxisFunction, AxisShape, element_count};
 use crate::catalogue::{Activation, Elementwise};
 use crate::cpu::convert::widened;
+use crate::cpu::threads::{Place, elsewhere};
 use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::few::Few;
@@ -217,10 +218,16 @@ impl Tensor {
     }
 
     async fn read_wide(&self, wait: Wait) -> Result<Vec<f32>> {
+        async fn wide<T: Element>(x: Vec<T>, wait: Wait) -> Vec<f32> {
+            match wait {
+                Wait::Block => widened(&x).into_owned(),
+                Wait::Async => elsewhere(Place::Pool, async move || widened(&x).into_owned()).await,
+            }
+        }
         Ok(match self.dtype() {
             DType::F32 => self.read_by(wait).await?,
-            DType::F16 => widened(&self.read_by::<f16>(wait).await?).into_owned(),
-            DType::Bf16 => widened(&self.read_by::<bf16>(wait).await?).into_owned(),
+            DType::F16 => wide(self.read_by::<f16>(wait).await?, wait).await,
+            DType::Bf16 => wide(self.read_by::<bf16>(wait).await?, wait).await,
         })
     }
 
