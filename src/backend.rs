@@ -218,6 +218,20 @@ mod shaping;
 mod sparse;
 mod statistics;
 
+/// What [`Backend::auto`] opened in this process, and for which choice.
+static OPENED: Mutex<Option<(AdapterChoice, Backend)>> = Mutex::new(None);
+
+/// How a backend's GPU is opened; none is for the CPU.
+fn options(kind: BackendKind, adapter: &AdapterChoice) -> Option<GpuOptions> {
+    let admitted = match kind {
+        BackendKind::Auto => Admitted::Hardware,
+        BackendKind::Gpu => Admitted::All,
+        BackendKind::Cpu => return None,
+    };
+    let options = GpuOptions::new().adapter(adapter.clone());
+    Some(options.admitted(admitted))
+}
+
 impl Backend {
     /// What is fastest: a hardware GPU that opens and computes right, else the CPU;
     /// [`Backend::description`] says which, and why. A software adapter such as Mesa's lavapipe computes
@@ -231,7 +245,11 @@ impl Backend {
     /// # Errors
     /// [`Error::UnknownAdapter`] where the named adapter is not there.
     pub fn auto() -> Result<Self> {
-        pollster::block_on(Self::auto_async())
+        let choice = AdapterChoice::from_env();
+        match Self::opened(&choice) {
+            Some(backend) => Ok(backend),
+            None => Self::open(BackendKind::Auto, &choice).map(|backend| backend.kept(choice)),
+        }
     }
 
     /// [`Backend::auto`] without blocking.
@@ -239,19 +257,25 @@ impl Backend {
     /// # Errors
     /// As [`Backend::auto`].
     pub async fn auto_async() -> Result<Self> {
-        static OPENED: Mutex<Option<(AdapterChoice, Backend)>> = Mutex::new(None);
         let choice = AdapterChoice::from_env();
-        let opened = lock(&OPENED).clone();
-        if let Some((asked, backend)) = opened
-            && asked == choice
-            && !matches!(&backend, Self::Gpu(gpu) if gpu.is_lost())
-        {
+        if let Some(backend) = Self::opened(&choice) {
             return Ok(backend);
         }
-        // Nothing is locked while a device opens: of two that open at once the later one stays.
         let backend = Self::open_async(BackendKind::Auto, &choice).await?;
-        *lock(&OPENED) = Some((choice, backend.clone()));
-        Ok(backend)
+        Ok(backend.kept(choice))
+    }
+
+    /// What [`Backend::auto`] opened for that choice, unless it is lost.
+    fn opened(choice: &AdapterChoice) -> Option<Self> {
+        let (asked, backend) = lock(&OPENED).clone()?;
+        let is_lost = matches!(&backend, Self::Gpu(gpu) if gpu.is_lost());
+        (asked == *choice && !is_lost).then_some(backend)
+    }
+
+    /// Nothing is locked while a device opens: of two that open at once the later one stays.
+    fn kept(self, choice: AdapterChoice) -> Self {
+        *lock(&OPENED) = Some((choice, self.clone()));
+        self
     }
 
     /// The best GPU; never the CPU instead, but for an activation or a function of the softmax
@@ -281,10 +305,10 @@ impl Backend {
     /// # Errors
     /// As [`Backend::auto`] and [`Backend::gpu`].
     pub fn open(kind: BackendKind, adapter: &AdapterChoice) -> Result<Self> {
-        if kind == BackendKind::Cpu {
-            return Ok(Self::cpu());
+        match options(kind, adapter) {
+            Some(options) => Self::on(kind, Gpu::open_with(&options)),
+            None => Ok(Self::cpu()),
         }
-        Self::on(kind, Gpu::open(adapter))
     }
 
     /// [`Backend::open`] without blocking.
@@ -292,17 +316,10 @@ impl Backend {
     /// # Errors
     /// As [`Backend::open`].
     pub async fn open_async(kind: BackendKind, adapter: &AdapterChoice) -> Result<Self> {
-        if kind == BackendKind::Cpu {
-            return Ok(Self::cpu());
+        match options(kind, adapter) {
+            Some(options) => Self::on(kind, Gpu::open_with_async(&options).await),
+            None => Ok(Self::cpu()),
         }
-        let admitted = match kind {
-            BackendKind::Auto => Admitted::Hardware,
-            _ => Admitted::All,
-        };
-        let options = GpuOptions::new()
-            .adapter(adapter.clone())
-            .admitted(admitted);
-        Self::on(kind, Gpu::open_with_async(&options).await)
     }
 
     /// What computes for an async call, and where it does; `host` where the host computes on any

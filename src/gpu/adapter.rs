@@ -4,7 +4,11 @@ use crate::cpu::threads::{Place, elsewhere};
 use crate::error::{Error, Result, shown};
 use std::convert::Infallible;
 use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::str::FromStr;
+use std::task::Poll;
 
 /// Which adapter to open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -80,12 +84,15 @@ pub struct AdapterReport {
 ///
 /// `WGPU_BACKEND` limits the graphics interfaces that are asked.
 pub fn adapters() -> Vec<AdapterReport> {
-    pollster::block_on(reports())
+    pollster::block_on(caught(reports())).unwrap_or_default()
 }
 
 /// [`adapters`] without blocking.
 pub async fn adapters_async() -> Vec<AdapterReport> {
-    elsewhere(Place::Own, async || reports().await).await
+    elsewhere(Place::Own, async || {
+        caught(reports()).await.unwrap_or_default()
+    })
+    .await
 }
 
 async fn reports() -> Vec<AdapterReport> {
@@ -135,7 +142,31 @@ pub(crate) enum Admitted {
 /// Opens the adapter that `choice` names, or the best one that is admitted, with all the limits that
 /// it has.
 pub(super) async fn open(choice: &AdapterChoice, admitted: Admitted) -> Result<Opened> {
-    open_from(&instance(), choice, admitted).await
+    let opened = caught(async { open_from(&instance(), choice, admitted).await }).await;
+    opened.unwrap_or_else(|panic| {
+        Err(Error::NoAdapter {
+            reason: format!("the way to the graphics driver broke down: {panic}"),
+            remedy: "see to what is missing, which may be memory".to_owned(),
+        })
+    })
+}
+
+/// The result of a future, or what it panicked with: wgpu takes for granted that a driver has the
+/// memory to say what it is.
+async fn caught<T>(future: impl Future<Output = T>) -> std::result::Result<T, String> {
+    let mut future = pin!(future);
+    poll_fn(|context| {
+        let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context)));
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                Poll::Ready(Err(text.unwrap_or("a panic").to_owned()))
+            }
+        }
+    })
+    .await
 }
 
 async fn open_from(
@@ -343,6 +374,14 @@ fn driver(info: &wgpu::AdapterInfo) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_breaks_down_on_the_way_is_an_error() {
+        let broken = async { panic!("on purpose: {}", 1) };
+        let caught_it: std::result::Result<(), _> = pollster::block_on(caught(broken));
+        assert_eq!(caught_it, Err("on purpose: 1".to_owned()));
+        assert_eq!(pollster::block_on(caught(async { 2 })), Ok(2));
+    }
 
     #[test]
     fn the_variable_is_named_where_it_is_set() {
