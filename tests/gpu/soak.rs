@@ -8,6 +8,8 @@ use wgpu_activations::{Activation, AxisFunction, Backend, Gpu};
 
 /// Submissions before memory is looked at first: pools, caches and the allocator are full then.
 const WARM: u64 = 300;
+/// The same of the long form: constants that are kept, 4096 of them, are as many, too.
+const WARM_LONG: u64 = 6000;
 /// Submissions of the short form.
 const LEAST: u64 = 600;
 /// What the allocator may keep more at the end than at the beginning, in KiB, however many
@@ -88,7 +90,8 @@ fn torture_of_memory() {
             Backend::Gpu(gpu) if !dice.bits().is_multiple_of(4) => submit(gpu, &mut dice),
             _ => call(&backend, &mut dice),
         };
-        (0..WARM).for_each(|_| round());
+        let warm = if seconds.is_some() { WARM_LONG } else { WARM };
+        (0..warm).for_each(|_| round());
         let before = memory();
         let start = Instant::now();
         let until = seconds
