@@ -67,7 +67,7 @@ fn exp_of_far(d: vec2<f32>) -> Scaled {
 // the element is s (hi + lo) 2^n: a weight that leaves f32 may come back with it.
 fn steep_gradient(d: vec2<f32>, s: Factor, g: f32, w: Whole) -> f32 {
     let e = exp_of_far(d);
-    let share = (1.0 + e.q) / w.sum;
+    let share = over_sum(1.0 + e.q, w.sum);
     var n = e.n + s.exponent;
     var y = share * w.dot;
     if KIND == SOFTMAX {

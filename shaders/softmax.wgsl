@@ -71,13 +71,23 @@ fn whole_of(line: Line, r: Row) -> Whole {
             w.share = select(w.share, 0.0, is_inf(r.sum));
         }
         if KIND == SOFTMAX {
-            w.dot = r.dot / w.sum;
+            w.dot = over_sum(r.dot, w.sum);
         }
     }
     if KIND == LOGSUMEXP {
         w.dot = load_dy_of(line.row);
     }
     return w;
+}
+
+// a / sum, for which a device's quotient would leave a gradient no room.
+fn over_sum(a: f32, sum: f32) -> f32 {
+    let q = quotient(a, sum);
+    if SINK {
+        // One of infinity leaves the others no share.
+        return select(q, select(0.0, a, is_nan(a)), is_inf(sum));
+    }
+    return q;
 }
 
 // The result for a value, an element x and its upstream gradient.
@@ -103,7 +113,10 @@ fn held_result(v: Value, e: f32, g: f32, w: Whole) -> f32 {
         return select(at_most(e * w.share, 1.0), 1.0, (e == w.sum) & (e > 0.0));
     }
     // A gradient has no room for the rounding of a reciprocal.
-    let share = e / w.sum;
+    var share = e;
+    if !FROM_OUTPUT {
+        share = over_sum(e, w.sum);
+    }
     if KIND == SOFTMAX {
         return uniforms.sign * share * (g - w.dot);
     }
