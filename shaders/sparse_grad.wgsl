@@ -146,7 +146,7 @@ fn store_row(row: u32, r: Row) {
 }
 
 fn finish_share(line: Line, share: Share, r: Row) {
-    let mean = r.dot / r.sum;
+    let mean = quotient(r.dot, r.sum);
     let nan = is_nan(r.sum) || is_nan(r.dot) || r.seen == NAN_SEEN;
     let step = share.step;
     for (var u = share.first; u < share.end; u += PARTS * step) {
