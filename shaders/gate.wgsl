@@ -44,12 +44,18 @@ fn weight(value: f32) -> Term {
         return normal(value);
     }
     let inside = at_most(at_least(value, -uniforms.limit), uniforms.limit);
-    let s = settled(inside + uniforms.offset);
-    let larger = select(uniforms.offset, inside, abs(inside) >= abs(uniforms.offset));
-    let lost = settled(larger - s) + other_of(inside, uniforms.offset, larger);
+    // In halves where the sum may leave f32, which the product with a small f(gate) need not.
+    let halves = abs(inside) > 1e38 || abs(uniforms.offset) > 1e38;
+    let unit = select(1.0, 0.5, halves);
+    let a = settled(inside * unit);
+    let b = settled(uniforms.offset * unit);
+    let s = settled(a + b);
+    let larger = select(b, a, abs(a) >= abs(b));
+    let lost = settled(larger - s) + other_of(a, b, larger);
     let t = normal(s);
     // The lost part in units of the Term; of a zero or an infinity nothing is lost.
-    return Term(t.hi, select(0.0, scale(lost, clamp(-t.n, -252, 254)), abs(t.n) < 200), t.n);
+    let lo = select(0.0, scale(lost, clamp(-t.n, -252, 254)), abs(t.n) < 200);
+    return Term(t.hi, lo, t.n + select(0, 1, halves));
 }
 
 // What goes into f.

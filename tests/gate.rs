@@ -121,8 +121,6 @@ fn worst(gate: &Gate, inputs: &[Vec<f32>; 3], got: [&[f32]; 3]) -> [(f64, String
 
 #[test]
 fn every_gate_holds_its_bounds() {
-    let inputs = hard();
-    let [value, gates, dy] = &inputs;
     let mut functions = Gate::ALL.to_vec();
     functions.extend([
         Gate::SWIGLU.with([("alpha", 1.3)]).unwrap(),
@@ -140,14 +138,47 @@ fn every_gate_holds_its_bounds() {
                 .unwrap(),
         ),
     ]);
+    hold(&functions, &hard());
+}
+
+/// Parameters at the ends of f32, with inputs there.
+#[test]
+fn extreme_parameters_hold_their_bounds() {
+    let alphas = [1.702, 1e-38, -1e-20, 1e10, -1e38, f32::MAX];
+    let limits = [7.0, 1e-30, 1e30, f32::MAX];
+    let offsets = [1.0, 0.0, -1e30, f32::MAX, f32::MIN];
+    let mut functions = alphas
+        .map(|alpha| Gate::SWIGLU.with([("alpha", alpha)]).unwrap())
+        .to_vec();
+    for alpha in alphas {
+        for limit in limits {
+            let clamped = offsets.map(|offset| {
+                let parameters = [("alpha", alpha), ("limit", limit), ("offset", offset)];
+                Gate::CLAMPED_SWIGLU.with(parameters).unwrap()
+            });
+            functions.extend(clamped);
+        }
+    }
+    // All of the special ones, at the end, and some of the others.
+    let inputs: [Vec<f32>; 3] = hard().map(|all| {
+        let (drawn, special) = all.split_at(90_000);
+        let drawn = drawn.iter().step_by(59);
+        drawn.chain(special).copied().collect()
+    });
+    assert!(inputs[0].len() > 4000);
+    hold(&functions, &inputs);
+}
+
+fn hold(functions: &[Gate], inputs: &[Vec<f32>; 3]) {
+    let [value, gates, dy] = inputs;
     for backend in backends() {
         let mut breaches = Vec::new();
-        for function in &functions {
+        for function in functions {
             let y = backend.gate_pair(function, value, gates).unwrap();
             let (dvalue, dgate) = backend.grad_gate_pair(function, value, gates, dy).unwrap();
             let bounds = function.bounds();
             let limits = [bounds.forward, bounds.backward, bounds.backward];
-            let errors = worst(function, &inputs, [&y, &dvalue, &dgate]);
+            let errors = worst(function, inputs, [&y, &dvalue, &dgate]);
             println!(
                 "{function}: {:.2} {:.2} {:.2}",
                 errors[0].0, errors[1].0, errors[2].0
