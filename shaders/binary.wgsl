@@ -37,10 +37,39 @@ override workgroup_size: u32 = 64u;
 @group(0) @binding(15) var<storage, read> class_weight: array<f32>;
 @group(0) @binding(18) var<storage, read> positive_weight: array<f32>;
 
+// m 2^n, so that products of weights, of an upstream gradient and of an exponential leave f32 only where
+// the last one does. Infinities and NaN are an m with an n of 0.
+struct Wide {
+    m: f32,
+    n: i32,
+}
+
+fn wide(x: f32) -> Wide {
+    let v = normalised(x);
+    let plain = is_inf(x) | is_nan(x);
+    return Wide(select(v.m, x, plain), select(v.n, 0, plain));
+}
+
 // A product where 0 wins over infinity.
-fn reached(a: f32, b: f32) -> f32 {
-    let lost = ((a == 0.0) & is_inf(b)) | ((b == 0.0) & is_inf(a));
-    return select(a * b, 0.0, lost);
+fn times(a: Wide, b: Wide) -> Wide {
+    let lost = ((a.m == 0.0) & is_inf(b.m)) | ((b.m == 0.0) & is_inf(a.m));
+    return Wide(select(a.m * b.m, 0.0, lost), a.n + b.n);
+}
+
+fn plus(a: Wide, b: Wide) -> Wide {
+    // A 0 has no power of two.
+    let n = max(select(a.n, -100000, a.m == 0.0), select(b.n, -100000, b.m == 0.0));
+    return Wide(scale(a.m, clamp(a.n - n, -252, 0)) + scale(b.m, clamp(b.n - n, -252, 0)), n);
+}
+
+fn narrow(a: Wide) -> f32 {
+    return scale(a.m, clamp(a.n, -252, 254));
+}
+
+// e^x for x <= 0, as far down as three factors of f32 reach.
+fn wide_exp(x: f32) -> Wide {
+    let e = exp_far(x, 0.0);
+    return Wide(1.0 + e.q, e.n);
 }
 
 // From here on, log(1 + e^-|x|) and 1 / (1 + e^|x|) are e^-|x|, which may be subnormal where a weight
@@ -48,27 +77,38 @@ fn reached(a: f32, b: f32) -> f32 {
 const FAR: f32 = 80.0;
 
 // w (p t log(1 + e^-x) + (1 - t) log(1 + e^x)).
-fn logit_loss(x: f32, t: f32, w: f32, p: f32) -> f32 {
+fn logit_loss(x: f32, t: f32, w: f32, p: f32) -> Wide {
+    let on = times(wide(p), wide(t));
+    let off = wide(1.0 - t);
     if abs(x) > FAR {
-        let near = select(1.0 - t, p * t, x > 0.0);
-        let far = other_of(1.0 - t, p * t, near);
-        return reached(w * far, abs(x)) + exp_times(w * near, -abs(x), 0.0);
+        let tail = wide_exp(-abs(x));
+        if x > 0.0 {
+            return times(wide(w), plus(times(off, wide(x)), times(on, tail)));
+        }
+        return times(wide(w), plus(times(on, wide(-x)), times(off, tail)));
     }
     let tail = log1p_exp(-abs(x), 0.0);
-    let up = at_least(x, 0.0) + tail;
-    let down = at_least(-x, 0.0) + tail;
-    return reached(w, reached(p * t, down) + reached(1.0 - t, up));
+    let up = wide(at_least(x, 0.0) + tail);
+    let down = wide(at_least(-x, 0.0) + tail);
+    return times(wide(w), plus(times(on, down), times(off, up)));
 }
 
 // w ((1 - t) / (1 + e^-x) - p t / (1 + e^x)).
-fn logit_slope(x: f32, t: f32, w: f32, p: f32) -> f32 {
-    if x > FAR {
-        return w * (1.0 - t) - exp_times(w * (p * t), -x, 0.0);
+fn logit_slope(x: f32, t: f32, w: f32, p: f32) -> Wide {
+    var on = times(wide(-p), wide(t));
+    var off = wide(1.0 - t);
+    if abs(x) > FAR {
+        let tail = wide_exp(-abs(x));
+        if x > 0.0 {
+            on = times(on, tail);
+        } else {
+            off = times(off, tail);
+        }
+    } else {
+        on = times(on, wide(sigmoid_sum(-x, 0.0)));
+        off = times(off, wide(sigmoid_sum(x, 0.0)));
     }
-    if x < -FAR {
-        return exp_times(w * (1.0 - t), x, 0.0) - w * (p * t);
-    }
-    return w * ((1.0 - t) * sigmoid_sum(x, 0.0) - p * t * sigmoid_sum(-x, 0.0));
+    return times(wide(w), plus(off, on));
 }
 
 // The least that a logarithm of a probability is taken for, and what the denominator of the
@@ -98,16 +138,17 @@ fn is_probability(p: f32) -> bool {
 }
 
 // -w (t log(p) + (1 - t) log(1 - p)).
-fn probability_loss(p: f32, t: f32, w: f32) -> f32 {
-    let loss = -w * (t * clamped_log(p) + (1.0 - t) * clamped_log_rest(p));
-    return select(bitcast<f32>(0x7fc00000u + uniforms.zero), loss, is_probability(p));
+fn probability_loss(p: f32, t: f32, w: f32) -> Wide {
+    let loss = -(t * clamped_log(p) + (1.0 - t) * clamped_log_rest(p));
+    let valid = select(bitcast<f32>(0x7fc00000u + uniforms.zero), loss, is_probability(p));
+    return times(wide(w), wide(valid));
 }
 
 // w (p - t) / (p (1 - p)).
-fn probability_slope(p: f32, t: f32, w: f32) -> f32 {
-    // The weight last: before, it could take a small p out of the normal numbers.
-    let slope = w * quotient(p - t, at_least(p * (1.0 - p), LEAST_DENOMINATOR));
-    return select(bitcast<f32>(0x7fc00000u + uniforms.zero), slope, is_probability(p));
+fn probability_slope(p: f32, t: f32, w: f32) -> Wide {
+    let slope = quotient(p - t, at_least(p * (1.0 - p), LEAST_DENOMINATOR));
+    let valid = select(bitcast<f32>(0x7fc00000u + uniforms.zero), slope, is_probability(p));
+    return times(wide(w), wide(valid));
 }
 
 @compute @workgroup_size(workgroup_size)

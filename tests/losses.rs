@@ -981,3 +981,72 @@ fn labels_of_another_loss_are_refused() {
             .is_err()
     );
 }
+
+/// Weights, positive weights and upstream gradients of any size: only the product of all of them is
+/// to lie in f32.
+#[test]
+fn products_of_extreme_weights_do_not_leave_f32_on_the_way() {
+    let inf = f32::INFINITY;
+    let magnitudes = [0.0, 1e-30, 0.3, 3.0, 79.0, 81.0, 110.0, 1e5, 1e30, inf];
+    let xs = magnitudes.into_iter().flat_map(|x| [x, -x]);
+    let xs: Vec<f32> = xs.collect();
+    let weights = [1.0, 0.0, 1e-38, 1e-20, 1e20, f32::MAX];
+    let mut rows = Vec::new();
+    for &x in &xs {
+        for t in [0.0, 1.0, 0.25, 1e-30] {
+            for w in weights {
+                for p in weights {
+                    rows.push([x, t, w, p, [1.0, -2.5, 1e-20, 1e20][rows.len() % 4]]);
+                }
+            }
+        }
+    }
+    let [x, t, w, p, dy] = [0, 1, 2, 3, 4].map(|k| -> Vec<f32> {
+        let column = rows.iter().map(|row| row[k]);
+        column.collect()
+    });
+    let shape = [1, rows.len()];
+    let loss = BceWithLogits::new().reduction(Reduction::None);
+    let loss = loss.weight(&w).pos_weight(&p);
+    // A zero wins over an infinity.
+    let times = |a: f64, b: f64| if a == 0.0 || b == 0.0 { 0.0 } else { a * b };
+    let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
+    let sigmoid = |x: f64| {
+        let e = (-x.abs()).exp();
+        if x > 0.0 {
+            1.0 / (1.0 + e)
+        } else {
+            e / (1.0 + e)
+        }
+    };
+    for backend in common::backends() {
+        let what = backend.description();
+        let y = backend.binary_cross_entropy_with_logits(&loss, &x, &shape, &t);
+        let dx = backend.grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, &dy);
+        for ((row, y), dx) in rows.iter().zip(y.unwrap()).zip(dx.unwrap()) {
+            let [x, t, w, p, dy] = row.map(f64::from);
+            let off = f64::from(1.0 - row[1]);
+            let want = times(w, times(p * t, softplus(-x)) + times(off, softplus(x)));
+            let error = ulp_error(y, want, 0.0);
+            assert!(error <= 4.0, "{what} {row:?}: {y:e} instead of {want:e}");
+            let (rise, fall) = (off * sigmoid(x), p * t * sigmoid(-x));
+            let want = dy * w * (rise - fall);
+            let largest = dy.abs() * w * rise.max(fall);
+            let largest = largest.min(f32::MAX.into());
+            let error = ulp_error(dx, want, largest);
+            assert!(error <= 4.0, "{what} {row:?}': {dx:e} instead of {want:e}");
+        }
+        let ps = [0.0, 1e-38, 1e-20, 0.3, 0.5, 1.0 - 2f32.powi(-24), 1.0];
+        let q: Vec<f32> = (0..rows.len()).map(|i| ps[i % ps.len()]).collect();
+        let loss = BinaryCrossEntropy::new().reduction(Reduction::None);
+        let loss = loss.weight(&w);
+        let dx = backend.grad_binary_cross_entropy(&loss, &q, &shape, &t, &dy);
+        for ((row, dx), q) in rows.iter().zip(dx.unwrap()).zip(q) {
+            let [_, t, w, _, dy] = row.map(f64::from);
+            let q = f64::from(q);
+            let want = dy * w * (q - t) / (q * (1.0 - q)).max(1e-12);
+            let error = ulp_error(dx, want, 0.0);
+            assert!(error <= 4.0, "{what} {q:e} {row:?}: {dx:e}, not {want:e}");
+        }
+    }
+}

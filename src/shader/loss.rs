@@ -112,10 +112,11 @@ pub(crate) fn binary_loss(module: BinaryModule) -> String {
     };
     let value = if gradient {
         format!(
-            "reached(dy[uniforms.dy_first + i * uniforms.dy_each] * uniforms.scale, {function})"
+            "narrow(times(times(wide(dy[uniforms.dy_first + i * uniforms.dy_each]), \
+             wide(uniforms.scale)), {function}))"
         )
     } else {
-        function.to_owned()
+        format!("narrow({function})")
     };
     let all = weight(weighted, "weight", "class_weight");
     let positive = weight(positives, "positive", "positive_weight");
