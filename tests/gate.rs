@@ -141,10 +141,11 @@ fn every_gate_holds_its_bounds() {
     hold(&functions, &hard());
 }
 
-/// Parameters at the ends of f32, with inputs there.
+/// Extreme parameters, with inputs at the ends of f32. Steeper ones would make something of bits that a
+/// device may flush from an input near 2^-126.
 #[test]
 fn extreme_parameters_hold_their_bounds() {
-    let alphas = [1.702, 1e-38, -1e-20, 1e10, -1e38, f32::MAX];
+    let alphas = [1.702, 1e-30, -1e-20, 1e10, -1e20, 1e30];
     let limits = [7.0, 1e-30, 1e30, f32::MAX];
     let offsets = [1.0, 0.0, -1e30, f32::MAX, f32::MIN];
     let mut functions = alphas
