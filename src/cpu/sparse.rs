@@ -354,21 +354,7 @@ impl Kernel for Entmax<'_> {
         let mut w = 1.0f64;
         for _ in 0..STEPS {
             let scale = q * w.powf(-q);
-            let (mut sums, mut slopes) = ([0.0; LANES], [0.0; LANES]);
-            let (chunks, rest) = candidates.as_chunks::<LANES>();
-            for chunk in chunks {
-                for lane in 0..LANES {
-                    let (t, u) = term::<FMA>(chunk[lane].below, scale, exponent);
-                    sums[lane] += t;
-                    slopes[lane] += if u > 0.0 { t / u } else { 0.0 };
-                }
-            }
-            for (lane, candidate) in rest.iter().enumerate() {
-                let (t, u) = term::<FMA>(candidate.below, scale, exponent);
-                sums[lane] += t;
-                slopes[lane] += if u > 0.0 { t / u } else { 0.0 };
-            }
-            let (sum, slope) = (sums.iter().sum::<f64>(), slopes.iter().sum::<f64>());
+            let (sum, slope) = summed::<FMA, _>(candidates, Below { scale, exponent });
             let step = (w * sum - 1.0) / slope;
             let short = step.abs() <= SHORT * w;
             w = (w - step).min(w);
@@ -379,8 +365,9 @@ impl Kernel for Entmax<'_> {
             }
         }
         let scale = q * w.powf(-q);
+        let results = Below { scale, exponent };
         for candidate in candidates.iter() {
-            let (t, _) = term::<FMA>(candidate.below, scale, exponent);
+            let (t, _) = results.of::<FMA>(candidate);
             y[candidate.index] = (w * t) as f32;
         }
     }
@@ -420,8 +407,13 @@ impl Kernel for Steep<'_> {
         let (mut inside, mut outside) = (1, candidates.len());
         while inside < outside {
             let middle = inside.midpoint(outside);
-            let above = &candidates[..middle];
-            if sum_above::<FMA>(above, candidates[middle].below, q, 0.0, exponent).0 < 1.0 {
+            let above = Above {
+                least: candidates[middle].below,
+                q,
+                power: 0.0,
+                exponent,
+            };
+            if summed::<FMA, _>(&candidates[..middle], above).0 < 1.0 {
                 inside = middle + 1;
             } else {
                 outside = middle;
@@ -432,8 +424,14 @@ impl Kernel for Steep<'_> {
         let (above, equal) = candidates[..inside].split_at(ties);
         let count = equal.len() as f64;
         let mut t = 1.0 / inside as f64;
+        let results = |t: f64| Above {
+            least,
+            q,
+            power: (q * t.ln()).exp(),
+            exponent,
+        };
         for _ in 0..STEPS {
-            let (sum, slope) = sum_above::<FMA>(above, least, q, (q * t.ln()).exp(), exponent);
+            let (sum, slope) = summed::<FMA, _>(above, results(t));
             let step = (sum + count * t - 1.0) / (slope / t + count);
             let short = step.abs() <= SHORT * t + f64::EPSILON;
             // Rounding alone can step below 0.
@@ -442,10 +440,9 @@ impl Kernel for Steep<'_> {
                 break;
             }
         }
-        let power = (q * t.ln()).exp();
+        let results = results(t);
         for candidate in above {
-            let u = q * (least - candidate.below) + power;
-            y[candidate.index] = power_of::<FMA>(u, exponent) as f32;
+            y[candidate.index] = results.of::<FMA>(candidate).0 as f32;
         }
         for candidate in equal {
             y[candidate.index] = t as f32;
@@ -453,52 +450,79 @@ impl Kernel for Steep<'_> {
     }
 }
 
-/// The sum of (q d + power)^p over elements that lie d above `least`, and the sum of each one's share
-/// of the power times itself.
+/// A candidate's result, up to a factor that all have, and its slope by the root. A trait, because a
+/// closure's body would be compiled for the baseline.
+trait Term: Copy {
+    fn of<const FMA: bool>(self, candidate: &Candidate) -> (f64, f64);
+}
+
+/// The sums of results and of slopes.
 #[inline(always)]
-fn sum_above<const FMA: bool>(
-    above: &[Candidate],
-    least: f64,
-    q: f64,
-    power: f64,
-    exponent: f64,
-) -> (f64, f64) {
+fn summed<const FMA: bool, T: Term>(candidates: &[Candidate], term: T) -> (f64, f64) {
     let (mut sums, mut slopes) = ([0.0; LANES], [0.0; LANES]);
-    let mut add = |lane: usize, candidate: &Candidate| {
-        let u = q * (least - candidate.below) + power;
-        let result = power_of::<FMA>(u, exponent);
-        sums[lane] += result;
-        slopes[lane] += if u > 0.0 { result * (power / u) } else { 0.0 };
-    };
-    let (chunks, rest) = above.as_chunks::<LANES>();
+    let (chunks, rest) = candidates.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, candidate) in chunk.iter().enumerate() {
-            add(lane, candidate);
+            let (result, slope) = term.of::<FMA>(candidate);
+            sums[lane] += result;
+            slopes[lane] += slope;
         }
     }
     for (lane, candidate) in rest.iter().enumerate() {
-        add(lane, candidate);
+        let (result, slope) = term.of::<FMA>(candidate);
+        sums[lane] += result;
+        slopes[lane] += slope;
     }
     (sums.iter().sum(), slopes.iter().sum())
 }
 
-/// u^exponent for u >= 0.
-#[inline(always)]
-fn power_of<const FMA: bool>(u: f64, exponent: f64) -> f64 {
-    let log = -Wide::<FMA>((1.0 - u) / u).ln_1p_any().0;
-    let power = Wide::<FMA>(log * exponent).exp().0;
-    if u > 0.0 { power } else { 0.0 }
+/// t = u^exponent with u = 1 - below·scale, or 0 where that is negative; and t / u.
+#[derive(Clone, Copy)]
+struct Below {
+    scale: f64,
+    exponent: f64,
 }
 
-/// u = 1 - below·scale, or 0 where that is negative, and t = u^exponent.
-#[inline(always)]
-fn term<const FMA: bool>(below: f64, scale: f64, exponent: f64) -> (f64, f64) {
-    // 0 times an infinite scale is the maximum itself.
-    let e = if below == 0.0 { 0.0 } else { below * scale };
-    let u = if e < 1.0 { 1.0 - e } else { 0.0 };
-    let log = -Wide::<FMA>(e / u).ln_1p_any().0;
-    let t = Wide::<FMA>(log * exponent).exp_below_zero().0;
-    (if e < 1.0 { t } else { 0.0 }, u)
+impl Term for Below {
+    #[inline(always)]
+    fn of<const FMA: bool>(self, candidate: &Candidate) -> (f64, f64) {
+        // 0 times an infinite scale is the maximum itself.
+        let below = candidate.below;
+        let e = if below == 0.0 {
+            0.0
+        } else {
+            below * self.scale
+        };
+        let u = if e < 1.0 { 1.0 - e } else { 0.0 };
+        let log = -Wide::<FMA>(e / u).ln_1p_any().0;
+        let t = Wide::<FMA>(log * self.exponent).exp_below_zero().0;
+        let t = if e < 1.0 { t } else { 0.0 };
+        (t, if u > 0.0 { t / u } else { 0.0 })
+    }
+}
+
+/// u^exponent with u = q d + power, of an element that lies d above the least one; and the power's
+/// share of u times that.
+#[derive(Clone, Copy)]
+struct Above {
+    least: f64,
+    q: f64,
+    power: f64,
+    exponent: f64,
+}
+
+impl Term for Above {
+    #[inline(always)]
+    fn of<const FMA: bool>(self, candidate: &Candidate) -> (f64, f64) {
+        let u = self.q * (self.least - candidate.below) + self.power;
+        let log = -Wide::<FMA>((1.0 - u) / u).ln_1p_any().0;
+        let result = Wide::<FMA>(log * self.exponent).exp().0;
+        if u > 0.0 {
+            (result, result * (self.power / u))
+        } else {
+            (0.0, 0.0)
+        }
+    }
 }
 
 /// dx = s (dy - sum(s dy) / sum(s)), s = y^(2 - alpha) where y > 0, else 0.
