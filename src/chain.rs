@@ -3,12 +3,13 @@
 
 mod parse;
 
-use crate::axis::{AxisFunction, AxisShape, element_count};
+use crate::axis::AxisFunction;
 use crate::catalogue::{Activation, Elementwise};
 use crate::custom::Custom;
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::few::Few;
+use crate::shape::{AxisShape, element_count};
 use crate::sum::SumShape;
 use std::fmt;
 

@@ -1,11 +1,11 @@
 //! Gated linear units: one half of an array, passed through an activation, weighs the other half.
 //! What there is, the layouts, and what is wrong with a shape; nothing here computes.
 
-use crate::axis::{AxisShape, element_count};
 use crate::catalogue::{Activation, Bounds, Elementwise, Range};
 use crate::error::{Error, Result};
 use crate::names;
 use crate::shader::is_tight;
+use crate::shape::{AxisShape, element_count};
 use std::fmt;
 use std::str::FromStr;
 

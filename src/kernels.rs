@@ -64,6 +64,7 @@ use crate::shader::{
     self, Access, Bend, BinaryModule, ChainModule, ClassModule, Draw, Lanes, OPERAND_GRADIENTS,
     OPERANDS, Pass, RowChainModule, Shaped, Term, Unit,
 };
+use crate::shape::same_length;
 use ask::Asked;
 use compiled::Compiled;
 use groups::{Groups, Recorded};
@@ -646,7 +647,7 @@ impl Kernels {
                 got: b.bytes,
             });
         }
-        crate::cpu::same_length(b.what, lengths[0], lengths[1])
+        same_length(b.what, lengths[0], lengths[1])
     }
 
     /// Records one dispatch.

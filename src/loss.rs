@@ -1,9 +1,8 @@
 //! The losses: which there are, their options, and what is checked before anything is computed.
 
-use crate::axis::{AxisShape, element_count};
 use crate::catalogue::Range;
-use crate::cpu::same_length;
 use crate::error::{Error, Result};
+use crate::shape::{AxisShape, element_count, same_length};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Many arrays, each with a function of its own.
 
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::catalogue::Elementwise;
-use crate::cpu::same_length;
 use crate::element::Element;
 use crate::error::Result;
+use crate::shape::{AxisShape, same_length};
 
 /// One array of many, and the function that is computed of it; for
 /// [`Backend::apply_many`](crate::Backend::apply_many).

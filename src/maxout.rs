@@ -1,7 +1,7 @@
 //! The groups of channels that maxout takes the maximum of.
 
-use crate::axis::AxisShape;
 use crate::error::{Error, Result};
+use crate::shape::AxisShape;
 
 /// Groups of `pieces` consecutive elements along an axis, for maxout (Goodfellow, Warde-Farley,
 /// Mirza, Courville and Bengio 2013): element j of the result is the maximum of elements

@@ -7,11 +7,11 @@ pub(crate) use sum::{
     MERGED, PARTIAL_SUM_BYTES, SumPiece, SumPlan, merge_pieces, sum, sum_pieces, total,
 };
 
-use crate::axis::AxisShape;
 use crate::element::DType;
 use crate::error::Error;
 use crate::few::Few;
 use crate::shader::{Access, Width};
+use crate::shape::AxisShape;
 use serde::{Deserialize, Serialize};
 
 /// The least limits of a device that operations run on.

@@ -1,9 +1,9 @@
 //! The parametric rectifier's slopes: how many there are, and which element has which. Nothing
 //! here computes.
 
-use crate::axis::AxisShape;
 use crate::error::{Error, Result};
 use crate::plan::SumPiece;
+use crate::shape::AxisShape;
 use crate::sum::SumShape;
 
 /// Which slope each element of an array has, for y = x where x > 0, else slope · x (He et al.

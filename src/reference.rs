@@ -16,8 +16,9 @@ pub mod sparse;
 pub use chain::{Bounded, chain_backward, chain_forward};
 pub use shaping::{shaped_backward, shaped_backward_by_sinks, shaped_forward};
 
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::catalogue::{Dual, Elementwise, Formula, MAX_PARAMETERS, Visitor};
+use crate::shape::AxisShape;
 
 /// f(x); NaN where x is NaN.
 pub fn forward(f: &Elementwise, x: f64) -> f64 {

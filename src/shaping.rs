@@ -1,11 +1,10 @@
 //! What is done to the elements of a row before its softmax: masks, biases, scales. Which elements
 //! take part, and where arrays that are broadcast lie.
 
-use crate::axis::{AxisShape, element_count};
 use crate::catalogue::Range as Values;
-use crate::cpu::same_length;
 use crate::error::{Error, Result};
 use crate::few::Few;
+use crate::shape::{AxisShape, element_count, same_length};
 use crate::sum::SumShape;
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
 //! Statistics of activations: what they are, and how the backends' parts of them are merged.
 
-use crate::axis::{AxisShape, element_count};
 use crate::catalogue::{Activation, Elementwise};
 use crate::error::{Error, Result};
+use crate::shape::{AxisShape, element_count};
 
 /// What to look at in an array of activations.
 ///

@@ -1,7 +1,7 @@
 //! Sums over some axes of an array: which elements belong to which sum. Nothing here computes.
 
-use crate::axis::element_count;
 use crate::error::{Error, Result};
+use crate::shape::element_count;
 
 /// An array whose elements are added up over some of its axes, as gradients by broadcast
 /// parameters are.

@@ -2,9 +2,10 @@
 
 use super::Backend;
 use crate::chain::{Chain, MOST_STEPS, Resolved};
-use crate::cpu::{Cpu, same_length};
+use crate::cpu::Cpu;
 use crate::error::Result;
 use crate::gpu::HostWait;
+use crate::shape::same_length;
 
 impl Backend {
     twins! {

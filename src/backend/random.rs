@@ -1,13 +1,13 @@
 //! Random numbers and the randomised leaky rectifier, in host memory.
 
 use super::{Backend, Narrowed};
-use crate::axis::element_count;
 use crate::cpu::convert;
 use crate::element::Element;
 use crate::error::Result;
 use crate::gpu::HostWait;
 use crate::random::Random;
 use crate::rrelu::Rrelu;
+use crate::shape::element_count;
 
 impl Backend {
     twins! {

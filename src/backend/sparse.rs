@@ -1,13 +1,14 @@
 //! The kin of softmax in host memory: hardmax, sparsemax, entmax, maxout and gumbel_softmax.
 
 use super::{Backend, Narrowed};
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::cpu::convert;
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::gpu::{HostWait, SparseOperation};
 use crate::gumbel::GumbelSoftmax;
 use crate::maxout::Groups;
+use crate::shape::AxisShape;
 use crate::sparse::SparseFunction;
 
 impl Backend {

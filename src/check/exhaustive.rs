@@ -28,8 +28,9 @@ use super::{Pass, exact};
 use crate::backend::Backend;
 use crate::catalogue::Elementwise;
 use crate::cpu::threads::{self, prelude::*};
-use crate::cpu::{Isa, Kernel, same_length};
+use crate::cpu::{Isa, Kernel};
 use crate::error::{Error, Result};
+use crate::shape::same_length;
 use std::ops::ControlFlow;
 use std::sync::mpsc;
 

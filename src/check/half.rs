@@ -7,13 +7,14 @@
 //! is neither is wrong.
 
 use super::{Noise, Pass};
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::backend::Backend;
 use crate::catalogue::Elementwise;
 use crate::cpu::threads::prelude::*;
 use crate::element::{DType, Element};
 use crate::error::Result;
 use crate::reference::{self, ulp_of};
+use crate::shape::AxisShape;
 use half::{bf16, f16};
 
 /// How the results of one function and direction came out.

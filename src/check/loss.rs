@@ -1,11 +1,11 @@
 //! The accuracy check of the losses.
 
 use super::{Noise, Pass, Report, SHAPES, beyond, special_rows};
-use crate::axis::AxisShape;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, Reduction, Targets};
 use crate::reference::loss as reference;
+use crate::shape::AxisShape;
 
 /// The contract's bound for losses, beside the rounding of a sum.
 const BOUND: f64 = 4.0;

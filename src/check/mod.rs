@@ -12,11 +12,12 @@ pub mod random;
 pub mod sparse;
 mod worst;
 
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::backend::Backend;
 use crate::catalogue::{Activation, Elementwise, Range};
 use crate::error::Result;
 use crate::reference::{self, ulp_error};
+use crate::shape::AxisShape;
 use std::fmt;
 
 /// Which direction of a function a report is on.

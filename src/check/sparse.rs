@@ -1,13 +1,13 @@
 //! The check of the kin of softmax: hardmax, sparsemax, entmax, maxout and gumbel_softmax.
 
 use super::{Noise, Pass, Report, beyond, special_rows};
-use crate::axis::AxisShape;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::gumbel::GumbelSoftmax;
 use crate::maxout::Groups;
 use crate::random::Random;
 use crate::reference;
+use crate::shape::AxisShape;
 use crate::sparse::SparseFunction;
 
 const BOUND: f64 = 4.0;

@@ -13,8 +13,8 @@ use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
 use super::threads::{self, prelude::*};
 use super::wide::Wide;
-use crate::axis::AxisShape;
 use crate::loss::{ClassProblem, ClassTargets, IGNORED, Upstream, pairwise_sum};
+use crate::shape::AxisShape;
 use std::hint::select_unpredictable;
 use std::ops::Range;
 

@@ -1,14 +1,15 @@
 //! Gated linear units: value · f(gate) in f64, rounded once, for halves of blocks, pairs and
 //! separate arrays.
 
+use super::Cpu;
 use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
 use super::threads::prelude::*;
 use super::wide::Wide;
-use super::{Cpu, same_length};
 use crate::catalogue::{Formula, MAX_PARAMETERS, Visitor};
 use crate::error::Result;
 use crate::gate::{Clamp, Gate, GateShape, Order};
+use crate::shape::same_length;
 use std::marker::PhantomData;
 
 /// Pairs that a thread takes at a time.

@@ -1,13 +1,13 @@
 //! gumbel_softmax and its gradient: rows of (x + noise) / tau in f64, whose differences are made
 //! before they are divided.
 
+use super::Cpu;
 use super::isa::Kernel;
 use super::lines::each_row;
 use super::wide::Wide;
-use super::{Cpu, same_length};
-use crate::axis::AxisShape;
 use crate::error::Result;
 use crate::gumbel::GumbelSoftmax;
+use crate::shape::{AxisShape, same_length};
 
 impl Cpu {
     /// gumbel_softmax along the axis of `shape`, or its gradient by x where there is a dy; with

@@ -1,12 +1,13 @@
 //! Gradients by an activation's parameter: sums in f64.
 
+use super::Cpu;
 use super::isa::Kernel;
 use super::sum::sum_of_chunks;
 use super::wide::Wide;
-use super::{Cpu, same_length};
 use crate::catalogue::{Elementwise, MAX_PARAMETERS};
 use crate::error::Result;
 use crate::learn::{ByParameter, Learnable, ParameterVisitor};
+use crate::shape::same_length;
 use std::marker::PhantomData;
 
 /// The sum of dy · df/dp over a part of the arrays.

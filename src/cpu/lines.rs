@@ -3,7 +3,7 @@
 
 use super::elementwise::SERIAL_BELOW;
 use super::threads::{self, prelude::*};
-use crate::axis::AxisShape;
+use crate::shape::AxisShape;
 
 /// Elements that a thread takes at a time.
 const TASK: usize = 16 * 1024;

@@ -2,12 +2,12 @@
 
 use super::classes::{Job, run};
 use super::{Cpu, binary};
-use crate::axis::element_count;
 use crate::error::Result;
 use crate::loss::{
     BceWithLogits, BinaryCrossEntropy, BinaryProblem, CrossEntropy, NllLoss, Reduction, Targets,
     reduce, upstream,
 };
+use crate::shape::element_count;
 
 impl Cpu {
     /// The loss of logits of `shape`: one value for each row, or one in all where it is reduced.

@@ -1,11 +1,11 @@
 //! maxout and its gradient: groups of one contiguous block after the other, over threads.
 
+use super::Cpu;
 use super::elementwise::SERIAL_BELOW;
 use super::threads::prelude::*;
-use super::{Cpu, same_length};
-use crate::axis::AxisShape;
 use crate::error::Result;
 use crate::maxout::Groups;
+use crate::shape::{AxisShape, same_length};
 
 /// Elements that a thread takes at a time.
 const TASK: usize = 16 * 1024;

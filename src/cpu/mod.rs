@@ -33,10 +33,11 @@ pub(crate) mod threads;
 mod tiles;
 mod wide;
 
-use crate::axis::{AxisFunction, AxisShape, element_count};
+use crate::axis::AxisFunction;
 use crate::catalogue::Elementwise;
 use crate::element::Element;
 use crate::error::{Error, Result};
+use crate::shape::{AxisShape, element_count, same_length};
 use crate::shaping::Shaping;
 use crate::statistics::{Inspect, Statistics, of_nothing};
 use crate::sum::SumShape;
@@ -391,18 +392,5 @@ impl Cpu {
             return Ok(of_nothing(what, &units));
         }
         Ok(statistics::inspect(self.isa, what, x, &units))
-    }
-}
-
-/// An error where `got` elements are not as many as `expected`.
-pub(crate) fn same_length(what: &'static str, expected: usize, got: usize) -> Result<()> {
-    if expected == got {
-        Ok(())
-    } else {
-        Err(Error::LengthMismatch {
-            what,
-            expected,
-            got,
-        })
     }
 }

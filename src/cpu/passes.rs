@@ -12,7 +12,8 @@ use super::rows::weight;
 use super::softmax::{Direction, Job};
 use super::threads::{self, prelude::*};
 use super::wide::Wide;
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
+use crate::shape::AxisShape;
 
 /// Columns that go through the first pass together.
 const LANES: usize = 64;

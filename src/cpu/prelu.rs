@@ -3,9 +3,10 @@
 use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
 use super::threads::prelude::*;
-use super::{Cpu, same_length, sum};
+use super::{Cpu, sum};
 use crate::error::Result;
 use crate::prelu::Prelu;
+use crate::shape::same_length;
 use std::ops::Range;
 
 /// Elements that a thread takes at a time.

@@ -1,14 +1,15 @@
 //! Random numbers and what is made of them, element by element: uniform and Gumbel noise, and the
 //! randomised leaky rectifier.
 
+use super::Cpu;
 use super::elementwise::SERIAL_BELOW;
 use super::isa::Kernel;
 use super::threads::prelude::*;
 use super::wide::Wide;
-use super::{Cpu, same_length};
 use crate::error::Result;
 use crate::random::{Random, halves, philox_lanes, uniform_of};
 use crate::rrelu::Rrelu;
+use crate::shape::same_length;
 
 /// Blocks of four numbers that are made at a time.
 const BLOCKS: usize = 16;

@@ -18,8 +18,9 @@ use super::rows::{self, Rows};
 use super::threads::{self, prelude::*};
 use super::tiles::{self, Tiles};
 use super::wide::Wide;
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::element::{DType, Element};
+use crate::shape::AxisShape;
 use std::ops::Range;
 
 /// Which values go in and come out.

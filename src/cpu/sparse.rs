@@ -6,14 +6,15 @@
 //! maximum and for these candidates, and the root is looked for among the candidates alone. Where
 //! q > 1 results rise steeply from the threshold, and the root is the smallest of them instead.
 
+use super::Cpu;
 use super::isa::{Isa, Kernel};
 use super::lines::each_row;
 use super::softmax::{self, Direction};
 use super::wide::Wide;
-use super::{Cpu, same_length};
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::catalogue::Real;
 use crate::error::Result;
+use crate::shape::{AxisShape, same_length};
 use crate::sparse::{Rule, SparseFunction};
 
 impl Cpu {

@@ -2,8 +2,8 @@
 
 use super::isa::Isa;
 use super::threads::prelude::*;
-use crate::axis::AxisShape;
 use crate::catalogue::Elementwise;
+use crate::shape::AxisShape;
 use crate::statistics::{Inspect, Statistics, Summary, assemble};
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -8,7 +8,8 @@ use super::isa::{Isa, Kernel};
 use super::rows::weight;
 use super::softmax::{Direction, Job, Piece, Segment, Sums};
 use super::threads::prelude::*;
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
+use crate::shape::AxisShape;
 use std::ops::Range;
 
 /// The most rows of a tile.

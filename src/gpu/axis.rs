@@ -3,11 +3,11 @@
 use super::Gpu;
 use super::rows::{Reach, RowsOperation};
 use super::stream::{HostWait, in_last_input, words};
-use crate::axis::{AxisFunction, AxisShape};
-use crate::cpu::same_length;
+use crate::axis::AxisFunction;
 use crate::error::{Error, Result};
 use crate::kernels::from_output;
 use crate::plan;
+use crate::shape::{AxisShape, same_length};
 
 /// An operation along an axis with its inputs in host memory.
 #[derive(Clone, Copy, Debug)]

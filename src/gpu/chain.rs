@@ -4,10 +4,10 @@ use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, wor
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
 use crate::chain::{Chain, Resolved};
-use crate::cpu::same_length;
 use crate::element::DType;
 use crate::error::Result;
 use crate::kernels::{ChainJob, ChainRanges};
+use crate::shape::same_length;
 
 impl Batch {
     /// y = chain(x) in a new tensor, with the operands in the order of the steps that take them.

@@ -3,9 +3,9 @@
 use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
-use crate::cpu::same_length;
 use crate::error::Result;
 use crate::gate::{Gate, GateShape, Order, output_shape};
+use crate::shape::same_length;
 
 impl Batch {
     /// y = value · f(gate) of the two that x holds along `axis`, in a new tensor whose axis has

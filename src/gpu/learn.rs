@@ -4,11 +4,11 @@ use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, wor
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
 use crate::catalogue::Elementwise;
-use crate::cpu::same_length;
 use crate::element::DType;
 use crate::error::Result;
 use crate::learn::Learnable;
 use crate::plan;
+use crate::shape::same_length;
 
 impl Batch {
     /// The gradient by the parameter `name` of f, in a new tensor of one element: the sum of

@@ -4,7 +4,6 @@ use super::rows::{Reach, RowsOperation};
 use super::stream::{self, HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor, Wait};
-use crate::axis::{AxisShape, element_count};
 use crate::backend::carried::{Carry, Lend};
 use crate::cpu::threads::{Place, elsewhere};
 use crate::element::DType;
@@ -15,6 +14,7 @@ use crate::loss::{
     CrossEntropy, Reduction, Spread, Targets, Upstream,
 };
 use crate::plan::STEPS;
+use crate::shape::{AxisShape, element_count};
 use std::fmt;
 
 /// The targets of a loss over classes on a device, with the loss's options: checked on the host,

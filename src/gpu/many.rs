@@ -3,12 +3,13 @@
 
 use super::Gpu;
 use super::stream::{HostWait, Operation, Piece, Results, run, words};
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::catalogue::Elementwise;
 use crate::cpu::convert::{narrow_into, widened};
 use crate::element::Element;
 use crate::error::Result;
 use crate::many::{Function, Item};
+use crate::shape::AxisShape;
 use std::collections::HashMap;
 use std::ops::Range;
 

@@ -34,13 +34,12 @@ pub(crate) use tensor::output_shape;
 pub use tensor::{Batch, Tensor};
 pub use tune::{TuneCandidate, TuneReport, Tuned};
 
-use crate::axis::element_count;
-use crate::cpu::same_length;
 use crate::cpu::threads::{self, Place, elsewhere};
 use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, lock};
 use crate::plan::Traits;
+use crate::shape::{element_count, same_length};
 pub(crate) use adapter::Admitted;
 use adapter::Opened;
 use pool::Pool;

@@ -3,10 +3,10 @@
 use super::stream::{HostWait, Operation, PIECE, Piece, Results, run, words};
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
-use crate::cpu::same_length;
 use crate::error::Result;
 use crate::plan;
 use crate::prelu::Prelu;
+use crate::shape::same_length;
 
 impl Batch {
     /// y = x where x > 0, else slope · x, in a new tensor; x has the shape of `prelu`, and the

@@ -3,11 +3,11 @@
 use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
-use crate::cpu::same_length;
 use crate::element::DType;
 use crate::error::Result;
 use crate::random::Random;
 use crate::rrelu::Rrelu;
+use crate::shape::same_length;
 
 impl Batch {
     /// The numbers between 0 and 1 of `random`, in a new tensor.

@@ -3,10 +3,10 @@
 
 use super::Gpu;
 use super::stream::{HostWait, Operation, PIECE, Piece, Results, Words, ranges, run};
-use crate::axis::AxisShape;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::plan;
+use crate::shape::AxisShape;
 use std::ops::Range;
 
 /// The elements of an array that some rows need.

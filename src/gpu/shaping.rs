@@ -5,12 +5,12 @@ use super::stream::{self, Results, words};
 use super::tensor::{Batch, Tensor, output_shape, same_shape};
 use super::{Gpu, HostWait, Wait};
 use crate::Cpu;
-use crate::axis::{AxisFunction, element_count};
-use crate::cpu::same_length;
+use crate::axis::AxisFunction;
 use crate::element::DType;
 use crate::error::Result;
 use crate::kernels::{BufferShaping, ShapedJob};
 use crate::plan;
+use crate::shape::{element_count, same_length};
 use crate::shaping::{Geometry, Shaping, Which};
 use std::ops::Range;
 

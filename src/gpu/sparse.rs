@@ -5,13 +5,12 @@ use super::rows::{Reach, RowsOperation};
 use super::stream::{HostWait, Results, words};
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
-use crate::axis::AxisShape;
-use crate::cpu::same_length;
 use crate::error::Result;
 use crate::gumbel::GumbelSoftmax;
 use crate::kernels::steps_of;
 use crate::maxout::Groups;
 use crate::plan::STEPS;
+use crate::shape::{AxisShape, same_length};
 use crate::sparse::SparseFunction;
 
 impl Batch {

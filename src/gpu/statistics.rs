@@ -4,13 +4,12 @@
 use super::pool::Purpose;
 use super::stream::{self, HostWait, PIECE, ranges};
 use super::{Gpu, Inner, Tensor, Wait};
-use crate::axis::{AxisShape, element_count};
-use crate::cpu::same_length;
 use crate::cpu::threads::{Place, elsewhere};
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{Part, Stage};
 use crate::plan::{self, Chunk, Traits};
+use crate::shape::{AxisShape, element_count, same_length};
 use crate::statistics::{
     Inspect, SPREAD_WORDS, SUMMARY_WORDS, Statistics, Summary, assemble, of_nothing,
 };

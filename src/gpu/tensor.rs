@@ -3,7 +3,7 @@
 use super::pool::Purpose;
 use super::self_check::Staged;
 use super::{Gpu, Inner, Wait, stream};
-use crate::axis::{AxisFunction, AxisShape, element_count};
+use crate::axis::AxisFunction;
 use crate::catalogue::{Activation, Elementwise};
 use crate::cpu::convert::widened;
 use crate::cpu::threads::{Place, elsewhere};
@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::few::Few;
 use crate::kernels::{Kernels, TypedSlice, lock};
 use crate::self_check::Answer;
+use crate::shape::{AxisShape, element_count};
 use half::{bf16, f16};
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};

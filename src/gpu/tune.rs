@@ -3,13 +3,14 @@
 
 use super::store::{Content, Store};
 use super::{Gpu, Inner, Wait, stream};
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, TypedSlice};
 use crate::plan::{Traits, Walk};
 use crate::shader::{Access, Width};
+use crate::shape::AxisShape;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;

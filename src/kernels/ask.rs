@@ -2,7 +2,7 @@
 //! too, in the same pass. Whoever submits the pass reads the results and settles the question.
 
 use super::{Kernels, Operand, filled_buffer, lock};
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::error::Result;
@@ -10,6 +10,7 @@ use crate::plan::{self, AxisChunk, AxisPlan, Quirks, Strategy};
 use crate::self_check::answers::{self, GUARD, Inputs};
 use crate::self_check::{Answer, Consult, Question, Way};
 use crate::shader::{Access, Pass, Unit};
+use crate::shape::AxisShape;
 use std::sync::{Arc, Mutex};
 
 /// What one recording asked, and all answers that it stands and falls with.

@@ -4,12 +4,13 @@
 use super::{
     Bindings, Kernels, ModuleKey, Operand, Slot, Slots, Work, elementwise_slots, holds, separate,
 };
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::error::{Error, Result};
 use crate::few::Few;
 use crate::plan::{self, AxisChunk, AxisPlan, PARTIAL_BYTES, Strategy, Traits};
 use crate::self_check::{Question, Way};
 use crate::shader::{HELD, HELD_LENGTH, IN_EIGHTS, Pass, Unit};
+use crate::shape::AxisShape;
 
 /// The bindings of a softmax entry point.
 pub(crate) fn axis_slots(function: AxisFunction, pass: Pass, entry_point: &str) -> Slots {

@@ -2,12 +2,11 @@
 
 use super::loss::each;
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, UpstreamBuffer, Work, holds, separate};
-use crate::axis::element_count;
-use crate::cpu::same_length;
 use crate::error::Result;
 use crate::loss::{BceWithLogits, BinaryCrossEntropy, BinaryProblem};
 use crate::plan;
 use crate::shader::BinaryModule;
+use crate::shape::{element_count, same_length};
 
 /// `Uniforms` of binary.wgsl.
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]

@@ -3,12 +3,11 @@
 use super::axis::{Beside, PerRow, RowsRecorder};
 use super::sum::Sum;
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, holds, separate};
-use crate::axis::AxisShape;
-use crate::cpu::same_length;
 use crate::error::{Error, Result};
 use crate::loss::{CrossEntropy, Reduction};
 use crate::plan::{self, AxisChunk, Traits};
 use crate::shader::{ClassModule, LossPass, Term};
+use crate::shape::{AxisShape, same_length};
 use crate::sum::SumShape;
 
 /// The arrays that a loss over classes reads.

@@ -3,11 +3,12 @@
 use super::axis::{Beside, PerRow, RowsRecorder, axis_slots, kernel_of, one_row, sign_of, unit_of};
 use super::sum::Sum;
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, holds, separate};
-use crate::axis::{AxisFunction, AxisShape, element_count};
+use crate::axis::AxisFunction;
 use crate::error::{Error, Result};
 use crate::few::Few;
 use crate::plan::{self, AxisChunk, AxisPlan, Strategy};
 use crate::shader::{Pass, Shaped, Sink, Term, Unit, Value};
+use crate::shape::{AxisShape, element_count};
 use crate::shaping::{Dimension, Geometry, RowPolicy, Settings, Shaping, Which};
 use std::ops::Range;
 

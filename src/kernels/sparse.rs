@@ -3,12 +3,13 @@
 
 use super::axis::{PerRow, RowsRecorder, one_row};
 use super::{Kernels, ModuleKey, Operand, Slot, Slots, holds, separate};
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::error::{Error, Result};
 use crate::gumbel::GumbelSoftmax;
 use crate::maxout::Groups;
 use crate::plan;
 use crate::shader::{self, Argmax, Pass, Sparse};
+use crate::shape::AxisShape;
 use crate::sparse::{Rule, SparseFunction};
 
 /// The bindings of an entry point over rows whose passes read `reads`, also from `out` where they

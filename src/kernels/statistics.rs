@@ -1,10 +1,10 @@
 //! Statistics of an array's parts: one dispatch adds up what the host merges.
 
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Work};
-use crate::axis::AxisShape;
 use crate::catalogue::Elementwise;
 use crate::error::Result;
 use crate::plan::Chunk;
+use crate::shape::AxisShape;
 
 /// `Uniforms` of statistics.wgsl.
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]

@@ -6,8 +6,8 @@ mod sparse;
 mod sum;
 
 use super::*;
-use crate::axis::AxisShape;
 use crate::plan;
+use crate::shape::AxisShape;
 use crate::{Backend, Gpu, Tensor, reference};
 use std::io::Write;
 

@@ -2,7 +2,7 @@
 
 use super::for_rows;
 use super::shaping::exact_sum;
-use crate::axis::AxisShape;
+use crate::shape::AxisShape;
 
 /// Softmax of (x + noise) / tau of every row.
 ///

@@ -1,7 +1,7 @@
 //! maxout of groups: what it picks is exact.
 
 use super::for_rows;
-use crate::axis::AxisShape;
+use crate::shape::AxisShape;
 
 /// The maximum of every row; NaN where there is one.
 ///

@@ -2,7 +2,7 @@
 //! bisection, which share nothing with the backends' iterations.
 
 use super::{for_rows, ulp_error};
-use crate::axis::AxisShape;
+use crate::shape::AxisShape;
 use crate::sparse::SparseFunction;
 
 /// `function` of every row of `x`.

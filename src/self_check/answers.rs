@@ -2,9 +2,10 @@
 //! contract of the f64 reference.
 
 use super::{Direction, Question, Way};
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::catalogue::Elementwise;
 use crate::reference::{self, ulp_error, ulp_of};
+use crate::shape::AxisShape;
 
 /// Inputs of an element-wise question; a multiple of four.
 pub(crate) const INPUTS: usize = 64;

@@ -3,9 +3,10 @@
 
 use super::pipeline::{Chunk, Progress, Span};
 use super::{CPU_CHUNK, Sink, Source, Stream, StreamError, same_count};
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::backend::Backend;
 use crate::cpu::{Coefficients, Columns, Passes};
+use crate::shape::AxisShape;
 use std::sync::{Mutex, PoisonError};
 
 /// The fewest neighbouring elements that are worth a read of their own.

@@ -2,12 +2,13 @@
 //! and costs no caller a wrong result.
 
 use super::*;
-use crate::axis::{AxisFunction, AxisShape};
+use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::gpu::adapter::{self, Admitted};
 use crate::gpu::pool::Pool;
 use crate::kernels::Fault;
 use crate::plan::{Traits, Walk};
+use crate::shape::AxisShape;
 use crate::{AdapterChoice, Backend, Cpu, Elementwise};
 use std::io::Write;
 

@@ -1,13 +1,13 @@
 //! The kin of softmax and random numbers on devices of all kinds: every strategy and every cut.
 
 use super::{disguises, gpu, run, values, whole, wrong};
-use crate::axis::AxisShape;
 use crate::gumbel::GumbelSoftmax;
 use crate::kernels::{Kernels, steps_of};
 use crate::maxout::Groups;
 use crate::plan::{self, Traits};
 use crate::random::Random;
 use crate::reference;
+use crate::shape::AxisShape;
 use crate::sparse::SparseFunction;
 
 const SHAPES: [(usize, usize, usize); 6] = [

@@ -4,10 +4,10 @@
 
 use super::compilers::{Handed, handed};
 use super::*;
-use crate::axis::AxisShape;
 use crate::catalogue::Elementwise;
 use crate::check::{self, Report};
 use crate::error::Result;
+use crate::shape::AxisShape;
 use rayon::prelude::*;
 use std::env;
 use std::fmt::Write as _;
