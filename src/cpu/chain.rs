@@ -4,7 +4,8 @@
 use super::Cpu;
 use super::elementwise::SERIAL_BELOW;
 use super::isa::{Isa, Kernel};
-use super::softmax::{self, Direction, Job};
+use super::phases::{Direction, Job};
+use super::softmax;
 use super::threads::prelude::*;
 use super::wide::Wide;
 use crate::chain::{Around, Chain, Place, Resolved, Step, rest, threshold};

@@ -21,6 +21,7 @@ mod maxout;
 mod narrow;
 mod narrow_rows;
 mod passes;
+mod phases;
 mod prelu;
 mod random;
 mod rows;
@@ -44,7 +45,7 @@ use crate::sum::SumShape;
 pub(crate) use chain::CustomBlock;
 pub(crate) use isa::{Isa, Kernel};
 pub(crate) use passes::{Coefficients, Columns, Passes};
-use softmax::{Direction, Job};
+use phases::{Direction, Job};
 
 /// The CPU backend. Cheap to make and to clone.
 ///

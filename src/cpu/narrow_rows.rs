@@ -11,7 +11,7 @@
 
 use super::isa::{Isa, Kernel};
 use super::narrow::scaled_exp_parts;
-use super::softmax::{Direction, Job, Piece, Segment};
+use super::phases::{Direction, Job, Piece, Segment};
 use super::threads::prelude::*;
 use super::wide::Wide;
 use crate::axis::AxisFunction;

@@ -1,15 +1,15 @@
 //! Rows of the softmax family that come in parts, for arrays of which only a part is in memory.
 //!
 //! A first pass hands every part to [`Passes::absorb`], which keeps a maximum and the sums of
-//! [`softmax`](super::softmax) for each row, relative to the largest element so far. A second
+//! [`phases`](super::phases) for each row, relative to the largest element so far. A second
 //! pass makes results of the same parts, in any order. Everything is in f64.
 //!
 //! Rows lie side by side as columns of a matrix; few columns are folded, several steps beside one
 //! another, so that SIMD lanes are full.
 
 use super::isa::{Isa, Kernel};
+use super::phases::{Direction, Job};
 use super::rows::weight;
-use super::softmax::{Direction, Job};
 use super::threads::{self, prelude::*};
 use super::wide::Wide;
 use crate::axis::AxisFunction;

@@ -6,7 +6,7 @@
 //! in-place calls the same thing.
 
 use super::isa::{Isa, Kernel};
-use super::softmax::{Direction, Job, Piece, Segment, Sums};
+use super::phases::{Direction, Job, Piece, Segment, Sums};
 use super::threads::prelude::*;
 use super::wide::Wide;
 use crate::axis::AxisFunction;

@@ -9,7 +9,8 @@
 use super::Cpu;
 use super::isa::{Isa, Kernel};
 use super::lines::each_row;
-use super::softmax::{self, Direction};
+use super::phases::{Direction, Job};
+use super::softmax;
 use super::wide::Wide;
 use crate::axis::AxisFunction;
 use crate::catalogue::Real;
@@ -116,7 +117,7 @@ impl Cpu {
         dy: &[f32],
         out: &mut [f32],
     ) {
-        let job = softmax::Job {
+        let job = Job {
             function: AxisFunction::Softmax,
             direction,
             shape: *shape,

@@ -5,8 +5,8 @@
 //! on what happens to be there and are never stored.
 
 use super::isa::{Isa, Kernel};
+use super::phases::{Direction, Job, Piece, Segment, Sums};
 use super::rows::weight;
-use super::softmax::{Direction, Job, Piece, Segment, Sums};
 use super::threads::prelude::*;
 use crate::axis::AxisFunction;
 use crate::shape::AxisShape;
