@@ -2,6 +2,7 @@
 //! one submission, and the way to and from host memory.
 
 mod adapter;
+mod asked;
 mod axis;
 mod chain;
 mod gate;

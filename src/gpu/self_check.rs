@@ -1,14 +1,14 @@
-//! Asking the adapter: the probes when a device is opened, known answers beside the first use of
-//! each function, and all of them on request.
+//! Asking the adapter: the probes when a device is opened, and all known answers on request.
 
+use super::asked::Staged;
 use super::stream::encoder;
 use super::{Gpu, Inner, Wait};
 use crate::cpu::threads::{Place, elsewhere};
 use crate::error::{Error, Result};
-use crate::kernels::{Asking, Kernels, filled_buffer};
+use crate::kernels::{Asking, filled_buffer};
 use crate::plan::{self, Strategy};
 use crate::self_check::probes::{self, Answers, GROUPS, TURNS, WORDS};
-use crate::self_check::{Answer, Direction, Finding, Question, SelfCheck, Verdict, Way};
+use crate::self_check::{Direction, Finding, Question, SelfCheck, Verdict, Way};
 use crate::shader::{self, Pass, Unit};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -78,20 +78,6 @@ impl Gpu {
 }
 
 impl Inner {
-    /// Whether there is a device behind the interface.
-    fn computes(&self) -> bool {
-        self.info.backend != wgpu::Backend::Noop
-    }
-
-    /// The kernels for one recording, which ask for the known answers of what is new to them.
-    pub(super) fn asking(&self) -> Kernels {
-        if self.computes() {
-            self.kernels.asking()
-        } else {
-            self.kernels.clone()
-        }
-    }
-
     /// Makes the probes.
     pub(super) async fn probe(self: &Arc<Self>, wait: Wait) -> Result<()> {
         if !self.computes() {
@@ -226,23 +212,6 @@ impl Inner {
         }
         self.healthy()
     }
-
-    /// Waits for the answers that a submission's work stands and falls with.
-    pub(super) async fn answered(
-        self: &Arc<Self>,
-        answers: &[Arc<Answer>],
-        submission: wgpu::SubmissionIndex,
-        wait: Wait,
-    ) -> Result<()> {
-        if answers.is_empty() {
-            return Ok(());
-        }
-        self.finished(submission, wait).await?;
-        for answer in answers {
-            answer.verdict().await?;
-        }
-        Ok(())
-    }
 }
 
 /// The pass that a batch of tensors takes.
@@ -264,53 +233,6 @@ fn strategy(way: Way, traits: &plan::Traits) -> Option<Strategy> {
             lanes: 2,
             segment: u32::from(traits.software),
         }),
-    }
-}
-
-/// Questions whose results are on their way to the host.
-pub(super) struct Staged(Vec<(Asking, wgpu::Buffer)>);
-
-impl Staged {
-    /// Records the copies of what `asked` has, behind the pass that computes it.
-    pub(super) fn copied(
-        gpu: &Inner,
-        asked: Vec<Asking>,
-        encoder: &mut wgpu::CommandEncoder,
-    ) -> Result<Self> {
-        let mut staged = Vec::with_capacity(asked.len());
-        for asking in asked {
-            let bytes = asking.results.size();
-            let staging = gpu.create(&wgpu::BufferDescriptor {
-                label: Some("activations known answers"),
-                size: bytes,
-                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
-                mapped_at_creation: false,
-            })?;
-            encoder.copy_buffer_to_buffer(&asking.results, 0, &staging, 0, bytes);
-            staged.push((asking, staging));
-        }
-        Ok(Self(staged))
-    }
-
-    /// Judges each when it arrives, in whatever thread polls then.
-    pub(super) fn submitted(self) -> Vec<Arc<Answer>> {
-        let submit = |(asking, staging): (Asking, wgpu::Buffer)| {
-            let answer = asking.submitted();
-            let buffer = staging.clone();
-            staging
-                .slice(..)
-                .map_async(wgpu::MapMode::Read, move |mapped| {
-                    // What does not come is as if never asked.
-                    if mapped.is_ok()
-                        && let Ok(view) = buffer.slice(..).get_mapped_range()
-                    {
-                        asking.judge(&bytemuck::pod_collect_to_vec(&view));
-                    }
-                    buffer.unmap();
-                });
-            answer
-        };
-        self.0.into_iter().map(submit).collect()
     }
 }
 

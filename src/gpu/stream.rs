@@ -2,8 +2,8 @@
 //! buffers, and whole operations on host memory, piece by piece, of which one is computed while
 //! its neighbours travel.
 
+use super::asked::Staged;
 use super::pool::{Pool, Purpose};
-use super::self_check::Staged;
 use super::{Gpu, Inner, Wait, now};
 use crate::catalogue::Elementwise;
 use crate::element::Element;

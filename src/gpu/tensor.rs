@@ -1,7 +1,7 @@
 //! Arrays that live on the device, and batches of operations on them.
 
+use super::asked::Staged;
 use super::pool::Purpose;
-use super::self_check::Staged;
 use super::{Gpu, Inner, Wait, stream};
 use crate::axis::AxisFunction;
 use crate::catalogue::{Activation, Elementwise};

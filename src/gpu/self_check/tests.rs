@@ -7,6 +7,7 @@ use crate::catalogue::Activation;
 use crate::gpu::adapter::{self, Admitted};
 use crate::gpu::pool::Pool;
 use crate::kernels::Fault;
+use crate::kernels::Kernels;
 use crate::plan::{Traits, Walk};
 use crate::shape::AxisShape;
 use crate::{AdapterChoice, Backend, Cpu, Elementwise};

@@ -1,0 +1,88 @@
+//! Known answers that ride along with the work: asked where it is recorded, judged when they
+//! arrive, and waited for before its results are.
+
+use super::{Inner, Wait};
+use crate::error::Result;
+use crate::kernels::{Asking, Kernels};
+use crate::self_check::Answer;
+use std::sync::Arc;
+
+impl Inner {
+    /// Whether there is a device behind the interface.
+    pub(super) fn computes(&self) -> bool {
+        self.info.backend != wgpu::Backend::Noop
+    }
+
+    /// The kernels for one recording, which ask for the known answers of what is new to them.
+    pub(super) fn asking(&self) -> Kernels {
+        if self.computes() {
+            self.kernels.asking()
+        } else {
+            self.kernels.clone()
+        }
+    }
+
+    /// Waits for the answers that a submission's work stands and falls with.
+    pub(super) async fn answered(
+        self: &Arc<Self>,
+        answers: &[Arc<Answer>],
+        submission: wgpu::SubmissionIndex,
+        wait: Wait,
+    ) -> Result<()> {
+        if answers.is_empty() {
+            return Ok(());
+        }
+        self.finished(submission, wait).await?;
+        for answer in answers {
+            answer.verdict().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Questions whose results are on their way to the host.
+pub(super) struct Staged(Vec<(Asking, wgpu::Buffer)>);
+
+impl Staged {
+    /// Records the copies of what `asked` has, behind the pass that computes it.
+    pub(super) fn copied(
+        gpu: &Inner,
+        asked: Vec<Asking>,
+        encoder: &mut wgpu::CommandEncoder,
+    ) -> Result<Self> {
+        let mut staged = Vec::with_capacity(asked.len());
+        for asking in asked {
+            let bytes = asking.results.size();
+            let staging = gpu.create(&wgpu::BufferDescriptor {
+                label: Some("activations known answers"),
+                size: bytes,
+                usage: wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST,
+                mapped_at_creation: false,
+            })?;
+            encoder.copy_buffer_to_buffer(&asking.results, 0, &staging, 0, bytes);
+            staged.push((asking, staging));
+        }
+        Ok(Self(staged))
+    }
+
+    /// Judges each when it arrives, in whatever thread polls then.
+    pub(super) fn submitted(self) -> Vec<Arc<Answer>> {
+        let submit = |(asking, staging): (Asking, wgpu::Buffer)| {
+            let answer = asking.submitted();
+            let buffer = staging.clone();
+            staging
+                .slice(..)
+                .map_async(wgpu::MapMode::Read, move |mapped| {
+                    // What does not come is as if never asked.
+                    if mapped.is_ok()
+                        && let Ok(view) = buffer.slice(..).get_mapped_range()
+                    {
+                        asking.judge(&bytemuck::pod_collect_to_vec(&view));
+                    }
+                    buffer.unmap();
+                });
+            answer
+        };
+        self.0.into_iter().map(submit).collect()
+    }
+}
