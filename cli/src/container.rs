@@ -1,7 +1,8 @@
 //! Many arrays under names: `.npz` archives, `.safetensors` files and folders of `.npy` files.
 
 use crate::error::CliError;
-use crate::npy::{self, NpyError};
+use crate::file::{NpyError, open_file};
+use crate::npy;
 use crate::output::{self, Target};
 use crate::safetensors::Archive;
 use crate::terminal;
@@ -96,7 +97,7 @@ impl Container {
             }
             Kind::Folder(names)
         } else if is("npz") {
-            let (file, size) = npy::open_file(path).map_err(wrong)?;
+            let (file, size) = open_file(path).map_err(wrong)?;
             let archive = ZipArchive::new(BufReader::new(file));
             let mut archive = archive.map_err(|e| bad(path, e))?;
             let mut names = Vec::new();
@@ -266,7 +267,7 @@ fn copy(
         path: from.to_owned(),
         source,
     };
-    let (mut file, _) = npy::open_file(from).map_err(unreadable)?;
+    let (mut file, _) = open_file(from).map_err(unreadable)?;
     let permissions = file.metadata().map(|m| m.permissions());
     let copied = io::copy(&mut file, &mut to);
     let Err(error) = copied.and_then(|_| to.set_permissions(permissions?)) else {

@@ -1,6 +1,6 @@
 //! What can go wrong in the command line, and the exit code that says so.
 
-use crate::npy::NpyError;
+use crate::file::NpyError;
 use std::io;
 use std::path::PathBuf;
 

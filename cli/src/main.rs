@@ -5,6 +5,7 @@ mod commands;
 mod container;
 mod error;
 mod family;
+mod file;
 mod function;
 mod memory;
 mod npy;

@@ -1,7 +1,7 @@
 //! Tensors of `.safetensors` files, which are named `FILE.safetensors:TENSOR`, or by the file alone
 //! where it has one.
 
-use crate::npy::{self, NpyError};
+use crate::file::{NpyError, open_file};
 use crate::terminal;
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -65,7 +65,7 @@ fn damaged(what: impl std::fmt::Display) -> NpyError {
 impl Archive {
     /// Opens the file at `path`.
     pub fn open(path: &Path) -> Result<Self, NpyError> {
-        let (mut file, size) = npy::open_file(path)?;
+        let (mut file, size) = open_file(path)?;
         let mut length = [0; 8];
         let short = |_| damaged("it is shorter than a header");
         file.read_exact(&mut length).map_err(short)?;

@@ -1,6 +1,6 @@
 //! `activations run` and `activations grad`: a function or its gradients on files.
 
-use super::stream::Files;
+use super::stream::{Files, upstream_shape};
 use crate::args::{GradArgs, RunArgs};
 use crate::error::CliError;
 use crate::memory;
@@ -8,7 +8,6 @@ use crate::npy;
 use crate::operations::{self, Call, Input, Options, Output, read};
 use crate::output::{self, Target};
 use crate::terminal::Progress;
-use std::path::Path;
 use wgpu_activations::DType;
 
 /// Arguments that fit together.
@@ -83,14 +82,6 @@ impl Plan {
             })
             .collect()
     }
-}
-
-/// What is wrong with an upstream gradient of another shape than the output's.
-pub fn upstream_shape(path: &Path, got: &[usize], name: &str, want: &[usize]) -> String {
-    let path = path.display();
-    format!(
-        "{path}: the upstream gradient has shape {got:?} where the output of {name} has {want:?}"
-    )
 }
 
 /// What the outputs are stored as: what is asked for, or as the first input.

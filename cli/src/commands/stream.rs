@@ -3,7 +3,8 @@
 use super::open;
 use crate::args::RunArgs;
 use crate::error::CliError;
-use crate::npy::{NpyError, Parts, Stored, Writer};
+use crate::file::NpyError;
+use crate::npy::{Parts, Stored, Writer};
 use crate::operations::Streamed;
 use crate::output::{self, Target};
 use crate::terminal::Progress;
@@ -43,6 +44,14 @@ fn stored(path: &Path) -> Result<Stored, CliError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// What is wrong with an upstream gradient of another shape than the output's.
+pub fn upstream_shape(path: &Path, got: &[usize], name: &str, want: &[usize]) -> String {
+    let path = path.display();
+    format!(
+        "{path}: the upstream gradient has shape {got:?} where the output of {name} has {want:?}"
+    )
 }
 
 impl<'a> Files<'a> {
@@ -110,7 +119,7 @@ impl<'a> Files<'a> {
             Some(path) => {
                 let dy = stored(path)?;
                 if dy.shape != self.output_shape {
-                    return Err(CliError::Usage(super::run::upstream_shape(
+                    return Err(CliError::Usage(upstream_shape(
                         path,
                         &dy.shape,
                         name,
