@@ -1,10 +1,7 @@
 //! The functions along an axis: the softmax family.
 
-use crate::error::{Error, Result};
-use crate::names;
 use crate::shape::AxisShape;
 use std::fmt;
-use std::str::FromStr;
 
 /// A function of whole rows along one axis of an array.
 ///
@@ -81,26 +78,6 @@ impl AxisFunction {
 impl fmt::Display for AxisFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl FromStr for AxisFunction {
-    type Err = Error;
-
-    /// Finds a function by its name or an alias; case and `-` for `_` do not matter.
-    fn from_str(name: &str) -> Result<Self> {
-        let wanted = name.to_lowercase().replace('-', "_");
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|f| f.name() == wanted || f.aliases().contains(&wanted.as_str()))
-            .ok_or_else(|| {
-                Error::unknown_function(
-                    "function of the softmax family",
-                    name,
-                    names::axis_functions(),
-                )
-            })
     }
 }
 

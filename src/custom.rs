@@ -5,9 +5,10 @@ mod trace;
 
 pub use number::Number;
 
-use crate::catalogue::{Bounds, Dual, Range};
+use crate::catalogue::{Bounds, Dual};
 use crate::cpu::{CustomBlock, Isa};
 use crate::error::{Error, Result, shown};
+use crate::range::Range;
 use crate::shader;
 use std::fmt;
 use std::sync::Arc;

@@ -1,9 +1,7 @@
 //! The types that numbers are stored as. Everything is computed in f32 or better, whatever they are.
 
-use crate::error::{Error, Result};
 use half::{bf16, f16};
 use std::fmt;
-use std::str::FromStr;
 
 /// What the numbers of an array are stored as.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -51,22 +49,6 @@ impl DType {
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.short_name())
-    }
-}
-
-impl FromStr for DType {
-    type Err = Error;
-
-    /// Parses a name of either length; `half` and `float` are PyTorch's other names.
-    fn from_str(text: &str) -> Result<Self> {
-        match text.to_ascii_lowercase().as_str() {
-            "f32" | "float32" | "float" => Ok(Self::F32),
-            "f16" | "float16" | "half" => Ok(Self::F16),
-            "bf16" | "bfloat16" => Ok(Self::Bf16),
-            _ => Err(Error::UnknownDType {
-                text: text.to_owned(),
-            }),
-        }
     }
 }
 

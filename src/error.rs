@@ -1,7 +1,7 @@
 //! Every way in which a call can fail, as a value that says what happened and what to change.
 
-use crate::catalogue::Range;
 use crate::element::DType;
+use crate::range::Range;
 use std::borrow::Cow;
 
 /// The result of a call of this crate.

@@ -1,13 +1,11 @@
 //! Gated linear units: one half of an array, passed through an activation, weighs the other half.
 //! What there is, the layouts, and what is wrong with a shape; nothing here computes.
 
-use crate::catalogue::{Activation, Bounds, Elementwise, Range};
+use crate::catalogue::{Activation, Bounds, Elementwise, Factor};
 use crate::error::{Error, Result};
-use crate::names;
-use crate::shader::is_tight;
+use crate::range::Range;
 use crate::shape::{AxisShape, element_count};
 use std::fmt;
-use std::str::FromStr;
 
 /// A gated linear unit: y = value · f(gate), with any activation of the catalogue as f.
 ///
@@ -295,7 +293,7 @@ impl Gate {
 
     /// Whether f(gate) goes into products with what its rounding lost, or loses nothing.
     pub(crate) fn keeps_parts(&self) -> bool {
-        is_tight(self.function.activation())
+        self.function.activation().factor() != Factor::Rounded
     }
 
     pub(crate) fn clamp(&self) -> Option<Clamp> {
@@ -317,26 +315,6 @@ impl fmt::Display for Gate {
             }
             _ => f.write_str(self.name()),
         }
-    }
-}
-
-impl FromStr for Gate {
-    type Err = Error;
-
-    /// Finds a gate by its name or an alias, in the order that the name stands for; case and `-` for
-    /// `_` do not matter.
-    fn from_str(name: &str) -> Result<Self> {
-        let wanted = name.to_lowercase().replace('-', "_");
-        let gate = Self::ALL
-            .iter()
-            .copied()
-            .find(|g| g.name() == wanted || g.aliases().contains(&wanted.as_str()))
-            .ok_or_else(|| Error::unknown_function("gate", name, names::gates()))?;
-        // vLLM's and FlashInfer's: an activation of the first half times the second.
-        Ok(match wanted.ends_with("_and_mul") {
-            true => gate.with_order(Order::GateFirst),
-            false => gate,
-        })
     }
 }
 

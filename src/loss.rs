@@ -1,7 +1,7 @@
 //! The losses: which there are, their options, and what is checked before anything is computed.
 
-use crate::catalogue::Range;
 use crate::error::{Error, Result};
+use crate::range::Range;
 use crate::shape::{AxisShape, element_count, same_length};
 use std::fmt;
 use std::str::FromStr;

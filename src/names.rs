@@ -1,11 +1,15 @@
-//! Names of functions where one is not known: what looks like it among those that are taken there,
-//! and what else has that name.
+//! What names stand for: functions by their names and aliases, and types of numbers; where a name
+//! stands for none, what looks like it among those that are taken there, and what else has that name.
+//!
+//! The families do not know one another, and each is found here.
 
 use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
-use crate::error::Error;
-use crate::gate::Gate;
+use crate::element::DType;
+use crate::error::{Error, Result};
+use crate::gate::{Gate, Order};
 use crate::sparse::SparseFunction;
+use std::str::FromStr;
 
 /// A function's name and its aliases.
 pub(crate) type Names = (&'static str, &'static [&'static str]);
@@ -13,23 +17,111 @@ pub(crate) type Names = (&'static str, &'static [&'static str]);
 /// The most names that an error suggests.
 const MOST: usize = 5;
 
+fn of_activation(activation: &Activation) -> Names {
+    let info = activation.info();
+    (info.name, info.aliases)
+}
+
+fn of_axis_function(function: &AxisFunction) -> Names {
+    (function.name(), function.aliases())
+}
+
+fn of_sparse_function(function: &SparseFunction) -> Names {
+    (function.name(), function.aliases())
+}
+
+fn of_gate(gate: &Gate) -> Names {
+    (gate.name(), gate.aliases())
+}
+
 pub(crate) fn activations() -> impl Iterator<Item = Names> {
-    let all = Activation::ALL.iter().map(|a| a.info());
-    all.map(|info| (info.name, info.aliases))
+    Activation::ALL.iter().map(of_activation)
 }
 
 pub(crate) fn axis_functions() -> impl Iterator<Item = Names> {
-    let all = AxisFunction::ALL.iter();
-    all.map(|f| (f.name(), f.aliases()))
+    AxisFunction::ALL.iter().map(of_axis_function)
 }
 
-pub(crate) fn sparse_functions() -> impl Iterator<Item = Names> {
-    let all = SparseFunction::ALL.iter();
-    all.map(|f| (f.name(), f.aliases()))
+/// A name in the spelling of the names here.
+fn spelled(name: &str) -> String {
+    name.to_lowercase().replace('-', "_")
 }
 
-pub(crate) fn gates() -> impl Iterator<Item = Names> {
-    Gate::ALL.iter().map(|g| (g.name(), g.aliases()))
+/// The function of a family that has a name; `wanted` says what the family is.
+fn find<T: Copy>(
+    name: &str,
+    wanted: &'static str,
+    family: &[T],
+    names: fn(&T) -> Names,
+) -> Result<T> {
+    let given = spelled(name);
+    let found = family.iter().find(|function| {
+        let (own, aliases) = names(function);
+        own == given || aliases.contains(&given.as_str())
+    });
+    let unknown = || Error::unknown_function(wanted, name, family.iter().map(names));
+    found.copied().ok_or_else(unknown)
+}
+
+impl FromStr for Activation {
+    type Err = Error;
+
+    /// Finds an activation by its name or an alias; case and `-` for `_` do not matter.
+    fn from_str(name: &str) -> Result<Self> {
+        find(name, "activation", Self::ALL, of_activation)
+    }
+}
+
+impl FromStr for AxisFunction {
+    type Err = Error;
+
+    /// Finds a function by its name or an alias; case and `-` for `_` do not matter.
+    fn from_str(name: &str) -> Result<Self> {
+        let wanted = "function of the softmax family";
+        find(name, wanted, Self::ALL, of_axis_function)
+    }
+}
+
+impl FromStr for SparseFunction {
+    type Err = Error;
+
+    /// Finds a function by its name or an alias; case and `-` for `_` do not matter. Entmax has
+    /// alpha 1.5.
+    fn from_str(name: &str) -> Result<Self> {
+        let wanted = "sparse kin of softmax";
+        find(name, wanted, Self::ALL, of_sparse_function)
+    }
+}
+
+impl FromStr for Gate {
+    type Err = Error;
+
+    /// Finds a gate by its name or an alias, in the order that the name stands for; case and `-` for
+    /// `_` do not matter.
+    fn from_str(name: &str) -> Result<Self> {
+        let gate = find(name, "gate", Self::ALL, of_gate)?;
+        // vLLM's and FlashInfer's: an activation of the first half times the second.
+        Ok(match spelled(name).ends_with("_and_mul") {
+            true => gate.with_order(Order::GateFirst),
+            false => gate,
+        })
+    }
+}
+
+impl FromStr for DType {
+    type Err = Error;
+
+    /// Parses a name of either length; `half` and `float` are PyTorch's other names.
+    fn from_str(text: &str) -> Result<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "f32" | "float32" | "float" => Ok(Self::F32),
+            "f16" | "float16" | "half" => Ok(Self::F16),
+            "bf16" | "bfloat16" => Ok(Self::Bf16),
+            _ => Err(Error::UnknownDType {
+                text: text.to_owned(),
+            }),
+        }
+    }
 }
 
 /// A function's names, what it is, and what takes it.
@@ -73,8 +165,10 @@ fn all() -> impl Iterator<Item = Known> {
     let activations = activations().map(|n| (n, "an activation", "Activation"));
     let softmax = "of the softmax family";
     let axis = axis_functions().map(move |n| (n, softmax, "AxisFunction"));
-    let sparse = sparse_functions().map(|n| (n, "a sparse kin of softmax", "SparseFunction"));
-    let gates = gates().map(|n| (n, "a gate", "Gate"));
+    let sparse = SparseFunction::ALL.iter().map(of_sparse_function);
+    let sparse = sparse.map(|n| (n, "a sparse kin of softmax", "SparseFunction"));
+    let gates = Gate::ALL.iter().map(of_gate);
+    let gates = gates.map(|n| (n, "a gate", "Gate"));
     activations
         .chain(axis)
         .chain(sparse)
@@ -174,7 +268,6 @@ fn edit_distance(a: &str, b: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::str::FromStr;
 
     /// What is suggested, and what is said of other functions.
     fn refused<T: FromStr<Err = Error> + std::fmt::Debug>(

@@ -1,8 +1,9 @@
 //! The randomised leaky rectifier: its range of slopes, and where they come from.
 
-use crate::catalogue::{Activation, Elementwise, Range};
+use crate::catalogue::{Activation, Elementwise};
 use crate::error::{Error, Result};
 use crate::random::Random;
+use crate::range::Range;
 
 /// The randomised leaky rectifier (Xu, Wang, Chen and Li 2015): x where x > 0, else a x.
 ///

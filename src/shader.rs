@@ -22,7 +22,7 @@ pub(crate) use chain::{CHAIN_ENTRY_POINT, ChainModule, Link, OPERAND_GRADIENTS, 
 pub(crate) use custom::{CustomText, custom, declares};
 pub(crate) use elementwise::{Access, elementwise};
 pub use fused::fused;
-pub(crate) use gate::{gate, is_tight};
+pub(crate) use gate::gate;
 pub(crate) use loss::{BinaryModule, ClassModule, LossPass, binary_loss, class_loss};
 pub(crate) use memory::Width;
 pub(crate) use prelu::{Bend, prelu};

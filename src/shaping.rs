@@ -1,9 +1,9 @@
 //! What is done to the elements of a row before its softmax: masks, biases, scales. Which elements
 //! take part, and where arrays that are broadcast lie.
 
-use crate::catalogue::Range as Values;
 use crate::error::{Error, Result};
 use crate::few::Few;
+use crate::range::Range as Values;
 use crate::shape::{AxisShape, element_count, same_length};
 use crate::sum::SumShape;
 use std::ops::Range;

@@ -1,9 +1,7 @@
 //! The kin of softmax whose results have zeros: hardmax, sparsemax and entmax.
 
 use crate::error::{Error, Result};
-use crate::names;
 use std::fmt;
-use std::str::FromStr;
 
 /// A function of whole rows along one axis that gives probabilities, most of which may be 0.
 ///
@@ -132,24 +130,6 @@ impl fmt::Display for SparseFunction {
             Self::Entmax { alpha } => write!(f, "(alpha={alpha})"),
             Self::Hardmax | Self::Sparsemax => Ok(()),
         }
-    }
-}
-
-impl FromStr for SparseFunction {
-    type Err = Error;
-
-    /// Finds a function by its name or an alias; case and `-` for `_` do not matter. Entmax has
-    /// alpha 1.5.
-    fn from_str(name: &str) -> Result<Self> {
-        let wanted = name.to_lowercase().replace('-', "_");
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|f| f.name() == wanted || f.aliases().contains(&wanted.as_str()))
-            .ok_or_else(|| {
-                let taken = names::sparse_functions();
-                Error::unknown_function("sparse kin of softmax", name, taken)
-            })
     }
 }
 

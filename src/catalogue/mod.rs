@@ -9,9 +9,8 @@ pub use table::{Activation, MAX_PARAMETERS};
 pub(crate) use table::{Formula, GELU_TANH_1, GELU_TANH_3, Visitor};
 
 use crate::error::{Error, Result};
-use crate::names;
+use crate::range::Range;
 use std::fmt;
-use std::str::FromStr;
 
 /// A row of the catalogue, without its formulas' code.
 #[derive(Debug)]
@@ -51,50 +50,6 @@ pub struct Parameter {
     pub exact: Option<&'static str>,
 }
 
-/// The values that a parameter may take: the widest set on which the function is defined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Range {
-    /// Any finite number.
-    Finite,
-    /// Any finite number but 0.
-    NonZero,
-    /// A finite number that is 0 or more.
-    NonNegative,
-    /// Anything but NaN, infinities included.
-    NotNan,
-    /// Anything but NaN that is not below the parameter before it.
-    NotBelowPrevious,
-    /// A number from 0 to 1.
-    Share,
-}
-
-impl Range {
-    pub(crate) fn contains(self, value: f32, previous: f32) -> bool {
-        match self {
-            Self::Finite => value.is_finite(),
-            Self::NonZero => value.is_finite() && value != 0.0,
-            Self::NonNegative => value.is_finite() && value >= 0.0,
-            Self::NotNan => !value.is_nan(),
-            Self::NotBelowPrevious => value >= previous,
-            Self::Share => (0.0..=1.0).contains(&value),
-        }
-    }
-}
-
-impl fmt::Display for Range {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Finite => "a finite number",
-            Self::NonZero => "a finite number other than 0",
-            Self::NonNegative => "a finite number, 0 or more",
-            Self::NotNan => "a number or an infinity, not NaN",
-            Self::NotBelowPrevious => "a number that is not below the parameter before it",
-            Self::Share => "a number from 0 to 1",
-        })
-    }
-}
-
 /// The largest error of a row, in units in the last place (ULP) of the correctly rounded f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -111,6 +66,43 @@ impl Bounds {
         forward: 2,
         backward: 4,
     };
+}
+
+/// How an activation's f32 goes into a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Factor {
+    /// As an f32 that was rounded once at most, with a slope of 0, 1 or -1.
+    Plain,
+    /// With what its rounding lost, by WGSL functions of its own.
+    Parts,
+    /// As the f32 that the element-wise function gives.
+    Rounded,
+}
+
+impl Activation {
+    /// How it goes into a product; a gate of one that is [`Factor::Rounded`] has wider bounds.
+    pub(crate) fn factor(self) -> Factor {
+        match self {
+            Self::Relu
+            | Self::Relu6
+            | Self::Hardtanh
+            | Self::Clamp
+            | Self::Hardshrink
+            | Self::Softshrink
+            | Self::Shrink
+            | Self::Threshold
+            | Self::ThresholdedRelu
+            | Self::Abs
+            | Self::Identity => Factor::Plain,
+            Self::Sigmoid
+            | Self::Silu
+            | Self::Swish
+            | Self::QuickGelu
+            | Self::Gelu
+            | Self::GeluTanh => Factor::Parts,
+            _ => Factor::Rounded,
+        }
+    }
 }
 
 impl Activation {
@@ -148,20 +140,6 @@ impl Activation {
 impl fmt::Display for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.info().name)
-    }
-}
-
-impl FromStr for Activation {
-    type Err = Error;
-
-    /// Finds an activation by its name or an alias; case and `-` for `_` do not matter.
-    fn from_str(name: &str) -> Result<Self> {
-        let wanted = name.to_lowercase().replace('-', "_");
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|a| a.info().name == wanted || a.info().aliases.contains(&wanted.as_str()))
-            .ok_or_else(|| Error::unknown_function("activation", name, names::activations()))
     }
 }
 

@@ -8,7 +8,8 @@
 //! `at_most` in them are for.
 
 use super::real::Real;
-use super::{Bounds, Info, Parameter, Range};
+use super::{Bounds, Info, Parameter};
+use crate::range::Range;
 
 /// The most parameters that a row has; uniforms and the formulas' arrays have this length.
 pub const MAX_PARAMETERS: usize = 2;

@@ -14,8 +14,9 @@ mod worst;
 
 use crate::axis::AxisFunction;
 use crate::backend::Backend;
-use crate::catalogue::{Activation, Elementwise, Range};
+use crate::catalogue::{Activation, Elementwise};
 use crate::error::Result;
+use crate::range::Range;
 use crate::reference::{self, ulp_error};
 use crate::shape::AxisShape;
 use std::fmt;

@@ -1,13 +1,12 @@
 //! The text of a chain's module: its steps as straight code, forward or backward.
 
 use super::elementwise::{Access, entry_points};
-use super::gate::is_plain;
 #[cfg(test)]
 use super::memory::Width;
 use super::memory::{self, Array};
 use super::random::PHILOX;
 use super::{ACTIVATIONS, CustomText, HALF, MATH, STEPS, derivative_name, function_name, spelled};
-use crate::catalogue::Activation;
+use crate::catalogue::{Activation, Factor};
 use crate::element::DType;
 use crate::few::Few;
 use std::fmt::Write;
@@ -69,7 +68,7 @@ impl Link {
     /// Whether it is a function of more than comparisons.
     fn has_sums(&self) -> bool {
         match self {
-            Self::Function(activation) => !is_plain(*activation),
+            Self::Function(activation) => activation.factor() != Factor::Plain,
             other => matches!(other, Self::Custom(..)),
         }
     }

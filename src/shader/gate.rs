@@ -1,56 +1,12 @@
 //! The text of the gated linear units' modules.
 
 use super::{ACTIVATIONS, Lanes, MATH, derivative_name, function_name, spelled};
-use crate::catalogue::Activation;
+use crate::catalogue::{Activation, Factor};
 
 /// Products that are rounded once.
 pub(super) const TERMS: &str = include_str!("../../shaders/terms.wgsl");
 const GATE: &str = include_str!("../../shaders/gate.wgsl");
 const PAIRS: &str = include_str!("../../shaders/gate_pairs.wgsl");
-
-/// How an activation goes into a product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Factor {
-    /// As an f32 that was rounded once at most, with a slope of 0, 1 or -1.
-    Plain,
-    /// With what its rounding lost, by functions of its own.
-    Parts,
-    /// As the f32 that the element-wise function gives.
-    Rounded,
-}
-
-fn factor(activation: Activation) -> Factor {
-    match activation {
-        Activation::Relu
-        | Activation::Relu6
-        | Activation::Hardtanh
-        | Activation::Clamp
-        | Activation::Hardshrink
-        | Activation::Softshrink
-        | Activation::Shrink
-        | Activation::Threshold
-        | Activation::ThresholdedRelu
-        | Activation::Abs
-        | Activation::Identity => Factor::Plain,
-        Activation::Sigmoid
-        | Activation::Silu
-        | Activation::Swish
-        | Activation::QuickGelu
-        | Activation::Gelu
-        | Activation::GeluTanh => Factor::Parts,
-        _ => Factor::Rounded,
-    }
-}
-
-/// Whether an activation is made of comparisons, with a slope of 0, 1 or -1.
-pub(super) fn is_plain(activation: Activation) -> bool {
-    factor(activation) == Factor::Plain
-}
-
-/// Whether a gate of this activation keeps the contract's bounds.
-pub(crate) fn is_tight(activation: Activation) -> bool {
-    factor(activation) != Factor::Rounded
-}
 
 /// The module of gates of one activation, one element or four an invocation.
 pub(crate) fn gate(activation: Activation, clamped: bool, lanes: Lanes) -> String {
@@ -60,7 +16,7 @@ pub(crate) fn gate(activation: Activation, clamped: bool, lanes: Lanes) -> Strin
     let forward = function_name(activation);
     let backward = derivative_name(activation);
     let name = activation.info().name;
-    let shim = match factor(activation) {
+    let shim = match activation.factor() {
         Factor::Plain => format!(
             "fn weighed(value: f32, x: f32) -> f32 {{\n    \
                  return zero_wins(value * {forward}(x{arguments}));\n}}\n\
@@ -146,7 +102,7 @@ pub(super) fn modules() -> Vec<(String, Lanes, String)> {
     // translated with the element-wise modules.
     let parts = Activation::ALL
         .iter()
-        .filter(|&&a| factor(a) == Factor::Parts);
+        .filter(|a| a.factor() == Factor::Parts);
     let activations = parts.chain(&[Activation::Relu, Activation::Elu]);
     for lanes in [Lanes::One, Lanes::Four] {
         for &activation in activations.clone() {
