@@ -6,6 +6,8 @@ mod adapter;
 mod adapters;
 mod bundle;
 mod cargo;
+#[cfg(test)]
+mod circles;
 mod compilers;
 mod counts;
 mod devices;
