@@ -6,7 +6,7 @@ mod trace;
 pub use number::Number;
 
 use crate::catalogue::{Bounds, Dual};
-use crate::cpu::{CustomBlock, Isa};
+use crate::cpu::{Isa, Kernel, Wide};
 use crate::error::{Error, Result, shown};
 use crate::range::Range;
 use crate::shader;
@@ -39,7 +39,7 @@ impl<F: CustomFormula> Formulas for F {
     }
 
     fn block(&self, isa: Isa, p: &[f32], x: &[f32], out: &mut [f32]) {
-        isa.run(CustomBlock {
+        isa.run(Block {
             formula: self,
             p,
             x,
@@ -49,6 +49,26 @@ impl<F: CustomFormula> Formulas for F {
 
     fn wgsl(&self, name: &str, parameters: usize, gradient_alone: bool) -> String {
         trace::wgsl(name, parameters, gradient_alone, |x, p| self.value(x, p))
+    }
+}
+
+/// y = f(x) on the CPU.
+struct Block<'a, F> {
+    formula: &'a F,
+    p: &'a [f32],
+    x: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl<F: CustomFormula> Kernel for Block<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let p: Vec<Wide<FMA>> = self.p.iter().map(|&p| Wide(p.into())).collect();
+        for (y, &x) in self.out.iter_mut().zip(self.x) {
+            let value = self.formula.value(Wide::<FMA>(x.into()), &p).0 as f32;
+            *y = if x.is_nan() { x } else { value };
+        }
     }
 }
 

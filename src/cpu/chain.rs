@@ -3,13 +3,11 @@
 
 use super::Cpu;
 use super::elementwise::SERIAL_BELOW;
-use super::isa::{Isa, Kernel};
+use super::isa::Isa;
 use super::phases::{Direction, Job};
 use super::softmax;
 use super::threads::prelude::*;
-use super::wide::Wide;
 use crate::chain::{Around, Chain, Place, Resolved, Step, rest, threshold};
-use crate::custom::CustomFormula;
 use crate::element::DType;
 use crate::random::{halves, philox_lanes};
 use half::{bf16, f16};
@@ -217,26 +215,6 @@ impl Steps<'_> {
             Step::Bias(_) | Step::Add | Step::Cast(_) | Step::Axis(..) => {}
             Step::Multiply => g.iter_mut().zip(o).for_each(|(g, o)| *g *= o),
             Step::Dropout { probability, seed } => drop_out(*probability, *seed, start, g),
-        }
-    }
-}
-
-/// y = f(x) for a caller's formula.
-pub(crate) struct CustomBlock<'a, F> {
-    pub formula: &'a F,
-    pub p: &'a [f32],
-    pub x: &'a [f32],
-    pub out: &'a mut [f32],
-}
-
-impl<F: CustomFormula> Kernel for CustomBlock<'_, F> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let p: Vec<Wide<FMA>> = self.p.iter().map(|&p| Wide(p.into())).collect();
-        for (y, &x) in self.out.iter_mut().zip(self.x) {
-            let value = self.formula.value(Wide::<FMA>(x.into()), &p).0 as f32;
-            *y = if x.is_nan() { x } else { value };
         }
     }
 }

@@ -42,10 +42,10 @@ use crate::shape::{AxisShape, element_count, same_length};
 use crate::shaping::Shaping;
 use crate::statistics::{Inspect, Statistics, of_nothing};
 use crate::sum::SumShape;
-pub(crate) use chain::CustomBlock;
 pub(crate) use isa::{Isa, Kernel};
 pub(crate) use passes::{Coefficients, Columns, Passes};
 use phases::{Direction, Job};
+pub(crate) use wide::Wide;
 
 /// The CPU backend. Cheap to make and to clone.
 ///

@@ -89,7 +89,7 @@ const FRACTION_BITS: u32 = 52;
 /// An f64 whose functions vectorise. `FMA` says whether the target multiplies and adds in one
 /// instruction; without one, `mul_add` would be a call.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wide<const FMA: bool>(pub f64);
+pub(crate) struct Wide<const FMA: bool>(pub f64);
 
 impl<const FMA: bool> Wide<FMA> {
     #[inline(always)]
