@@ -1,5 +1,5 @@
 //! The command line from outside: arguments, files, streams, signals. Nothing here needs an
-//! adapter; `backend` takes one where it is there.
+//! adapter; `backend` and `golden` take one where it is there.
 
 mod backend;
 mod batch;
@@ -9,6 +9,7 @@ mod compute;
 mod dtypes;
 mod exhaustive;
 mod files;
+mod golden;
 mod large;
 mod npy;
 mod streams;
