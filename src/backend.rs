@@ -1,14 +1,12 @@
 //! One type over both backends, for arrays in host memory.
 
-use crate::axis::AxisFunction;
+use crate::Cpu;
 use crate::catalogue::Elementwise;
-use crate::cpu::convert::{self, WideOutput};
 use crate::cpu::threads::Place;
 use crate::element::Element;
 use crate::error::{Error, Result};
-use crate::gpu::{AdapterChoice, Admitted, AxisOperation, Gpu, GpuOptions, HostWait, output_shape};
+use crate::gpu::{AdapterChoice, Admitted, Gpu, GpuOptions};
 use crate::kernels::lock;
-use crate::{AxisShape, Cpu, Statistics};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Mutex;
@@ -95,127 +93,64 @@ pub enum Backend {
     Cpu(Cpu, String),
 }
 
-/// A call and its twin that does not block. `fn name / async_name / core` with generic numbers in
-/// angle brackets hands its arguments to `core` as they are. With `[arrays]`, and `[arrays => out]`
-/// where it writes one, `core` computes in f32: arrays of 16-bit numbers are widened before it and
-/// what comes out is rounded behind it. What the call writes to stands behind a semicolon, and
-/// `f @ Type` is made that type first.
+/// A call and its twin that does not block. `fn name / async_name / core` hands its arguments to `core`
+/// as they are. With `[arrays]`, `core` computes in f32: arrays of 16-bit numbers are widened before it
+/// and what comes out is rounded behind it. `f @ Type` is made that type first.
 ///
 /// The twin makes the call on another thread, with arguments of its own
 /// ([`carried`](crate::backend::carried)), unless the CPU computes it faster than to wait for one.
 macro_rules! twins {
     ($(
         $(#[$doc:meta])*
-        fn $name:ident / $async_name:ident / $core:ident $(<$($number:ident),+>)? $([$($array:ident),+ $(=> $out:ident)?])? ($($argument:ident $(@ $into:ident)?: $type:ty),* $(; $last:ident: $last_type:ty)?) -> $output:ty;
+        fn $name:ident / $async_name:ident / $core:ident $(<$number:ident>)? $([$($array:ident),+])? ($($argument:ident $(@ $into:ident)?: $type:ty),*) -> $output:ty;
     )*) => {
         $(
             $(#[$doc])*
-            pub fn $name$(<$($number: Element),+>)?(&self, $($argument: $type,)* $($last: $last_type)?) -> Result<$output> {
-                pollster::block_on(twins!(@call self, $core, HostWait::BLOCK, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?))
+            pub fn $name$(<$number: Element>)?(&self, $($argument: $type),*) -> Result<$output> {
+                pollster::block_on(twins!(@call self, $core, HostWait::BLOCK, [$($($array),+)?], $($argument),*))
             }
 
             #[doc = concat!("[`Backend::", stringify!($name), "`] without blocking its thread.")]
             ///
             /// # Errors
             #[doc = concat!("As [`Backend::", stringify!($name), "`].")]
-            pub async fn $async_name$(<$($number: Element),+>)?(&self, $($argument: $type,)* $($last: $last_type)?) -> Result<$output> {
+            pub async fn $async_name$(<$number: Element>)?(&self, $($argument: $type),*) -> Result<$output> {
                 use $crate::backend::carried::{Carry, FEW, Give, Lend};
                 $($(let $argument: $into = $argument.into();)?)*
-                let (backend, place) = self.elsewhere(twins!(@host $core));
+                let (backend, place) = self.elsewhere(false);
                 let elements = 0_usize $(.saturating_add($argument.elements()))*;
                 let elements = elements.saturating_mul(1 $(* $argument.passes())*);
                 if place == $crate::cpu::threads::Place::Pool && elements <= FEW {
-                    return twins!(@call backend, $core, HostWait::ELSEWHERE, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?).await;
+                    return twins!(@call backend, $core, HostWait::ELSEWHERE, [$($($array),+)?], $($argument),*).await;
                 }
                 $(let $argument = Carry::carried(&$argument).await;)*
-                twins!(@elsewhere place [$($last)?] {
+                $crate::cpu::threads::elsewhere(place, async move || {
                     $(let $argument = Lend::lent(&$argument); let $argument = Give::given(&$argument);)*
-                    twins!(@call backend, $core, HostWait::ELSEWHERE, [$($($array),+ $(=> $out)?)?], $($argument),* $(, $last)?).await
+                    twins!(@call backend, $core, HostWait::ELSEWHERE, [$($($array),+)?], $($argument),*).await
                 })
+                .await
             }
         )*
     };
-    // What the host computes on any backend.
-    (@host nll_loss_core) => { true };
-    (@host grad_nll_loss_core) => { true };
-    (@host $core:ident) => { false };
-    (@elsewhere $place:ident [] $work:block) => {
-        $crate::cpu::threads::elsewhere($place, async move || $work).await
-    };
-    (@elsewhere $place:ident [$last:ident] $work:block) => {{
-        let like = $crate::backend::carried::like($last);
-        let (done, results) = $crate::cpu::threads::elsewhere($place, async move || {
-            let mut results = like.zeros();
-            let $last = &mut results[..];
-            ($work, results)
-        })
-        .await;
-        done?;
-        $crate::backend::carried::copy_back(results, $last).await;
-        Ok(())
-    }};
     (@call $self:ident, $core:ident, $wait:expr, [], $($argument:ident),*) => {
         $self.$core($($argument,)* $wait)
     };
     (@call $self:ident, $core:ident, $wait:expr, [$($array:ident),+], $($argument:ident),*) => {
         async {
             $(let $array = &*convert::widened($array);)+
-            $self.$core($($argument,)* $wait).await.map(Narrowed::narrowed)
+            $self.$core($($argument,)* $wait).await
         }
     };
-    (@call $self:ident, $core:ident, $wait:expr, [$($array:ident),+ => $out:ident], $($argument:ident),*) => {
-        async {
-            $(let $array = &*convert::widened($array);)+
-            let mut wide = WideOutput::new($out);
-            let $out = &mut *wide;
-            $self.$core($($argument,)* $wait).await?;
-            wide.finish();
-            Ok(())
-        }
-    };
-}
-
-/// What was computed in f32, in the caller's numbers.
-trait Narrowed<R> {
-    fn narrowed(self) -> R;
-}
-
-impl<T: Element> Narrowed<Vec<T>> for Vec<f32> {
-    fn narrowed(self) -> Vec<T> {
-        convert::narrowed(self)
-    }
-}
-
-impl<T: Element> Narrowed<(Vec<T>, Vec<T>)> for (Vec<f32>, Vec<f32>) {
-    fn narrowed(self) -> (Vec<T>, Vec<T>) {
-        (convert::narrowed(self.0), convert::narrowed(self.1))
-    }
-}
-
-/// A sum over all elements stays f32.
-impl Narrowed<f32> for f32 {
-    fn narrowed(self) -> f32 {
-        self
-    }
-}
-
-impl Narrowed<Statistics> for Statistics {
-    fn narrowed(self) -> Statistics {
-        self
-    }
 }
 
 // Behind the macro, which they use.
+mod calls;
 pub(crate) mod carried;
 mod chain;
-mod gate;
 mod learn;
-mod loss;
 mod many;
-mod prelu;
+mod named;
 mod random;
-mod shaping;
-mod sparse;
 mod statistics;
 
 /// What [`Backend::auto`] opened in this process, and for which choice.
@@ -378,56 +313,6 @@ impl Backend {
         }
     }
 
-    twins! {
-        /// f of every element of x.
-        ///
-        /// # Errors
-        /// [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::Device`].
-        fn apply / apply_async / apply_core<T> (f @ Elementwise: impl Into<Elementwise>, x: &[T]) -> Vec<T>;
-        /// y = f(x).
-        ///
-        /// # Errors
-        /// As [`Backend::apply`]; [`Error::LengthMismatch`].
-        fn apply_into / apply_into_async / apply_into_core<T, U> (f @ Elementwise: impl Into<Elementwise>, x: &[T]; y: &mut [U]) -> ();
-        /// dy · f'(x), from the input x.
-        ///
-        /// # Errors
-        /// As [`Backend::apply_into`].
-        fn grad / grad_async / grad_core<T> (f @ Elementwise: impl Into<Elementwise>, x: &[T], dy: &[T]) -> Vec<T>;
-        /// dx = dy · f'(x).
-        ///
-        /// # Errors
-        /// As [`Backend::apply_into`].
-        fn grad_into / grad_into_async / grad_into_core<T, U, V> (f @ Elementwise: impl Into<Elementwise>, x: &[T], dy: &[U]; dx: &mut [V]) -> ();
-        /// `function` of every row of x along `axis`. The result has x's shape, without the axis
-        /// where the function reduces.
-        ///
-        /// # Errors
-        /// As [`Backend::apply_into`]; [`Error::AxisOutOfRange`], [`Error::ShapeTooLarge`].
-        fn apply_axis / apply_axis_async / apply_axis_core<T> (function: AxisFunction, x: &[T], shape: &[usize], axis: isize) -> Vec<T>;
-        /// y = `function` of every row of x along `axis`.
-        ///
-        /// # Errors
-        /// As [`Backend::apply_axis`].
-        fn apply_axis_into / apply_axis_into_async / apply_axis_into_core<T> (function: AxisFunction, x: &[T], shape: &[usize], axis: isize; y: &mut [T]) -> ();
-        /// The gradient of `function` by its input x; dy has the shape of the function's output.
-        ///
-        /// # Errors
-        /// As [`Backend::apply_axis`].
-        fn grad_axis / grad_axis_async / grad_axis_core<T> (function: AxisFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
-        /// dx = the gradient of `function` by its input x.
-        ///
-        /// # Errors
-        /// As [`Backend::apply_axis`].
-        fn grad_axis_into / grad_axis_into_async / grad_axis_into_core<T> (function: AxisFunction, x: &[T], dy: &[T], shape: &[usize], axis: isize; dx: &mut [T]) -> ();
-        /// The gradient of softmax or softmin by its input, from its output y: one pass over the
-        /// row less, and exact.
-        ///
-        /// # Errors
-        /// As [`Backend::apply_axis`]; [`Error::NotFromOutput`] for the logarithmic functions.
-        fn grad_axis_from_output / grad_axis_from_output_async / grad_axis_from_output_core<T> (function: AxisFunction, y: &[T], dy: &[T], shape: &[usize], axis: isize) -> Vec<T>;
-    }
-
     /// x = f(x).
     ///
     /// # Errors
@@ -461,160 +346,6 @@ impl Backend {
             carried::copy_back(y, piece).await;
         }
         Ok(())
-    }
-
-    async fn apply_core<T: Element>(
-        &self,
-        f: impl Into<Elementwise>,
-        x: &[T],
-        wait: HostWait,
-    ) -> Result<Vec<T>> {
-        let mut y = vec![T::default(); x.len()];
-        self.apply_into_core(f, x, &mut y, wait).await?;
-        Ok(y)
-    }
-
-    async fn apply_into_core<T: Element, U: Element>(
-        &self,
-        f: impl Into<Elementwise>,
-        x: &[T],
-        y: &mut [U],
-        wait: HostWait,
-    ) -> Result<()> {
-        let f = f.into();
-        either!(self, |gpu| gpu.apply_host(f, x, y, wait).await, |cpu| cpu
-            .apply_into(f, x, y))
-    }
-
-    async fn grad_core<T: Element>(
-        &self,
-        f: impl Into<Elementwise>,
-        x: &[T],
-        dy: &[T],
-        wait: HostWait,
-    ) -> Result<Vec<T>> {
-        let mut dx = vec![T::default(); x.len()];
-        self.grad_into_core(f, x, dy, &mut dx, wait).await?;
-        Ok(dx)
-    }
-
-    async fn grad_into_core<T: Element, U: Element, V: Element>(
-        &self,
-        f: impl Into<Elementwise>,
-        x: &[T],
-        dy: &[U],
-        dx: &mut [V],
-        wait: HostWait,
-    ) -> Result<()> {
-        let f = f.into();
-        either!(self, |gpu| gpu.grad_host(f, x, dy, dx, wait).await, |cpu| {
-            cpu.grad_into(f, x, dy, dx)
-        })
-    }
-
-    async fn apply_axis_core<T: Element>(
-        &self,
-        function: AxisFunction,
-        x: &[T],
-        shape: &[usize],
-        axis: isize,
-        wait: HostWait,
-    ) -> Result<Vec<T>> {
-        let elements = output_shape(function, shape, axis)?.iter().product();
-        let mut y = vec![T::default(); elements];
-        self.apply_axis_into_core(function, x, shape, axis, &mut y, wait)
-            .await?;
-        Ok(y)
-    }
-
-    async fn apply_axis_into_core<T: Element>(
-        &self,
-        function: AxisFunction,
-        x: &[T],
-        shape: &[usize],
-        axis: isize,
-        y: &mut [T],
-        wait: HostWait,
-    ) -> Result<()> {
-        either!(
-            self,
-            |gpu| {
-                let (x, mut y) = (&*convert::widened(x), WideOutput::new(y));
-                let operation = AxisOperation::Forward { function, x };
-                let around = AxisShape::new(shape, axis)?;
-                let done = gpu.axis_host(operation, &around, &mut y, wait).await;
-                done.map(|()| y.finish())
-            },
-            |cpu| cpu.apply_axis_into(function, x, shape, axis, y)
-        )
-    }
-
-    async fn grad_axis_core<T: Element>(
-        &self,
-        function: AxisFunction,
-        x: &[T],
-        dy: &[T],
-        shape: &[usize],
-        axis: isize,
-        wait: HostWait,
-    ) -> Result<Vec<T>> {
-        let mut dx = vec![T::default(); x.len()];
-        self.grad_axis_into_core(function, x, dy, shape, axis, &mut dx, wait)
-            .await?;
-        Ok(dx)
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the operation's own, and how to wait"
-    )]
-    async fn grad_axis_into_core<T: Element>(
-        &self,
-        function: AxisFunction,
-        x: &[T],
-        dy: &[T],
-        shape: &[usize],
-        axis: isize,
-        dx: &mut [T],
-        wait: HostWait,
-    ) -> Result<()> {
-        either!(
-            self,
-            |gpu| {
-                let (x, dy) = (&*convert::widened(x), &*convert::widened(dy));
-                let mut dx = WideOutput::new(dx);
-                let operation = AxisOperation::Backward { function, x, dy };
-                let around = AxisShape::new(shape, axis)?;
-                let done = gpu.axis_host(operation, &around, &mut dx, wait).await;
-                done.map(|()| dx.finish())
-            },
-            |cpu| cpu.grad_axis_into(function, x, dy, shape, axis, dx)
-        )
-    }
-
-    async fn grad_axis_from_output_core<T: Element>(
-        &self,
-        function: AxisFunction,
-        y: &[T],
-        dy: &[T],
-        shape: &[usize],
-        axis: isize,
-        wait: HostWait,
-    ) -> Result<Vec<T>> {
-        let mut dx = vec![T::default(); y.len()];
-        either!(
-            self,
-            |gpu| {
-                let (y, dy) = (&*convert::widened(y), &*convert::widened(dy));
-                let mut dx = WideOutput::new(&mut dx);
-                let operation = AxisOperation::FromOutput { function, y, dy };
-                let around = AxisShape::new(shape, axis)?;
-                let done = gpu.axis_host(operation, &around, &mut dx, wait).await;
-                done.map(|()| dx.finish())
-            },
-            |cpu| cpu.grad_axis_from_output_into(function, y, dy, shape, axis, &mut dx)
-        )?;
-        Ok(dx)
     }
 }
 

@@ -108,6 +108,14 @@ pub enum Error {
         /// The values that it may take.
         range: &'static str,
     },
+    /// The arrays that were given are not those that the function takes.
+    #[error("{function} {detail}")]
+    Inputs {
+        /// The function.
+        function: &'static str,
+        /// What is wrong, and what it takes.
+        detail: String,
+    },
     /// Two things that must have the same number of elements do not.
     #[error("{what} has {got} elements where {expected} are expected")]
     LengthMismatch {

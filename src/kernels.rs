@@ -58,12 +58,13 @@ use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::few::Few;
-use crate::plan::{Quirks, Traits, Walk, lacking};
+use crate::plan::{Quirks, Traits, Walk, axis_within, lacking};
 use crate::self_check::{SelfCheck, Trust};
 use crate::shader::{
     self, Access, Bend, BinaryModule, ChainModule, ClassModule, Draw, Lanes, OPERAND_GRADIENTS,
     OPERANDS, Pass, RowChainModule, Shaped, Term, Unit,
 };
+use crate::shape::AxisShape;
 use crate::shape::same_length;
 use ask::Asked;
 use compiled::Compiled;
@@ -404,6 +405,11 @@ impl<'a> TypedSlice<'a> {
     pub fn new(slice: wgpu::BufferSlice<'a>, dtype: DType) -> Self {
         Self { slice, dtype }
     }
+
+    /// The range.
+    pub(crate) fn slice(&self) -> wgpu::BufferSlice<'a> {
+        self.slice
+    }
 }
 
 impl<'a> From<wgpu::BufferSlice<'a>> for TypedSlice<'a> {
@@ -573,6 +579,12 @@ impl Kernels {
     /// An error where the device has not what every operation needs.
     pub(crate) fn usable(&self) -> Result<()> {
         self.inner.lacks.clone().map_or(Ok(()), Err)
+    }
+
+    /// Whether a block of rows can be bound, of which an invocation walks so many elements at most, so
+    /// that the elements of a part lie side by side.
+    pub(crate) fn binds_rows(&self, shape: &AxisShape, steps: u64) -> bool {
+        axis_within(&AxisShape { outer: 1, ..*shape }, &self.traits(), steps).is_some()
     }
 
     /// An error where an entry point cannot bind so many storage buffers.

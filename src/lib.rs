@@ -62,6 +62,7 @@
 //! run to run, or is `off` ([`Cache`]), and `WGPU_ADAPTER_NAME` asks [`Backend::auto`] and
 //! [`Backend::gpu`] for an adapter by a part of its name.
 
+mod arrays;
 mod axis;
 mod backend;
 mod catalogue;
@@ -72,6 +73,7 @@ mod custom;
 mod element;
 mod error;
 mod few;
+mod functions;
 mod gate;
 mod gpu;
 mod gumbel;
@@ -85,6 +87,7 @@ mod names;
 mod nd;
 #[cfg(test)]
 mod noop;
+mod operation;
 mod plan;
 mod prelu;
 mod random;
@@ -100,6 +103,7 @@ mod statistics;
 mod stream;
 mod sum;
 
+pub use arrays::{Array, Inputs, OfShape, Output, Shaped, Value};
 pub use axis::AxisFunction;
 pub use backend::{Backend, BackendKind};
 pub use catalogue::{Activation, Bounds, Elementwise, Info, Parameter};
@@ -108,6 +112,7 @@ pub use cpu::Cpu;
 pub use custom::{Custom, CustomBuilder, CustomFormula, Number};
 pub use element::{DType, Element};
 pub use error::{Error, Result};
+pub use functions::{Along, Maxout, Softmax};
 pub use gate::{Gate, GateShape, Layout, Order};
 pub use gpu::{
     AdapterChoice, AdapterReport, Batch, Cache, Gpu, GpuOptions, Labels, Lengths, Mask, Tensor,
@@ -125,6 +130,7 @@ pub use loss::{
 };
 pub use many::Item;
 pub use maxout::Groups;
+pub use operation::{IntoOperation, Operation};
 pub use prelu::Prelu;
 pub use random::{Random, philox4x32};
 pub use range::Range;

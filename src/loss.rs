@@ -1,5 +1,6 @@
 //! The losses: which there are, their options, and what is checked before anything is computed.
 
+use crate::arrays::{Array, Data};
 use crate::error::{Error, Result};
 use crate::range::Range;
 use crate::shape::{AxisShape, element_count, same_length};
@@ -95,6 +96,28 @@ macro_rules! targets_from {
     )*};
 }
 targets_from!(i64 => Indices, i32 => Indices32, f32 => Probabilities);
+
+impl<'a> Targets<'a> {
+    /// An array of classes or probabilities as targets.
+    pub(crate) fn of(data: Data<'a>) -> Self {
+        match data {
+            Data::I64(classes) => Self::Indices(classes),
+            Data::I32(classes) => Self::Indices32(classes),
+            // Invariant: nothing else takes the place of targets.
+            data => Self::Probabilities(data.of_type()),
+        }
+    }
+}
+
+impl<'a> From<Targets<'a>> for Array<'a> {
+    fn from(targets: Targets<'a>) -> Self {
+        match targets {
+            Targets::Indices(classes) => classes.into(),
+            Targets::Indices32(classes) => classes.into(),
+            Targets::Probabilities(probabilities) => probabilities.into(),
+        }
+    }
+}
 
 /// The class index that PyTorch ignores by default.
 const IGNORE_INDEX: i64 = -100;
@@ -222,6 +245,15 @@ impl CrossEntropy {
         self.classes.problem(around, targets, self.label_smoothing)
     }
 
+    /// The same for rows whose targets are checked, which are not reduced: ignored rows have the bits
+    /// of [`IGNORED`], and weights and the axis are the kernel's own.
+    pub(crate) fn for_checked_targets(&self) -> Self {
+        Self::new()
+            .label_smoothing(self.label_smoothing)
+            .ignore_index(-1)
+            .reduction(Reduction::None)
+    }
+
     pub(crate) fn check_smoothing(&self) -> Result<()> {
         let value = self.label_smoothing;
         if (0.0..=1.0).contains(&value) {
@@ -273,6 +305,14 @@ impl ClassLoss {
         }
     }
 
+    /// What kernels take of it.
+    pub(crate) fn for_checked_targets(&self) -> CrossEntropy {
+        match self {
+            Self::CrossEntropy(loss) => loss.for_checked_targets(),
+            Self::NllLoss(_) => CrossEntropy::new().for_checked_targets(),
+        }
+    }
+
     pub(crate) fn problem<'a>(
         &'a self,
         inputs: usize,
@@ -287,13 +327,10 @@ impl ClassLoss {
 
     /// The index of the class axis, which is in range.
     pub(crate) fn class_axis(&self, rank: usize) -> usize {
-        let classes = match self {
-            Self::CrossEntropy(loss) => &loss.classes,
-            Self::NllLoss(loss) => &loss.classes,
-        };
-        let axis = classes.axis(rank);
-        let index = if axis < 0 { axis + rank as isize } else { axis };
-        index as usize
+        match self {
+            Self::CrossEntropy(loss) => loss.classes.index(rank),
+            Self::NllLoss(loss) => loss.classes.index(rank),
+        }
     }
 }
 
@@ -324,6 +361,11 @@ impl ClassOptions {
     /// The class axis as it was given, or PyTorch's.
     fn axis(&self, rank: usize) -> isize {
         self.axis.unwrap_or(if rank == 1 { 0 } else { 1 })
+    }
+
+    /// The index of the class axis, which is in range.
+    pub(crate) fn index(&self, rank: usize) -> usize {
+        self.axis(rank).rem_euclid(rank.max(1) as isize) as usize
     }
 
     /// The array seen around the class axis, with the weight checked.
@@ -593,6 +635,23 @@ impl BceWithLogits {
         shape: &[usize],
         targets: usize,
     ) -> Result<BinaryProblem<'_>> {
+        self.check_weights()?;
+        self.outline(logits, shape, targets)
+    }
+
+    pub(crate) fn check_weights(&self) -> Result<()> {
+        self.options.check_weight()?;
+        let weight = self.pos_weight.as_deref().unwrap_or_default();
+        finite("the weight of positives", weight)
+    }
+
+    /// All but the weights' values.
+    pub(crate) fn outline(
+        &self,
+        logits: usize,
+        shape: &[usize],
+        targets: usize,
+    ) -> Result<BinaryProblem<'_>> {
         self.options
             .problem(["the logits", "the targets"], logits, shape, targets)
             .and_then(|problem| {
@@ -616,18 +675,35 @@ impl BinaryCrossEntropy {
         targets: usize,
     ) -> Result<BinaryProblem<'_>> {
         let problem = self.unchecked(probabilities.len(), shape, targets)?;
+        self.check_probabilities(probabilities)?;
+        Ok(problem)
+    }
+
+    /// An error where a number is no probability, and no NaN.
+    pub(crate) fn check_probabilities(&self, probabilities: &[f32]) -> Result<()> {
         let outside = |&p: &f32| !(p.is_nan() || (0.0..=1.0).contains(&p));
-        if let Some(index) = probabilities.iter().position(outside) {
-            return Err(Error::NotAProbability {
+        match probabilities.iter().position(outside) {
+            None => Ok(()),
+            Some(index) => Err(Error::NotAProbability {
                 index,
                 value: probabilities[index],
-            });
+            }),
         }
-        Ok(problem)
     }
 
     /// All but the probabilities themselves.
     pub(crate) fn unchecked(
+        &self,
+        probabilities: usize,
+        shape: &[usize],
+        targets: usize,
+    ) -> Result<BinaryProblem<'_>> {
+        self.options.check_weight()?;
+        self.outline(probabilities, shape, targets)
+    }
+
+    /// All but the probabilities themselves, and the weights' values.
+    pub(crate) fn outline(
         &self,
         probabilities: usize,
         shape: &[usize],
@@ -662,7 +738,11 @@ impl BinaryOptions {
         })
     }
 
-    /// How a weight is spread over an array, with its values checked.
+    pub(crate) fn check_weight(&self) -> Result<()> {
+        finite("the weight", self.weight.as_deref().unwrap_or_default())
+    }
+
+    /// How a weight is spread over an array.
     pub(crate) fn spread<'a>(
         &self,
         what: &'static str,
@@ -672,7 +752,6 @@ impl BinaryOptions {
         let Some(values) = weight else {
             return Ok(None);
         };
-        finite(what, values)?;
         let count = element_count(shape)?;
         let stride = if values.len() == count {
             1

@@ -37,6 +37,9 @@ const LEAST: Least = Least {
     binding: 1024,
 };
 
+/// Elements that travel to a device at a time: 16 MiB of f32.
+pub(crate) const HOST_PIECE: usize = 4 << 20;
+
 /// The limit that keeps every operation from running, where there is one.
 pub(crate) fn lacking(limits: &wgpu::Limits) -> Option<Error> {
     let needs = [

@@ -70,6 +70,18 @@ impl AxisShape {
     }
 }
 
+/// Whether two shapes are the same but for axes of length 1.
+pub(crate) fn same_axes(a: &[usize], b: &[usize]) -> bool {
+    let long = |shape: &'_ [usize]| {
+        shape
+            .iter()
+            .copied()
+            .filter(|&len| len != 1)
+            .collect::<Vec<_>>()
+    };
+    a == b || long(a) == long(b)
+}
+
 /// The number of elements of an array of this shape; 1 for a scalar.
 ///
 /// # Errors

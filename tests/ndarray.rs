@@ -3,9 +3,11 @@
 mod common;
 
 use common::backends;
-use ndarray::{Array, Array2, Array3, ArrayD, Axis, Ix3, ShapeBuilder, arr0, array, s};
+use ndarray::{Array, Array3, ArrayD, Ix3, ShapeBuilder, arr0, array, s};
 use wgpu_activations::half::bf16;
-use wgpu_activations::{Activation, AxisFunction, Backend, Error};
+use wgpu_activations::{
+    Activation, AxisFunction, Backend, CrossEntropy, Error, Gate, OfShape, Reduction,
+};
 
 /// A three-dimensional array of numbers that differ.
 fn numbers(shape: [usize; 3]) -> Array3<f32> {
@@ -46,7 +48,7 @@ fn elements_of_any_strides() {
         let x = numbers([4, 5, 7]);
         for x in layouts(&x) {
             let want = plain(&backend, Activation::Gelu, &x);
-            assert_eq!(backend.apply_nd(Activation::Gelu, &x).unwrap(), want);
+            assert_eq!(backend.apply(Activation::Gelu, &x).unwrap(), want);
 
             for mut y in layouts(&numbers([5, 7, 4]))
                 .into_iter()
@@ -55,7 +57,7 @@ fn elements_of_any_strides() {
                 if y.raw_dim() != x.raw_dim() {
                     continue;
                 }
-                backend.apply_into_nd(Activation::Gelu, &x, &mut y).unwrap();
+                backend.apply_into(Activation::Gelu, &x, &mut y).unwrap();
                 assert_eq!(y, want);
             }
 
@@ -63,9 +65,11 @@ fn elements_of_any_strides() {
             let [a, b, c] = [0, 1, 2].map(|i| x.shape()[i]);
             let mut large = Array3::from_elem([a, b, 2 * c], 9.0);
             let mut y = large.slice_mut(s![..;-1, .., ..;2]);
-            backend.apply_into_nd(Activation::Gelu, &x, &mut y).unwrap();
+            backend.apply_into(Activation::Gelu, &x, &mut y).unwrap();
             assert_eq!(y, want);
-            backend.apply_in_place_nd(Activation::Abs, &mut y).unwrap();
+            backend
+                .apply_into(Activation::Abs, &y.to_owned(), &mut y)
+                .unwrap();
             assert_eq!(y, want.abs());
             assert!(large.slice(s![.., .., 1..;2]).iter().all(|&y| y == 9.0));
         }
@@ -73,34 +77,61 @@ fn elements_of_any_strides() {
 }
 
 #[test]
-fn what_is_contiguous_keeps_its_order() {
-    let backend = Backend::cpu();
-    let x = numbers([2, 3, 4]);
-    let y = backend.apply_nd(Activation::Tanh, &x.t()).unwrap();
-    assert_eq!(y.strides(), x.t().strides());
-    let y = backend
-        .apply_axis_nd(AxisFunction::Softmax, &x.t(), Axis(1))
-        .unwrap();
-    assert_eq!(y.strides(), x.t().strides());
-}
-
-#[test]
-fn broadcasting() {
+fn broadcast_views_and_shapes_that_differ() {
     for backend in backends() {
         let row = array![-1.0f32, 0.5, 2.0];
-        let mut y = Array2::zeros([4, 3]);
-        backend
-            .apply_into_nd(Activation::Square, &row, &mut y)
-            .unwrap();
-        assert_eq!(y, array![[1.0, 0.25, 4.0]].broadcast([4, 3]).unwrap());
         let wide = row.broadcast([4, 3]).unwrap();
-        assert_eq!(backend.apply_nd(Activation::Square, &wide).unwrap(), y);
-        let dx = backend.grad_nd(Activation::Square, &y, &arr0(2.0)).unwrap();
+        let y = backend.apply(Activation::Square, &wide).unwrap();
+        assert_eq!(y, array![[1.0, 0.25, 4.0]].broadcast([4, 3]).unwrap());
+        let twos = arr0(2.0);
+        let dy = twos.broadcast([4, 3]).unwrap();
+        let dx = backend.grad(Activation::Square, &y, &dy).unwrap();
         assert_eq!(dx, &y * 4.0);
-        let error = backend.apply_into_nd(Activation::Relu, &y, &mut array![0.0f32]);
+        let turned = y.t();
+        let error = backend.apply_into(Activation::Relu, &y, &mut turned.to_owned());
         assert!(matches!(error.unwrap_err(), Error::ShapeMismatch { .. }));
-        let error = backend.grad_nd(Activation::Relu, &row, &y);
+        let error = backend.grad(Activation::Relu, &y, &turned);
         assert!(matches!(error.unwrap_err(), Error::ShapeMismatch { .. }));
+        let error = backend.apply(Gate::GLU, (&y, &turned));
+        assert!(matches!(error.unwrap_err(), Error::ShapeMismatch { .. }));
+        let error = backend.apply_into(Activation::Relu, &y, &mut array![0.0f32]);
+        assert!(matches!(error.unwrap_err(), Error::LengthMismatch { .. }));
+    }
+}
+
+/// Every family takes views, and masks and targets are some, too.
+#[test]
+fn all_inputs_are_views() {
+    for backend in backends() {
+        let x = numbers([4, 6, 5]);
+        let view = x.slice(s![.., ..;-1, ..;2]);
+        let plain = view.as_standard_layout();
+        let flat = plain.as_slice().unwrap();
+        let shape = [4usize, 6, 3];
+
+        let gate = Gate::SWIGLU.along(1);
+        let y = backend.apply(gate, &view).unwrap();
+        assert_eq!(y.shape(), [4, 3, 3]);
+        let want = backend.apply(gate, flat.of_shape(&shape)).unwrap();
+        assert_eq!(y.as_slice().unwrap(), want);
+
+        let mask = Array::from_shape_fn([3, 6], |(i, j)| (i + j) % 3 > 0);
+        let softmax = AxisFunction::Softmax.along(1).scale(0.5);
+        let y = backend.apply(softmax, (&view, &mask.t())).unwrap();
+        let kept: Vec<bool> = mask.t().iter().copied().collect();
+        let inputs = (flat.of_shape(&shape), kept.of_shape(&[6, 3]));
+        let want = backend.apply(softmax, inputs).unwrap();
+        assert_eq!(y.as_slice().unwrap(), want);
+
+        let targets = Array::from_shape_fn([3, 4], |(i, j)| ((i + 2 * j) % 6) as i64);
+        let loss = CrossEntropy::new().reduction(Reduction::None);
+        let each = backend.apply(&loss, (&view, &targets.t())).unwrap();
+        assert_eq!(each.shape(), [4, 1, 3]);
+        let classes: Vec<i64> = targets.t().iter().copied().collect();
+        let want = backend.apply(&loss, (flat.of_shape(&shape), &classes));
+        assert_eq!(each.as_slice().unwrap(), want.unwrap());
+        let mean = backend.apply(CrossEntropy::new(), (&view, &targets.t()));
+        assert_eq!(mean.unwrap().shape(), [1, 1, 1]);
     }
 }
 
@@ -114,13 +145,13 @@ fn gradients_of_any_strides() {
                 .grad(Activation::Silu, &flat(&x), &flat(&dy))
                 .unwrap();
             let want = Array::from_shape_vec(x.raw_dim(), want).unwrap();
-            assert_eq!(backend.grad_nd(Activation::Silu, &x, &dy).unwrap(), want);
+            assert_eq!(backend.grad(Activation::Silu, &x, &dy).unwrap(), want);
             // Orders that differ.
             let other = dy.as_standard_layout();
-            assert_eq!(backend.grad_nd(Activation::Silu, &x, &other).unwrap(), want);
-            let mut dx = Array3::zeros(x.raw_dim().f());
+            assert_eq!(backend.grad(Activation::Silu, &x, &other).unwrap(), want);
+            let mut dx = Array3::<f32>::zeros(x.raw_dim().f());
             backend
-                .grad_into_nd(Activation::Silu, &x, &dy, &mut dx.slice_mut(s![.., .., ..]))
+                .grad_into(Activation::Silu, &x, &dy, &mut dx.slice_mut(s![.., .., ..]))
                 .unwrap();
             assert_eq!(dx, want);
         }
@@ -144,7 +175,7 @@ fn rows_of_any_strides() {
                         reduced[axis] = 1;
                     }
                     let want = Array::from_shape_vec(reduced, want).unwrap();
-                    let y = backend.apply_axis_nd(function, &x, Axis(axis)).unwrap();
+                    let y = backend.apply(function.along(axis as isize), &x).unwrap();
                     assert_eq!(y.shape(), want.shape());
                     for (&y, &want) in y.iter().zip(&want) {
                         let close = (y - want).abs() <= want.abs() * 1e-6;
@@ -156,7 +187,7 @@ fn rows_of_any_strides() {
                     let mut large = Array3::zeros([reduced[0], reduced[1], 2 * reduced[2]]);
                     let mut part = large.slice_mut(s![.., ..;-1, 1..;2]);
                     backend
-                        .apply_axis_into_nd(function, &x, Axis(axis), &mut part)
+                        .apply_into(function.along(axis as isize), &x, &mut part)
                         .unwrap();
                     let near = |(a, b): (&f32, &f32)| a == b || (a - b).abs() < 1e-5;
                     assert!(part.iter().zip(&y).all(near));
@@ -165,21 +196,23 @@ fn rows_of_any_strides() {
                     let flat_dy: Vec<f32> = dy.iter().copied().collect();
                     let want = backend.grad_axis(function, &flat, &flat_dy, &shape, axis as isize);
                     let want = Array::from_shape_vec(x.raw_dim(), want.unwrap()).unwrap();
-                    let dx = backend.grad_axis_nd(function, &x, &dy, Axis(axis)).unwrap();
+                    let dx = backend
+                        .grad(function.along(axis as isize), &x, &dy)
+                        .unwrap();
                     assert_eq!(dx, want, "{function} {shape:?} {axis}");
                 }
             }
         }
         let error = backend
-            .apply_axis_nd(AxisFunction::Softmax, &x, Axis(3))
+            .apply(AxisFunction::Softmax.along(3), &x)
             .unwrap_err();
         assert!(
             matches!(error, Error::AxisOutOfRange { axis: 3, rank: 3 }),
             "{error}"
         );
-        let wrong = &mut Array3::zeros([4, 5, 7]);
-        let error = backend.apply_axis_into_nd(AxisFunction::LogSumExp, &x, Axis(0), wrong);
-        assert!(matches!(error.unwrap_err(), Error::ShapeMismatch { .. }));
+        let wrong = &mut Array3::<f32>::zeros([4, 5, 7]);
+        let error = backend.apply_into(AxisFunction::LogSumExp.along(0), &x, wrong);
+        assert!(matches!(error.unwrap_err(), Error::LengthMismatch { .. }));
     }
 }
 
@@ -187,12 +220,12 @@ fn rows_of_any_strides() {
 fn any_number_of_axes_and_sixteen_bits() {
     for backend in backends() {
         assert_eq!(
-            backend.apply_nd(Activation::Relu, &arr0(-3.0f32)).unwrap(),
+            backend.apply(Activation::Relu, &arr0(-3.0f32)).unwrap(),
             arr0(0.0)
         );
         let x = ArrayD::from_elem(vec![2; 6], bf16::from_f32(0.0));
         let y = backend
-            .apply_axis_nd(AxisFunction::Softmax, &x.t(), Axis(4))
+            .apply(AxisFunction::Softmax.along(4), &x.t())
             .unwrap();
         assert!(y.iter().all(|&y| y == bf16::from_f32(0.5)));
     }

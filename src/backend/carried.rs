@@ -1,21 +1,13 @@
 //! A call's arguments on their way to another thread. A future may be dropped, or forgotten, while
 //! that works, so that it must own what it reads: arrays are copied, piece by piece.
 
-use crate::axis::AxisFunction;
+use crate::arrays::{Array, Data, Owned};
 use crate::catalogue::Elementwise;
 use crate::chain::Chain;
 use crate::cpu::threads::{PIECE, Place, elsewhere, pause};
 use crate::element::Element;
-use crate::gate::Gate;
-use crate::gumbel::GumbelSoftmax;
-use crate::loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Targets};
-use crate::prelu::Prelu;
 use crate::random::Random;
-use crate::rrelu::Rrelu;
-use crate::shaping::{Settings, Shaping};
-use crate::sparse::SparseFunction;
 use crate::statistics::Inspect;
-use std::marker::PhantomData;
 
 /// Elements that a call computes on the thread of its executor: some hundred microseconds of the
 /// slowest functions.
@@ -115,24 +107,8 @@ macro_rules! references {
     };
 }
 
-values!(
-    AxisFunction,
-    Elementwise,
-    GumbelSoftmax,
-    Random,
-    Rrelu,
-    SparseFunction,
-    isize
-);
-references!(
-    Gate,
-    Prelu,
-    Inspect,
-    CrossEntropy,
-    NllLoss,
-    BceWithLogits,
-    BinaryCrossEntropy
-);
+values!(Elementwise, Random);
+references!(Inspect);
 
 /// A number of elements.
 impl Carry for usize {
@@ -187,23 +163,18 @@ pub(crate) async fn copied<T: Copy + Sync + Send>(array: &[T]) -> Vec<T> {
     copy
 }
 
-/// Where results go: as many numbers, of that type.
-pub(crate) struct Like<T> {
-    length: usize,
-    number: PhantomData<T>,
-}
-
-pub(crate) fn like<T: Element>(out: &[T]) -> Like<T> {
-    Like {
-        length: out.len(),
-        number: PhantomData,
-    }
-}
-
-impl<T: Element> Like<T> {
-    pub(crate) fn zeros(&self) -> Vec<T> {
-        vec![T::default(); self.length]
-    }
+/// An array that is another thread's.
+pub(crate) async fn array(array: &Array<'_>) -> Array<'static> {
+    let data = match array.data() {
+        Data::F32(x) => Owned::F32(copied(x).await),
+        Data::F16(x) => Owned::F16(copied(x).await),
+        Data::Bf16(x) => Owned::Bf16(copied(x).await),
+        Data::U8(x) => Owned::U8(copied(x).await),
+        Data::U32(x) => Owned::U32(copied(x).await),
+        Data::I32(x) => Owned::I32(copied(x).await),
+        Data::I64(x) => Owned::I64(copied(x).await),
+    };
+    array.with_data(data)
 }
 
 /// Writes results to where they belong, in pieces.
@@ -252,44 +223,6 @@ impl<T> Lend for Vec<T> {
     }
 }
 
-pub(crate) enum OwnTargets {
-    Indices(Vec<i64>),
-    Indices32(Vec<i32>),
-    Probabilities(Vec<f32>),
-}
-
-impl Carry for Targets<'_> {
-    type Owned = OwnTargets;
-
-    fn elements(&self) -> usize {
-        match self {
-            Self::Indices(classes) => classes.len(),
-            Self::Indices32(classes) => classes.len(),
-            Self::Probabilities(probabilities) => probabilities.len(),
-        }
-    }
-
-    async fn carried(&self) -> OwnTargets {
-        match self {
-            Self::Indices(classes) => OwnTargets::Indices(copied(classes).await),
-            Self::Indices32(classes) => OwnTargets::Indices32(copied(classes).await),
-            Self::Probabilities(q) => OwnTargets::Probabilities(copied(q).await),
-        }
-    }
-}
-
-impl Lend for OwnTargets {
-    type Lent<'a> = Targets<'a>;
-
-    fn lent(&self) -> Targets<'_> {
-        match self {
-            Self::Indices(classes) => Targets::Indices(classes),
-            Self::Indices32(classes) => Targets::Indices32(classes),
-            Self::Probabilities(probabilities) => Targets::Probabilities(probabilities),
-        }
-    }
-}
-
 /// An array with its shape.
 type Shaped<T> = (Vec<T>, Vec<usize>);
 
@@ -331,64 +264,6 @@ impl Lend for OwnOperands {
 
 impl<'a, 'b: 'a> Give<'a> for LentOperands<'b> {
     type Given = &'a [(&'b [f32], &'b [usize])];
-
-    fn given(&'a self) -> Self::Given {
-        &self.0
-    }
-}
-
-pub(crate) struct OwnShaping {
-    mask: Option<Shaped<u8>>,
-    bias: Option<Shaped<f32>>,
-    lengths: Option<Shaped<u32>>,
-    sinks: Option<Shaped<f32>>,
-    settings: Settings,
-}
-
-impl Carry for &Shaping<'_> {
-    type Owned = OwnShaping;
-
-    fn elements(&self) -> usize {
-        let mask = self.mask.map_or(0, |(mask, _)| mask.len());
-        mask + self.bias.map_or(0, |(bias, _)| bias.len())
-    }
-
-    async fn carried(&self) -> OwnShaping {
-        async fn some<T: Copy + Send + Sync>(array: Option<(&[T], &[usize])>) -> Option<Shaped<T>> {
-            match array {
-                Some(array) => Some(shaped(array).await),
-                None => None,
-            }
-        }
-        OwnShaping {
-            mask: some(self.mask).await,
-            bias: some(self.bias).await,
-            lengths: some(self.lengths).await,
-            sinks: some(self.sinks).await,
-            settings: self.settings,
-        }
-    }
-}
-
-/// A shaping by value, which the call takes by reference.
-pub(crate) struct LentShaping<'a>(Shaping<'a>);
-
-impl Lend for OwnShaping {
-    type Lent<'a> = LentShaping<'a>;
-
-    fn lent(&self) -> LentShaping<'_> {
-        LentShaping(Shaping {
-            mask: self.mask.as_ref().map(lent),
-            bias: self.bias.as_ref().map(lent),
-            lengths: self.lengths.as_ref().map(lent),
-            sinks: self.sinks.as_ref().map(lent),
-            settings: self.settings,
-        })
-    }
-}
-
-impl<'a, 'b: 'a> Give<'a> for LentShaping<'b> {
-    type Given = &'a Shaping<'b>;
 
     fn given(&'a self) -> Self::Given {
         &self.0

@@ -1,6 +1,6 @@
 //! Gradients by an activation's parameter, in host memory.
 
-use super::{Backend, Narrowed};
+use super::Backend;
 use crate::catalogue::Elementwise;
 use crate::cpu::convert;
 use crate::element::Element;

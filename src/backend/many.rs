@@ -1,8 +1,9 @@
 //! Many arrays in host memory, each with a function of its own.
 
 use super::{Backend, carried};
+use crate::arrays::OfShape;
 use crate::cpu::Cpu;
-use crate::cpu::convert::{WideOutput, narrowed, widened};
+use crate::cpu::convert::{WideOutput, widened};
 use crate::cpu::threads::{Place, elsewhere, prelude::*};
 use crate::element::Element;
 use crate::error::Result;
@@ -110,11 +111,11 @@ impl Backend {
 
     async fn alone<T: Element>(&self, item: &Item<'_, T>, wait: HostWait) -> Result<Vec<T>> {
         match item.function {
-            Function::Elementwise(f) => self.apply_core(f, item.x, wait).await,
+            Function::Elementwise(f) => self.value(&f, item.x, wait).await,
             Function::Axis(function, shape) => {
-                let (x, shape) = (widened(item.x), [shape.outer, shape.len, shape.inner]);
-                let y = self.apply_axis_core(function, &x, &shape, 1, wait).await?;
-                Ok(narrowed(y))
+                let shape = [shape.outer, shape.len, shape.inner];
+                self.value(&function.along(1), item.x.of_shape(&shape), wait)
+                    .await
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Statistics of activations in host memory.
 
-use super::{Backend, Narrowed};
+use super::Backend;
 use crate::cpu::convert;
 use crate::element::Element;
 use crate::error::Result;

@@ -5,8 +5,8 @@ use super::*;
 use crate::plan::Quirks;
 use crate::self_check::{Answer, Direction, Question, Way};
 use crate::{
-    Activation, BceWithLogits, BinaryCrossEntropy, Causal, Chain, CrossEntropy, Gate, Groups,
-    GumbelSoftmax, Inspect, Item, NllLoss, Prelu, Random, Reduction, Rrelu, Shaping,
+    Activation, AxisFunction, BceWithLogits, BinaryCrossEntropy, Causal, Chain, CrossEntropy, Gate,
+    Groups, GumbelSoftmax, Inspect, Item, NllLoss, Prelu, Random, Reduction, Rrelu, Shaping,
     SparseFunction, Targets,
 };
 

@@ -1088,6 +1088,8 @@ impl<'a> Tile<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrays::OfShape;
+    use crate::backend::Backend;
     use crate::cpu::Cpu;
     use crate::loss::{CrossEntropy, Reduction, Targets};
     use crate::reference::{loss as reference, ulp_error};
@@ -1123,7 +1125,7 @@ mod tests {
             .collect();
         let weight: Vec<f32> = (0..around.len).map(|i| 0.25 + (i % 5) as f32).collect();
         let dy = numbers(around.rows(), seed + 3);
-        let cpu = Cpu { isa };
+        let cpu = Backend::Cpu(Cpu { isa }, String::new());
         let (mut worst, mut compared) = (0.0f64, 0);
         let mut see = |got: &[f32], want: &reference::Values, what: &str| {
             assert_eq!(got.len(), want.0.len());
@@ -1154,21 +1156,19 @@ mod tests {
             ),
         ] {
             let what = format!("{loss:?}");
-            let losses = cpu.cross_entropy(&loss, &x, shape, targets).unwrap();
+            let losses = cpu.apply(&loss, (x.of_shape(shape), targets)).unwrap();
             let want = reference::cross_entropy(&loss, &x, shape, targets).unwrap();
             see(&losses, &want, &what);
-            let dx = cpu
-                .grad_cross_entropy(&loss, &x, shape, targets, &dy)
-                .unwrap();
+            let dx = cpu.grad(&loss, (x.of_shape(shape), targets), &dy).unwrap();
             let want = reference::grad_cross_entropy(&loss, &x, shape, targets, &dy).unwrap();
             see(&dx, &want, &what);
             for reduction in [Reduction::Mean, Reduction::Sum] {
                 let loss = loss.clone().reduction(reduction);
-                let value = cpu.cross_entropy(&loss, &x, shape, targets).unwrap();
+                let value = cpu.apply(&loss, (x.of_shape(shape), targets)).unwrap();
                 let want = reference::cross_entropy(&loss, &x, shape, targets).unwrap();
                 see(&value, &want, &what);
                 let (again, dx) = cpu
-                    .cross_entropy_with_grad(&loss, &x, shape, targets)
+                    .apply_with_grad(&loss, (x.of_shape(shape), targets))
                     .unwrap();
                 assert_eq!(value[0].to_bits(), again[0].to_bits());
                 let want =
@@ -1220,10 +1220,10 @@ mod tests {
 
     /// What one row gives, on both engines: alone, and as a column of many.
     fn row(loss: &CrossEntropy, x: &[f32], targets: Targets<'_>) -> (f32, Vec<f32>) {
-        let cpu = Cpu::new();
+        let cpu = Backend::cpu();
         let loss = loss.clone().reduction(Reduction::None);
         let (value, dx) = cpu
-            .cross_entropy_with_grad(&loss, x, &[1, x.len()], targets)
+            .apply_with_grad(&loss, (x.of_shape(&[1, x.len()]), targets))
             .unwrap();
         let columns: Vec<f32> = x.iter().flat_map(|&x| [x; 20]).collect();
         let wide: Vec<f32>;
@@ -1303,24 +1303,27 @@ mod tests {
 
     #[test]
     fn empty_and_ignored_arrays() {
-        let cpu = Cpu::new();
+        let cpu = Backend::cpu();
         let loss = |reduction| CrossEntropy::new().reduction(reduction);
         let none: &[i64] = &[];
         for (shape, targets) in [(&[0usize, 3][..], none), (&[2, 3], &[-100, -100])] {
             let x = vec![1.0; shape.iter().product()];
-            let value = |r| cpu.cross_entropy(&loss(r), &x, shape, targets.into());
+            let value = |r| cpu.apply(&loss(r), (x.of_shape(shape), targets));
             assert!(value(Reduction::Mean).unwrap()[0].is_nan());
             assert_eq!(value(Reduction::Sum).unwrap()[0].to_bits(), 0);
             assert_eq!(value(Reduction::None).unwrap(), vec![0.0; shape[0]]);
             let mean = loss(Reduction::Mean);
-            let dx = cpu.grad_cross_entropy(&mean, &x, shape, targets.into(), &[1.0]);
+            let dx = cpu.grad(&mean, (x.of_shape(shape), targets), &[1.0]);
             assert_eq!(dx.unwrap(), vec![0.0; x.len()]);
         }
         // No classes: nothing can be a target, and a sum over nothing is 0.
         let q: &[f32] = &[];
-        let value = cpu.cross_entropy(&loss(Reduction::Sum), &[], &[2, 0], q.into());
+        let value = cpu.apply(&loss(Reduction::Sum), ([0.0; 0].of_shape(&[2, 0]), q));
         assert_eq!(value.unwrap(), [0.0]);
-        let refused = cpu.cross_entropy(&loss(Reduction::Sum), &[], &[2, 0], (&[0i64, 0]).into());
+        let refused = cpu.apply(
+            &loss(Reduction::Sum),
+            ([0.0; 0].of_shape(&[2, 0]), &[0i64, 0]),
+        );
         assert!(refused.is_err());
     }
 }

@@ -1,13 +1,16 @@
 //! Fused chains: on tensors, and from and to host memory.
 
-use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
+use super::stream::{HostWait, Job, PIECE, Target, ranges, run};
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
+use crate::arrays::{Data, DataMut};
 use crate::chain::{Chain, Resolved};
 use crate::element::DType;
 use crate::error::Result;
 use crate::kernels::{ChainJob, ChainRanges};
+use crate::operation::{Piece, Words};
 use crate::shape::same_length;
+use smallvec::SmallVec;
 
 impl Batch {
     /// y = chain(x) in a new tensor, with the operands in the order of the steps that take them.
@@ -221,7 +224,7 @@ impl Gpu {
         same_length("the output", x.len(), out.len())?;
         let gradients = terms.len();
         let pieces = ranges(x.len(), PIECE).map(|elements| {
-            let mut inputs = vec![elements.clone()];
+            let mut inputs: SmallVec<[_; 6]> = std::iter::once(elements.clone()).collect();
             inputs.extend(resolved.places.iter().map(|place| {
                 if place.is_whole() {
                     elements.clone()
@@ -232,22 +235,23 @@ impl Gpu {
             inputs.extend(dy.map(|_| elements.clone()));
             Piece {
                 inputs,
-                outputs: vec![elements; 1 + gradients],
+                outputs: SmallVec::from_elem(elements, 1 + gradients),
             }
         });
-        let mut inputs = vec![words(x)];
-        inputs.extend(operands.iter().map(|operand| words(operand)));
-        inputs.extend(dy.map(words));
-        let mut outputs = vec![out];
-        outputs.extend(terms.iter_mut().map(Vec::as_mut_slice));
-        let operation = Operation {
+        let arrays = [x].into_iter().chain(operands.iter().copied()).chain(dy);
+        let inputs: Vec<Words<'_>> = arrays.map(|x| Words::new(Data::F32(x))).collect();
+        let outputs = [out]
+            .into_iter()
+            .chain(terms.iter_mut().map(Vec::as_mut_slice));
+        let outputs = outputs.map(|out| Target::new(DataMut::F32(out), true));
+        let job = Job {
             inputs: &inputs,
-            outputs: &mut outputs,
-            results: Results::InOwnBuffers,
+            outputs: &mut outputs.collect::<Vec<_>>(),
+            in_last_input: false,
         };
         run(
             &self.inner,
-            operation,
+            job,
             pieces,
             wait.0,
             |kernels, pass, slices, piece| {

@@ -1,12 +1,14 @@
 //! Gradients by an activation's parameter: on tensors, and from host memory.
 
-use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
+use super::stream::{HostWait, Job, PIECE, Target, ranges, run};
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
+use crate::arrays::{Data, DataMut};
 use crate::catalogue::Elementwise;
 use crate::element::DType;
 use crate::error::Result;
 use crate::learn::Learnable;
+use crate::operation::{Piece, Words};
 use crate::plan;
 use crate::shape::same_length;
 
@@ -58,19 +60,19 @@ impl Gpu {
         let pieces = ranges(x.len(), PIECE).enumerate().map(|(i, range)| {
             let pair = 2 * i..2 * i + 2;
             Piece {
-                inputs: vec![range; 2],
-                outputs: vec![pair],
+                inputs: [range.clone(), range].into_iter().collect(),
+                outputs: std::iter::once(pair).collect(),
             }
         });
         let mut parts = vec![0.0; 2 * x.len().div_ceil(PIECE)];
-        let operation = Operation {
-            inputs: &[words(x), words(dy)],
-            outputs: &mut [&mut parts],
-            results: Results::InOwnBuffers,
+        let job = Job {
+            inputs: &[x, dy].map(|x| Words::new(Data::F32(x))),
+            outputs: &mut [Target::new(DataMut::F32(&mut parts), true)],
+            in_last_input: false,
         };
         run(
             &self.inner,
-            operation,
+            job,
             pieces,
             wait.0,
             |kernels, pass, slices, _| {

@@ -1,19 +1,17 @@
-//! Losses: on tensors, and from and to host memory.
+//! Losses on tensors.
 
-use super::rows::{Reach, RowsOperation};
-use super::stream::{self, HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
+use super::stream;
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor, Wait};
-use crate::backend::carried::{Carry, Lend};
+use crate::backend::carried;
 use crate::cpu::threads::{Place, elsewhere};
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::{BinaryCall, ClassBuffers, TargetBuffer, UpstreamBuffer};
 use crate::loss::{
-    BceWithLogits, BinaryCrossEntropy, BinaryProblem, ClassLoss, ClassProblem, ClassTargets,
-    CrossEntropy, Reduction, Spread, Targets, Upstream,
+    BceWithLogits, BinaryCrossEntropy, BinaryProblem, ClassLoss, ClassTargets, CrossEntropy,
+    Reduction, Spread, Targets,
 };
-use crate::plan::STEPS;
 use crate::shape::{AxisShape, element_count};
 use std::fmt;
 
@@ -76,9 +74,9 @@ impl Gpu {
         targets: Targets<'_>,
     ) -> Result<Labels> {
         let (gpu, loss, shape) = (self.clone(), loss.into(), shape.to_vec());
-        let targets = targets.carried().await;
+        let targets = carried::array(&targets.into()).await;
         elsewhere(Place::Own, async move || {
-            let targets = targets.lent();
+            let targets = Targets::of(targets.data());
             gpu.labels_by(loss, &shape, targets, Wait::ELSEWHERE).await
         })
         .await
@@ -112,7 +110,7 @@ impl Gpu {
         let (around, total) = (problem.shape, problem.total);
         Ok(Labels {
             of: loss.name(),
-            loss: of_rows(problem.smoothing),
+            loss: loss.for_checked_targets(),
             reduction: problem.reduction,
             targets,
             probabilities,
@@ -123,16 +121,6 @@ impl Gpu {
             total,
         })
     }
-}
-
-/// What kernels take of a loss whose targets are checked. The device sees ignored rows by the bits
-/// that the host marks them with.
-fn of_rows(smoothing: f64) -> CrossEntropy {
-    CrossEntropy::new()
-        // It was an f32.
-        .label_smoothing(smoothing as f32)
-        .ignore_index(-1)
-        .reduction(Reduction::None)
 }
 
 impl Labels {
@@ -543,189 +531,5 @@ impl Batch {
             },
         )?;
         Ok(out)
-    }
-}
-
-/// A loss over classes with its arrays in host memory.
-#[derive(Clone, Copy)]
-pub(crate) struct ClassJob<'a> {
-    pub problem: &'a ClassProblem<'a>,
-    pub x: &'a [f32],
-    /// Where the gradient is wanted.
-    pub upstream: Option<Upstream<'a>>,
-}
-
-impl Gpu {
-    /// Each row's loss, where `losses` is not empty, and the gradient, where `dx` is not. Both at
-    /// once are for one upstream gradient of all rows.
-    pub(crate) async fn class_loss_host(
-        &self,
-        job: ClassJob<'_>,
-        losses: &mut [f32],
-        dx: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        let ClassJob {
-            problem,
-            x,
-            upstream,
-        } = job;
-        let shape = problem.shape;
-        if shape.elements() == 0 {
-            losses.fill(0.0);
-            return Ok(());
-        }
-        let loss = of_rows(problem.smoothing);
-        let (targets, probabilities) = match &problem.targets {
-            ClassTargets::Classes(classes) => (words(classes), false),
-            ClassTargets::Probabilities(q) => (words(q), true),
-        };
-        let weight = problem.weight.unwrap_or_default();
-        let mut same = [0.0f32];
-        let dy: &[f32] = match upstream {
-            Some(Upstream::Each(dy)) => dy,
-            Some(Upstream::Same(dy)) => {
-                same[0] = dy as f32;
-                &same
-            }
-            None => &[],
-        };
-        let each = matches!(upstream, Some(Upstream::Each(_)));
-        let of_targets = if probabilities {
-            Reach::Elements
-        } else {
-            Reach::Rows
-        };
-        let inputs = [
-            (words(x), Reach::Elements),
-            (targets, of_targets),
-            (words(weight), Reach::Whole),
-            (words(dy), if each { Reach::Rows } else { Reach::Whole }),
-        ];
-        let (wants_losses, wants_dx) = (!losses.is_empty(), !dx.is_empty());
-        let wanted = [
-            wants_losses.then_some((losses, Reach::Rows)),
-            wants_dx.then_some((dx, Reach::Elements)),
-        ];
-        let (mut outputs, reaches): (Vec<&mut [f32]>, Vec<Reach<'_>>) =
-            wanted.into_iter().flatten().unzip();
-        let rows = RowsOperation {
-            shape,
-            steps: STEPS,
-            inputs: &inputs,
-            outputs: &reaches,
-            results: Results::InOwnBuffers,
-        };
-        self.rows_host(&rows, &mut outputs, wait, &|kernels, pass, part, slices| {
-            let shape = &part.shape;
-            let targets = if probabilities {
-                TargetBuffer::Probabilities(slices[1])
-            } else {
-                TargetBuffer::Indices(slices[1])
-            };
-            let buffers = ClassBuffers {
-                logits: slices[0],
-                targets,
-                weight: (!weight.is_empty()).then_some(slices[2]),
-            };
-            let dy = if each {
-                UpstreamBuffer::Each(slices[3])
-            } else {
-                UpstreamBuffer::Same(slices[3], 1.0)
-            };
-            let loss = &loss;
-            match (wants_losses, wants_dx) {
-                (true, true) => kernels.cross_entropy_with_grad(
-                    pass, loss, shape, buffers, slices[4], slices[5], same[0],
-                ),
-                (true, false) => kernels.cross_entropy(pass, loss, shape, buffers, slices[4]),
-                _ => kernels.grad_cross_entropy(pass, loss, shape, buffers, dy, slices[4]),
-            }
-        })
-        .await
-    }
-
-    /// The loss of each element, or where there is an upstream gradient the gradient.
-    pub(crate) async fn binary_loss_host(
-        &self,
-        problem: &BinaryProblem<'_>,
-        x: &[f32],
-        targets: &[f32],
-        upstream: Option<Upstream<'_>>,
-        out: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        let mut same = [0.0f32];
-        let dy: &[f32] = match upstream {
-            Some(Upstream::Each(dy)) => dy,
-            Some(Upstream::Same(dy)) => {
-                same[0] = dy as f32;
-                &same
-            }
-            None => &[],
-        };
-        let each = matches!(upstream, Some(Upstream::Each(_)));
-        let spreads = [problem.weight, problem.pos_weight];
-        let values = spreads.map(|spread| spread.map_or(&[][..], |spread| spread.values));
-        let pieces = ranges(x.len(), PIECE).map(|range| {
-            let whole = |all: &[f32]| {
-                if all.len() == x.len() && all.len() > 1 {
-                    range.clone()
-                } else {
-                    0..all.len()
-                }
-            };
-            Piece {
-                inputs: vec![
-                    range.clone(),
-                    range.clone(),
-                    whole(values[0]),
-                    whole(values[1]),
-                    if each { range.clone() } else { 0..dy.len() },
-                ],
-                outputs: vec![range],
-            }
-        });
-        let operation = Operation {
-            inputs: &[
-                words(x),
-                words(targets),
-                words(values[0]),
-                words(values[1]),
-                words(dy),
-            ],
-            outputs: &mut [out],
-            results: Results::InOwnBuffers,
-        };
-        run(
-            &self.inner,
-            operation,
-            pieces,
-            wait.0,
-            |kernels, pass, slices, piece| {
-                let dy = match upstream {
-                    Some(Upstream::Each(_)) => Some(UpstreamBuffer::Each(slices[4])),
-                    Some(Upstream::Same(_)) => Some(UpstreamBuffer::Same(slices[4], 1.0)),
-                    None => None,
-                };
-                kernels.binary_loss(
-                    pass,
-                    &BinaryCall {
-                        problem,
-                        start: piece.outputs[0].start,
-                        count: piece.outputs[0].len(),
-                        x: slices[0],
-                        targets: slices[1],
-                        weights: [
-                            problem.weight.map(|_| slices[2]),
-                            problem.pos_weight.map(|_| slices[3]),
-                        ],
-                        dy,
-                        out: slices[5],
-                    },
-                )
-            },
-        )
-        .await
     }
 }

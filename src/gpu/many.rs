@@ -2,13 +2,15 @@
 //! dispatch, all that goes up is one write and all that comes down is one copy.
 
 use super::Gpu;
-use super::stream::{HostWait, Operation, Piece, Results, run, words};
+use super::stream::{HostWait, Job, Target, run};
+use crate::arrays::{Data, DataMut};
 use crate::axis::AxisFunction;
 use crate::catalogue::Elementwise;
 use crate::cpu::convert::{narrow_into, widened};
 use crate::element::Element;
 use crate::error::Result;
 use crate::many::{Function, Item};
+use crate::operation::{Piece, Words};
 use crate::shape::AxisShape;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -143,10 +145,10 @@ impl Gpu {
         };
         run(
             &self.inner,
-            Operation {
-                inputs: &[words(&packed)],
-                outputs: &mut [&mut out],
-                results: Results::InLastInput,
+            Job {
+                inputs: &[Words::new(Data::F32(&packed))],
+                outputs: &mut [Target::new(DataMut::F32(&mut out), true)],
+                in_last_input: true,
             },
             [piece].into_iter(),
             wait.0,

@@ -3,7 +3,6 @@
 
 mod adapter;
 mod asked;
-mod axis;
 mod chain;
 mod gate;
 mod learn;
@@ -23,15 +22,10 @@ mod tensor;
 mod tune;
 
 pub use adapter::{AdapterChoice, AdapterReport, adapters, adapters_async};
-pub(crate) use axis::AxisOperation;
-pub(crate) use loss::ClassJob;
 pub use loss::Labels;
-pub(crate) use shaping::HostJob;
 pub use shaping::{Lengths, Mask, TensorShaping};
-pub(crate) use sparse::SparseOperation;
 pub use store::Cache;
 pub(crate) use stream::HostWait;
-pub(crate) use tensor::output_shape;
 pub use tensor::{Batch, Tensor};
 pub use tune::{TuneCandidate, TuneReport, Tuned};
 

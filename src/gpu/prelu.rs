@@ -1,12 +1,9 @@
-//! The parametric rectifier: on tensors, and from and to host memory.
+//! The parametric rectifier on tensors.
 
-use super::stream::{HostWait, Operation, PIECE, Piece, Results, run, words};
 use super::tensor::same_shape;
-use super::{Batch, Gpu, Tensor};
+use super::{Batch, Tensor};
 use crate::error::Result;
-use crate::plan;
 use crate::prelu::Prelu;
-use crate::shape::same_length;
 
 impl Batch {
     /// y = x where x > 0, else slope · x, in a new tensor; x has the shape of `prelu`, and the
@@ -66,105 +63,5 @@ impl Batch {
             },
         )?;
         Ok((dx, dslope))
-    }
-}
-
-impl Gpu {
-    /// y = x where x > 0, else slope · x, in host memory.
-    pub(crate) async fn prelu_host(
-        &self,
-        prelu: &Prelu,
-        x: &[f32],
-        slope: &[f32],
-        y: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        same_length("the input", prelu.elements(), x.len())?;
-        prelu.check_slopes("the slope", slope.len())?;
-        same_length("the output", x.len(), y.len())?;
-        let cut = plan::sum_pieces(prelu.sums(), PIECE as u64);
-        let pieces = cut.iter().map(|piece| {
-            let elements = piece.start as usize..(piece.start + piece.elements()) as usize;
-            Piece {
-                inputs: vec![elements.clone(), piece.row_range()],
-                outputs: vec![elements],
-            }
-        });
-        let operation = Operation {
-            inputs: &[words(x), words(slope)],
-            outputs: &mut [y],
-            results: Results::InOwnBuffers,
-        };
-        let mut next = cut.iter();
-        run(
-            &self.inner,
-            operation,
-            pieces.filter(|piece| !piece.outputs[0].is_empty()),
-            wait.0,
-            |kernels, pass, slices, _| {
-                let Some(part) = next.next().map(Prelu::part) else {
-                    return Ok(());
-                };
-                kernels.prelu(pass, &part, slices[0], slices[1], slices[2])
-            },
-        )
-        .await
-    }
-
-    /// The gradients by x and by the slope, in host memory. Pieces leave the parts of their sums,
-    /// which the host adds up in f64.
-    pub(crate) async fn grad_prelu_host(
-        &self,
-        prelu: &Prelu,
-        [x, slope, dy]: [&[f32]; 3],
-        [dx, dslope]: [&mut [f32]; 2],
-        wait: HostWait,
-    ) -> Result<()> {
-        same_length("the input", prelu.elements(), x.len())?;
-        prelu.check_slopes("the slope", slope.len())?;
-        same_length("the upstream gradient", x.len(), dy.len())?;
-        same_length("the gradient", x.len(), dx.len())?;
-        prelu.check_slopes("the gradient by the slope", dslope.len())?;
-        if x.is_empty() {
-            dslope.fill(0.0);
-            return Ok(());
-        }
-        let cut = plan::sum_pieces(prelu.sums(), PIECE as u64);
-        let mut all = 0;
-        let pieces: Vec<Piece> = cut
-            .iter()
-            .map(|piece| {
-                let elements = piece.start as usize..(piece.start + piece.elements()) as usize;
-                let parts = all..all + 2 * piece.rows() as usize;
-                all = parts.end;
-                Piece {
-                    inputs: vec![elements.clone(), piece.row_range(), elements.clone()],
-                    outputs: vec![elements, parts],
-                }
-            })
-            .collect();
-        let mut parts = vec![0.0; all];
-        let mut next = cut.iter();
-        let operation = Operation {
-            inputs: &[words(x), words(slope), words(dy)],
-            outputs: &mut [dx, &mut parts],
-            results: Results::InOwnBuffers,
-        };
-        run(
-            &self.inner,
-            operation,
-            pieces.into_iter(),
-            wait.0,
-            |kernels, pass, slices, _| {
-                let Some(part) = next.next().map(Prelu::part) else {
-                    return Ok(());
-                };
-                let inputs = [slices[0], slices[1], slices[2]];
-                kernels.grad_prelu_by(pass, &part, inputs, [slices[3], slices[4]], 0.0)
-            },
-        )
-        .await?;
-        plan::merge_pieces(&cut, &parts, dslope);
-        Ok(())
     }
 }

@@ -1,13 +1,14 @@
 //! Random numbers and the randomised leaky rectifier: on tensors, and from and to host memory.
 
-use super::stream::{HostWait, Operation, PIECE, Piece, Results, ranges, run, words};
+use super::stream::{HostWait, Job, PIECE, Target, ranges, run};
 use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
+use crate::arrays::DataMut;
 use crate::element::DType;
 use crate::error::Result;
+use crate::operation::Piece;
 use crate::random::Random;
 use crate::rrelu::Rrelu;
-use crate::shape::same_length;
 
 impl Batch {
     /// The numbers between 0 and 1 of `random`, in a new tensor.
@@ -75,15 +76,15 @@ impl Gpu {
         wait: HostWait,
     ) -> Result<()> {
         let pieces = ranges(out.len(), PIECE).map(|range| Piece {
-            inputs: Vec::new(),
-            outputs: vec![range],
+            inputs: std::iter::empty().collect(),
+            outputs: std::iter::once(range).collect(),
         });
         run(
             &self.inner,
-            Operation {
+            Job {
                 inputs: &[],
-                outputs: &mut [out],
-                results: Results::InOwnBuffers,
+                outputs: &mut [Target::new(DataMut::F32(out), true)],
+                in_last_input: false,
             },
             pieces,
             wait.0,
@@ -94,68 +95,6 @@ impl Gpu {
                 } else {
                     kernels.uniform(pass, random, slices[0])
                 }
-            },
-        )
-        .await
-    }
-
-    /// y = rrelu(x) in host memory.
-    pub(crate) async fn rrelu_host(
-        &self,
-        rrelu: Rrelu,
-        x: &[f32],
-        y: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        same_length("the output", x.len(), y.len())?;
-        let pieces = ranges(x.len(), PIECE).map(|range| Piece {
-            inputs: vec![range.clone()],
-            outputs: vec![range],
-        });
-        run(
-            &self.inner,
-            Operation {
-                inputs: &[words(x)],
-                outputs: &mut [y],
-                results: Results::InLastInput,
-            },
-            pieces,
-            wait.0,
-            |kernels, pass, slices, piece| {
-                let rrelu = rrelu.skip(piece.outputs[0].start as u64);
-                kernels.rrelu_in_place(pass, rrelu, slices[0])
-            },
-        )
-        .await
-    }
-
-    /// dx = the gradient of rrelu by x, in host memory.
-    pub(crate) async fn grad_rrelu_host(
-        &self,
-        rrelu: Rrelu,
-        x: &[f32],
-        dy: &[f32],
-        dx: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        same_length("the upstream gradient", x.len(), dy.len())?;
-        same_length("the gradient", x.len(), dx.len())?;
-        let pieces = ranges(x.len(), PIECE).map(|range| Piece {
-            inputs: vec![range.clone(), range.clone()],
-            outputs: vec![range],
-        });
-        run(
-            &self.inner,
-            Operation {
-                inputs: &[words(x), words(dy)],
-                outputs: &mut [dx],
-                results: Results::InLastInput,
-            },
-            pieces,
-            wait.0,
-            |kernels, pass, slices, piece| {
-                let rrelu = rrelu.skip(piece.outputs[0].start as u64);
-                kernels.grad_rrelu_in_place(pass, rrelu, slices[0], slices[1])
             },
         )
         .await

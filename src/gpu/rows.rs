@@ -1,30 +1,32 @@
-//! Operations over rows in host memory, the one way for all families: whole blocks piece by piece,
-//! and tiles of columns where the device binds no block.
+//! Operations on arrays in host memory, the one way for all of them: cut as the operation says, piece by
+//! piece; and tiles of columns where the device binds no block of rows.
 
 use super::Gpu;
-use super::stream::{HostWait, Operation, PIECE, Piece, Results, Words, ranges, run};
+use super::stream::{HostWait, Job, PIECE, Target, ranges, run};
+use crate::arrays::DataMut;
+use crate::cpu::Cpu;
+use crate::element::DType;
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
-use crate::plan;
+use crate::kernels::TypedSlice;
+use crate::operation::{
+    Cut, Direction, Given, Lowered, Operation, Outputs, Part, Piece, Reach, Words, Written,
+};
 use crate::shape::AxisShape;
 use std::ops::Range;
 
-/// The elements of an array that some rows need.
+/// A call of an operation.
 #[derive(Clone, Copy)]
-pub(super) enum Reach<'a> {
-    /// One for each of the rows' elements.
-    Elements,
-    /// One for each row.
-    Rows,
-    /// All of them, whichever rows.
-    Whole,
-    /// A range by the rows' numbers, as arrays that are broadcast have it.
-    Span(&'a (dyn Fn(Range<u64>) -> Range<usize> + Sync)),
+struct Call<'a> {
+    operation: &'a dyn Operation,
+    direction: Direction,
+    given: &'a Given<'a>,
+    /// Which output is wanted, where they are computed one by one.
+    output: usize,
 }
 
 impl Reach<'_> {
-    /// The elements of an array that whole blocks of `shape` need; `first_row` is the number of
-    /// the shape's first row in the whole.
+    /// The elements of an array of `len` that whole blocks of `shape` need; `first_row` is the number
+    /// of the shape's first row in the whole.
     fn of_blocks(
         &self,
         blocks: &Range<usize>,
@@ -43,38 +45,6 @@ impl Reach<'_> {
             }
         }
     }
-}
-
-/// An operation over rows of an array, with its inputs; lengths were checked.
-pub(super) struct RowsOperation<'a> {
-    pub shape: AxisShape,
-    /// Elements of a row that an invocation walks at most, as the kernel plans them.
-    pub steps: u64,
-    pub inputs: &'a [(Words<'a>, Reach<'a>)],
-    /// [`Reach::Elements`] or [`Reach::Rows`].
-    pub outputs: &'a [Reach<'a>],
-    pub results: Results,
-}
-
-/// A part of an operation over rows, as it is recorded.
-pub(super) struct Part<'a> {
-    pub shape: AxisShape,
-    /// The number of the first row in the whole.
-    pub first_row: u64,
-    /// The elements of each input that are there.
-    pub inputs: &'a [Range<usize>],
-}
-
-/// What records a part, on the ranges of its inputs and then, where they have buffers of their
-/// own, of its outputs.
-pub(super) trait Record:
-    Fn(&Kernels, &mut wgpu::ComputePass<'_>, &Part<'_>, &[wgpu::BufferSlice<'_>]) -> Result<()>
-{
-}
-
-impl<F> Record for F where
-    F: Fn(&Kernels, &mut wgpu::ComputePass<'_>, &Part<'_>, &[wgpu::BufferSlice<'_>]) -> Result<()>
-{
 }
 
 /// Neighbouring columns of a block, over the whole axis.
@@ -112,36 +82,146 @@ impl Tile {
     }
 
     /// The tile's elements as an array of their own.
-    fn gather(&self, array: &Words<'_>, reach: &Reach<'_>) -> Option<Vec<u8>> {
+    fn gather(&self, array: &Words<'_>, reach: &Reach<'_>) -> Option<Words<'static>> {
         let steps = self.steps(reach)?;
         let mut gathered = Vec::with_capacity(self.shape().elements() * array.element());
-        steps.for_each(|step| gathered.extend_from_slice(array.bytes_of(step)));
-        Some(gathered)
+        steps.for_each(|step| gathered.extend_from_slice(array.bytes_of(step).bytes()));
+        Some(array.gathered(gathered))
+    }
+}
+
+/// Elements as rows of one.
+fn of_elements(count: usize) -> AxisShape {
+    AxisShape {
+        outer: count,
+        len: 1,
+        inner: 1,
     }
 }
 
 impl Gpu {
-    /// Whether the device binds a block of rows, so that the elements of a part lie side by side.
-    pub(super) fn binds_rows(&self, shape: &AxisShape, steps: u64) -> bool {
-        let traits = self.inner.kernels.traits();
-        plan::axis_within(&AxisShape { outer: 1, ..*shape }, &traits, steps).is_some()
+    /// Computes the outputs of an operation: all of them, or those that are wanted where they are
+    /// computed one by one. Where known answers are wrong and the plan goes around the reason from
+    /// then on, once more.
+    pub(crate) async fn compute(
+        &self,
+        operation: &dyn Operation,
+        direction: Direction,
+        given: &Given<'_>,
+        outputs: &mut Outputs<'_>,
+        wait: HostWait,
+    ) -> Result<()> {
+        let one_by_one = operation.is_one_by_one(direction);
+        for output in 0..outputs.len() {
+            if one_by_one && outputs[output].is_none() {
+                continue;
+            }
+            let call = Call {
+                operation,
+                direction,
+                given,
+                output,
+            };
+            let quirks = || self.inner.kernels.traits().quirks;
+            let before = quirks();
+            match self.compute_once(call, outputs, wait).await {
+                Err(Error::Untrusted { .. }) if quirks() != before => {
+                    self.compute_once(call, outputs, wait).await?;
+                }
+                done => done?,
+            }
+            if !one_by_one {
+                break;
+            }
+        }
+        Ok(())
     }
 
-    /// Runs an operation over rows.
-    pub(super) async fn rows_host(
+    async fn compute_once(
         &self,
-        operation: &RowsOperation<'_>,
-        outputs: &mut [&mut [f32]],
+        call: Call<'_>,
+        outputs: &mut Outputs<'_>,
         wait: HostWait,
-        record: &impl Record,
     ) -> Result<()> {
+        let Call {
+            operation,
+            direction,
+            given,
+            output,
+        } = call;
         self.inner.kernels.usable()?;
-        let shape = operation.shape;
-        if shape.elements() == 0 {
-            return Ok(());
+        let mut lowered = operation.lower(direction, given, output, &self.inner.kernels)?;
+        if let Some(random) = lowered.noise {
+            let mut noise = vec![0.0; given.x().len()];
+            self.noise_host(random, true, &mut noise, wait).await?;
+            lowered.inputs.insert(1, Words::owned(noise));
+            lowered.reaches.insert(1, Reach::Elements);
         }
-        if self.binds_rows(&shape, operation.steps) {
-            return self.blocks_host(operation, 0, outputs, wait, record).await;
+        let is_empty = match &lowered.cut {
+            Cut::Elements(count) => *count == 0,
+            Cut::Rows(shape, _) => shape.elements() == 0,
+            Cut::Pieces(_) => given.x().len() == 0,
+        };
+        if is_empty {
+            // Rows of no elements may have results, but nothing to bring to a device.
+            return operation.compute(&Cpu::new(), direction, given, outputs);
+        }
+        let wide = !operation.takes_16_bits_on_gpu();
+        let numbers = lowered.outputs.iter().filter_map(|written| written.left);
+        let mut left: Vec<Vec<f32>> = numbers.map(|numbers| vec![0.0; numbers]).collect();
+        {
+            let mut finished = left.iter_mut();
+            let mut all = outputs[output..].iter_mut();
+            let written = lowered.outputs.iter().filter_map(|written| {
+                let out = all.next();
+                match written.left {
+                    Some(_) => finished
+                        .next()
+                        .map(|left| Target::new(DataMut::F32(left), true)),
+                    None => out
+                        .and_then(Option::as_mut)
+                        .map(|out| Target::new(out.lent(), wide)),
+                }
+            });
+            let mut targets: Vec<Target<'_>> = written.collect();
+            self.run_lowered(call, &lowered, &mut targets, wait).await?;
+        }
+        // In the order of the outputs that were left unfinished.
+        let mut left = left.into_iter();
+        for (written, out) in lowered.outputs.iter().zip(&mut outputs[output..]) {
+            if written.left.is_some()
+                && let (Some(left), Some(out)) = (left.next(), out)
+            {
+                out.write(&operation.finish(given, left)?);
+            }
+        }
+        Ok(())
+    }
+
+    async fn run_lowered(
+        &self,
+        call: Call<'_>,
+        lowered: &Lowered<'_>,
+        targets: &mut [Target<'_>],
+        wait: HostWait,
+    ) -> Result<()> {
+        let (shape, steps) = match &lowered.cut {
+            Cut::Pieces(pieces) => {
+                let pieces = (&lowered.inputs[..], pieces.iter().cloned());
+                let elements = |piece: &Piece| {
+                    let elements = &piece.outputs[0];
+                    (of_elements(elements.len()), elements.start as u64)
+                };
+                return self
+                    .pieces(call, lowered, pieces, targets, &elements, wait)
+                    .await;
+            }
+            &Cut::Elements(count) => (of_elements(count), 1),
+            &Cut::Rows(shape, steps) => (shape, steps),
+        };
+        if shape.len * shape.inner == 1 || self.inner.kernels.binds_rows(&shape, steps) {
+            let whole = (&lowered.inputs[..], shape, 0);
+            return self.blocks(call, lowered, whole, targets, wait).await;
         }
         let traits = self.inner.kernels.traits();
         // Less than a piece, and than a binding from an aligned offset.
@@ -154,109 +234,136 @@ impl Gpu {
                     outer,
                     columns,
                 };
-                if !self.binds_rows(&tile.shape(), operation.steps) {
+                if !self.inner.kernels.binds_rows(&tile.shape(), steps) {
                     return Err(Error::AxisStepTooLarge {
                         bytes: shape.inner as u64 * 4,
                         limit: traits.max_binding,
                     });
                 }
-                self.tile_host(operation, &tile, outputs, wait, record)
-                    .await?;
+                self.tile(call, lowered, &tile, targets, wait).await?;
             }
         }
         Ok(())
     }
 
     /// One tile: gathered, computed, and put in its place.
-    async fn tile_host(
+    async fn tile(
         &self,
-        operation: &RowsOperation<'_>,
+        call: Call<'_>,
+        lowered: &Lowered<'_>,
         tile: &Tile,
-        outputs: &mut [&mut [f32]],
+        targets: &mut [Target<'_>],
         wait: HostWait,
-        record: &impl Record,
     ) -> Result<()> {
         let width = tile.columns.len();
-        let inputs = operation.inputs.iter();
-        let gathered: Vec<Option<Vec<u8>>> = inputs
-            .map(|(array, reach)| tile.gather(array, reach))
+        let inputs = lowered.inputs.iter().zip(&lowered.reaches);
+        let gathered: Vec<Words<'_>> = inputs
+            .map(|(array, reach)| tile.gather(array, reach).unwrap_or_else(|| array.clone()))
             .collect();
-        let inputs: Vec<(Words<'_>, Reach<'_>)> = gathered
-            .iter()
-            .zip(operation.inputs)
-            .map(|(own, &(whole, reach))| match own {
-                Some(own) => (whole.with_bytes(own), reach),
-                None => (whole, reach),
-            })
-            .collect();
-        let mut results: Vec<Vec<f32>> = operation
+        let steps = |written: &Written<'_>| tile.steps(&written.reach).into_iter().flatten();
+        let lengths = lowered
             .outputs
             .iter()
-            .map(|reach| vec![0.0; tile.steps(reach).map_or(0, Iterator::count) * width])
-            .collect();
-        let part = RowsOperation {
-            shape: tile.shape(),
-            inputs: &inputs,
-            ..*operation
-        };
-        let mut slices: Vec<&mut [f32]> = results.iter_mut().map(Vec::as_mut_slice).collect();
-        let first = tile.first_row() as u64;
-        self.blocks_host(&part, first, &mut slices, wait, record)
-            .await?;
-        for ((result, reach), output) in results.iter().zip(operation.outputs).zip(outputs) {
-            for (row, step) in result
-                .chunks(width)
-                .zip(tile.steps(reach).into_iter().flatten())
-            {
-                output[step].copy_from_slice(row);
+            .map(|written| steps(written).count() * width);
+        let mut results: Vec<Vec<f32>> = lengths.map(|length| vec![0.0; length]).collect();
+        let own = results
+            .iter_mut()
+            .map(|result| Target::new(DataMut::F32(result), true));
+        let mut own: Vec<Target<'_>> = own.collect();
+        let first_row = tile.first_row() as u64;
+        let part = (&gathered[..], tile.shape(), first_row);
+        self.blocks(call, lowered, part, &mut own, wait).await?;
+        for ((result, written), target) in results.iter().zip(&lowered.outputs).zip(targets) {
+            for (row, step) in result.chunks(width).zip(steps(written)) {
+                target.write(step, row);
             }
         }
         Ok(())
     }
 
     /// Whole blocks of rows, piece by piece, of which the first row has a number in the whole.
-    async fn blocks_host(
+    async fn blocks(
         &self,
-        operation: &RowsOperation<'_>,
-        first_row: u64,
-        outputs: &mut [&mut [f32]],
+        call: Call<'_>,
+        lowered: &Lowered<'_>,
+        (arrays, shape, first_row): (&[Words<'_>], AxisShape, u64),
+        targets: &mut [Target<'_>],
         wait: HostWait,
-        record: &impl Record,
     ) -> Result<()> {
-        let shape = operation.shape;
         let block = shape.len * shape.inner;
-        let words: Vec<Words<'_>> = operation.inputs.iter().map(|&(array, _)| array).collect();
         let pieces = ranges(shape.outer, (PIECE / block).max(1)).map(|blocks| {
             let of = |reach: &Reach<'_>, len| reach.of_blocks(&blocks, &shape, first_row, len);
-            let inputs = operation.inputs.iter();
+            let inputs = lowered.reaches.iter().zip(arrays);
+            let outputs = lowered.outputs.iter();
             Piece {
                 inputs: inputs
-                    .map(|(array, reach)| of(reach, array.len()))
+                    .map(|(reach, array)| of(reach, array.len()))
                     .collect(),
-                outputs: operation.outputs.iter().map(|r| of(r, 0)).collect(),
+                outputs: outputs.map(|written| of(&written.reach, 0)).collect(),
             }
         });
+        let rows = |piece: &Piece| {
+            // The first input has an element for each of the shape's.
+            let elements = &piece.inputs[0];
+            let outer = elements.len() / block;
+            let first_row = first_row + (elements.start / shape.len) as u64;
+            (AxisShape { outer, ..shape }, first_row)
+        };
+        self.pieces(call, lowered, (arrays, pieces), targets, &rows, wait)
+            .await
+    }
+
+    /// Pieces of arrays, of which `rows` tells the rows and the number of the first one in the whole.
+    async fn pieces(
+        &self,
+        call: Call<'_>,
+        lowered: &Lowered<'_>,
+        (arrays, pieces): (&[Words<'_>], impl Iterator<Item = Piece>),
+        targets: &mut [Target<'_>],
+        rows: &impl Fn(&Piece) -> (AxisShape, u64),
+        wait: HostWait,
+    ) -> Result<()> {
+        let dtypes: Vec<DType> = arrays
+            .iter()
+            .map(Words::dtype)
+            .chain(targets.iter().map(Target::dtype))
+            .collect();
+        // Of another type it takes another place.
+        let same = arrays.last().map(Words::dtype) == targets.first().map(|target| target.dtype());
+        let in_place = lowered.in_place && same;
+        let job = Job {
+            inputs: arrays,
+            outputs: targets,
+            in_last_input: in_place,
+        };
+        let mut number = 0;
         run(
             &self.inner,
-            Operation {
-                inputs: &words,
-                outputs,
-                results: operation.results,
-            },
+            job,
             pieces,
             wait.0,
             |kernels, pass, slices, piece| {
-                // The first input has an element for each of the shape's.
-                let elements = &piece.inputs[0];
+                let typed = slices.iter().zip(&dtypes);
+                let typed: Vec<TypedSlice<'_>> = typed
+                    .map(|(&slice, &dtype)| TypedSlice::new(slice, dtype))
+                    .collect();
+                let (read, written) = typed.split_at(arrays.len());
+                let (shape, first_row) = rows(piece);
                 let part = Part {
-                    shape: AxisShape {
-                        outer: elements.len() / block,
-                        ..shape
-                    },
-                    first_row: first_row + (elements.start / shape.len) as u64,
+                    direction: call.direction,
+                    output: call.output,
+                    given: call.given,
+                    shape,
+                    first_row,
+                    piece: number,
                     inputs: &piece.inputs,
+                    in_place,
+                    number: lowered.number,
+                    read,
+                    written,
                 };
-                record(kernels, pass, &part, slices)
+                number += 1;
+                call.operation.record(kernels, pass, &part)
             },
         )
         .await

@@ -1,18 +1,14 @@
-//! The softmax family over shaped rows: on tensors, and in host memory piece by piece.
+//! The softmax family over shaped rows, on tensors.
 
-use super::rows::{Reach, RowsOperation};
-use super::stream::{self, Results, words};
+use super::stream;
 use super::tensor::{Batch, Tensor, output_shape, same_shape};
-use super::{Gpu, HostWait, Wait};
-use crate::Cpu;
+use super::{Gpu, Wait};
 use crate::axis::AxisFunction;
 use crate::element::DType;
 use crate::error::Result;
-use crate::kernels::{BufferShaping, ShapedJob};
-use crate::plan;
+use crate::kernels::BufferShaping;
 use crate::shape::{element_count, same_length};
-use crate::shaping::{Geometry, Shaping, Which};
-use std::ops::Range;
+use crate::shaping::{Geometry, Shaping};
 
 /// A mask on a [`Gpu`], for [`TensorShaping`]: one byte an element, nonzero takes part.
 ///
@@ -82,13 +78,6 @@ impl<'a> TensorShaping<'a> {
     }
 }
 
-/// Bytes in words of four, the last one filled up with zeros.
-fn packed(bytes: &[u8]) -> Vec<u32> {
-    let mut words = vec![0; bytes.len().div_ceil(4)];
-    bytemuck::cast_slice_mut(&mut words)[..bytes.len()].copy_from_slice(bytes);
-    words
-}
-
 impl Gpu {
     /// A mask on the device: nonzero takes part.
     ///
@@ -136,164 +125,6 @@ impl Gpu {
             words: words.await?,
         })
     }
-
-    /// The gradient of `function` after `shaping` by its sinks, in host memory: the device leaves a
-    /// term for each row, which the host adds up in f64.
-    pub(crate) async fn grad_sinks_host(
-        &self,
-        function: AxisFunction,
-        shaping: &Shaping<'_>,
-        [x, dy]: [&[f32]; 2],
-        (shape, axis): (&[usize], isize),
-        dsinks: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        let rows = shaping.geometry(shape, axis)?.shape;
-        let sums = shaping.sink_sums(shape, axis)?;
-        if rows.len == 0 {
-            // As in `shaped_host`.
-            return Cpu::new().grad_axis_sinks_into(function, shaping, x, dy, shape, axis, dsinks);
-        }
-        let job = HostJob {
-            function,
-            shaping,
-            x,
-            dy: Some(dy),
-            by_sink: true,
-            shape,
-            axis,
-        };
-        let mut terms = vec![0.0; rows.rows()];
-        self.shaped_host(job, &mut terms, wait).await?;
-        Cpu::new().sum_into(&sums, &terms, dsinks)
-    }
-
-    /// `function` after `shaping`, or its gradient where there is an upstream gradient, in host
-    /// memory.
-    pub(crate) async fn shaped_host(
-        &self,
-        job: HostJob<'_>,
-        output: &mut [f32],
-        wait: HostWait,
-    ) -> Result<()> {
-        let geometry = job.shaping.geometry(job.shape, job.axis)?;
-        let shape = geometry.shape;
-        let upstream = shape.output_elements(job.function);
-        same_length("the input", shape.elements(), job.x.len())?;
-        match job.dy {
-            Some(dy) => {
-                same_length("the upstream gradient", upstream, dy.len())?;
-                let results = if job.by_sink {
-                    shape.rows()
-                } else {
-                    shape.elements()
-                };
-                same_length("the gradient", results, output.len())?;
-            }
-            None => same_length("the output", upstream, output.len())?,
-        }
-        job.shaping.check_rows(&geometry)?;
-        if shape.len == 0 {
-            // Rows of no elements have nothing to bring to a device.
-            return match job.dy {
-                Some(_) => Ok(()),
-                None => Cpu::new().apply_axis_shaped_into(
-                    job.function,
-                    job.shaping,
-                    job.x,
-                    job.shape,
-                    job.axis,
-                    output,
-                ),
-            };
-        }
-        let shaping = job.shaping;
-        let mask = packed(shaping.mask.map_or(&[], |(m, _)| m));
-        // Elements of an array in a word of it, and its words.
-        let arrays = [
-            shaping.mask.map(|_| (Which::Mask, words(&mask), 4)),
-            shaping.bias.map(|(b, _)| (Which::Bias, words(b), 1)),
-            shaping.lengths.map(|(l, _)| (Which::Lengths, words(l), 1)),
-            shaping.sinks.map(|(s, _)| (Which::Sinks, words(s), 1)),
-        ];
-        let spans = arrays.map(|array| {
-            let geometry = &geometry;
-            array.map(|(which, words, per_word)| {
-                move |rows: Range<u64>| {
-                    let span = geometry.span(which, rows, 0..geometry.shape.len as u64);
-                    let start = span.start as usize / per_word;
-                    start..(span.end as usize).div_ceil(per_word).min(words.len())
-                }
-            })
-        });
-        let per_row = if job.function.reduces() {
-            Reach::Rows
-        } else {
-            Reach::Elements
-        };
-        let mut inputs = vec![(words(job.x), Reach::Elements)];
-        inputs.extend(job.dy.map(|dy| (words(dy), per_row)));
-        let own = inputs.len();
-        for (array, span) in arrays.iter().zip(&spans) {
-            if let (Some((_, words, _)), Some(span)) = (array, span) {
-                inputs.push((*words, Reach::Span(span)));
-            }
-        }
-        let operation = RowsOperation {
-            shape,
-            steps: plan::STEPS,
-            inputs: &inputs,
-            outputs: &[match (job.by_sink, job.dy) {
-                (true, _) => Reach::Rows,
-                (false, Some(_)) => Reach::Elements,
-                (false, None) => per_row,
-            }],
-            results: Results::InOwnBuffers,
-        };
-        self.rows_host(
-            &operation,
-            &mut [output],
-            wait,
-            &|kernels, pass, part, slices| {
-                let mut next = own;
-                let arrays = arrays.map(|array| {
-                    let (_, _, per_word) = array?;
-                    let origin = (part.inputs[next].start * per_word) as u64;
-                    next += 1;
-                    Some((slices[next - 1], origin))
-                });
-                kernels.shaped(
-                    pass,
-                    &ShapedJob {
-                        function: job.function,
-                        geometry: &geometry,
-                        settings: &shaping.settings,
-                        shape: part.shape,
-                        first_row: part.first_row,
-                        arrays,
-                        x: slices[0],
-                        dy: job.dy.map(|_| slices[1]),
-                        by_sink: job.by_sink,
-                        out: slices[slices.len() - 1],
-                    },
-                )
-            },
-        )
-        .await
-    }
-}
-
-/// An operation in host memory.
-#[derive(Clone, Copy)]
-pub(crate) struct HostJob<'a> {
-    pub function: AxisFunction,
-    pub shaping: &'a Shaping<'a>,
-    pub x: &'a [f32],
-    pub dy: Option<&'a [f32]>,
-    /// Whether the gradient is that by the sink, a term for each row.
-    pub by_sink: bool,
-    pub shape: &'a [usize],
-    pub axis: isize,
 }
 
 impl Batch {

@@ -1,22 +1,21 @@
 //! Between host memory and the device: uploads and downloads through a bounded number of staging
-//! buffers, and whole operations on host memory, piece by piece, of which one is computed while
-//! its neighbours travel.
+//! buffers, and operations on host memory, piece by piece, of which one is computed while its
+//! neighbours travel.
 
 use super::asked::Staged;
 use super::pool::{Pool, Purpose};
-use super::{Gpu, Inner, Wait, now};
-use crate::catalogue::Elementwise;
-use crate::element::Element;
+use super::{Inner, Wait, now};
+use crate::arrays::DataMut;
+use crate::element::{DType, Element};
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, TypedSlice};
+use crate::kernels::Kernels;
+use crate::operation::{Piece, Words};
 use crate::self_check::Answer;
-use crate::shape::same_length;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Elements that travel at a time: 16 MiB of f32.
-pub(super) const PIECE: usize = 4 << 20;
+pub(super) use crate::plan::HOST_PIECE as PIECE;
 /// Pieces under way at a time.
 const DEPTH: usize = 2;
 
@@ -290,82 +289,44 @@ impl Drop for Slots<'_> {
     }
 }
 
-/// A piece of an operation on host memory: what is read of each input, and what is written of
-/// each output, in elements.
-pub(super) struct Piece {
-    pub inputs: Vec<Range<usize>>,
-    pub outputs: Vec<Range<usize>>,
+/// Where results go, and how the device writes them.
+pub(super) struct Target<'a> {
+    data: DataMut<'a>,
+    dtype: DType,
 }
 
-/// Where the results of a piece are on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Results {
-    /// In the buffer of the last input, as the only output.
-    InLastInput,
-    /// In buffers of their own.
-    InOwnBuffers,
-}
-
-/// An array as an operation's input.
-#[derive(Clone, Copy)]
-pub(super) struct Words<'a> {
-    bytes: &'a [u8],
-    /// The bytes of an element.
-    element: usize,
-}
-
-impl<'a> Words<'a> {
-    /// The number of elements.
-    pub(super) fn len(&self) -> usize {
-        self.bytes.len() / self.element
+impl<'a> Target<'a> {
+    /// An array that the device writes as it is, or as f32.
+    pub(super) fn new(data: DataMut<'a>, wide: bool) -> Self {
+        let dtype = if wide { DType::F32 } else { data.dtype() };
+        Self { data, dtype }
     }
 
-    /// The bytes of an element.
-    pub(super) fn element(&self) -> usize {
-        self.element
+    /// The type of the numbers on the device.
+    pub(super) fn dtype(&self) -> DType {
+        self.dtype
     }
 
-    /// The bytes of a range of elements.
-    pub(super) fn bytes_of(&self, range: Range<usize>) -> &'a [u8] {
-        &self.bytes[range.start * self.element..range.end * self.element]
-    }
-
-    /// Other elements of the same type.
-    pub(super) fn with_bytes<'b>(&self, bytes: &'b [u8]) -> Words<'b> {
-        Words { bytes, ..*self }
-    }
-}
-
-/// An array of any numbers as an operation's input.
-pub(super) fn words<T: bytemuck::Pod>(array: &[T]) -> Words<'_> {
-    Words {
-        bytes: bytemuck::cast_slice(array),
-        element: size_of::<T>(),
-    }
-}
-
-/// Where results of an input's type are.
-pub(super) fn in_last_input(is: bool) -> Results {
-    if is {
-        Results::InLastInput
-    } else {
-        Results::InOwnBuffers
+    /// Writes the nearest numbers to a range.
+    pub(super) fn write(&mut self, range: Range<usize>, x: &[f32]) {
+        self.data.part(range).write(x);
     }
 }
 
 /// An operation on host memory.
-pub(super) struct Operation<'a, 'b, T: Element = f32> {
+pub(super) struct Job<'a, 'b> {
     pub inputs: &'a [Words<'a>],
-    pub outputs: &'a mut [&'b mut [T]],
-    pub results: Results,
+    pub outputs: &'a mut [Target<'b>],
+    /// Whether the only output is in the buffer of the last input; else outputs have their own.
+    pub in_last_input: bool,
 }
 
 /// Runs an operation piece by piece, one of which is computed while its neighbours travel.
 /// `record` gets the device's ranges of the inputs and, in buffers of their own, of the outputs;
 /// a range of no elements is one of a single element that nobody reads.
-pub(super) async fn run<T: Element>(
+pub(super) async fn run(
     gpu: &Arc<Inner>,
-    operation: Operation<'_, '_, T>,
+    job: Job<'_, '_>,
     pieces: impl Iterator<Item = Piece>,
     wait: Wait,
     mut record: impl FnMut(
@@ -376,11 +337,11 @@ pub(super) async fn run<T: Element>(
     ) -> Result<()>,
 ) -> Result<()> {
     gpu.healthy()?;
-    let Operation {
+    let Job {
         inputs,
         outputs,
-        results,
-    } = operation;
+        in_last_input,
+    } = job;
     let kernels = gpu.asking();
     let shared = gpu.shares_memory();
     let purpose = if shared {
@@ -390,14 +351,18 @@ pub(super) async fn run<T: Element>(
     };
     let mut under_way: VecDeque<UnderWay<'_>> = VecDeque::new();
     for piece in pieces {
-        let own = match results {
-            Results::InLastInput => &[][..],
-            Results::InOwnBuffers => &piece.outputs[..],
+        let own = if in_last_input {
+            &[][..]
+        } else {
+            &piece.outputs[..]
         };
-        let elements = inputs.iter().map(|input| input.element);
-        let ranges = piece.inputs.iter().zip(elements);
-        let ranges = ranges.chain(own.iter().map(|range| (range, size_of::<T>())));
-        let lengths: Vec<u64> = ranges.map(|(r, e)| padded(r.len().max(1), e)).collect();
+        let read = piece.inputs.iter().zip(inputs.iter().map(Words::element));
+        let bytes = outputs.iter().map(|target| target.dtype.bytes());
+        let written = own.iter().zip(bytes);
+        let lengths: Vec<u64> = read
+            .chain(written)
+            .map(|(range, element)| padded(range.len().max(1), element))
+            .collect();
         let mut slots = Slots {
             pool: &gpu.pool,
             purpose,
@@ -410,9 +375,9 @@ pub(super) async fn run<T: Element>(
         for ((input, range), buffer) in inputs.iter().zip(&piece.inputs).zip(&slots.buffers) {
             let bytes = input.bytes_of(range.clone());
             if shared {
-                write_mapped(gpu, buffer, bytes, wait).await?;
+                write_mapped(gpu, buffer, bytes.bytes(), wait).await?;
             } else {
-                write(gpu, buffer, 0, bytes)?;
+                write(gpu, buffer, 0, bytes.bytes())?;
             }
         }
         let mut encoder = encoder(gpu);
@@ -430,9 +395,10 @@ pub(super) async fn run<T: Element>(
         // The last buffers hold the results either way.
         let first = slots.buffers.len() - piece.outputs.len();
         let mut readbacks = Vec::with_capacity(piece.outputs.len());
-        for (range, buffer) in piece.outputs.iter().zip(&slots.buffers[first..]) {
+        let written = piece.outputs.iter().zip(outputs.iter());
+        for ((range, target), buffer) in written.zip(&slots.buffers[first..]) {
             if !range.is_empty() {
-                let bytes = padded(range.len(), size_of::<T>());
+                let bytes = padded(range.len(), target.dtype.bytes());
                 readbacks.push(if shared {
                     Readback::in_place(buffer, bytes)
                 } else {
@@ -449,7 +415,7 @@ pub(super) async fn run<T: Element>(
                 .into_iter()
                 .map(|readback| readback.submitted(submission.clone()))
                 .collect(),
-            outputs: piece.outputs,
+            outputs: piece.outputs.into_vec(),
             slots,
         });
         if under_way.len() >= DEPTH
@@ -475,18 +441,27 @@ struct UnderWay<'a> {
 }
 
 impl UnderWay<'_> {
-    async fn finish<T: Element>(
+    async fn finish(
         mut self,
         gpu: &Arc<Inner>,
-        outputs: &mut [&mut [T]],
+        outputs: &mut [Target<'_>],
         wait: Wait,
     ) -> Result<()> {
         // Nothing is written of what turns out to be wrong.
         gpu.answered(&self.answers, self.submission, wait).await?;
         let filled = self.outputs.into_iter().zip(outputs);
         let filled = filled.filter(|(range, _)| !range.is_empty());
-        for (readback, (range, output)) in self.readbacks.into_iter().zip(filled) {
-            readback.finish(gpu, &mut output[range], wait).await?;
+        for (readback, (range, target)) in self.readbacks.into_iter().zip(filled) {
+            match (target.dtype, target.data.part(range)) {
+                (_, DataMut::F32(out)) => readback.finish(gpu, out, wait).await?,
+                (DType::F16, DataMut::F16(out)) => readback.finish(gpu, out, wait).await?,
+                (DType::Bf16, DataMut::Bf16(out)) => readback.finish(gpu, out, wait).await?,
+                (_, mut out) => {
+                    let mut wide = vec![0.0f32; out.len()];
+                    readback.finish(gpu, &mut wide, wait).await?;
+                    out.write(&wide);
+                }
+            }
         }
         self.slots.done = true;
         Ok(())
@@ -496,79 +471,6 @@ impl UnderWay<'_> {
 /// Ranges of `total` elements in steps of at most `step`.
 pub(super) fn ranges(total: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
     (0..total.div_ceil(step)).map(move |i| i * step..total.min((i + 1) * step))
-}
-
-impl Gpu {
-    /// y = f(x) in host memory.
-    pub(crate) async fn apply_host<T: Element, U: Element>(
-        &self,
-        f: Elementwise,
-        x: &[T],
-        y: &mut [U],
-        wait: HostWait,
-    ) -> Result<()> {
-        same_length("the output", x.len(), y.len())?;
-        let pieces = ranges(x.len(), PIECE).map(|range| Piece {
-            inputs: vec![range.clone()],
-            outputs: vec![range],
-        });
-        let in_place = T::DTYPE == U::DTYPE;
-        run(
-            &self.inner,
-            Operation {
-                inputs: &[words(x)],
-                outputs: &mut [y],
-                results: in_last_input(in_place),
-            },
-            pieces,
-            wait.0,
-            |kernels, pass, slices, _| {
-                let x = TypedSlice::new(slices[0], T::DTYPE);
-                if in_place {
-                    return kernels.apply_in_place(pass, f, x);
-                }
-                kernels.apply(pass, f, x, TypedSlice::new(slices[1], U::DTYPE))
-            },
-        )
-        .await
-    }
-
-    /// dx = dy · f'(x) in host memory.
-    pub(crate) async fn grad_host<T: Element, U: Element, V: Element>(
-        &self,
-        f: Elementwise,
-        x: &[T],
-        dy: &[U],
-        dx: &mut [V],
-        wait: HostWait,
-    ) -> Result<()> {
-        same_length("the upstream gradient", x.len(), dy.len())?;
-        same_length("the gradient", x.len(), dx.len())?;
-        let pieces = ranges(x.len(), PIECE).map(|range| Piece {
-            inputs: vec![range.clone(), range.clone()],
-            outputs: vec![range],
-        });
-        let in_place = U::DTYPE == V::DTYPE;
-        run(
-            &self.inner,
-            Operation {
-                inputs: &[words(x), words(dy)],
-                outputs: &mut [dx],
-                results: in_last_input(in_place),
-            },
-            pieces,
-            wait.0,
-            |kernels, pass, slices, _| {
-                let x = TypedSlice::new(slices[0], T::DTYPE);
-                let dy = TypedSlice::new(slices[1], U::DTYPE);
-                if in_place {
-                    return kernels.grad_in_place(pass, f, x, dy);
-                }
-                kernels.grad(pass, f, x, dy, TypedSlice::new(slices[2], V::DTYPE))
-            },
-        )
-        .await
-    }
 }
 
 /// How a call on host memory waits.

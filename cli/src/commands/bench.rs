@@ -250,12 +250,12 @@ impl Rig {
                 let start = Instant::now();
                 for _ in 0..calls {
                     match work {
-                        Work::Copy => backend.apply_into(Activation::Identity, x, y)?,
+                        Work::Copy => backend.apply_into(Activation::Identity, &*x, &mut *y)?,
                         Work::Forward(Subject::Operation(Operation::Elementwise(f))) => {
-                            backend.apply_into(f, x, y)?
+                            backend.apply_into(f, &*x, &mut *y)?
                         }
                         Work::Backward(Subject::Operation(Operation::Elementwise(f))) => {
-                            backend.grad_into(f, x, dy, y)?;
+                            backend.grad_into(f, &*x, &*dy, &mut *y)?;
                         }
                         Work::Forward(Subject::Operation(Operation::Axis(g))) => {
                             let len = if g.reduces() { self.rows } else { y.len() };

@@ -1,0 +1,114 @@
+//! The activations of the catalogue: element by element, and of 16 bits as they are on both backends.
+
+use crate::arrays::{Data, each_number};
+use crate::catalogue::{Activation, Elementwise};
+use crate::cpu::Cpu;
+use crate::element::DType;
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::operation::{
+    Cut, Direction, Given, IntoOperation, Lowered, Operation, Outputs, Part, Reach, Role, Shapes,
+    Words, operations, shaped_as,
+};
+
+operations!(Elementwise);
+
+impl IntoOperation for Activation {
+    type Held = Elementwise;
+
+    fn held(self) -> Elementwise {
+        self.into()
+    }
+}
+
+/// The same expression for an array of any type of real numbers.
+macro_rules! numbers {
+    ($data:expr, |$x:ident| $body:expr) => {
+        match $data {
+            Data::F32($x) => $body,
+            Data::F16($x) => $body,
+            Data::Bf16($x) => $body,
+            // Invariant: the role takes numbers alone.
+            _ => unreachable!("an array of no real numbers"),
+        }
+    };
+}
+
+impl Operation for Elementwise {
+    fn name(&self) -> &'static str {
+        self.activation().info().name
+    }
+
+    fn roles(&self) -> &'static [Role] {
+        &[Role::INPUT]
+    }
+
+    fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
+        if direction == Direction::FromOutput {
+            return Err(Error::NotFromOutput {
+                function: self.name(),
+            });
+        }
+        given.check_dy(given.x().shape)?;
+        Ok(shaped_as(given.x().shape))
+    }
+
+    fn takes_on_cpu(&self, _given: &Given<'_>, _outputs: &[DType]) -> bool {
+        true
+    }
+
+    fn takes_16_bits_on_gpu(&self) -> bool {
+        true
+    }
+
+    fn compute(
+        &self,
+        cpu: &Cpu,
+        direction: Direction,
+        given: &Given<'_>,
+        outputs: &mut Outputs<'_>,
+    ) -> Result<()> {
+        let Some(out) = &mut outputs[0] else {
+            return Ok(());
+        };
+        let x = given.x().data;
+        match direction {
+            Direction::Backward => {
+                let dy = given.dy().data;
+                numbers!(x, |x| numbers!(dy, |dy| each_number!(out, |dx| cpu
+                    .grad_into(*self, x, dy, dx))))
+            }
+            _ => numbers!(x, |x| each_number!(out, |y| cpu.apply_into(*self, x, y))),
+        }
+    }
+
+    fn lower<'a>(
+        &'a self,
+        _direction: Direction,
+        given: &'a Given<'a>,
+        _output: usize,
+        _kernels: &Kernels,
+    ) -> Result<Lowered<'a>> {
+        let arrays = given.all().flatten();
+        let inputs = arrays.map(|view| (Words::new(view.data), Reach::Elements));
+        Ok(Lowered::new(Cut::Elements(given.x().len()), inputs, Reach::Elements).in_place())
+    }
+
+    fn record(
+        &self,
+        kernels: &Kernels,
+        pass: &mut wgpu::ComputePass<'_>,
+        part: &Part<'_>,
+    ) -> Result<()> {
+        match (part.read, part.in_place) {
+            ([x], true) => kernels.apply_in_place(pass, *self, *x),
+            ([x], false) => kernels.apply(pass, *self, *x, part.written[0]),
+            ([x, dy], true) => kernels.grad_in_place(pass, *self, *x, *dy),
+            _ => kernels.grad(pass, *self, part.read[0], part.read[1], part.written[0]),
+        }
+    }
+
+    fn boxed(&self) -> Box<dyn Operation> {
+        Box::new(*self)
+    }
+}

@@ -1,0 +1,497 @@
+//! The losses: over classes, and of elements.
+
+use crate::arrays::Data;
+use crate::cpu::Cpu;
+use crate::error::{Error, Result};
+use crate::kernels::{BinaryCall, ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer};
+use crate::loss::{
+    BceWithLogits, BinaryCrossEntropy, BinaryProblem, ClassOptions, ClassProblem, ClassTargets,
+    CrossEntropy, NllLoss, Reduction, Spread, Targets, reduce, upstream,
+};
+use crate::operation::{
+    Cut, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shape, Shapes,
+    View, Words, Written, f32_of, operations,
+};
+use crate::plan::STEPS;
+use crate::shape::same_length;
+
+operations!(CrossEntropy, NllLoss, BceWithLogits, BinaryCrossEntropy);
+
+const TARGETS: Role = Role::new("targets", "the targets", Kind::Targets);
+const OF_ELEMENTS: Role = Role::new("targets", "the targets", Kind::Numbers);
+const LOGITS: Role = Role::new("logits", "the logits", Kind::Numbers);
+
+/// Targets as f32 or as classes, which executors have made them.
+fn targets(view: View<'_>) -> Targets<'_> {
+    Targets::of(view.data)
+}
+
+/// The shape of the losses of rows, reduced as the options say.
+fn of_rows(options: &ClassOptions, shape: &[usize]) -> Shape {
+    let mut rows = Shape::from_slice(shape);
+    match options.reduction {
+        Reduction::None => {
+            rows.remove(options.index(shape.len()));
+        }
+        Reduction::Mean | Reduction::Sum => rows.clear(),
+    }
+    rows
+}
+
+/// The outputs of a loss over classes.
+fn infer(
+    options: &ClassOptions,
+    name: &'static str,
+    direction: Direction,
+    given: &Given<'_>,
+) -> Result<Shapes> {
+    let shape = given.x().shape;
+    let around = options.around(shape)?;
+    let targets = given.at(1);
+    match targets.data.dtype() {
+        Some(_) => same_length("the target probabilities", around.elements(), targets.len())?,
+        None => same_length("the targets", around.rows(), targets.len())?,
+    }
+    let (loss, gradient) = (of_rows(options, shape), Shape::from_slice(shape));
+    given.check_dy(&loss)?;
+    match direction {
+        Direction::Forward => Ok(std::iter::once(loss).collect()),
+        Direction::Backward => Ok(std::iter::once(gradient).collect()),
+        Direction::Both => Ok([loss, gradient].into_iter().collect()),
+        Direction::FromOutput => Err(Error::NotFromOutput { function: name }),
+    }
+}
+
+/// What is written of losses that are reduced, or not.
+fn losses<'a>(reduction: Reduction, reach: Reach<'a>, count: usize) -> Written<'a> {
+    match reduction {
+        Reduction::None => Written::output(reach),
+        Reduction::Mean | Reduction::Sum => Written::left(reach, count),
+    }
+}
+
+/// The loss, from those of rows or elements that a device left.
+fn reduced(reduction: Reduction, total: f64, losses: &[f32]) -> Vec<f32> {
+    let losses: Vec<f64> = losses.iter().map(|&loss| loss.into()).collect();
+    reduce(reduction, &losses, total)
+}
+
+impl CrossEntropy {
+    fn given<'a>(&'a self, given: &'a Given<'_>) -> Result<ClassProblem<'a>> {
+        let (x, to) = (given.x(), targets(given.at(1)));
+        self.problem(x.len(), x.shape, to)
+    }
+}
+
+impl Operation for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn roles(&self) -> &'static [Role] {
+        &[LOGITS, TARGETS]
+    }
+
+    fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
+        self.check_smoothing()?;
+        infer(&self.classes, "cross_entropy", direction, given)
+    }
+
+    fn reduced_axis(&self, rank: usize) -> Option<usize> {
+        Some(self.classes.index(rank))
+    }
+
+    fn has_both(&self) -> bool {
+        true
+    }
+
+    fn compute(
+        &self,
+        cpu: &Cpu,
+        direction: Direction,
+        given: &Given<'_>,
+        outputs: &mut Outputs<'_>,
+    ) -> Result<()> {
+        let (problem, x) = (self.given(given)?, given.x().f32());
+        let upstream = match direction {
+            Direction::Backward => Some(problem.upstream(given.dy().f32())?),
+            Direction::Both => Some(problem.ones()),
+            Direction::Forward | Direction::FromOutput => None,
+        };
+        if direction == Direction::Backward {
+            cpu.class_loss(&problem, x, upstream, &mut [], f32_of(&mut outputs[0]));
+            return Ok(());
+        }
+        let mut losses = vec![0.0; problem.shape.rows()];
+        let dx = outputs.get_mut(1).map_or(&mut [][..], f32_of);
+        cpu.class_loss(&problem, x, upstream, &mut losses, dx);
+        f32_of(&mut outputs[0]).copy_from_slice(&problem.reduce(&losses));
+        Ok(())
+    }
+
+    fn lower<'a>(
+        &'a self,
+        direction: Direction,
+        given: &'a Given<'a>,
+        _output: usize,
+        _kernels: &Kernels,
+    ) -> Result<Lowered<'a>> {
+        let (x, to) = (given.x(), given.at(1));
+        let wide = to.data.widened();
+        let to_wide = match to.data.dtype() {
+            Some(_) => Targets::Probabilities(&wide),
+            None => targets(to),
+        };
+        let problem = self.problem(x.len(), x.shape, to_wide)?;
+        let to = match problem.targets {
+            ClassTargets::Classes(classes) => (Words::owned(classes), Reach::Rows),
+            ClassTargets::Probabilities(_) => (Words::wide(to.data), Reach::Elements),
+        };
+        let weight = self.classes.weight.as_deref().unwrap_or_default();
+        let (shape, total, reduction) = (problem.shape, problem.total, problem.reduction);
+        let dy = match given.dy {
+            Some(dy) if reduction == Reduction::None => (Words::wide(dy.data), Reach::Rows),
+            Some(dy) => {
+                let dy = dy.data.widened();
+                let dy = upstream(reduction, &dy, shape.rows(), total)?;
+                (Words::owned(vec![dy.at(0) as f32]), Reach::Whole)
+            }
+            None => (Words::new(Data::F32(&[])), Reach::Whole),
+        };
+        let inputs = [
+            (Words::wide(x.data), Reach::Elements),
+            to,
+            (Words::new(Data::F32(weight)), Reach::Whole),
+            dy,
+        ];
+        let losses = losses(reduction, Reach::Rows, shape.rows());
+        let mut lowered = Lowered::new(Cut::Rows(shape, STEPS), inputs, Reach::Elements);
+        match direction {
+            Direction::Forward => lowered.outputs = std::iter::once(losses).collect(),
+            Direction::Both => lowered.outputs.insert(0, losses),
+            Direction::Backward | Direction::FromOutput => {}
+        }
+        lowered.number = match reduction {
+            Reduction::Mean => (1.0 / total) as f32,
+            Reduction::None | Reduction::Sum => 1.0,
+        };
+        Ok(lowered)
+    }
+
+    fn record(
+        &self,
+        kernels: &Kernels,
+        pass: &mut wgpu::ComputePass<'_>,
+        part: &Part<'_>,
+    ) -> Result<()> {
+        let (shape, out) = (&part.shape, part.written(0));
+        let buffers = ClassBuffers {
+            logits: part.read(0),
+            targets: match part.given.at(1).data.dtype() {
+                Some(_) => TargetBuffer::Probabilities(part.read(1)),
+                None => TargetBuffer::Indices(part.read(1)),
+            },
+            weight: self.classes.weight.as_ref().map(|_| part.read(2)),
+        };
+        // Targets are checked, and ignored rows have the bits that the host marks them with.
+        let loss = &self.for_checked_targets();
+        match part.direction {
+            Direction::Both => {
+                let (dx, scale) = (part.written(1), part.number);
+                kernels.cross_entropy_with_grad(pass, loss, shape, buffers, out, dx, scale)
+            }
+            Direction::Backward => {
+                let dy = match self.classes.reduction {
+                    Reduction::None => UpstreamBuffer::Each(part.read(3)),
+                    Reduction::Mean | Reduction::Sum => UpstreamBuffer::Same(part.read(3), 1.0),
+                };
+                kernels.grad_cross_entropy(pass, loss, shape, buffers, dy, out)
+            }
+            _ => kernels.cross_entropy(pass, loss, shape, buffers, out),
+        }
+    }
+
+    fn finish(&self, given: &Given<'_>, losses: Vec<f32>) -> Result<Vec<f32>> {
+        Ok(reduced(self.classes.reduction, self.total(given)?, &losses))
+    }
+
+    fn boxed(&self) -> Box<dyn Operation> {
+        Box::new(self.clone())
+    }
+}
+
+impl CrossEntropy {
+    /// What a mean divides by.
+    fn total(&self, given: &Given<'_>) -> Result<f64> {
+        let (x, to) = (given.x(), given.at(1));
+        let wide = to.data.widened();
+        let to = match to.data.dtype() {
+            Some(_) => Targets::Probabilities(&wide),
+            None => targets(to),
+        };
+        self.problem(x.len(), x.shape, to)
+            .map(|problem| problem.total)
+    }
+}
+
+impl Operation for NllLoss {
+    fn name(&self) -> &'static str {
+        "nll_loss"
+    }
+
+    fn roles(&self) -> &'static [Role] {
+        const ROLES: &[Role] = &[
+            Role::new("log_probabilities", "the log-probabilities", Kind::Numbers),
+            TARGETS,
+        ];
+        ROLES
+    }
+
+    fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
+        if given.at(1).data.dtype().is_some() {
+            return Err(Error::TargetsAreIndices {
+                function: "nll_loss",
+            });
+        }
+        infer(&self.classes, "nll_loss", direction, given)
+    }
+
+    fn reduced_axis(&self, rank: usize) -> Option<usize> {
+        Some(self.classes.index(rank))
+    }
+
+    /// It reads one number of each row, which takes less than to bring a row to a device.
+    fn is_for_the_host(&self) -> bool {
+        true
+    }
+
+    fn compute(
+        &self,
+        cpu: &Cpu,
+        direction: Direction,
+        given: &Given<'_>,
+        outputs: &mut Outputs<'_>,
+    ) -> Result<()> {
+        let (x, to) = (given.x(), targets(given.at(1)));
+        let problem = self.problem(x.len(), x.shape, to)?;
+        let out = f32_of(&mut outputs[0]);
+        match direction {
+            Direction::Backward => {
+                cpu.nll_gradient(&problem, problem.upstream(given.dy().f32())?, out);
+            }
+            _ => out.copy_from_slice(&cpu.nll(&problem, x.f32())),
+        }
+        Ok(())
+    }
+
+    fn boxed(&self) -> Box<dyn Operation> {
+        Box::new(self.clone())
+    }
+}
+
+/// A binary loss, with its options checked for an array.
+trait Binary: Sync {
+    const ROLES: &'static [Role];
+    const NAME: &'static str;
+
+    /// How the loss is spread over arrays of these lengths.
+    fn outlined(&self, count: usize, shape: &[usize], targets: usize) -> Result<BinaryProblem<'_>>;
+
+    /// An error where there is a number that the loss does not take.
+    fn check_values(&self, x: &[f32]) -> Result<()>;
+
+    fn of(&self, given: &Given<'_>) -> Result<BinaryProblem<'_>> {
+        let x = given.x();
+        self.outlined(x.len(), x.shape, given.at(1).len())
+    }
+}
+
+impl Binary for BceWithLogits {
+    const ROLES: &'static [Role] = &[LOGITS, OF_ELEMENTS];
+    const NAME: &'static str = "binary_cross_entropy_with_logits";
+
+    fn outlined(&self, count: usize, shape: &[usize], targets: usize) -> Result<BinaryProblem<'_>> {
+        self.outline(count, shape, targets)
+    }
+
+    fn check_values(&self, _x: &[f32]) -> Result<()> {
+        self.check_weights()
+    }
+}
+
+impl Binary for BinaryCrossEntropy {
+    const ROLES: &'static [Role] = &[
+        Role::new("probabilities", "the probabilities", Kind::Numbers),
+        OF_ELEMENTS,
+    ];
+    const NAME: &'static str = "binary_cross_entropy";
+
+    fn outlined(&self, count: usize, shape: &[usize], targets: usize) -> Result<BinaryProblem<'_>> {
+        self.outline(count, shape, targets)
+    }
+
+    fn check_values(&self, x: &[f32]) -> Result<()> {
+        self.options.check_weight()?;
+        self.check_probabilities(x)
+    }
+}
+
+/// Both binary losses are the same operation but for their kernels' choice of a formula.
+macro_rules! binary_losses {
+    ($($type:ty),*) => {$(
+        impl Operation for $type {
+            fn name(&self) -> &'static str {
+                Self::NAME
+            }
+
+            fn roles(&self) -> &'static [Role] {
+                Self::ROLES
+            }
+
+            fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
+                infer_binary(self, direction, given)
+            }
+
+            fn compute(
+                &self,
+                cpu: &Cpu,
+                direction: Direction,
+                given: &Given<'_>,
+                outputs: &mut Outputs<'_>,
+            ) -> Result<()> {
+                compute_binary(self, cpu, direction, given, f32_of(&mut outputs[0]))
+            }
+
+            fn lower<'a>(
+                &'a self,
+                direction: Direction,
+                given: &'a Given<'a>,
+                _output: usize,
+                _kernels: &Kernels,
+            ) -> Result<Lowered<'a>> {
+                lower_binary(self, direction, given)
+            }
+
+            fn record(
+                &self,
+                kernels: &Kernels,
+                pass: &mut wgpu::ComputePass<'_>,
+                part: &Part<'_>,
+            ) -> Result<()> {
+                record_binary(self, kernels, pass, part)
+            }
+
+            fn finish(&self, given: &Given<'_>, losses: Vec<f32>) -> Result<Vec<f32>> {
+                Ok(reduced(self.options.reduction, given.x().len() as f64, &losses))
+            }
+
+            fn boxed(&self) -> Box<dyn Operation> {
+                Box::new(self.clone())
+            }
+        }
+    )*};
+}
+binary_losses!(BceWithLogits, BinaryCrossEntropy);
+
+fn infer_binary<L: Binary>(loss: &L, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
+    let problem = loss.of(given)?;
+    let whole = Shape::from_slice(given.x().shape);
+    match problem.reduction {
+        Reduction::None => given.check_dy(&whole)?,
+        Reduction::Mean | Reduction::Sum => given.check_dy(&[])?,
+    }
+    let shape = match (direction, problem.reduction) {
+        (Direction::FromOutput, _) => return Err(Error::NotFromOutput { function: L::NAME }),
+        (Direction::Backward, _) | (_, Reduction::None) => whole,
+        (_, Reduction::Mean | Reduction::Sum) => Shape::new(),
+    };
+    Ok(std::iter::once(shape).collect())
+}
+
+fn compute_binary<L: Binary>(
+    loss: &L,
+    cpu: &Cpu,
+    direction: Direction,
+    given: &Given<'_>,
+    out: &mut [f32],
+) -> Result<()> {
+    let (x, targets) = (given.x().f32(), given.at(1).f32());
+    loss.check_values(x)?;
+    let problem = loss.of(given)?;
+    match direction {
+        Direction::Backward => cpu.grad_binary(&problem, x, targets, given.dy().f32(), out),
+        _ => {
+            cpu.binary(&problem, x, targets, out);
+            Ok(())
+        }
+    }
+}
+
+fn lower_binary<'a, L: Binary>(
+    loss: &'a L,
+    direction: Direction,
+    given: &'a Given<'a>,
+) -> Result<Lowered<'a>> {
+    let (x, targets) = (given.x(), given.at(1));
+    loss.check_values(&x.data.widened())?;
+    let problem = loss.of(given)?;
+    let (count, reduction) = (problem.count, problem.reduction);
+    let weight = |spread: Option<Spread<'a>>| {
+        let values = spread.map_or(&[][..], |spread| spread.values);
+        // Each element has its own, or they take turns.
+        let reach = if values.len() == count && count > 1 {
+            Reach::Elements
+        } else {
+            Reach::Whole
+        };
+        (Words::new(Data::F32(values)), reach)
+    };
+    let dy = match given.dy {
+        Some(dy) if reduction == Reduction::None => (Words::wide(dy.data), Reach::Elements),
+        Some(dy) => {
+            let dy = dy.data.widened();
+            let dy = upstream(reduction, &dy, count, problem.total())?;
+            (Words::owned(vec![dy.at(0) as f32]), Reach::Whole)
+        }
+        None => (Words::new(Data::F32(&[])), Reach::Whole),
+    };
+    let inputs = [
+        (Words::wide(x.data), Reach::Elements),
+        (Words::wide(targets.data), Reach::Elements),
+        weight(problem.weight),
+        weight(problem.pos_weight),
+        dy,
+    ];
+    let mut lowered = Lowered::new(Cut::Elements(count), inputs, Reach::Elements);
+    if direction != Direction::Backward {
+        lowered.outputs = std::iter::once(losses(reduction, Reach::Elements, count)).collect();
+    }
+    Ok(lowered)
+}
+
+fn record_binary<L: Binary>(
+    loss: &L,
+    kernels: &Kernels,
+    pass: &mut wgpu::ComputePass<'_>,
+    part: &Part<'_>,
+) -> Result<()> {
+    let problem = &loss.of(part.given)?;
+    let dy = part.given.dy.map(|_| match problem.reduction {
+        Reduction::None => UpstreamBuffer::Each(part.read(4)),
+        Reduction::Mean | Reduction::Sum => UpstreamBuffer::Same(part.read(4), 1.0),
+    });
+    let call = BinaryCall {
+        problem,
+        start: part.first_row as usize,
+        count: part.shape.rows(),
+        x: part.read(0),
+        targets: part.read(1),
+        weights: [
+            problem.weight.map(|_| part.read(2)),
+            problem.pos_weight.map(|_| part.read(3)),
+        ],
+        dy,
+        out: part.written(0),
+    };
+    kernels.binary_loss(pass, &call)
+}

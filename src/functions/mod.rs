@@ -1,0 +1,12 @@
+//! The families of functions as operations, one file each.
+
+mod elementwise;
+mod gate;
+mod kin;
+mod loss;
+mod prelu;
+mod random;
+mod softmax;
+
+pub use kin::Maxout;
+pub use softmax::{Along, Softmax};
