@@ -14,7 +14,7 @@ mod common;
 use common::{Cases, bytes, numbers};
 use criterion::{BenchmarkId, Criterion, Throughput};
 use std::hint::black_box;
-use wgpu_activations::{AxisFunction, Backend};
+use wgpu_activations::{AxisFunction, Backend, OfShape};
 
 fn one_shot(c: &mut Criterion, cases: &Cases, name: &str, backend: &Backend) {
     let mut group = c.benchmark_group(name);
@@ -29,7 +29,9 @@ fn one_shot(c: &mut Criterion, cases: &Cases, name: &str, backend: &Backend) {
         let shape = [elements];
         group.bench_function(BenchmarkId::new("softmax", elements), |b| {
             let softmax = AxisFunction::Softmax;
-            b.iter(|| backend.apply_axis_into(softmax, black_box(&x), &shape, -1, &mut y));
+            b.iter(|| {
+                backend.apply_into(softmax.along(-1), black_box(&x).of_shape(&shape), &mut y)
+            });
         });
     }
 }

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Outcome, worst_ulp};
-use wgpu_activations::{Activation, AxisFunction, Backend};
+use wgpu_activations::{Activation, AxisFunction, Backend, OfShape};
 
 fn main() -> Outcome {
     let backend = Backend::auto()?;
@@ -39,9 +39,10 @@ fn main() -> Outcome {
     let dy: Vec<f32> = (0..6400)
         .map(|i| ((i * 53) % 211) as f32 / 100.0 - 1.0)
         .collect();
-    let y = backend.apply_axis(AxisFunction::Softmax, &x, &shape, -1)?;
-    let from_input = backend.grad_axis(AxisFunction::Softmax, &x, &dy, &shape, -1)?;
-    let from_output = backend.grad_axis_from_output(AxisFunction::Softmax, &y, &dy, &shape, -1)?;
+    let y = backend.apply(AxisFunction::Softmax.along(-1), x.of_shape(&shape))?;
+    let from_input = backend.grad(AxisFunction::Softmax.along(-1), x.of_shape(&shape), &dy)?;
+    let from_output =
+        backend.grad_from_output(AxisFunction::Softmax.along(-1), y.of_shape(&shape), &dy)?;
     let want = softmax_gradient(&x, &dy, shape[1]);
     for (name, dx) in [
         ("from the input", &from_input),
@@ -57,7 +58,8 @@ fn main() -> Outcome {
     }
 
     // log_softmax's output has rounded away what its gradient needs, so that is refused.
-    let refused = backend.grad_axis_from_output(AxisFunction::LogSoftmax, &y, &dy, &shape, -1);
+    let refused =
+        backend.grad_from_output(AxisFunction::LogSoftmax.along(-1), y.of_shape(&shape), &dy);
     println!("log_softmax from its output: {}", refused.unwrap_err());
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Five thousand small arrays in one submission, and one call for each, in comparison.
 
 use std::time::{Duration, Instant};
-use wgpu_activations::{Activation, AxisFunction, Backend, Item};
+use wgpu_activations::{Activation, AxisFunction, Backend, Item, OfShape};
 
 fn main() -> Result<(), wgpu_activations::Error> {
     let backend = Backend::auto()?;
@@ -30,7 +30,10 @@ fn main() -> Result<(), wgpu_activations::Error> {
     let one_by_one = || {
         let all = arrays.iter().enumerate().map(|(i, x)| match i % 2 {
             0 => backend.apply(Activation::Gelu, x),
-            _ => backend.apply_axis(AxisFunction::Softmax, x, &[x.len() / 64, 64], -1),
+            _ => backend.apply(
+                AxisFunction::Softmax.along(-1),
+                x.of_shape(&[x.len() / 64, 64]),
+            ),
         });
         all.collect::<Result<Vec<_>, _>>()
     };

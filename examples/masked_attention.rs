@@ -5,7 +5,7 @@
 //! cargo run --release --example masked_attention
 //! ```
 
-use wgpu_activations::{AxisFunction, Backend, Causal, Result, RowPolicy, Shaping};
+use wgpu_activations::{AxisFunction, Backend, Causal, OfShape, Result, RowPolicy, Shaping};
 
 /// Two sentences, one of five tokens and one of three with two of padding; a head of five queries
 /// and five keys each.
@@ -23,7 +23,10 @@ fn main() -> Result<()> {
         scores[25 + query * 5 + 4] = 1e30;
     }
     let softmax = |shaping: &Shaping<'_>| {
-        backend.apply_axis_shaped(AxisFunction::Softmax, shaping, &scores, &SHAPE, -1)
+        backend.apply(
+            AxisFunction::Softmax.along(-1).shaped(shaping),
+            shaping.inputs(scores.of_shape(&SHAPE)),
+        )
     };
 
     // 1 / sqrt(head size) and the key lengths, in the kernel that computes the softmax.
@@ -62,7 +65,11 @@ fn main() -> Result<()> {
 
     // No gradient flows to what takes no part.
     let dy: Vec<f32> = (0..50).map(|i| (i % 3) as f32).collect();
-    let dx = backend.grad_axis_shaped(AxisFunction::Softmax, &causal, &scores, &dy, &SHAPE, -1)?;
+    let dx = backend.grad(
+        AxisFunction::Softmax.along(-1).shaped(&causal),
+        causal.inputs(scores.of_shape(&SHAPE)),
+        &dy,
+    )?;
     show("sentence 1, gradient", &dx[..25]);
     assert!((0..5).all(|q| dx[25 + q * 5 + 3] == 0.0 && dx[25 + q * 5 + 4] == 0.0));
     Ok(())

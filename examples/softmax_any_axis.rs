@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Outcome, worst_ulp};
-use wgpu_activations::{AxisFunction, AxisShape, Backend};
+use wgpu_activations::{AxisFunction, AxisShape, Backend, OfShape};
 
 fn main() -> Outcome {
     let backend = Backend::auto()?;
@@ -15,7 +15,7 @@ fn main() -> Outcome {
         .map(|i| ((i * 31) % 1009) as f32 / 50.0 - 10.0)
         .collect();
     for axis in [0, 1, 2, -1] {
-        let y = backend.apply_axis(AxisFunction::Softmax, &x, &shape, axis)?;
+        let y = backend.apply(AxisFunction::Softmax.along(axis), x.of_shape(&shape))?;
         let seen = AxisShape::new(&shape, axis)?;
         let worst = worst_ulp(&y, softmax(&x, &seen), 4.0);
         let (rows, len, stride) = (seen.rows(), seen.len, seen.inner);
@@ -25,7 +25,7 @@ fn main() -> Outcome {
     }
 
     // logsumexp leaves the axis out.
-    let totals = backend.apply_axis(AxisFunction::LogSumExp, &x, &shape, 1)?;
+    let totals = backend.apply(AxisFunction::LogSumExp.along(1), x.of_shape(&shape))?;
     assert_eq!(totals.len(), 8 * 64);
     println!(
         "logsumexp over axis 1 of {shape:?}: {} values",
@@ -36,15 +36,15 @@ fn main() -> Outcome {
     let large = [1000.0, 999.0, 998.0];
     let sum: f32 = large.iter().map(|x: &f32| x.exp()).sum();
     let naive = large.map(|x: f32| x.exp() / sum);
-    let stable = backend.apply_axis(AxisFunction::Softmax, &large, &[3], 0)?;
+    let stable = backend.apply(AxisFunction::Softmax.along(0), &large)?;
     println!("softmax of {large:?}: {stable:?}; in one naive pass: {naive:?}");
     assert!(naive.iter().all(|y| y.is_nan()));
     worst_ulp(&stable, softmax(&large, &AxisShape::new(&[3], 0)?), 4.0);
 
     // Small probabilities are what log_softmax is for: softmax rounds this one to zero.
     let far = [0.0, -120.0];
-    let y = backend.apply_axis(AxisFunction::Softmax, &far, &[2], 0)?;
-    let log = backend.apply_axis(AxisFunction::LogSoftmax, &far, &[2], 0)?;
+    let y = backend.apply(AxisFunction::Softmax.along(0), &far)?;
+    let log = backend.apply(AxisFunction::LogSoftmax.along(0), &far)?;
     println!("softmax of {far:?}: {y:?}; log_softmax: {log:?}");
     assert!(y[1].ln() == f32::NEG_INFINITY && log[1] == -120.0);
     Ok(())

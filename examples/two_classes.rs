@@ -7,8 +7,8 @@ mod common;
 
 use common::{Outcome, worst_ulp};
 use wgpu_activations::{
-    Activation, AxisFunction, Backend, BceWithLogits, BinaryCrossEntropy, CrossEntropy, Reduction,
-    Targets,
+    Activation, AxisFunction, Backend, BceWithLogits, BinaryCrossEntropy, CrossEntropy, OfShape,
+    Reduction, Targets,
 };
 
 fn main() -> Outcome {
@@ -32,7 +32,7 @@ fn main() -> Outcome {
     let shape = [x.len(), 2];
 
     println!("\nsoftmax of (x0, x1) at 1, and sigmoid(x1 - x0):");
-    let p = backend.apply_axis(AxisFunction::Softmax, &flat, &shape, -1)?;
+    let p = backend.apply(AxisFunction::Softmax.along(-1), flat.of_shape(&shape))?;
     let sigmoid = backend.apply(Activation::Sigmoid, &z)?;
     for ((x, p), sigmoid) in x.iter().zip(p.chunks(2)).zip(&sigmoid) {
         println!("  {x:?}: {:.7} {sigmoid:.7}", p[1]);
@@ -45,8 +45,8 @@ fn main() -> Outcome {
     let two = CrossEntropy::new().reduction(Reduction::None);
     let one = BceWithLogits::new().reduction(Reduction::None);
     let indices = Targets::Indices(&targets);
-    let of_two = backend.cross_entropy(&two, &flat, &shape, indices)?;
-    let of_one = backend.binary_cross_entropy_with_logits(&one, &z, &[z.len()], &t)?;
+    let of_two = backend.apply(&two, (flat.of_shape(&shape), indices))?;
+    let of_one = backend.apply(&one, (&z, &t))?;
     for (i, (two, one)) in of_two.iter().zip(&of_one).enumerate() {
         println!("  {:?}, class {}: {two:.7e} {one:.7e}", x[i], targets[i]);
     }
@@ -55,8 +55,8 @@ fn main() -> Outcome {
 
     println!("\ntheir gradients: (t - p, p - t) by (x0, x1), and p - t by z:");
     let dy = [1.0; 6];
-    let by_two = backend.grad_cross_entropy(&two, &flat, &shape, indices, &dy)?;
-    let by_one = backend.grad_binary_cross_entropy_with_logits(&one, &z, &[z.len()], &t, &dy)?;
+    let by_two = backend.grad(&two, (flat.of_shape(&shape), indices), &dy)?;
+    let by_one = backend.grad(&one, (&z, &t), &dy)?;
     for (two, one) in by_two.chunks(2).zip(&by_one) {
         println!("  ({:.7}, {:.7})  {one:.7}", two[0], two[1]);
     }
@@ -82,22 +82,15 @@ fn main() -> Outcome {
     let weighted = CrossEntropy::new().weight(&[1.0, 3.0]);
     let positive = BceWithLogits::new().pos_weight(&[3.0]);
     let sums = [
-        backend.cross_entropy(
-            &weighted.clone().reduction(Reduction::Sum),
-            &flat,
-            &shape,
-            indices,
+        backend.apply(
+            weighted.clone().reduction(Reduction::Sum),
+            (flat.of_shape(&shape), indices),
         )?,
-        backend.binary_cross_entropy_with_logits(
-            &positive.clone().reduction(Reduction::Sum),
-            &z,
-            &[z.len()],
-            &t,
-        )?,
+        backend.apply(positive.clone().reduction(Reduction::Sum), (&z, &t))?,
     ];
     let means = [
-        backend.cross_entropy(&weighted, &flat, &shape, indices)?,
-        backend.binary_cross_entropy_with_logits(&positive, &z, &[z.len()], &t)?,
+        backend.apply(&weighted, (flat.of_shape(&shape), indices))?,
+        backend.apply(&positive, (&z, &t))?,
     ];
     println!("  sums  {:.6} {:.6}", sums[0][0], sums[1][0]);
     println!("  means {:.6} {:.6}", means[0][0], means[1][0]);
@@ -112,9 +105,9 @@ fn main() -> Outcome {
     let in_steps = BinaryCrossEntropy::new().reduction(Reduction::None);
     let z = [5.0f32, 15.0, 17.0, 40.0];
     let t = [0.0; 4];
-    let fused = backend.binary_cross_entropy_with_logits(&one, &z, &[4], &t)?;
+    let fused = backend.apply(&one, (&z, &t))?;
     let p = backend.apply(Activation::Sigmoid, &z)?;
-    let steps = backend.binary_cross_entropy(&in_steps, &p, &[4], &t)?;
+    let steps = backend.apply(&in_steps, (&p, &t))?;
     for i in 0..z.len() {
         println!("  z = {:4}: {:.6} {:.6}", z[i], fused[i], steps[i]);
     }

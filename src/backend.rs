@@ -73,10 +73,10 @@ macro_rules! either {
 /// A GPU or the CPU, computing on arrays in host memory.
 ///
 /// Arrays are row-major f32, [`half::f16`] or [`half::bf16`], and are computed in f32 or better.
-/// Element-wise calls take slices of one length, and `_into` calls of any types; calls along an axis
-/// take the shape and the axis, which counts from the end where it is negative. Every call has
-/// an `_async` twin that does not block its thread: other threads compute, or wait for the GPU, on
-/// copies of the arrays.
+/// A call takes an operation, which is a value with its options and its axis, and the arrays that it is
+/// computed of: slices, slices of a shape ([`OfShape`](crate::OfShape)), or a tuple of them. `_into` calls
+/// write an array of any type of numbers. Every call has an `_async` twin that does not block its thread:
+/// other threads compute, or wait for the GPU, on copies of the arrays.
 ///
 /// ```
 /// use wgpu_activations::{Activation, Backend};
@@ -149,7 +149,6 @@ pub(crate) mod carried;
 mod chain;
 mod learn;
 mod many;
-mod named;
 mod random;
 mod statistics;
 

@@ -10,7 +10,7 @@ use std::fmt;
 /// A gated linear unit: y = value · f(gate), with any activation of the catalogue as f.
 ///
 /// Value and gate are the two halves of one array along an axis, the value first unless
-/// [`Gate::order`] says otherwise, or two arrays, which the calls name. [`Gate::GLU`]
+/// [`Gate::order`] says otherwise, or two arrays, which are two inputs. [`Gate::GLU`]
 /// (Dauphin et al. 2017) and its kin (Shazeer 2020) are constants; [`Gate::new`] takes any other
 /// activation.
 ///
@@ -23,7 +23,7 @@ use std::fmt;
 /// use wgpu_activations::{Activation, Backend, Gate, Order};
 /// let backend = Backend::cpu();
 /// // One row: the values 1 and 2, then the gates 0 and -5.
-/// let y = backend.gate(&Gate::REGLU, &[1.0, 2.0, 3.0, -5.0], &[1, 4], -1)?;
+/// let y = backend.apply(Gate::REGLU.along(-1), &[1.0, 2.0, 3.0, -5.0])?;
 /// assert_eq!(y, [3.0, 0.0]);
 ///
 /// let mish = Gate::new(Activation::Mish).with_order(Order::GateFirst);

@@ -15,7 +15,7 @@ use crate::random::Random;
 /// use wgpu_activations::{Backend, GumbelSoftmax, Random};
 /// let backend = Backend::auto()?;
 /// let gumbel = GumbelSoftmax::new(0.5, Random::new(7))?.hard(true);
-/// let y = backend.gumbel_softmax(gumbel, &[0.1, 2.0, -1.0], &[3], -1)?;
+/// let y = backend.apply(gumbel.along(-1), &[0.1, 2.0, -1.0])?;
 /// assert_eq!(y.iter().sum::<f32>(), 1.0);
 /// # Ok::<(), wgpu_activations::Error>(())
 /// ```

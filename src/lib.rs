@@ -6,14 +6,14 @@
 //! | You have | Take |
 //! |---|---|
 //! | arrays in host memory | [`Backend`]: one call, on a GPU or the CPU, whatever the size |
-//! | arrays of the ndarray crate, of any strides | the calls of [`Backend`] that end in `_nd`, with the feature `ndarray` |
+//! | arrays of the ndarray crate, of any strides | the same calls of [`Backend`], with the feature `ndarray` |
 //! | arrays that are larger than memory | [`Stream`]: chunks from files, or anything else, to files |
 //! | several operations in a row | [`Gpu`]: [`Tensor`]s stay on the device, a [`Batch`] is one submission |
 //! | a wgpu program of your own | [`Kernels`]: records into your compute pass, on your buffers |
 //! | a shader of your own | [`shader::fused`]: WGSL text of an activation, to call in it |
 //!
 //! ```
-//! use wgpu_activations::{Activation, AxisFunction, Backend};
+//! use wgpu_activations::{Activation, AxisFunction, Backend, OfShape};
 //!
 //! let backend = Backend::auto()?;
 //! eprintln!("backend: {}", backend.description());
@@ -22,7 +22,8 @@
 //! assert!((y[2] - 1.9544997).abs() < 1e-6);
 //!
 //! // Two rows of three, along the last axis.
-//! let p = backend.apply_axis(AxisFunction::Softmax, &[1.0, 2.0, 3.0, 5.0, 5.0, 5.0], &[2, 3], -1)?;
+//! let x = [1.0, 2.0, 3.0, 5.0, 5.0, 5.0];
+//! let p = backend.apply(AxisFunction::Softmax.along(-1), x.of_shape(&[2, 3]))?;
 //! assert!((p[3] - 1.0 / 3.0).abs() < 1e-6);
 //! # Ok::<(), wgpu_activations::Error>(())
 //! ```
@@ -48,9 +49,8 @@
 //! millisecond. Where no other thread is to be had, it makes the call itself.
 //!
 //! What blocks: recording into a [`Batch`] or by [`Kernels`] compiles what it has not met yet,
-//! [`Gpu::tune_async`] compiles between its measurements, and a [`Stream`] reads and writes. Calls on
-//! arrays of the ndarray crate have no twins, since their strides are taken out by the caller's thread;
-//! the slice of such an array is for the twins of the other calls.
+//! [`Gpu::tune_async`] compiles between its measurements, and a [`Stream`] reads and writes. The
+//! strides of arrays of the ndarray crate are taken out by the caller's thread.
 //!
 //! Wrong shapes, parameters, axes and buffers, a lost device and what wgpu reports
 //! asynchronously all arrive as an [`Error`], and never as a panic.

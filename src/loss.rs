@@ -146,11 +146,10 @@ pub(crate) const IGNORED: u32 = u32::MAX;
 /// Inception Architecture".
 ///
 /// ```
-/// use wgpu_activations::{Backend, CrossEntropy, Reduction, Targets};
+/// use wgpu_activations::{Backend, CrossEntropy, OfShape, Reduction};
 /// let loss = CrossEntropy::new().label_smoothing(0.1).reduction(Reduction::Sum);
 /// let logits = [2.0, 0.5, -1.0, /* row 1 */ 0.0, 3.0, 0.0];
-/// let targets = Targets::Indices(&[0, 1]);
-/// let value = Backend::cpu().cross_entropy(&loss, &logits, &[2, 3], targets)?;
+/// let value = Backend::cpu().apply(&loss, (logits.of_shape(&[2, 3]), &[0, 1]))?;
 /// assert_eq!(value.len(), 1);
 /// # Ok::<(), wgpu_activations::Error>(())
 /// ```

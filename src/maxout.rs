@@ -10,9 +10,10 @@ use crate::shape::AxisShape;
 /// The gradient goes to the maximum, the first of equal ones.
 ///
 /// ```
-/// use wgpu_activations::Backend;
+/// use wgpu_activations::{Backend, Maxout, OfShape};
 /// let backend = Backend::auto()?;
-/// let y = backend.maxout(&[1.0, 5.0, -2.0, -3.0], &[2, 2], -1, 2)?;
+/// let x = [1.0, 5.0, -2.0, -3.0];
+/// let y = backend.apply(Maxout::new(2).along(-1), x.of_shape(&[2, 2]))?;
 /// assert_eq!(y, [5.0, -2.0]);
 /// # Ok::<(), wgpu_activations::Error>(())
 /// ```

@@ -138,14 +138,14 @@ const OTHERS: [Known; 9] = [
     (
         ("softmax2d", &[]),
         "a softmax over channels",
-        "Backend::softmax2d",
+        "AxisFunction::Softmax.along(-3)",
     ),
     (
         ("gumbel_softmax", &[]),
         "a softmax of noisy scores",
         "GumbelSoftmax",
     ),
-    (("maxout", &[]), "a maximum of channels", "Backend::maxout"),
+    (("maxout", &[]), "a maximum of channels", "Maxout"),
     (("cross_entropy", &[]), "a loss", "CrossEntropy"),
     (("nll_loss", &[]), "a loss", "NllLoss"),
     (

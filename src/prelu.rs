@@ -17,7 +17,7 @@ use crate::sum::SumShape;
 /// use wgpu_activations::{Backend, Prelu};
 /// // Two samples of two channels.
 /// let prelu = Prelu::per_channel(&[2, 2])?;
-/// let y = Backend::cpu().prelu(&prelu, &[-1.0, -1.0, 2.0, -3.0], &[0.25, 0.5])?;
+/// let y = Backend::cpu().apply(&prelu, (&[-1.0, -1.0, 2.0, -3.0], &[0.25, 0.5]))?;
 /// assert_eq!(y, [-0.25, -0.5, 2.0, -1.5]);
 /// # Ok::<(), wgpu_activations::Error>(())
 /// ```

@@ -15,9 +15,9 @@ use crate::range::Range;
 /// use wgpu_activations::{Backend, Random, Rrelu};
 /// let backend = Backend::auto()?;
 /// let evaluation = Rrelu::default();
-/// assert!((backend.rrelu(evaluation, &[-48.0, 1.0])?[0] + 11.0).abs() < 1e-5);
+/// assert!((backend.apply(evaluation, &[-48.0, 1.0])?[0] + 11.0).abs() < 1e-5);
 /// let training = evaluation.training(Random::new(7));
-/// let y = backend.rrelu(training, &[-48.0, 1.0])?;
+/// let y = backend.apply(training, &[-48.0, 1.0])?;
 /// assert!((-16.0..=-6.0).contains(&y[0]) && y[1] == 1.0);
 /// # Ok::<(), wgpu_activations::Error>(())
 /// ```

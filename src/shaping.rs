@@ -67,7 +67,7 @@ pub enum RowPolicy {
 /// `[B]` has one for each batch of `[B, H, Q, K]`, and the axis of the function, where they
 /// reach it, has length 1.
 ///
-/// Gradients are by x, and by the sinks ([`Backend::grad_axis_sinks`](crate::Backend::grad_axis_sinks)).
+/// Gradients are by x, and by the sinks ([`Backend::grads`](crate::Backend::grads)).
 /// The gradient by the bias is that by the values: where there is neither scale nor soft cap it is the
 /// one by x, summed over the axes that the bias is broadcast along.
 ///
@@ -75,12 +75,13 @@ pub enum RowPolicy {
 /// [`TensorShaping`](crate::TensorShaping) and [`BufferShaping`](crate::BufferShaping).
 ///
 /// ```
-/// use wgpu_activations::{AxisFunction, Backend, Shaping};
+/// use wgpu_activations::{AxisFunction, Backend, OfShape, Shaping};
 /// let backend = Backend::auto()?;
 /// // Two rows of three; the last key is padding.
+/// let x = [4.0, 4.0, 9.0, 0.0, 0.0, f32::NAN];
 /// let shaping = Shaping::new().mask(&[1, 1, 0], &[3]).scale(0.5);
-/// let p = backend.apply_axis_shaped(
-///     AxisFunction::Softmax, &shaping, &[4.0, 4.0, 9.0, 0.0, 0.0, f32::NAN], &[2, 3], -1)?;
+/// let softmax = AxisFunction::Softmax.along(-1).shaped(&shaping);
+/// let p = backend.apply(softmax, shaping.inputs(x.of_shape(&[2, 3])))?;
 /// assert_eq!(p, [0.5, 0.5, 0.0, 0.5, 0.5, 0.0]);
 /// # Ok::<(), wgpu_activations::Error>(())
 /// ```
@@ -259,12 +260,12 @@ impl<'a> Shaping<'a> {
     /// for scores `[B, H, Q, K]` is `[H, 1, 1]`. Replaces [`Shaping::sink`].
     ///
     /// ```
-    /// use wgpu_activations::{AxisFunction, Backend, Shaping};
+    /// use wgpu_activations::{AxisFunction, Backend, OfShape};
     /// // Two heads of one query and three keys: e^0 beside three e^0, and no sink.
+    /// let x = [0.0; 6];
     /// let sinks = [0.0, f32::NEG_INFINITY];
-    /// let shaping = Shaping::new().sinks(&sinks, &[2, 1, 1]);
-    /// let p = Backend::cpu().apply_axis_shaped(
-    ///     AxisFunction::Softmax, &shaping, &[0.0; 6], &[1, 2, 1, 3], -1)?;
+    /// let inputs = (x.of_shape(&[1, 2, 1, 3]), sinks.of_shape(&[2, 1, 1]).named("sinks"));
+    /// let p = Backend::cpu().apply(AxisFunction::Softmax.along(-1), inputs)?;
     /// assert_eq!(p[..3], [0.25; 3]);
     /// assert_eq!(p[3..], [1.0 / 3.0; 3]);
     /// # Ok::<(), wgpu_activations::Error>(())

@@ -11,10 +11,11 @@ use std::fmt;
 ///
 /// ```
 /// use wgpu_activations::{Backend, SparseFunction};
+/// let x = [1.0, 0.5, -1.0];
 /// let backend = Backend::auto()?;
-/// let p = backend.apply_sparse(SparseFunction::Sparsemax, &[1.0, 0.5, -1.0], &[3], -1)?;
+/// let p = backend.apply(SparseFunction::Sparsemax.along(-1), &x)?;
 /// assert_eq!(p, [0.75, 0.25, 0.0]);
-/// let p = backend.apply_sparse(SparseFunction::entmax(1.5)?, &[1.0, 0.5, -1.0], &[3], -1)?;
+/// let p = backend.apply(SparseFunction::entmax(1.5)?.along(-1), &x)?;
 /// assert!((p.iter().sum::<f32>() - 1.0).abs() < 1e-6);
 /// # Ok::<(), wgpu_activations::Error>(())
 /// ```

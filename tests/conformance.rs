@@ -7,7 +7,7 @@ use common::backends;
 use half::f16;
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use wgpu_activations::{Activation, AxisFunction, Backend, Prelu};
+use wgpu_activations::{Activation, AxisFunction, Backend, OfShape, Prelu};
 
 /// A line of the file of cases; `tests/data/README.md` says what the fields mean.
 #[derive(Clone, Deserialize)]
@@ -85,7 +85,7 @@ impl Case {
         assert_eq!(x.len(), self.shape.iter().product::<usize>());
         let result = if self.function == "prelu" {
             let prelu = Prelu::broadcast(&self.shape, &self.slope_shape).unwrap();
-            backend.prelu(&prelu, &x, &self.kind.decode(&self.slope))
+            backend.apply(&prelu, (&x, &self.kind.decode(&self.slope)))
         } else if let Ok(function) = self.function.parse::<AxisFunction>() {
             self.run_axis(backend, function, &x)
         } else {
@@ -106,12 +106,12 @@ impl Case {
     ) -> wgpu_activations::Result<Vec<f32>> {
         if let [axis] = self.axes[..] {
             let axis = isize::try_from(axis).unwrap();
-            return backend.apply_axis(function, x, &self.shape, axis);
+            return backend.apply(function.along(axis), x.of_shape(&self.shape));
         }
         // Several axes, or none: one row for each index of the axes that stay.
         let rows = rows(x, &self.shape, &self.axes);
         let shape = [rows.len(), rows[0].len()];
-        backend.apply_axis(function, &rows.concat(), &shape, -1)
+        backend.apply(function.along(-1), rows.concat().of_shape(&shape))
     }
 
     fn compare(&self, got: &[f32]) -> Result<(), String> {

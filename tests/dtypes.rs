@@ -8,8 +8,8 @@ use half::{bf16, f16};
 use wgpu_activations::{
     Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, ClassLoss,
     Cpu, CrossEntropy, DType, Element, Elementwise, Error, Gate, Gpu, Groups, GumbelSoftmax,
-    Inspect, NllLoss, Prelu, Random, Reduction, Rrelu, Shaping, SparseFunction, Targets, Tensor,
-    TensorShaping, half, reference,
+    Inspect, Maxout, NllLoss, OfShape, Prelu, Random, Reduction, Rrelu, Shaping, SparseFunction,
+    Targets, Tensor, TensorShaping, Value, half, reference,
 };
 
 const SHAPE: [usize; 3] = [3, 7, 5];
@@ -229,7 +229,7 @@ fn targets() -> Vec<i64> {
 }
 
 /// The same by the calls on host memory, in the same order.
-fn in_host_memory<T: Element>(backend: &Backend) -> Vec<Vec<T>> {
+fn in_host_memory<T: Element + Value>(backend: &Backend) -> Vec<Vec<T>> {
     let (x, dy) = (&numbers::<T>(1, 4.0)[..], &numbers::<T>(2, 1.5)[..]);
     let mut all = Vec::new();
     let mut add = |values: Result<Vec<T>, Error>| all.push(values.unwrap());
@@ -240,45 +240,64 @@ fn in_host_memory<T: Element>(backend: &Backend) -> Vec<Vec<T>> {
         AxisFunction::LogSoftmax,
         AxisFunction::LogSumExp,
     ] {
-        add(backend.apply_axis(function, x, &SHAPE, AXIS));
+        add(backend.apply(function.along(AXIS), x.of_shape(&SHAPE)));
         let upstream = &dy[..around().output_elements(function)];
-        add(backend.grad_axis(function, x, upstream, &SHAPE, AXIS));
+        add(backend.grad(function.along(AXIS), x.of_shape(&SHAPE), upstream));
     }
     let shaping = Shaping::new().scale(0.5).lengths(&[7, 3, 1], &[3, 1, 1]);
-    add(backend.apply_axis_shaped(AxisFunction::Softmax, &shaping, x, &SHAPE, AXIS));
-    add(backend.grad_axis_shaped(AxisFunction::Softmax, &shaping, x, dy, &SHAPE, AXIS));
-    add(backend.gate_pair(&Gate::SWIGLU, x, dy));
-    let (dvalue, dgate) = backend.grad_gate_pair(&Gate::SWIGLU, x, dy, x).unwrap();
+    add(backend.apply(
+        AxisFunction::Softmax.along(AXIS).shaped(&shaping),
+        shaping.inputs(x.of_shape(&SHAPE)),
+    ));
+    add(backend.grad(
+        AxisFunction::Softmax.along(AXIS).shaped(&shaping),
+        shaping.inputs(x.of_shape(&SHAPE)),
+        dy,
+    ));
+    add(backend.apply(Gate::SWIGLU, (x, dy)));
+    let [dvalue, dgate] = backend
+        .grads(&Gate::SWIGLU, (x, dy), x)
+        .unwrap()
+        .try_into()
+        .unwrap();
     add(Ok(dvalue));
     add(Ok(dgate));
     let prelu = Prelu::per_channel(&SHAPE).unwrap();
-    add(backend.prelu(&prelu, x, &slopes()));
-    let (dx, dslope) = backend.grad_prelu(&prelu, x, &slopes(), dy).unwrap();
+    add(backend.apply(&prelu, (x, &slopes::<T>())));
+    let [dx, dslope] = backend
+        .grads(&prelu, (x, &slopes::<T>()), dy)
+        .unwrap()
+        .try_into()
+        .unwrap();
     add(Ok(dx));
     add(Ok(dslope));
-    add(backend.apply_sparse(SparseFunction::Sparsemax, x, &SHAPE, AXIS));
-    add(backend.grad_sparse(SparseFunction::Sparsemax, x, dy, &SHAPE, AXIS));
-    add(backend.maxout(x, &SHAPE, AXIS, 7));
-    add(backend.grad_maxout(x, &dy[..15], &SHAPE, AXIS, 7));
-    add(backend.gumbel_softmax(gumbel(), x, &SHAPE, AXIS));
-    add(backend.grad_gumbel_softmax(gumbel(), x, dy, &SHAPE, AXIS));
-    add(backend.rrelu(rrelu(), x));
-    add(backend.grad_rrelu(rrelu(), x, dy));
+    add(backend.apply(SparseFunction::Sparsemax.along(AXIS), x.of_shape(&SHAPE)));
+    add(backend.grad(
+        SparseFunction::Sparsemax.along(AXIS),
+        x.of_shape(&SHAPE),
+        dy,
+    ));
+    add(backend.apply(Maxout::new(7).along(AXIS), x.of_shape(&SHAPE)));
+    add(backend.grad(Maxout::new(7).along(AXIS), x.of_shape(&SHAPE), &dy[..15]));
+    add(backend.apply(gumbel().along(AXIS), x.of_shape(&SHAPE)));
+    add(backend.grad(gumbel().along(AXIS), x.of_shape(&SHAPE), dy));
+    add(backend.apply(rrelu(), x));
+    add(backend.grad(rrelu(), x, dy));
     let classes = targets();
     let classes = Targets::Indices(&classes);
-    add(backend.cross_entropy(&CrossEntropy::new(), x, &SHAPE, classes));
+    add(backend.apply(CrossEntropy::new(), (x.of_shape(&SHAPE), classes)));
     let each = CrossEntropy::new().reduction(Reduction::None);
-    add(backend.grad_cross_entropy(&each, x, &SHAPE, classes, &dy[..15]));
-    add(backend.nll_loss(&NllLoss::new(), x, &SHAPE, classes));
-    add(backend.grad_nll_loss(&NllLoss::new(), &SHAPE, classes, &dy[..1]));
+    add(backend.grad(&each, (x.of_shape(&SHAPE), classes), &dy[..15]));
+    add(backend.apply(NllLoss::new(), (x.of_shape(&SHAPE), classes)));
+    add(backend.grad(&NllLoss::new(), (x.of_shape(&SHAPE), classes), &dy[..1]));
     let t = &probabilities::<T>(3)[..];
-    add(backend.binary_cross_entropy_with_logits(&BceWithLogits::new(), x, &SHAPE, t));
+    add(backend.apply(BceWithLogits::new(), (x.of_shape(&SHAPE), t)));
     let each = BceWithLogits::new().reduction(Reduction::None);
-    add(backend.grad_binary_cross_entropy_with_logits(&each, x, &SHAPE, t, dy));
+    add(backend.grad(&each, (x.of_shape(&SHAPE), t), dy));
     let bce = BinaryCrossEntropy::new().reduction(Reduction::None);
     let p = &probabilities::<T>(4)[..];
-    add(backend.binary_cross_entropy(&bce, p, &SHAPE, t));
-    add(backend.grad_binary_cross_entropy(&bce, p, &SHAPE, t, dy));
+    add(backend.apply(&bce, (p.of_shape(&SHAPE), t)));
+    add(backend.grad(&bce, (p.of_shape(&SHAPE), t), dy));
     all
 }
 
@@ -354,7 +373,7 @@ fn on_tensors<T: Element>(gpu: &Gpu) -> Vec<Vec<T>> {
     all.iter().map(|tensor| tensor.read_as().unwrap()).collect()
 }
 
-fn every_family<T: Element>() {
+fn every_family<T: Element + Value>() {
     let exact = exact::<T>();
     assert!(exact.len() > 30);
     let compare = |got: Vec<Vec<T>>| {

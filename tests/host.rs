@@ -6,7 +6,7 @@ use wgpu::{BufferUsages, Limits};
 use wgpu_activations::{
     Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryBuffers, BinaryCrossEntropy,
     Chain, ChainRanges, ClassBuffers, CrossEntropy, DType, Error, Gate, GateShape, Gpu, Groups,
-    GumbelSoftmax, Inspect, Kernels, Prelu, Random, Reduction, Result, Rrelu, Shaping,
+    GumbelSoftmax, Inspect, Kernels, OfShape, Prelu, Random, Reduction, Result, Rrelu, Shaping,
     SparseFunction, SumShape, TargetBuffer, Targets, TensorShaping, UpstreamBuffer, wgpu,
 };
 
@@ -266,15 +266,19 @@ fn host_memory_is_tiled_to_any_binding() {
         (&[4099, 2], 0),
     ] {
         for &function in AxisFunction::ALL {
-            let y = backend.apply_axis(function, &x, shape, axis).unwrap();
-            let dx = backend.grad_axis(function, &x, &y, shape, axis).unwrap();
+            let y = backend
+                .apply(function.along(axis), x.of_shape(shape))
+                .unwrap();
+            let dx = backend
+                .grad(function.along(axis), x.of_shape(shape), &y)
+                .unwrap();
             assert_eq!(dx.len(), x.len());
         }
     }
     assert_eq!(backend.apply(Activation::Gelu, &x).unwrap().len(), x.len());
     let long = vec![1.0; 70_000];
     let error = backend
-        .apply_axis(AxisFunction::Softmax, &long, &[70_000], 0)
+        .apply(AxisFunction::Softmax.along(0), &long)
         .unwrap_err();
     assert!(matches!(error, Error::AxisStepTooLarge { .. }), "{error}");
     assert!(error.to_string().contains("1024"), "{error}");
@@ -970,24 +974,29 @@ fn limits_that_nothing_runs_on_are_named() {
                 ("apply", backend.apply(Activation::Relu, &x).map(drop)),
                 (
                     "rows",
-                    backend.apply_axis(softmax, &x, &[8, 8], 0).map(drop),
+                    backend
+                        .apply(softmax.along(0), x.of_shape(&[8, 8]))
+                        .map(drop),
                 ),
                 (
                     "shaped rows",
                     backend
-                        .apply_axis_shaped(softmax, &shaping, &x, &[8, 8], 0)
+                        .apply(
+                            softmax.along(0).shaped(&shaping),
+                            shaping.inputs(x.of_shape(&[8, 8])),
+                        )
                         .map(drop),
                 ),
                 (
                     "sparse",
                     backend
-                        .apply_sparse(SparseFunction::Sparsemax, &x, &[8, 8], 1)
+                        .apply(SparseFunction::Sparsemax.along(1), x.of_shape(&[8, 8]))
                         .map(drop),
                 ),
                 (
                     "cross_entropy",
                     backend
-                        .cross_entropy(&classes, &x, &[8, 8], targets)
+                        .apply(&classes, (x.of_shape(&[8, 8]), targets))
                         .map(drop),
                 ),
                 (

@@ -6,7 +6,8 @@ use wgpu_activations::check::{self, Report};
 use wgpu_activations::reference::{loss as reference, ulp_error};
 use wgpu_activations::{
     AxisFunction, AxisShape, Backend, BceWithLogits, BinaryBuffers, BinaryCrossEntropy,
-    ClassBuffers, CrossEntropy, Error, NllLoss, Reduction, TargetBuffer, Targets, UpstreamBuffer,
+    ClassBuffers, CrossEntropy, Error, NllLoss, OfShape, Reduction, TargetBuffer, Targets,
+    UpstreamBuffer,
 };
 
 /// Marsaglia's xorshift64 (2003), between -1 and 1.
@@ -128,11 +129,13 @@ fn a_wrong_loss_is_seen() {
     let plain = CrossEntropy::new().reduction(Reduction::None);
     let smooth = plain.clone().label_smoothing(0.01);
     let (x, shape) = (&case.x, &case.shape);
-    let got = backend.cross_entropy(&smooth, x, shape, targets).unwrap();
+    let got = backend
+        .apply(&smooth, (x.of_shape(shape), targets))
+        .unwrap();
     let want = reference::cross_entropy(&plain, x, shape, targets).unwrap();
     assert!(worst(&got, &want, levels(64)) > 1000.0);
     let negative: Vec<f32> = case.dy.iter().map(|dy| -dy).collect();
-    let got = backend.grad_cross_entropy(&plain, x, shape, targets, &negative);
+    let got = backend.grad(&plain, (x.of_shape(shape), targets), &negative);
     let want = reference::grad_cross_entropy(&plain, x, shape, targets, &case.dy);
     assert!(worst(&got.unwrap(), &want.unwrap(), levels(64)) > 1000.0);
 }
@@ -154,7 +157,7 @@ fn long_rows() {
         let slopes = reference::grad_cross_entropy(&loss, &case.x, shape, targets, &ones).unwrap();
         for backend in &backends {
             let (losses, dx) = backend
-                .cross_entropy_with_grad(&loss, &case.x, shape, targets)
+                .apply_with_grad(&loss, (case.x.of_shape(shape), targets))
                 .unwrap();
             let forward = worst(&losses, &want, 0.0);
             let backward = worst(&dx, &slopes, 2.0 * levels(case.around.len));
@@ -171,7 +174,7 @@ fn long_rows() {
 fn row(backend: &Backend, loss: &CrossEntropy, x: &[f32], targets: Targets<'_>) -> (f32, Vec<f32>) {
     let loss = loss.clone().reduction(Reduction::None);
     let (value, dx) = backend
-        .cross_entropy_with_grad(&loss, x, &[1, x.len()], targets)
+        .apply_with_grad(&loss, (x.of_shape(&[1, x.len()]), targets))
         .unwrap();
     (value[0], dx)
 }
@@ -224,11 +227,11 @@ fn edges_are_as_documented() {
         let each = plain.clone().reduction(Reduction::None);
         let x = [-inf, 0.0, 0.0];
         let targets = Targets::Indices(&[1]);
-        let dx = backend.grad_cross_entropy(&each, &x, &[1, 3], targets, &[inf]);
+        let dx = backend.grad(&each, (x.of_shape(&[1, 3]), targets), &[inf]);
         assert_eq!(dx.unwrap(), [0.0, -inf, inf]);
-        let dx = backend.grad_cross_entropy(&each, &x, &[1, 3], targets, &[0.0]);
+        let dx = backend.grad(&each, (x.of_shape(&[1, 3]), targets), &[0.0]);
         assert!(dx.unwrap().iter().all(|dx| *dx == 0.0));
-        let dx = backend.grad_cross_entropy(&each, &x, &[1, 3], targets, &[nan]);
+        let dx = backend.grad(&each, (x.of_shape(&[1, 3]), targets), &[nan]);
         assert!(dx.unwrap().iter().all(|dx| dx.is_nan()));
     }
 }
@@ -281,21 +284,16 @@ fn reductions_of_nothing() {
             let targets = Targets::Indices(targets);
             let value = |reduction| {
                 let loss = CrossEntropy::new().reduction(reduction);
-                backend.cross_entropy(&loss, &x, shape, targets).unwrap()
+                backend.apply(&loss, (x.of_shape(shape), targets)).unwrap()
             };
             assert!(value(Reduction::Mean)[0].is_nan());
             assert_eq!(value(Reduction::Sum)[0].to_bits(), 0);
             assert_eq!(value(Reduction::None), vec![0.0; shape[0]]);
             let mean = CrossEntropy::new();
-            let dx = backend.grad_cross_entropy(&mean, &x, shape, targets, &[1.0]);
+            let dx = backend.grad(&mean, (x.of_shape(shape), targets), &[1.0]);
             assert_eq!(dx.unwrap(), vec![0.0; x.len()]);
         }
-        let bce = backend.binary_cross_entropy_with_logits(
-            &BceWithLogits::new(),
-            &[0.0f32; 0],
-            &[0],
-            &[],
-        );
+        let bce = backend.apply(BceWithLogits::new(), (&[0.0f32; 0], &[0.0f32; 0]));
         assert!(bce.unwrap()[0].is_nan());
     }
 }
@@ -306,7 +304,7 @@ fn mistakes_are_refused() {
     let x = [0.0; 6];
     for backend in common::backends() {
         let loss = CrossEntropy::new();
-        let error = backend.cross_entropy(&loss, &x, &[2, 3], Targets::Indices(&[0, 3]));
+        let error = backend.apply(&loss, (x.of_shape(&[2, 3]), Targets::Indices(&[0, 3])));
         assert!(matches!(
             error,
             Err(Error::TargetOutOfRange {
@@ -315,8 +313,11 @@ fn mistakes_are_refused() {
                 classes: 3
             })
         ));
-        let error =
-            backend.grad_cross_entropy(&loss, &x, &[2, 3], Targets::Indices(&[-1, 0]), &[1.0]);
+        let error = backend.grad(
+            &loss,
+            (x.of_shape(&[2, 3]), Targets::Indices(&[-1, 0])),
+            &[1.0],
+        );
         assert!(matches!(
             error,
             Err(Error::TargetOutOfRange {
@@ -326,7 +327,7 @@ fn mistakes_are_refused() {
             })
         ));
         let short = CrossEntropy::new().weight(&[1.0; 2]);
-        let error = backend.cross_entropy(&short, &x, &[2, 3], Targets::Indices(&[0, 1]));
+        let error = backend.apply(&short, (x.of_shape(&[2, 3]), Targets::Indices(&[0, 1])));
         assert!(matches!(
             error,
             Err(Error::LengthMismatch {
@@ -335,13 +336,18 @@ fn mistakes_are_refused() {
                 ..
             })
         ));
-        let error =
-            backend.grad_cross_entropy(&loss, &x, &[2, 3], Targets::Indices(&[0, 1]), &[1.0; 2]);
+        let error = backend.grad(
+            &loss,
+            (x.of_shape(&[2, 3]), Targets::Indices(&[0, 1])),
+            &[1.0; 2],
+        );
         assert!(matches!(error, Err(Error::LengthMismatch { .. })));
-        let error = backend.nll_loss(&NllLoss::new(), &x, &[2, 3], Targets::Indices32(&[0, 9]));
+        let error = backend.apply(
+            NllLoss::new(),
+            (x.of_shape(&[2, 3]), Targets::Indices32(&[0, 9])),
+        );
         assert!(matches!(error, Err(Error::TargetOutOfRange { row: 1, .. })));
-        let error =
-            backend.binary_cross_entropy(&BinaryCrossEntropy::new(), &[0.5, 1.5], &[2], &[1.0; 2]);
+        let error = backend.apply(BinaryCrossEntropy::new(), (&[0.5, 1.5], &[1.0; 2]));
         assert!(matches!(
             error,
             Err(Error::NotAProbability { index: 1, .. })
@@ -362,7 +368,7 @@ fn two_classes_are_one_logit() {
     let t: Vec<f32> = targets.iter().map(|&t| t as f32).collect();
     for backend in common::backends() {
         let y = backend
-            .apply_axis(AxisFunction::Softmax, &x, &shape, -1)
+            .apply(AxisFunction::Softmax.along(-1), x.of_shape(&shape))
             .unwrap();
         let sigmoid = backend
             .apply(wgpu_activations::Activation::Sigmoid, &z)
@@ -374,21 +380,17 @@ fn two_classes_are_one_logit() {
             let loss = CrossEntropy::new().reduction(*reduction);
             let binary = BceWithLogits::new().reduction(*reduction);
             let targets = Targets::Indices(&targets);
-            let two = backend.cross_entropy(&loss, &x, &shape, targets).unwrap();
-            let one = backend
-                .binary_cross_entropy_with_logits(&binary, &z, &[z.len()], &t)
-                .unwrap();
+            let two = backend.apply(&loss, (x.of_shape(&shape), targets)).unwrap();
+            let one = backend.apply(&binary, (&z, &t)).unwrap();
             assert_eq!(one.len(), two.len());
             for (one, two) in one.iter().zip(&two) {
                 assert!(ulp_error(*two, (*one).into(), 0.0) <= 4.0, "{one} {two}");
             }
             let dy = vec![1.0; one.len()];
             let two = backend
-                .grad_cross_entropy(&loss, &x, &shape, targets, &dy)
+                .grad(&loss, (x.of_shape(&shape), targets), &dy)
                 .unwrap();
-            let one = backend
-                .grad_binary_cross_entropy_with_logits(&binary, &z, &[z.len()], &t, &dy)
-                .unwrap();
+            let one = backend.grad(&binary, (&z, &t), &dy).unwrap();
             for (one, two) in one.iter().zip(two.chunks(2)) {
                 assert!(
                     ulp_error(two[1], (*one).into(), 0.0) <= 4.0,
@@ -408,18 +410,18 @@ fn binary_edges() {
     let dy = [1.0, 1.0, 1.0, 1.0, 0.0, 1.0, inf];
     let p = BinaryCrossEntropy::new().reduction(Reduction::None);
     for backend in common::backends() {
-        let y = backend.binary_cross_entropy_with_logits(&loss, &x, &[7], &t);
+        let y = backend.apply(&loss, (&x, &t));
         let y = y.unwrap();
         assert_eq!(y[..4], [0.0, 0.0, inf, inf]);
         assert!(y[4].is_nan() && y[5].is_nan());
-        let dx = backend.grad_binary_cross_entropy_with_logits(&loss, &x, &[7], &t, &dy);
+        let dx = backend.grad(&loss, (&x, &t), &dy);
         let dx = dx.unwrap();
         assert_eq!(dx[..4], [0.0, 0.0, 1.0, -1.0]);
         // The gradient is 0 at sigmoid(x) = t, and 0 wins.
         assert!(dx[4].is_nan() && dx[5].is_nan() && dx[6] == 0.0, "{dx:?}");
         let x = [0.0, 1.0, 0.0, 1.0, nan];
         let t = [0.0, 1.0, 1.0, 0.0, 1.0];
-        let y = backend.binary_cross_entropy(&p, &x, &[5], &t).unwrap();
+        let y = backend.apply(&p, (&x, &t)).unwrap();
         assert_eq!(y[..4], [0.0, 0.0, 100.0, 100.0]);
         assert!(y[4].is_nan());
     }
@@ -433,13 +435,13 @@ fn nll_loss_picks() {
         for reduction in Reduction::ALL {
             let loss = NllLoss::new().weight(&case.weight).reduction(*reduction);
             let value = backend
-                .nll_loss(&loss, &case.x, &case.shape, targets)
+                .apply(&loss, (case.x.of_shape(&case.shape), targets))
                 .unwrap();
             let want = reference::nll_loss(&loss, &case.x, &case.shape, targets).unwrap();
             assert!(worst(&value, &want, 0.0) <= 1.0);
             let dy = &case.dy[..value.len()];
             let dx = backend
-                .grad_nll_loss(&loss, &case.shape, targets, dy)
+                .grad(&loss, (case.x.of_shape(&case.shape), targets), dy)
                 .unwrap();
             let want = reference::grad_nll_loss(&loss, &case.shape, targets, dy).unwrap();
             let zeros = vec![0.0; want.len()];
@@ -490,8 +492,8 @@ impl Line {
                 if let Some(weight) = weight {
                     loss = loss.weight(weight);
                 }
-                let value = backend.cross_entropy(&loss, x, shape, targets).unwrap();
-                let dx = backend.grad_cross_entropy(&loss, x, shape, targets, &ones);
+                let value = backend.apply(&loss, (x.of_shape(shape), targets)).unwrap();
+                let dx = backend.grad(&loss, (x.of_shape(shape), targets), &ones);
                 (value, dx.unwrap())
             }
             "nll_loss" => {
@@ -501,8 +503,8 @@ impl Line {
                 if let Some(weight) = weight {
                     loss = loss.weight(weight);
                 }
-                let value = backend.nll_loss(&loss, x, shape, targets).unwrap();
-                let dx = backend.grad_nll_loss(&loss, shape, targets, &ones);
+                let value = backend.apply(&loss, (x.of_shape(shape), targets)).unwrap();
+                let dx = backend.grad(&loss, (x.of_shape(shape), targets), &ones);
                 (value, dx.unwrap())
             }
             "binary_cross_entropy" => {
@@ -511,8 +513,8 @@ impl Line {
                     loss = loss.weight(weight);
                 }
                 let t = self.targets.as_ref().unwrap();
-                let value = backend.binary_cross_entropy(&loss, x, shape, t).unwrap();
-                let dx = backend.grad_binary_cross_entropy(&loss, x, shape, t, &ones);
+                let value = backend.apply(&loss, (x.of_shape(shape), t)).unwrap();
+                let dx = backend.grad(&loss, (x.of_shape(shape), t), &ones);
                 (value, dx.unwrap())
             }
             "binary_cross_entropy_with_logits" => {
@@ -524,8 +526,8 @@ impl Line {
                     loss = loss.pos_weight(weight);
                 }
                 let t = self.targets.as_ref().unwrap();
-                let value = backend.binary_cross_entropy_with_logits(&loss, x, shape, t);
-                let dx = backend.grad_binary_cross_entropy_with_logits(&loss, x, shape, t, &ones);
+                let value = backend.apply(&loss, (x.of_shape(shape), t));
+                let dx = backend.grad(&loss, (x.of_shape(shape), t), &ones);
                 (value.unwrap(), dx.unwrap())
             }
             other => panic!("{other}"),
@@ -604,7 +606,7 @@ fn tensors_give_what_host_memory_gives() {
         let weighted = plain.clone().weight(&case.weight).label_smoothing(0.2);
         for (loss, targets) in [(&plain, classes), (&weighted, classes), (&weighted, q)] {
             let (want, want_dx) = backend
-                .cross_entropy_with_grad(loss, &case.x, shape, targets)
+                .apply_with_grad(loss, (case.x.of_shape(shape), targets))
                 .unwrap();
             let dy = gpu.upload(
                 &vec![1.0; want.len()],
@@ -633,9 +635,13 @@ fn tensors_give_what_host_memory_gives() {
         }
         let loss = NllLoss::new().weight(&case.weight).reduction(reduction);
         let labels = gpu.labels(loss.clone(), shape, classes).unwrap();
-        let want = backend.nll_loss(&loss, &case.x, shape, classes).unwrap();
+        let want = backend
+            .apply(&loss, (case.x.of_shape(shape), classes))
+            .unwrap();
         let dy = &case.dy[..want.len()];
-        let want_dx = backend.grad_nll_loss(&loss, shape, classes, dy).unwrap();
+        let want_dx = backend
+            .grad(&loss, (case.x.of_shape(shape), classes), dy)
+            .unwrap();
         let mut batch = gpu.batch();
         let value = batch.nll_loss(&x, &labels).unwrap();
         let dy = gpu.upload(dy, value.shape()).unwrap();
@@ -656,8 +662,8 @@ fn tensors_give_what_host_memory_gives() {
             .pos_weight(&case.weight);
         let of_p = BinaryCrossEntropy::new().reduction(reduction);
         let want = [
-            backend.binary_cross_entropy_with_logits(&loss, &case.x, shape, &case.q),
-            backend.binary_cross_entropy(&of_p, &case.q, shape, &case.q),
+            backend.apply(&loss, (case.x.of_shape(shape), &case.q)),
+            backend.apply(&of_p, (case.q.of_shape(shape), &case.q)),
         ];
         let mut batch = gpu.batch();
         let value = [
@@ -681,8 +687,8 @@ fn tensors_give_what_host_memory_gives() {
             }
         }
         let want = [
-            backend.grad_binary_cross_entropy_with_logits(&loss, &case.x, shape, &case.q, &ones),
-            backend.grad_binary_cross_entropy(&of_p, &case.q, shape, &case.q, &ones),
+            backend.grad(&loss, (case.x.of_shape(shape), &case.q), &ones),
+            backend.grad(&of_p, (case.q.of_shape(shape), &case.q), &ones),
         ];
         for (dx, want) in dx.iter().zip(want) {
             for (got, want) in dx.read().unwrap().iter().zip(want.unwrap()) {
@@ -802,10 +808,10 @@ fn binary_losses_on_buffers() {
     }
     gpu.queue().submit([encoder.finish()]);
     let (x, t) = (&x[192..], &t[192..]);
-    let want = backend.binary_cross_entropy_with_logits(&loss, x, &shape, t);
+    let want = backend.apply(&loss, (x.of_shape(&shape), t));
     assert_eq!(losses.read().unwrap(), want.unwrap());
     let ones = vec![1.0; 192];
-    let want = backend.grad_binary_cross_entropy_with_logits(&loss, x, &shape, t, &ones);
+    let want = backend.grad(&loss, (x.of_shape(&shape), t), &ones);
     assert_eq!(dx.read().unwrap(), want.unwrap());
 }
 
@@ -1021,8 +1027,8 @@ fn products_of_extreme_weights_do_not_leave_f32_on_the_way() {
     };
     for backend in common::backends() {
         let what = backend.description();
-        let y = backend.binary_cross_entropy_with_logits(&loss, &x, &shape, &t);
-        let dx = backend.grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, &dy);
+        let y = backend.apply(&loss, (x.of_shape(&shape), &t));
+        let dx = backend.grad(&loss, (x.of_shape(&shape), &t), &dy);
         for ((row, y), dx) in rows.iter().zip(y.unwrap()).zip(dx.unwrap()) {
             let [x, t, w, p, dy] = row.map(f64::from);
             let off = f64::from(1.0 - row[1]);
@@ -1040,7 +1046,7 @@ fn products_of_extreme_weights_do_not_leave_f32_on_the_way() {
         let q: Vec<f32> = (0..rows.len()).map(|i| ps[i % ps.len()]).collect();
         let loss = BinaryCrossEntropy::new().reduction(Reduction::None);
         let loss = loss.weight(&w);
-        let dx = backend.grad_binary_cross_entropy(&loss, &q, &shape, &t, &dy);
+        let dx = backend.grad(&loss, (q.of_shape(&shape), &t), &dy);
         for ((row, dx), q) in rows.iter().zip(dx.unwrap()).zip(q) {
             let [_, t, w, _, dy] = row.map(f64::from);
             let q = f64::from(q);

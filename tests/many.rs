@@ -4,7 +4,7 @@ mod common;
 
 use common::backends;
 use wgpu_activations::half::f16;
-use wgpu_activations::{Activation, AxisFunction, Backend, Element, Error, Item};
+use wgpu_activations::{Activation, AxisFunction, Backend, Element, Error, Item, OfShape};
 
 /// Numbers of a spread that softmax sees, from a linear congruence.
 fn numbers(count: usize, seed: u64, scale: f32) -> Vec<f32> {
@@ -60,7 +60,7 @@ fn items<T: Element>(arrays: &[(Vec<T>, What)]) -> Vec<Item<'_, T>> {
 fn alone<T: Element>(backend: &Backend, x: &[T], what: What) -> Vec<T> {
     match what {
         What::Each(f) => backend.apply(f, x).unwrap(),
-        What::Along(g, shape) => backend.apply_axis(g, x, &shape, 1).unwrap(),
+        What::Along(g, shape) => backend.apply(g.along(1), x.of_shape(&shape)).unwrap(),
     }
 }
 

@@ -111,8 +111,12 @@ fn every_sharing_of_slopes() {
             let (x, dy) = (values(n, 1), values(n, 2));
             let slope = values(prelu.slopes(), 3);
             let what = format!("{} {prelu:?}", backend.kind());
-            let y = backend.prelu(&prelu, &x, &slope).unwrap();
-            let (dx, dslope) = backend.grad_prelu(&prelu, &x, &slope, &dy).unwrap();
+            let y = backend.apply(&prelu, (&x, &slope)).unwrap();
+            let [dx, dslope] = backend
+                .grads(&prelu, (&x, &slope), &dy)
+                .unwrap()
+                .try_into()
+                .unwrap();
             for (i, &k) in of.iter().enumerate() {
                 let (x, slope, dy) = (x[i].into(), slope[k].into(), dy[i].into());
                 let want = reference::forward(x, slope);
@@ -122,8 +126,8 @@ fn every_sharing_of_slopes() {
             }
             assert_eq!(dslope.len(), prelu.slopes());
             assert_eq!(wrong_slope(&dslope, &x, &dy, &of), None, "{what}");
-            let again = backend.grad_prelu(&prelu, &x, &slope, &dy).unwrap();
-            assert_eq!(again, (dx, dslope), "{what}");
+            let again = backend.grads(&prelu, (&x, &slope), &dy).unwrap();
+            assert_eq!(again, [dx, dslope], "{what}");
         }
     }
 }
@@ -152,9 +156,13 @@ fn pieces() {
                 of[1] = shape[1];
             }
             let of = broadcast(shape, &of);
-            let (dx, dslope) = backend.grad_prelu(&prelu, &x, &slope, &dy).unwrap();
+            let [dx, dslope] = backend
+                .grads(&prelu, (&x, &slope), &dy)
+                .unwrap()
+                .try_into()
+                .unwrap();
             assert_eq!(wrong_slope(&dslope, &x, &dy, &of), None, "{shape:?}");
-            let y = backend.prelu(&prelu, &x, &slope).unwrap();
+            let y = backend.apply(&prelu, (&x, &slope)).unwrap();
             for (i, &k) in of.iter().enumerate() {
                 assert_eq!(y[i], if x[i] > 0.0 { x[i] } else { slope[k] * x[i] });
                 assert_eq!(dx[i], if x[i] > 0.0 { dy[i] } else { slope[k] * dy[i] });
@@ -171,11 +179,15 @@ fn special_numbers() {
         let x = [0.0, -0.0, nan, -inf, inf, -2.0, -inf, 3.0];
         let slope = [2.0, 0.5, 0.25, 0.0, nan, inf, -1.0, nan];
         let dy = [3.0, 3.0, 2.0, 1.0, 1.0, 0.0, 0.0, inf];
-        let y = backend.prelu(&prelu, &x, &slope).unwrap();
+        let y = backend.apply(&prelu, (&x, &slope)).unwrap();
         assert_eq!((y[0], y[1], y[3], y[4]), (0.0, 0.0, 0.0, inf));
         assert!(y[2].is_nan());
         assert_eq!(y[5..], [-inf, inf, 3.0]);
-        let (dx, dslope) = backend.grad_prelu(&prelu, &x, &slope, &dy).unwrap();
+        let [dx, dslope] = backend
+            .grads(&prelu, (&x, &slope), &dy)
+            .unwrap()
+            .try_into()
+            .unwrap();
         assert_eq!(dx[..4], [6.0, 1.5, 0.5, 0.0]);
         assert_eq!((dx[4], dx[5], dx[6], dx[7]), (1.0, 0.0, 0.0, inf));
         assert_eq!((dslope[0], dslope[1], dslope[3]), (0.0, 0.0, -inf));
@@ -183,7 +195,11 @@ fn special_numbers() {
         assert_eq!(dslope[4..], [0.0; 4]);
         // Nothing has a gradient of 0.
         let empty = Prelu::per_channel(&[0, 2]).unwrap();
-        let (dx, dslope) = backend.grad_prelu(&empty, &[], &[1.0, 2.0], &[]).unwrap();
+        let [dx, dslope] = backend
+            .grads(&empty, (&[], &[1.0, 2.0]), &[])
+            .unwrap()
+            .try_into()
+            .unwrap();
         assert_eq!((dx, dslope), (vec![], vec![0.0, 0.0]));
     }
 }
@@ -193,7 +209,7 @@ fn wrong_arguments_are_errors() {
     for backend in backends() {
         let prelu = Prelu::per_channel(&[2, 3, 2]).unwrap();
         let x = [1.0; 12];
-        let error = backend.prelu(&prelu, &x, &[0.1; 2]).unwrap_err();
+        let error = backend.apply(&prelu, (&x, &[0.1; 2])).unwrap_err();
         let text = error.to_string();
         assert!(
             matches!(
@@ -210,8 +226,8 @@ fn wrong_arguments_are_errors() {
             text.contains("axis 1") && text.contains("[2, 3, 2]"),
             "{text}"
         );
-        assert!(backend.prelu(&prelu, &x[1..], &[0.1; 3]).is_err());
-        assert!(backend.grad_prelu(&prelu, &x, &[0.1; 3], &x[1..]).is_err());
+        assert!(backend.apply(&prelu, (&x[1..], &[0.1; 3])).is_err());
+        assert!(backend.grads(&prelu, (&x, &[0.1; 3]), &x[1..]).is_err());
     }
 }
 
@@ -221,8 +237,8 @@ fn wrong_sums_are_seen() {
     let of = broadcast(&[4, 3], &[3]);
     let (x, dy) = (values(12, 1), values(12, 2));
     let prelu = Prelu::broadcast(&[4, 3], &[3]).unwrap();
-    let (_, right) = Backend::cpu()
-        .grad_prelu(&prelu, &x, &[0.0; 3], &dy)
+    let right = Backend::cpu()
+        .grad_by(&prelu, "slope", (&x, &[0.0; 3]), &dy)
         .unwrap();
     assert_eq!(wrong_slope(&right, &x, &dy, &of), None);
     let swapped = [right[1], right[0], right[2]];
@@ -258,8 +274,8 @@ fn tensors() {
     assert_eq!(zeros.read().unwrap(), [0.0; 3]);
     assert_eq!(
         y.read().unwrap(),
-        backend.prelu(&prelu, &x, &slope).unwrap()
+        backend.apply(&prelu, (&x, &slope)).unwrap()
     );
-    let want = backend.grad_prelu(&prelu, &x, &slope, &dy).unwrap();
-    assert_eq!((dx.read().unwrap(), dslope.read().unwrap()), want);
+    let want = backend.grads(&prelu, (&x, &slope), &dy).unwrap();
+    assert_eq!([dx.read().unwrap(), dslope.read().unwrap()], want[..]);
 }

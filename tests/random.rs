@@ -68,21 +68,19 @@ fn slopes_are_drawn_between_the_bounds() {
     let n = 10_000;
     let rrelu = Rrelu::new(-1.0, 3.0).unwrap().training(Random::new(1));
     for backend in backends() {
-        let y = backend.rrelu(rrelu, &vec![-1.0; n]).unwrap();
-        let dx = backend
-            .grad_rrelu(rrelu, &vec![0.0; n], &vec![-1.0; n])
-            .unwrap();
+        let y = backend.apply(rrelu, &vec![-1.0; n]).unwrap();
+        let dx = backend.grad(rrelu, &vec![0.0; n], &vec![-1.0; n]).unwrap();
         assert_eq!(y, dx, "{}", backend.description());
         assert!(y.iter().all(|y| (-3.0..=1.0).contains(y)));
         let mean = y.iter().map(|&y| f64::from(y)).sum::<f64>() / n as f64;
         assert!((mean + 1.0).abs() < 0.06, "{mean}");
         let other = rrelu.training(Random::new(2));
-        assert_ne!(backend.rrelu(other, &vec![-1.0; n]).unwrap(), y);
+        assert_ne!(backend.apply(other, &vec![-1.0; n]).unwrap(), y);
         // PyTorch's evaluation: the mean slope, also at 0.
         let evaluation = Rrelu::default();
         let mean = (0.125 + 1.0 / 3.0) / 2.0;
         let got = backend
-            .grad_rrelu(evaluation, &[0.0, -0.0, 5.0], &[1.0; 3])
+            .grad(evaluation, &[0.0, -0.0, 5.0], &[1.0; 3])
             .unwrap();
         assert_eq!(got, [mean, mean, 1.0]);
     }
@@ -92,7 +90,7 @@ fn slopes_are_drawn_between_the_bounds() {
 fn wrong_lengths_are_errors() {
     for backend in backends() {
         let rrelu = Rrelu::default().training(Random::new(0));
-        let error = backend.grad_rrelu(rrelu, &[0.0; 3], &[0.0; 4]).unwrap_err();
+        let error = backend.grad(rrelu, &[0.0; 3], &[0.0; 4]).unwrap_err();
         assert!(matches!(error, Error::LengthMismatch { .. }), "{error}");
     }
 }
@@ -106,8 +104,8 @@ fn levels_agree() {
             continue;
         };
         let x: Vec<f32> = (0..1001).map(|i| i as f32 * 0.5 - 300.0).collect();
-        let want = backend.rrelu(rrelu, &x).unwrap();
-        let want_dx = backend.grad_rrelu(rrelu, &x, &x).unwrap();
+        let want = backend.apply(rrelu, &x).unwrap();
+        let want_dx = backend.grad(rrelu, &x, &x).unwrap();
         let tensor = gpu.upload(&x, &[7, 143]).unwrap();
         let mut batch = gpu.batch();
         let y = batch.rrelu(rrelu, &tensor).unwrap();
@@ -127,7 +125,7 @@ fn levels_agree() {
         assert!(numbers.read().unwrap().is_empty());
         assert_eq!(
             evaluated.read().unwrap(),
-            backend.rrelu(Rrelu::default(), &x).unwrap()
+            backend.apply(Rrelu::default(), &x).unwrap()
         );
 
         let kernels = Kernels::new(gpu.device());
@@ -148,7 +146,7 @@ fn levels_agree() {
         }
         gpu.queue().submit([encoder.finish()]);
         assert_eq!(tensor.read().unwrap(), want);
-        let twice = backend.grad_rrelu(rrelu, &x, &want_dx).unwrap();
+        let twice = backend.grad(rrelu, &x, &want_dx).unwrap();
         assert_eq!(dx.read().unwrap(), twice);
         let readback = gpu.device().create_buffer(&wgpu::BufferDescriptor {
             label: None,

@@ -6,7 +6,7 @@ mod common;
 use wgpu_activations::reference::{self, ulp_error};
 
 use wgpu_activations::{
-    Activation, AxisFunction, AxisShape, CrossEntropy, Elementwise, Reduction, Targets,
+    Activation, AxisFunction, AxisShape, CrossEntropy, Elementwise, OfShape, Reduction, Targets,
 };
 
 /// The f32 values and the shape of a little-endian .npy file in C order.
@@ -120,14 +120,18 @@ fn softmax_of_real_scores_and_logits() {
         let levels = (rows.len as f64).log2().ceil() * 2f64.powi(-24);
         for backend in common::backends() {
             for function in [AxisFunction::Softmax, AxisFunction::LogSoftmax] {
-                let y = backend.apply_axis(function, &x, &shape, -1).unwrap();
+                let y = backend
+                    .apply(function.along(-1), x.of_shape(&shape))
+                    .unwrap();
                 let want = reference::axis_forward(function, &x, &rows);
                 let want = want.iter().map(|&w| match function {
                     AxisFunction::Softmax => (w, 0.0, w * levels),
                     _ => (w, 0.0, levels),
                 });
                 let forward = worst(&y, want);
-                let dx = backend.grad_axis(function, &x, &x, &shape, -1).unwrap();
+                let dx = backend
+                    .grad(function.along(-1), x.of_shape(&shape), &x)
+                    .unwrap();
                 let (want, largest) = reference::axis_backward(function, &x, &x, &rows);
                 let want = want
                     .iter()
@@ -163,7 +167,7 @@ fn cross_entropy_of_real_targets() {
             plain.clone().label_smoothing(0.1),
         ] {
             let (value, dx) = backend
-                .cross_entropy_with_grad(&loss, &x, &shape, targets)
+                .apply_with_grad(&loss, (x.of_shape(&shape), targets))
                 .unwrap();
             let want = reference::loss::cross_entropy(&loss, &x, &shape, targets).unwrap();
             let want = want.0.iter().map(|&w| (w, 0.0, 0.0));

@@ -7,7 +7,7 @@ use wgpu_activations::reference::{
     self, shaped_backward, shaped_backward_by_sinks, shaped_forward, ulp_error,
 };
 use wgpu_activations::{
-    AxisFunction, AxisShape, Backend, Causal, Chain, DType, Error, GumbelSoftmax, Random,
+    AxisFunction, AxisShape, Backend, Causal, Chain, DType, Error, GumbelSoftmax, OfShape, Random,
     RowPolicy, Shaping, TensorShaping,
 };
 
@@ -71,7 +71,10 @@ fn hold(
     let kind = backend.kind();
     let levels = (shape[axis] as f64 + 1.0).log2().ceil() * 2f64.powi(-24);
     let y = backend
-        .apply_axis_shaped(function, shaping, x, shape, axis as isize)
+        .apply(
+            function.along(axis as isize).shaped(shaping),
+            shaping.inputs(x.of_shape(shape)),
+        )
         .unwrap();
     let want = shaped_forward(function, shaping, x, shape, axis);
     assert_eq!(y.len(), want.len());
@@ -108,7 +111,11 @@ fn hold(
     }
     let dy = numbers(want.len(), 99, 2.0);
     let dx = backend
-        .grad_axis_shaped(function, shaping, x, &dy, shape, axis as isize)
+        .grad(
+            function.along(axis as isize).shaped(shaping),
+            shaping.inputs(x.of_shape(shape)),
+            &dy,
+        )
         .unwrap();
     let (want, largest) = shaped_backward(function, shaping, x, &dy, shape, axis);
     for (i, &got) in dx.iter().enumerate() {
@@ -119,7 +126,12 @@ fn hold(
             "{what} {i}"
         );
     }
-    let by_sinks = backend.grad_axis_sinks(function, shaping, x, &dy, shape, axis as isize);
+    let by_sinks = backend.grad_by(
+        function.along(axis as isize).shaped(shaping),
+        "sinks",
+        shaping.inputs(x.of_shape(shape)),
+        &dy,
+    );
     let dsinks = match by_sinks {
         Err(Error::NoSinks) => return worst,
         dsinks => dsinks.unwrap(),
@@ -304,7 +316,10 @@ fn real_scores_with_their_key_mask() {
             .flat_map(|f| shapings.map(|s| (f, s)))
         {
             let y = backend
-                .apply_axis_shaped(function, &shaping, &x, &shape, -1)
+                .apply(
+                    function.along(-1).shaped(&shaping),
+                    shaping.inputs(x.of_shape(&shape)),
+                )
                 .unwrap();
             let levels = (keys as f64).log2().ceil() * 2f64.powi(-24);
             for (number, row) in x.chunks(keys).enumerate() {
@@ -344,7 +359,11 @@ fn real_scores_with_their_key_mask() {
                     })
                     .collect();
                 let dx = backend
-                    .grad_axis_shaped(function, &shaping, &x, &dy, &shape, -1)
+                    .grad(
+                        function.along(-1).shaped(&shaping),
+                        shaping.inputs(x.of_shape(&shape)),
+                        &dy,
+                    )
                     .unwrap();
                 for (i, &dx) in dx.iter().enumerate() {
                     let masked = i % keys >= ends[i / per_batch] as usize;
@@ -393,7 +412,10 @@ fn special_rows() {
                 }
             }
             let y = backend
-                .apply_axis_shaped(Softmax, &shaping, &x, &shape, -1)
+                .apply(
+                    Softmax.along(-1).shaped(&shaping),
+                    shaping.inputs(x.of_shape(&shape)),
+                )
                 .unwrap();
             let row = |i: usize| &y[i * len..(i + 1) * len];
             assert!(row(0).iter().all(|&y| y == 0.0));
@@ -416,7 +438,11 @@ fn special_rows() {
             let mut out = vec![7.0; x.len()];
             let strict = shaping.row_policy(RowPolicy::Error);
             let error = backend
-                .apply_axis_shaped_into(Softmax, &strict, &x, &shape, -1, &mut out)
+                .apply_into(
+                    Softmax.along(-1).shaped(&strict),
+                    strict.inputs(x.of_shape(&shape)),
+                    &mut out,
+                )
                 .unwrap_err();
             assert!(
                 matches!(&error, Error::FullyMaskedRow { row } if row == &[0]),
@@ -458,12 +484,18 @@ fn special_sinks() {
                         let array = array.row_policy(policy);
                         let what = format!("special sinks, {policy:?}");
                         hold(&backend, function, &array, &x, &shape, 2, &what);
-                        let all = backend.apply_axis_shaped(function, &array, &x, &shape, -1);
+                        let all = backend.apply(
+                            function.along(-1).shaped(&array),
+                            array.inputs(x.of_shape(&shape)),
+                        );
                         let all = all.unwrap();
                         let count = all.len() / sinks.len();
                         for (i, &sink) in sinks.iter().enumerate() {
                             let number = shaping.row_policy(policy).sink(sink);
-                            let one = backend.apply_axis_shaped(function, &number, &x, &shape, -1);
+                            let one = backend.apply(
+                                function.along(-1).shaped(&number),
+                                number.inputs(x.of_shape(&shape)),
+                            );
                             let one = one.unwrap();
                             let part = i * count..(i + 1) * count;
                             let same = |(a, b): (&f32, &f32)| {
@@ -487,8 +519,11 @@ fn sinks_by_hand() {
     let sinks = [0.0, -inf, inf, nan];
     let shaping = Shaping::new().sinks(&sinks, &[4, 1]);
     for backend in common::backends() {
-        let run = |function, shaping: &Shaping<'_>| {
-            let y = backend.apply_axis_shaped(function, shaping, &x, &[4, 3], -1);
+        let run = |function: AxisFunction, shaping: &Shaping<'_>| {
+            let y = backend.apply(
+                function.along(-1).shaped(shaping),
+                shaping.inputs(x.of_shape(&[4, 3])),
+            );
             y.unwrap()
         };
         let y = run(Softmax, &shaping);
@@ -570,8 +605,12 @@ fn gradients_by_sinks_are_differences() {
             let shaped = shaping.sinks(&sinks, given);
             let exact = shaped_backward_by_sinks(function, &shaped, &x, &dy, &SHAPE, axis).0;
             for backend in common::backends() {
-                let got =
-                    backend.grad_axis_sinks(function, &shaped, &x, &dy, &SHAPE, axis as isize);
+                let got = backend.grad_by(
+                    function.along(axis as isize).shaped(&shaped),
+                    "sinks",
+                    shaped.inputs(x.of_shape(&SHAPE)),
+                    &dy,
+                );
                 let got = got.unwrap().into_iter().map(f64::from).zip(&exact);
                 for (i, (got, exact)) in got.enumerate() {
                     let near = |v: f64| (v - want[i]).abs() <= 2e-5 * want[i].abs().max(1.0);
@@ -598,8 +637,13 @@ fn gradients_by_sinks_by_hand() {
     let shaping = Shaping::new().sinks(&sinks, &[5, 1]);
     let dy = [4.0, 8.0, -4.0].repeat(5);
     for backend in common::backends() {
-        let run = |function, shaping: &Shaping<'_>, dy: &[f32]| {
-            let by = backend.grad_axis_sinks(function, shaping, &x, dy, &[5, 3], -1);
+        let run = |function: AxisFunction, shaping: &Shaping<'_>, dy: &[f32]| {
+            let by = backend.grad_by(
+                function.along(-1).shaped(shaping),
+                "sinks",
+                shaping.inputs(x.of_shape(&[5, 3])),
+                dy,
+            );
             by.unwrap()
         };
         let near = |a: f32, b: f32| (a - b).abs() <= 3e-7 * b.abs();
@@ -628,9 +672,14 @@ fn gradients_by_sinks_by_hand() {
         let array = Shaping::new().sinks(&[0.0], &[1]);
         assert_eq!(run(LogSumExp, &array, &[1.0, 2.0, 3.0, 4.0, 6.0]), [4.0]);
         // Rows of no elements are their sinks, too; of no rows the sums are of nothing.
-        let by = |function, shape: &[usize], dy: &[f32]| {
+        let by = |function: AxisFunction, shape: &[usize], dy: &[f32]| {
             let shaping = Shaping::new().sinks(&[0.5], &[1, 1]);
-            backend.grad_axis_sinks(function, &shaping, &NONE, dy, shape, 1)
+            backend.grad_by(
+                function.along(1).shaped(&shaping),
+                "sinks",
+                shaping.inputs(NONE.of_shape(shape)),
+                dy,
+            )
         };
         assert_eq!(by(LogSumExp, &[3, 0], &[1.0, 2.0, 4.0]).unwrap(), [7.0]);
         assert_eq!(by(Softmax, &[3, 0], &[]).unwrap(), [0.0]);
@@ -653,7 +702,12 @@ fn gradients_by_sinks_of_many_rows() {
     let (want, sizes) = shaped_backward_by_sinks(Softmax, &shaping, &x, &dy, &shape, 3);
     for backend in common::backends() {
         let call = || {
-            let by = backend.grad_axis_sinks(Softmax, &shaping, &x, &dy, &shape, -1);
+            let by = backend.grad_by(
+                Softmax.along(-1).shaped(&shaping),
+                "sinks",
+                shaping.inputs(x.of_shape(&shape)),
+                &dy,
+            );
             by.unwrap()
         };
         let by = call();
@@ -664,8 +718,18 @@ fn gradients_by_sinks_of_many_rows() {
         assert_eq!(by, call());
         let halves: Vec<half::f16> = x.iter().map(|&x| half::f16::from_f32(x)).collect();
         let wide: Vec<f32> = halves.iter().map(|x| x.to_f32()).collect();
-        let by = backend.grad_axis_sinks(Softmax, &shaping, &halves, &halves, &shape, -1);
-        let same = backend.grad_axis_sinks(Softmax, &shaping, &wide, &wide, &shape, -1);
+        let by = backend.grad_by(
+            Softmax.along(-1).shaped(&shaping),
+            "sinks",
+            shaping.inputs(halves.of_shape(&shape)),
+            &halves,
+        );
+        let same = backend.grad_by(
+            Softmax.along(-1).shaped(&shaping),
+            "sinks",
+            shaping.inputs(wide.of_shape(&shape)),
+            &wide,
+        );
         let same: Vec<half::f16> = same.unwrap().into_iter().map(half::f16::from_f32).collect();
         assert_eq!(by.unwrap(), same);
     }
@@ -676,24 +740,44 @@ fn gradients_by_sinks_of_many_rows() {
 fn what_has_no_gradient_by_sinks_is_an_error() {
     for backend in common::backends() {
         let none = Shaping::new().scale(2.0);
-        let error = backend.grad_axis_sinks(Softmax, &none, &[1.0], &[1.0], &[1], 0);
+        let error = backend.grad_by(
+            Softmax.along(0).shaped(&none),
+            "sinks",
+            none.inputs(&[1.0]),
+            &[1.0],
+        );
         assert!(matches!(error, Err(Error::NoSinks)), "{error:?}");
         let sinks = [0.0; 16];
         let given = [2, 1, 2, 1, 2, 1, 2, 1];
         let shaping = Shaping::new().sinks(&sinks, &given);
         let x = [1.0; 256];
-        let error = backend.grad_axis_sinks(Softmax, &shaping, &x, &x, &[2; 8], -1);
+        let error = backend.grad_by(
+            Softmax.along(-1).shaped(&shaping),
+            "sinks",
+            shaping.inputs(x.of_shape(&[2; 8])),
+            &x,
+        );
         assert!(
             matches!(error, Err(Error::ScatteredAxes { .. })),
             "{error:?}"
         );
         let shaping = Shaping::new().sink(0.0);
-        let error = backend.grad_axis_sinks(Softmax, &shaping, &x, &x[1..], &[16, 16], -1);
+        let error = backend.grad_by(
+            Softmax.along(-1).shaped(&shaping),
+            "sinks",
+            shaping.inputs(x.of_shape(&[16, 16])),
+            &x[1..],
+        );
         let Err(Error::LengthMismatch { what, .. }) = error else {
             panic!("{error:?}");
         };
         assert_eq!(what, "the upstream gradient");
-        let error = backend.grad_axis_sinks(Softmax, &shaping, &x, &x, &[16, 16], 2);
+        let error = backend.grad_by(
+            Softmax.along(2).shaped(&shaping),
+            "sinks",
+            shaping.inputs(x.of_shape(&[16, 16])),
+            &x,
+        );
         assert!(matches!(error, Err(Error::AxisOutOfRange { .. })));
     }
 }
@@ -705,7 +789,10 @@ fn sinks_that_do_not_fit_are_errors() {
     for backend in common::backends() {
         let call = |sinks: &[f32], given: &[usize], axis| {
             let shaping = Shaping::new().sinks(sinks, given);
-            let y = backend.apply_axis_shaped(Softmax, &shaping, &x, &[2, 3, 4], axis);
+            let y = backend.apply(
+                Softmax.along(axis).shaped(&shaping),
+                shaping.inputs(x.of_shape(&[2, 3, 4])),
+            );
             y.unwrap_err()
         };
         for (given, axis, to) in [
@@ -761,8 +848,14 @@ fn causal_masks_are_triangles() {
                 let masked = Shaping::new().mask_of_bools(&tril, &triangle);
                 let shaping = Shaping::new().causal(causal);
                 for function in [Softmax, LogSoftmax, LogSumExp] {
-                    let y = backend.apply_axis_shaped(function, &shaping, &x, &shape, -1);
-                    let want = backend.apply_axis_shaped(function, &masked, &x, &shape, -1);
+                    let y = backend.apply(
+                        function.along(-1).shaped(&shaping),
+                        shaping.inputs(x.of_shape(&shape)),
+                    );
+                    let want = backend.apply(
+                        function.along(-1).shaped(&masked),
+                        masked.inputs(x.of_shape(&shape)),
+                    );
                     let pairs = y.unwrap().into_iter().zip(want.unwrap());
                     // The sums of a masked row may be added in another order.
                     for (y, want) in pairs {
@@ -796,10 +889,16 @@ fn tensors_and_pieces() {
             .lengths(&ends, &[6])
             .sinks(&sinks, &[6, 10, 300, 1]);
         let y = backend
-            .apply_axis_shaped(Softmax, &shaping, &x, &shape, -1)
+            .apply(
+                Softmax.along(-1).shaped(&shaping),
+                shaping.inputs(x.of_shape(&shape)),
+            )
             .unwrap();
         let want = Backend::cpu()
-            .apply_axis_shaped(Softmax, &shaping, &x, &shape, -1)
+            .apply(
+                Softmax.along(-1).shaped(&shaping),
+                shaping.inputs(x.of_shape(&shape)),
+            )
             .unwrap();
         let levels = 9.0 * 2f64.powi(-24);
         for (i, (&y, &want)) in y.iter().zip(&want).enumerate() {
@@ -847,9 +946,16 @@ fn tensors_and_pieces() {
                 .unwrap();
             batch.submit().unwrap();
             let y = y.read().unwrap();
-            let same = backend.apply_axis_shaped(function, &host, &x, &small, -1);
+            let same = backend.apply(
+                function.along(-1).shaped(&host),
+                host.inputs(x.of_shape(&small)),
+            );
             assert_eq!(y, same.unwrap(), "{function}");
-            let same = backend.grad_axis_shaped(function, &host, &x, &y, &small, -1);
+            let same = backend.grad(
+                function.along(-1).shaped(&host),
+                host.inputs(x.of_shape(&small)),
+                &y,
+            );
             let dx = dx.read().unwrap();
             let equal = |(a, b): (&f32, &f32)| a == b || a.is_nan() && b.is_nan();
             assert!(dx.iter().zip(&same.unwrap()).all(equal), "{function}");
@@ -876,7 +982,12 @@ fn tensors_and_pieces() {
             for (shaping, got, of) in [(host, by_sinks, &[3, 1, 1][..]), (host.sink(0.5), one, &[])]
             {
                 assert_eq!(got.shape(), of);
-                let want = backend.grad_axis_sinks(function, &shaping, &x, dy, &small, -1);
+                let want = backend.grad_by(
+                    function.along(-1).shaped(&shaping),
+                    "sinks",
+                    shaping.inputs(x.of_shape(&small)),
+                    dy,
+                );
                 for (got, want) in got.read().unwrap().iter().zip(want.unwrap()) {
                     // Sums of the same terms, which may be taken from each other.
                     let near = ulp_error(*got, want.into(), 1.0) <= 1.0;
@@ -911,18 +1022,34 @@ fn nothing_at_all() {
     const NONE: [f32; 0] = [];
     for backend in common::backends() {
         let shaping = Shaping::new().mask(&[], &[0]).sink(0.5);
-        let y = backend.apply_axis_shaped(LogSumExp, &shaping, &NONE, &[3, 0], 1);
+        let y = backend.apply(
+            LogSumExp.along(1).shaped(&shaping),
+            shaping.inputs(NONE.of_shape(&[3, 0])),
+        );
         assert_eq!(y.unwrap(), [0.5; 3]);
         let shaping = shaping.sinks(&[0.5, -1.0, 2.0], &[3, 1]);
-        let y = backend.apply_axis_shaped(LogSumExp, &shaping, &NONE, &[3, 0], 1);
+        let y = backend.apply(
+            LogSumExp.along(1).shaped(&shaping),
+            shaping.inputs(NONE.of_shape(&[3, 0])),
+        );
         assert_eq!(y.unwrap(), [0.5, -1.0, 2.0]);
         let plain = Shaping::new().causal(Causal::LowerRight);
-        let y = backend.apply_axis_shaped(LogSumExp, &plain, &NONE, &[3, 0], 1);
+        let y = backend.apply(
+            LogSumExp.along(1).shaped(&plain),
+            plain.inputs(NONE.of_shape(&[3, 0])),
+        );
         assert_eq!(y.unwrap(), [f32::NEG_INFINITY; 3]);
         for shape in [[3, 0], [0, 3]] {
-            let y = backend.apply_axis_shaped(Softmax, &plain, &NONE, &shape, 1);
+            let y = backend.apply(
+                Softmax.along(1).shaped(&plain),
+                plain.inputs(NONE.of_shape(&shape)),
+            );
             assert!(y.unwrap().is_empty());
-            let dx = backend.grad_axis_shaped(Softmax, &plain, &NONE, &NONE, &shape, 1);
+            let dx = backend.grad(
+                Softmax.along(1).shaped(&plain),
+                plain.inputs(NONE.of_shape(&shape)),
+                &NONE,
+            );
             assert!(dx.unwrap().is_empty());
         }
     }
@@ -945,7 +1072,10 @@ fn wrong_shapings_are_seen() {
         right.sinks(&[-90.0, -5.0, -90.0, -90.0, -90.0], &[5, 1]),
     ] {
         let y = Backend::cpu()
-            .apply_axis_shaped(Softmax, &wrong, &x, &[5, 8], 1)
+            .apply(
+                Softmax.along(1).shaped(&wrong),
+                wrong.inputs(x.of_shape(&[5, 8])),
+            )
             .unwrap();
         let worst = y
             .iter()
@@ -1125,9 +1255,9 @@ fn scales_and_biases_by_hand() {
     let plain = Shaping::new();
     let third = [0.090_030_57, 0.244_728_47, 0.665_240_95];
     for backend in common::backends() {
-        let run = |function, shaping: &Shaping<'_>, x: &[f32]| {
+        let run = |function: AxisFunction, shaping: &Shaping<'_>, x: &[f32]| {
             backend
-                .apply_axis_shaped(function, shaping, x, &[x.len()], -1)
+                .apply(function.along(-1).shaped(shaping), shaping.inputs(x))
                 .unwrap()
         };
         let one_hot: [(f32, f32, Shaping<'_>); 6] = [
@@ -1141,7 +1271,11 @@ fn scales_and_biases_by_hand() {
         for (a, b, shaping) in one_hot {
             assert_eq!(run(Softmax, &shaping, &[a, b]), [1.0, 0.0], "{shaping:?}");
             assert_eq!(run(LogSoftmax, &shaping, &[a, b])[0], 0.0, "{shaping:?}");
-            let dx = backend.grad_axis_shaped(Softmax, &shaping, &[a, b], &[1.0, 2.0], &[2], -1);
+            let dx = backend.grad(
+                Softmax.along(-1).shaped(&shaping),
+                shaping.inputs(&[a, b]),
+                &[1.0, 2.0],
+            );
             assert_eq!(dx.unwrap(), [0.0, 0.0], "{shaping:?}");
         }
         let row: Vec<f32> = (0..256).map(|i| (i as f32 * 0.37).sin()).collect();
@@ -1168,7 +1302,7 @@ fn scales_and_biases_by_hand() {
             (plain.temperature(f32::INFINITY), "temperature"),
         ] {
             let error = backend
-                .apply_axis_shaped(Softmax, &shaping, &[1.0], &[1], 0)
+                .apply(Softmax.along(0).shaped(&shaping), shaping.inputs(&[1.0]))
                 .unwrap_err();
             assert!(
                 matches!(error, Error::ParameterOutOfRange { parameter, .. } if parameter == name),
@@ -1196,17 +1330,19 @@ fn nothing_is_above_one() {
             let x = numbers(rows * len, 61 + len as u64, scale);
             let shape = [rows, len];
             let keep = bytes(len, 62);
-            let unit = Shaping::new();
             let noise = numbers(x.len(), 63, 3.0);
             let gumbel = GumbelSoftmax::new(0.7, Random::new(1)).unwrap();
             let chain = Chain::new().axis(Softmax, -1);
             let results = [
-                backend.apply_axis(Softmax, &x, &shape, -1),
-                backend.apply_axis(Softmin, &x, &shape, -1),
-                backend.apply_axis_shaped(Softmax, &unit.mask(&keep, &[len]), &x, &shape, -1),
-                backend.apply_axis_shaped(Softmax, &unit.scale(0.37), &x, &shape, -1),
-                backend.apply_axis_shaped(Softmax, &unit.bias(&noise, &shape), &x, &shape, -1),
-                backend.gumbel_softmax_with(gumbel, &x, &noise, &shape, -1),
+                backend.apply(Softmax.along(-1), x.of_shape(&shape)),
+                backend.apply(Softmin.along(-1), x.of_shape(&shape)),
+                backend.apply(Softmax.along(-1), (x.of_shape(&shape), &keep)),
+                backend.apply(Softmax.along(-1).scale(0.37), x.of_shape(&shape)),
+                backend.apply(
+                    Softmax.along(-1),
+                    (x.of_shape(&shape), noise.of_shape(&shape)),
+                ),
+                backend.apply(gumbel.along(-1), (x.of_shape(&shape), &noise)),
                 backend.apply_chain(&chain, &x, &shape, &[]),
             ];
             for (i, y) in results.into_iter().enumerate() {
@@ -1219,8 +1355,8 @@ fn nothing_is_above_one() {
                 }
             }
             for y in [
-                backend.apply_axis(LogSoftmax, &x, &shape, -1),
-                backend.apply_axis_shaped(LogSoftmax, &unit.scale(0.37), &x, &shape, -1),
+                backend.apply(LogSoftmax.along(-1), x.of_shape(&shape)),
+                backend.apply(LogSoftmax.along(-1).scale(0.37), x.of_shape(&shape)),
             ] {
                 let y = y.unwrap();
                 assert!(y.iter().all(|&y| y <= 0.0), "rows of {len}");
@@ -1228,10 +1364,15 @@ fn nothing_is_above_one() {
         }
         // Columns, and one kept element of several.
         let x = numbers(6000, 64, 90.0);
-        let y = backend.apply_axis(Softmax, &x, &[2, 1, 3000], 1).unwrap();
+        let y = backend
+            .apply(Softmax.along(1), x.of_shape(&[2, 1, 3000]))
+            .unwrap();
         assert!(y.iter().all(|&y| y == 1.0));
         let one = Shaping::new().lengths(&[1], &[1]);
-        let y = backend.apply_axis_shaped(Softmax, &one, &x, &[1000, 6], 1);
+        let y = backend.apply(
+            Softmax.along(1).shaped(&one),
+            one.inputs(x.of_shape(&[1000, 6])),
+        );
         assert!(
             y.unwrap()
                 .chunks(6)
@@ -1245,26 +1386,38 @@ fn nothing_is_above_one() {
 fn an_array_without_axes_is_a_row_of_one() {
     for backend in common::backends() {
         for axis in [0, -1] {
-            let apply = |function| backend.apply_axis(function, &[3.5], &[], axis).unwrap();
+            let apply = |function: AxisFunction| {
+                backend
+                    .apply(function.along(axis), [3.5].of_shape(&[]))
+                    .unwrap()
+            };
             assert_eq!(apply(Softmax), [1.0]);
             assert_eq!(apply(Softmin), [1.0]);
             assert_eq!(apply(LogSoftmax), [0.0]);
             assert_eq!(apply(LogSumExp), [3.5]);
-            let dx = backend.grad_axis(Softmax, &[3.5], &[2.0], &[], axis);
+            let dx = backend.grad(Softmax.along(axis), [3.5].of_shape(&[]), &[2.0]);
             assert_eq!(dx.unwrap(), [0.0]);
             let shaping = Shaping::new().scale(2.0).mask(&[1], &[]);
-            let y = backend.apply_axis_shaped(LogSumExp, &shaping, &[3.5], &[], axis);
+            let y = backend.apply(
+                LogSumExp.along(axis).shaped(&shaping),
+                shaping.inputs([3.5].of_shape(&[])),
+            );
             assert_eq!(y.unwrap(), [7.0]);
         }
         for axis in [1, -2] {
-            let error = backend.apply_axis(Softmax, &[3.5], &[], axis).unwrap_err();
+            let error = backend
+                .apply(Softmax.along(axis), [3.5].of_shape(&[]))
+                .unwrap_err();
             assert!(
                 matches!(error, Error::AxisOutOfRange { rank: 0, .. }),
                 "{error}"
             );
         }
         let causal = Shaping::new().causal(Causal::UpperLeft);
-        let error = backend.apply_axis_shaped(Softmax, &causal, &[3.5], &[], 0);
+        let error = backend.apply(
+            Softmax.along(0).shaped(&causal),
+            causal.inputs([3.5].of_shape(&[])),
+        );
         assert!(matches!(error.unwrap_err(), Error::NoQueryAxis { .. }));
     }
 }

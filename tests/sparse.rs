@@ -4,8 +4,8 @@ mod common;
 
 use common::backends;
 use wgpu_activations::{
-    AxisFunction, AxisShape, Backend, Error, Groups, GumbelSoftmax, Kernels, Random,
-    SparseFunction, check, reference,
+    AxisFunction, AxisShape, Backend, Error, Groups, GumbelSoftmax, Kernels, Maxout, OfShape,
+    Random, SparseFunction, check, reference,
 };
 
 const SPARSEMAX: SparseFunction = SparseFunction::Sparsemax;
@@ -59,7 +59,7 @@ fn entmax_takes_its_limits() {
     for backend in backends() {
         let what = backend.description();
         let next = SparseFunction::entmax(1.000_000_1).unwrap();
-        let y = backend.apply_sparse(next, &x, &[5], 0).unwrap();
+        let y = backend.apply(next.along(0), &x).unwrap();
         let softmax =
             reference::axis_forward(AxisFunction::Softmax, &x, &AxisShape::new(&[5], 0).unwrap());
         for (y, want) in y.iter().zip(&softmax) {
@@ -71,11 +71,9 @@ fn entmax_takes_its_limits() {
         }
         for alpha in [1e6, 1e10, 1e20, 1e30, f32::MAX] {
             let function = SparseFunction::entmax(alpha).unwrap();
-            let y = backend.apply_sparse(function, &ties, &[6], 0).unwrap();
+            let y = backend.apply(function.along(0), &ties).unwrap();
             assert_eq!(y, [0.25, 0.25, 0.0, 0.25, 0.25, 0.0], "{what} {function}");
-            let y = backend
-                .apply_sparse(function, &[0.0, -1.0], &[2], 0)
-                .unwrap();
+            let y = backend.apply(function.along(0), &[0.0, -1.0]).unwrap();
             assert!(
                 (y[0] - 1.0).abs() < 1e-4 && y[1] < 1e-4,
                 "{what} {function}: {y:?}"
@@ -102,7 +100,8 @@ fn maxout_and_gumbel_softmax_are_within_their_bounds() {
 #[test]
 fn known_values() {
     for backend in backends() {
-        let apply = |function, x: &[f32]| backend.apply_sparse(function, x, &[x.len()], 0).unwrap();
+        let apply =
+            |function: SparseFunction, x: &[f32]| backend.apply(function.along(0), x).unwrap();
         assert_eq!(apply(SPARSEMAX, &[1.0, 0.5, -1.0]), [0.75, 0.25, 0.0]);
         assert_eq!(apply(SPARSEMAX, &[7.0, 7.0, 7.0, 7.0]), [0.25; 4]);
         assert_eq!(apply(SPARSEMAX, &[1.0, 0.0]), [1.0, 0.0]);
@@ -116,13 +115,11 @@ fn known_values() {
         assert_eq!(apply(hardmax, &[0.0, -0.0]), [1.0, 0.0]);
         for function in [SPARSEMAX, ENTMAX15, three, hardmax] {
             assert_eq!(apply(function, &[-4.0e30]), [1.0], "{function}");
-            let dx = backend
-                .grad_sparse(function, &[2.5], &[9.0], &[1], 0)
-                .unwrap();
+            let dx = backend.grad(function.along(0), &[2.5], &[9.0]).unwrap();
             assert_eq!(dx, [0.0], "{function}");
         }
-        let grad = |function, x: &[f32], dy: &[f32]| {
-            backend.grad_sparse(function, x, dy, &[x.len()], 0).unwrap()
+        let grad = |function: SparseFunction, x: &[f32], dy: &[f32]| {
+            backend.grad(function.along(0), x, dy).unwrap()
         };
         assert_eq!(
             grad(SPARSEMAX, &[1.0, 0.5, -1.0], &[3.0, 1.0, 100.0]),
@@ -151,53 +148,51 @@ fn special_rows() {
                 [-inf, -inf, -inf],
                 [nan, inf, -inf],
             ] {
-                let y = backend.apply_sparse(function, &row, &[3], 0).unwrap();
+                let y = backend.apply(function.along(0), &row).unwrap();
                 assert!(y.iter().all(|y| y.is_nan()), "{function} {row:?} {y:?}");
-                let dx = backend
-                    .grad_sparse(function, &row, &[1.0; 3], &[3], 0)
-                    .unwrap();
+                let dx = backend.grad(function.along(0), &row, &[1.0; 3]).unwrap();
                 assert!(dx.iter().all(|dx| dx.is_nan()), "{function} {row:?} {dx:?}");
             }
             let y = backend
-                .apply_sparse(function, &[-inf, 2.0, -inf], &[3], 0)
+                .apply(function.along(0), &[-inf, 2.0, -inf])
                 .unwrap();
             assert_eq!(y, [0.0, 1.0, 0.0], "{function}");
             let y = backend
-                .apply_sparse(function, &[f32::MAX, f32::MIN], &[2], 0)
+                .apply(function.along(0), &[f32::MAX, f32::MIN])
                 .unwrap();
             assert_eq!(y, [1.0, 0.0], "{function}");
             // Off the support an infinite gradient is nothing, and a NaN is one.
             if function != (SparseFunction::Entmax { alpha: 1.0 }) {
                 let dy = [5.0, 5.0, inf];
-                let dx = backend.grad_sparse_from_output(function, &[0.5, 0.5, 0.0], &dy, &[3], 0);
+                let dx = backend.grad_from_output(function.along(0), &[0.5, 0.5, 0.0], &dy);
                 assert_eq!(dx.unwrap(), [0.0; 3], "{function}");
             }
             let dy = [5.0, 5.0, nan];
-            let dx = backend.grad_sparse_from_output(function, &[0.5, 0.5, 0.0], &dy, &[3], 0);
+            let dx = backend.grad_from_output(function.along(0), &[0.5, 0.5, 0.0], &dy);
             assert!(dx.unwrap().iter().all(|dx| dx.is_nan()), "{function}");
             for shape in [[0, 4], [4, 0]] {
                 assert!(
                     backend
-                        .apply_sparse(function, &[0.0f32; 0], &shape, -1)
+                        .apply(function.along(-1), [0.0f32; 0].of_shape(&shape))
                         .unwrap()
                         .is_empty()
                 );
                 assert!(
                     backend
-                        .grad_sparse(function, &[0.0f32; 0], &[], &shape, 0)
+                        .grad(function.along(0), [0.0f32; 0].of_shape(&shape), &[])
                         .unwrap()
                         .is_empty()
                 );
             }
         }
         let hardmax = |row: &[f32]| {
-            let y = backend.apply_sparse(SparseFunction::Hardmax, row, &[row.len()], 0);
+            let y = backend.apply(SparseFunction::Hardmax.along(0), row);
             y.unwrap()
         };
         assert_eq!(hardmax(&[-inf, -inf]), [1.0, 0.0]);
         assert_eq!(hardmax(&[0.0, inf, inf]), [0.0, 1.0, 0.0]);
         assert!(hardmax(&[0.0, nan, inf]).iter().all(|y| y.is_nan()));
-        let dx = backend.grad_sparse(SparseFunction::Hardmax, &[0.0, nan], &[1.0; 2], &[2], 0);
+        let dx = backend.grad(SparseFunction::Hardmax.along(0), &[0.0, nan], &[1.0; 2]);
         assert!(dx.unwrap().iter().all(|dx| dx.is_nan()));
     }
 }
@@ -213,7 +208,9 @@ fn gradients_from_the_input() {
         for function in check::sparse::functions() {
             let y = reference::sparse::forward(function, &x, &around);
             let (want, largest) = reference::sparse::from_output(function, &y, &dy, &around);
-            let got = backend.grad_sparse(function, &x, &dy, &shape, 1).unwrap();
+            let got = backend
+                .grad(function.along(1), x.of_shape(&shape), &dy)
+                .unwrap();
             for i in 0..x.len() {
                 let error = reference::ulp_error(got[i], want[i], largest[i]);
                 // What the output's own error adds comes beside.
@@ -243,7 +240,7 @@ fn long_and_slow_rows() {
             let function = SparseFunction::entmax(alpha).unwrap();
             let want = reference::sparse::forward_within(function, &x, &around, rounding);
             for backend in backends() {
-                let y = backend.apply_sparse(function, &x, &[x.len()], 0).unwrap();
+                let y = backend.apply(function.along(0), &x).unwrap();
                 let errors = y.iter().zip(&want).map(|(&got, want)| want.ulp(got));
                 let worst = errors.fold(0.0, f64::max);
                 let n = x.len();
@@ -317,7 +314,7 @@ fn steep_entmax_is_exact_next_to_the_threshold() {
             );
         }
         for backend in backends() {
-            let y = backend.apply_sparse(function, x, &[x.len()], 0).unwrap();
+            let y = backend.apply(function.along(0), x).unwrap();
             for (got, within) in y.iter().zip(&within) {
                 let error = within.ulp(*got);
                 println!("{} {function} {got:e}: {error}", backend.description());
@@ -356,13 +353,15 @@ fn steep_rows_of_every_spread() {
         let within = reference::sparse::forward_within(function, &x, &around, rounding);
         for backend in backends() {
             let what = format!("{} {function} {len} {scale:e}", backend.description());
-            let y = backend.apply_sparse(function, &x, &[rows, len], 1).unwrap();
+            let y = backend
+                .apply(function.along(1), x.of_shape(&[rows, len]))
+                .unwrap();
             for (i, (got, within)) in y.iter().zip(&within).enumerate() {
                 let error = within.ulp(*got);
                 assert!(error <= 4.0, "{what} {i}: {got:e} {within:?}: {error}");
             }
             let dx = backend
-                .grad_sparse(function, &x, &dy, &[rows, len], 1)
+                .grad(function.along(1), x.of_shape(&[rows, len]), &dy)
                 .unwrap();
             let nan = dx.iter().position(|dx| dx.is_nan()).map(|i| i / len * len);
             assert!(
@@ -389,7 +388,9 @@ fn rows_are_their_own() {
         for (shape, axis) in shapes {
             let around = AxisShape::new(shape, axis).unwrap();
             let x = numbers(around.elements(), 1, 3.0);
-            let y = backend.apply_sparse(SPARSEMAX, &x, shape, axis).unwrap();
+            let y = backend
+                .apply(SPARSEMAX.along(axis), x.of_shape(shape))
+                .unwrap();
             let want = reference::sparse::forward(SPARSEMAX, &x, &around);
             for (i, (got, want)) in y.iter().zip(&want).enumerate() {
                 let error = (f64::from(*got) - want).abs();
@@ -401,36 +402,24 @@ fn rows_are_their_own() {
 }
 
 #[test]
-fn softmax2d_is_softmax_over_channels() {
-    let shape = [2, 5, 4, 3];
-    let x = numbers(120, 1, 4.0);
-    for backend in backends() {
-        let want = backend
-            .apply_axis(AxisFunction::Softmax, &x, &shape, 1)
-            .unwrap();
-        assert_eq!(backend.softmax2d(&x, &shape).unwrap(), want);
-        let image = backend.softmax2d(&x[..60], &shape[1..]).unwrap();
-        assert_eq!(image, want[..60]);
-        for shape in [&[10, 12][..], &[1, 2, 5, 4, 3]] {
-            let error = backend.softmax2d(&x, shape).unwrap_err();
-            assert!(matches!(error, Error::AxisOutOfRange { .. }), "{error}");
-        }
-    }
-}
-
-#[test]
 fn maxout_takes_the_first_maximum_of_each_group() {
     let nan = f32::NAN;
     for backend in backends() {
         let x = [
             1.0, 3.0, 3.0, 0.0, -1.0, nan, 2.0, nan, -7.0, -7.0, -8.0, -9.0,
         ];
-        let y = backend.maxout(&x, &[2, 6], 1, 3).unwrap();
+        let y = backend
+            .apply(Maxout::new(3).along(1), x.of_shape(&[2, 6]))
+            .unwrap();
         assert_eq!(y[..1], [3.0]);
         assert!(y[1].is_nan() && y[2].is_nan());
         assert_eq!(y[3..], [-7.0]);
         let dx = backend
-            .grad_maxout(&x, &[1.0, 2.0, 3.0, 4.0], &[2, 6], 1, 3)
+            .grad(
+                Maxout::new(3).along(1),
+                x.of_shape(&[2, 6]),
+                &[1.0, 2.0, 3.0, 4.0],
+            )
             .unwrap();
         assert_eq!(dx[..5], [0.0, 1.0, 0.0, 0.0, 0.0]);
         assert!(dx[5].is_nan() && dx[7].is_nan());
@@ -440,19 +429,27 @@ fn maxout_takes_the_first_maximum_of_each_group() {
         );
         // Channels of an image.
         let image = [1.0, 2.0, 3.0, 0.0, 5.0, 1.0, 7.0, 8.0];
-        let y = backend.maxout(&image, &[1, 4, 2], 1, 2).unwrap();
+        let y = backend
+            .apply(Maxout::new(2).along(1), image.of_shape(&[1, 4, 2]))
+            .unwrap();
         assert_eq!(y, [3.0, 2.0, 7.0, 8.0]);
         for pieces in [0, 3, 5] {
-            let error = backend.maxout(&image, &[1, 4, 2], 1, pieces).unwrap_err();
+            let error = backend
+                .apply(Maxout::new(pieces).along(1), image.of_shape(&[1, 4, 2]))
+                .unwrap_err();
             assert!(error.to_string().contains("divisor"), "{error}");
         }
         let error = backend
-            .grad_maxout(&image, &[0.0; 3], &[1, 4, 2], 1, 2)
+            .grad(
+                Maxout::new(2).along(1),
+                image.of_shape(&[1, 4, 2]),
+                &[0.0; 3],
+            )
             .unwrap_err();
         assert!(matches!(error, Error::LengthMismatch { .. }), "{error}");
         assert!(
             backend
-                .maxout(&[0.0f32; 0], &[0, 4], 1, 2)
+                .apply(Maxout::new(2).along(1), [0.0f32; 0].of_shape(&[0, 4]))
                 .unwrap()
                 .is_empty()
         );
@@ -460,7 +457,9 @@ fn maxout_takes_the_first_maximum_of_each_group() {
         let long = numbers(60 * 70_001, 5, 10.0);
         for pieces in [2, 60] {
             let shape = [long.len()];
-            let y = backend.maxout(&long, &shape, 0, pieces).unwrap();
+            let y = backend
+                .apply(Maxout::new(pieces).along(0), long.of_shape(&shape))
+                .unwrap();
             let groups = long.chunks(pieces);
             let want = groups.map(|g| g.iter().copied().fold(f32::NEG_INFINITY, f32::max));
             assert!(y.into_iter().eq(want), "{pieces}");
@@ -477,9 +476,11 @@ fn gumbel_softmax_samples_categories() {
     let mut samples = Vec::new();
     for backend in backends() {
         let hard = backend
-            .gumbel_softmax(gumbel.hard(true), &x, &[n, 3], -1)
+            .apply(gumbel.hard(true).along(-1), x.of_shape(&[n, 3]))
             .unwrap();
-        let soft = backend.gumbel_softmax(gumbel, &x, &[n, 3], -1).unwrap();
+        let soft = backend
+            .apply(gumbel.along(-1), x.of_shape(&[n, 3]))
+            .unwrap();
         let mut counts = [0; 3];
         for (hard, soft) in hard.chunks(3).zip(soft.chunks(3)) {
             let winner = hard.iter().position(|&y| y == 1.0).unwrap();
@@ -498,19 +499,19 @@ fn gumbel_softmax_samples_categories() {
         // Noise that is handed in is as good as noise that is drawn.
         let noise = backend.gumbel_noise(gumbel.random(), x.len()).unwrap();
         let given = backend
-            .gumbel_softmax_with(gumbel, &x, &noise, &[n, 3], -1)
+            .apply(gumbel.along(-1), (x.of_shape(&[n, 3]), &noise))
             .unwrap();
         assert_eq!(given, soft);
         let dy = numbers(x.len(), 2, 1.0);
         let grad = backend
-            .grad_gumbel_softmax(gumbel, &x, &dy, &[n, 3], -1)
+            .grad(gumbel.along(-1), x.of_shape(&[n, 3]), &dy)
             .unwrap();
-        let given = backend.grad_gumbel_softmax_with(gumbel, &x, &noise, &dy, &[n, 3], -1);
+        let given = backend.grad(gumbel.along(-1), (x.of_shape(&[n, 3]), &noise), &dy);
         assert_eq!(given.unwrap(), grad);
         // Straight through: the hard one's gradient is the soft one's.
-        let hard = backend.grad_gumbel_softmax(gumbel.hard(true), &x, &dy, &[n, 3], -1);
+        let hard = backend.grad(gumbel.hard(true).along(-1), x.of_shape(&[n, 3]), &dy);
         assert_eq!(hard.unwrap(), grad);
-        let short = backend.gumbel_softmax_with(gumbel, &x, &noise[1..], &[n, 3], -1);
+        let short = backend.apply(gumbel.along(-1), (x.of_shape(&[n, 3]), &noise[1..]));
         assert!(matches!(short, Err(Error::LengthMismatch { .. })));
     }
     assert!(samples.windows(2).all(|pair| pair[0] == pair[1]));
@@ -520,10 +521,10 @@ fn gumbel_softmax_samples_categories() {
 fn alphas_below_one_are_errors() {
     for backend in backends() {
         let function = SparseFunction::Entmax { alpha: 0.5 };
-        let error = backend.apply_sparse(function, &[1.0], &[1], 0).unwrap_err();
+        let error = backend.apply(function.along(0), &[1.0]).unwrap_err();
         assert!(error.to_string().contains("alpha = 0.5"), "{error}");
         let error = backend
-            .apply_sparse(SPARSEMAX, &[1.0; 3], &[2], 0)
+            .apply(SPARSEMAX.along(0), [1.0; 3].of_shape(&[2]))
             .unwrap_err();
         assert!(matches!(error, Error::LengthMismatch { .. }), "{error}");
     }
@@ -549,9 +550,13 @@ fn levels_agree() {
                 .grad_sparse_from_output(function, &y, &tdy, 1)
                 .unwrap();
             batch.submit().unwrap();
-            let want = backend.apply_sparse(function, &x, &shape, 1).unwrap();
+            let want = backend
+                .apply(function.along(1), x.of_shape(&shape))
+                .unwrap();
             assert_eq!(y.read().unwrap(), want);
-            let want_dx = backend.grad_sparse(function, &x, &dy, &shape, 1).unwrap();
+            let want_dx = backend
+                .grad(function.along(1), x.of_shape(&shape), &dy)
+                .unwrap();
             assert_eq!(dx.read().unwrap(), want_dx);
             assert_eq!(from_output.read().unwrap(), want_dx);
         }
@@ -569,17 +574,21 @@ fn levels_agree() {
         assert!(batch.grad_maxout(&tx, &tdy, 1, 5).is_err());
         assert!(batch.maxout(&tx, 1, 7).is_err());
         batch.submit().unwrap();
-        let want = backend.gumbel_softmax(gumbel, &x, &shape, 1).unwrap();
+        let want = backend.apply(gumbel.along(1), x.of_shape(&shape)).unwrap();
         assert_eq!(sample.read().unwrap(), want);
         assert_eq!(given.read().unwrap(), want);
         let want = backend
-            .grad_gumbel_softmax(gumbel, &x, &dy, &shape, 1)
+            .grad(gumbel.along(1), x.of_shape(&shape), &dy)
             .unwrap();
         assert_eq!(sampled.read().unwrap(), want);
         assert_eq!(given_dx.read().unwrap(), want);
-        let maxima = backend.maxout(&x, &shape, 1, 5).unwrap();
+        let maxima = backend
+            .apply(Maxout::new(5).along(1), x.of_shape(&shape))
+            .unwrap();
         assert_eq!(groups.read().unwrap(), maxima);
-        let want = backend.grad_maxout(&x, &maxima, &shape, 1, 5).unwrap();
+        let want = backend
+            .grad(Maxout::new(5).along(1), x.of_shape(&shape), &maxima)
+            .unwrap();
         assert_eq!(winners.read().unwrap(), want);
 
         let kernels = Kernels::new(gpu.device());
@@ -602,7 +611,9 @@ fn levels_agree() {
             assert!(matches!(short, Err(Error::BufferTooSmall { .. })));
         }
         gpu.queue().submit([encoder.finish()]);
-        let want = backend.apply_sparse(ENTMAX15, &x, &shape, 1).unwrap();
+        let want = backend
+            .apply(ENTMAX15.along(1), x.of_shape(&shape))
+            .unwrap();
         assert_eq!(sample.read().unwrap(), want);
     }
 }

@@ -12,8 +12,8 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, ThreadId};
 use wgpu_activations::{
     Activation, AxisFunction, Backend, Chain, CrossEntropy, Custom, CustomFormula, Gate, Inspect,
-    Item, NllLoss, Number, Random, Result, Shaping, SparseFunction, Targets, TensorShaping,
-    half::f16,
+    Item, NllLoss, Number, OfShape, Random, Result, Shaping, SparseFunction, Targets,
+    TensorShaping, half::f16,
 };
 
 const ROWS: usize = 300;
@@ -58,34 +58,62 @@ fn the_cpu_computes_large_calls_elsewhere() {
     check("apply", cpu.apply_async(gelu, x), cpu.apply(gelu, x));
     check("grad", cpu.grad_async(gelu, x, x), cpu.grad(gelu, x, x));
     let (softmax, want) = (
-        cpu.apply_axis_async(f, x, shape, -1),
-        cpu.apply_axis(f, x, shape, -1),
+        cpu.apply_async(f.along(-1), x.of_shape(shape)),
+        cpu.apply(f.along(-1), x.of_shape(shape)),
     );
     check("softmax", softmax, want);
-    let want = cpu.grad_axis(f, x, x, shape, 0);
-    check("grad_axis", cpu.grad_axis_async(f, x, x, shape, 0), want);
+    let want = cpu.grad(f.along(0), x.of_shape(shape), x);
+    check(
+        "grad_axis",
+        cpu.grad_async(f.along(0), x.of_shape(shape), x),
+        want,
+    );
     let sparse = SparseFunction::Entmax { alpha: 1.5 };
-    let want = cpu.apply_sparse(sparse, x, shape, -1);
-    check("entmax", cpu.apply_sparse_async(sparse, x, shape, -1), want);
+    let want = cpu.apply(sparse.along(-1), x.of_shape(shape));
+    check(
+        "entmax",
+        cpu.apply_async(sparse.along(-1), x.of_shape(shape)),
+        want,
+    );
     let glu: Gate = "swiglu".parse().unwrap();
-    let gated = cpu.gate_async(&glu, &twice, &[ROWS, 2 * LEN], -1);
-    check("gate", gated, cpu.gate(&glu, &twice, &[ROWS, 2 * LEN], -1));
+    let gated = cpu.apply_async(glu.along(-1), twice.of_shape(&[ROWS, 2 * LEN]));
+    check(
+        "gate",
+        gated,
+        cpu.apply(glu.along(-1), twice.of_shape(&[ROWS, 2 * LEN])),
+    );
     let mask: Vec<u8> = (0..LEN).map(|i| u8::from(i % 3 > 0)).collect();
     let shaping = Shaping::new()
         .mask(&mask, &[LEN])
         .bias(&x[..LEN], &[LEN])
         .scale(0.5);
-    let want = cpu.apply_axis_shaped(f, &shaping, x, shape, -1);
+    let want = cpu.apply(
+        f.along(-1).shaped(&shaping),
+        shaping.inputs(x.of_shape(shape)),
+    );
     check(
         "shaped",
-        cpu.apply_axis_shaped_async(f, &shaping, x, shape, -1),
+        cpu.apply_async(
+            f.along(-1).shaped(&shaping),
+            shaping.inputs(x.of_shape(shape)),
+        ),
         want,
     );
     let shaping = shaping.sinks(&x[..ROWS], &[ROWS, 1]);
-    let want = cpu.grad_axis_sinks(f, &shaping, x, x, shape, -1);
+    let want = cpu.grad_by(
+        f.along(-1).shaped(&shaping),
+        "sinks",
+        shaping.inputs(x.of_shape(shape)),
+        x,
+    );
     check(
         "by sinks",
-        cpu.grad_axis_sinks_async(f, &shaping, x, x, shape, -1),
+        cpu.grad_by_async(
+            f.along(-1).shaped(&shaping),
+            "sinks",
+            shaping.inputs(x.of_shape(shape)),
+            x,
+        ),
         want,
     );
     let chain = Chain::new().apply(gelu).add().multiply();
@@ -105,18 +133,18 @@ fn the_cpu_computes_large_calls_elsewhere() {
     let classes: Vec<i64> = (0..ROWS as i64).collect();
     for targets in [Targets::Indices(&classes), Targets::Probabilities(x)] {
         let loss = CrossEntropy::new();
-        let want = cpu.cross_entropy(&loss, x, shape, targets);
+        let want = cpu.apply(&loss, (x.of_shape(shape), targets));
         check(
             "loss",
-            cpu.cross_entropy_async(&loss, x, shape, targets),
+            cpu.apply_async(&loss, (x.of_shape(shape), targets)),
             want,
         );
     }
     let (loss, targets) = (NllLoss::new(), Targets::Indices(&classes));
-    let want = cpu.nll_loss(&loss, x, shape, targets);
+    let want = cpu.apply(&loss, (x.of_shape(shape), targets));
     check(
         "nll_loss",
-        cpu.nll_loss_async(&loss, x, shape, targets),
+        cpu.apply_async(&loss, (x.of_shape(shape), targets)),
         want,
     );
     let what = Inspect::of(Activation::Relu);
@@ -142,8 +170,9 @@ fn the_cpu_computes_large_calls_elsewhere() {
     check("many", cpu.apply_many_async(&items), cpu.apply_many(&items));
 
     let (mut got, mut want) = (vec![0.0; count], vec![0.0; count]);
-    cpu.apply_axis_into(f, x, shape, 0, &mut want).unwrap();
-    assert!(!polled(cpu.apply_axis_into_async(f, x, shape, 0, &mut got)).1);
+    cpu.apply_into(f.along(0), x.of_shape(shape), &mut want)
+        .unwrap();
+    assert!(!polled(cpu.apply_into_async(f.along(0), x.of_shape(shape), &mut got)).1);
     assert_eq!(got, want);
     got.copy_from_slice(x);
     cpu.apply_into(gelu, x, &mut want).unwrap();
@@ -234,7 +263,10 @@ fn a_device_is_brought_its_arrays_without_blocking() {
         .lengths(&lengths, &[ROWS]);
     let backend = Backend::Gpu(gpu);
     let want = backend
-        .apply_axis_shaped(f, &shaping, &x, &[ROWS, LEN], -1)
+        .apply(
+            f.along(-1).shaped(&shaping),
+            shaping.inputs(x.of_shape(&[ROWS, LEN])),
+        )
         .unwrap();
     assert_eq!(y.read().unwrap(), want);
     let chain = Chain::new().add().softmax(-1).scale(2.0);

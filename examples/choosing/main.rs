@@ -311,7 +311,7 @@ fn temperature(backend: &Backend) -> Outcome<Figure> {
     for &power in &powers {
         let temperature = 10f64.powf(power) as f32;
         let x = logits.map(|x| x / temperature);
-        let y = backend.apply_axis(AxisFunction::Softmax, &x, &[x.len()], 0)?;
+        let y = backend.apply(AxisFunction::Softmax.along(0), &x)?;
         for (curve, y) in curves.iter_mut().zip(y) {
             curve.push([power, y.into()]);
         }
@@ -319,11 +319,11 @@ fn temperature(backend: &Backend) -> Outcome<Figure> {
     println!("softmax of {logits:?} / T:");
     for temperature in [0.1f32, 1.0, 10.0] {
         let x = logits.map(|x| x / temperature);
-        let y = backend.apply_axis(AxisFunction::Softmax, &x, &[x.len()], 0)?;
+        let y = backend.apply(AxisFunction::Softmax.along(0), &x)?;
         let y: Vec<String> = y.iter().map(|y| format!("{y:.3}")).collect();
         println!("  T = {temperature:<4} {}", y.join("  "));
     }
-    let two = backend.apply_axis(AxisFunction::Softmax, &[1.3, -0.4], &[2], 0)?;
+    let two = backend.apply(AxisFunction::Softmax.along(0), &[1.3, -0.4])?;
     let one = backend.apply(Activation::Sigmoid, &[1.3 - -0.4])?;
     println!("softmax of [1.3, -0.4]: {two:?}; sigmoid(1.3 - -0.4): {one:?}");
     assert!((two[0] - one[0]).abs() < 1e-6);

@@ -5,7 +5,6 @@ use crate::element::Element;
 use half::{bf16, f16};
 use smallvec::SmallVec;
 use std::borrow::Cow;
-use std::marker::PhantomData;
 
 mod sealed {
     pub trait Sealed {}
@@ -102,11 +101,6 @@ impl<'a> Array<'a> {
             shape: Shape::Of(Cow::Borrowed(shape)),
             name: None,
         }
-    }
-
-    /// Numbers in a shape.
-    pub(crate) fn from_elements<T: Element>(x: &'a [T], shape: &'a [usize]) -> Self {
-        Self::with_shape(Data::of(x), shape)
     }
 
     /// The input of this name: `mask`, `bias`, `lengths` or `sinks` of the softmax family, `noise` of
@@ -282,7 +276,7 @@ impl<'a, T: Element> Inputs<'a> for Shaped<'a, T> {
     type Result = Vec<T>;
 
     fn arrays(self) -> Arrays<'a> {
-        std::iter::once(Array::from_elements(self.x, self.shape)).collect()
+        std::iter::once(Array::with_shape(Data::of(self.x), self.shape)).collect()
     }
 }
 
@@ -306,32 +300,3 @@ tuples!(A);
 tuples!(A, B);
 tuples!(A, B, C);
 tuples!(A, B, C, D);
-
-/// Arrays that were put together before.
-pub(crate) struct Listed<'a, T> {
-    arrays: Arrays<'a>,
-    of: PhantomData<T>,
-}
-
-impl<'a, T: Element> Listed<'a, T> {
-    pub(crate) fn new(arrays: impl IntoIterator<Item = Array<'a>>) -> Self {
-        Self {
-            arrays: arrays.into_iter().collect(),
-            of: PhantomData,
-        }
-    }
-
-    /// Arrays of elements without shapes.
-    pub(crate) fn of<const N: usize>(arrays: [&'a [T]; N]) -> Self {
-        Self::new(arrays.map(|x| Array::flat(Data::of(x))))
-    }
-}
-
-impl<'a, T: Element> Inputs<'a> for Listed<'a, T> {
-    type Number = T;
-    type Result = Vec<T>;
-
-    fn arrays(self) -> Arrays<'a> {
-        self.arrays
-    }
-}

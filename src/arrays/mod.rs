@@ -6,7 +6,6 @@ mod outputs;
 
 pub(crate) use data::each_number;
 pub use data::{Data, DataMut, Owned};
-pub(crate) use inputs::Listed;
 pub use inputs::{Array, Arrays, FromResult, Inputs, OfShape, Shaped, Value};
 #[cfg(feature = "ndarray")]
 pub(crate) use outputs::Strided;

@@ -12,7 +12,7 @@ impl Backend {
         /// The gradient by the parameter `name` of f: the sum of dy · df/dp over all elements,
         /// with the same bits in each run. [`learnable`](crate::learnable) has the parameters
         /// that there are gradients by; for slopes of their own, see
-        /// [`Backend::grad_prelu`].
+        /// [`Prelu`](crate::Prelu).
         ///
         /// ```
         /// use wgpu_activations::{Activation, Backend};

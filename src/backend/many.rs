@@ -32,7 +32,7 @@ impl Backend {
     /// ```
     ///
     /// # Errors
-    /// As [`Backend::apply_axis`].
+    /// As [`Backend::apply`].
     pub fn apply_many<T: Element>(&self, items: &[Item<'_, T>]) -> Result<Vec<Vec<T>>> {
         pollster::block_on(self.apply_many_core(items, HostWait::BLOCK))
     }

@@ -2,11 +2,12 @@
 //! computes nothing, is said to be wrong.
 
 use super::*;
+use crate::arrays::OfShape;
 use crate::plan::Quirks;
 use crate::self_check::{Answer, Direction, Question, Way};
 use crate::{
     Activation, AxisFunction, BceWithLogits, BinaryCrossEntropy, Causal, Chain, CrossEntropy, Gate,
-    Groups, GumbelSoftmax, Inspect, Item, NllLoss, Prelu, Random, Reduction, Rrelu, Shaping,
+    Groups, GumbelSoftmax, Inspect, Item, Maxout, NllLoss, Prelu, Random, Reduction, Rrelu,
     SparseFunction, Targets,
 };
 
@@ -22,7 +23,7 @@ fn every_call(backend: &Backend) -> Vec<(&'static str, Result<Vec<f32>>)> {
     let probabilities: Vec<f32> = (0..24).map(|i| (i * 11 % 24) as f32 / 24.0).collect();
     let (x, dy, q, shape) = (&x[..], &dy[..], &probabilities[..], &[4, 6][..]);
     let softmax = AxisFunction::Softmax;
-    let shaping = Shaping::new().causal(Causal::UpperLeft).scale(0.5);
+    let shaped = softmax.along(1).causal(Causal::UpperLeft).scale(0.5);
     let random = Random::new(3);
     let gumbel = GumbelSoftmax::new(0.7, random).unwrap();
     let rrelu = Rrelu::default().training(random);
@@ -49,6 +50,7 @@ fn every_call(backend: &Backend) -> Vec<(&'static str, Result<Vec<f32>>)> {
     let operand: &[(&[f32], &[usize])] = &[(&slope, &[6])];
     let swish = Activation::Swish.with([("beta", 2.0)]).unwrap();
     let pair = |result: Result<(Vec<f32>, Vec<f32>)>| result.map(|(a, b)| [a, b].concat());
+    let all = |result: Result<Vec<Vec<f32>>>| result.map(|all| all.concat());
     let chained = |result: Result<(Vec<f32>, Vec<Vec<f32>>)>| {
         result.map(|(dx, by)| [dx, by.concat()].concat())
     };
@@ -65,77 +67,83 @@ fn every_call(backend: &Backend) -> Vec<(&'static str, Result<Vec<f32>>)> {
         ("apply", backend.apply(Activation::Gelu, x)),
         ("apply_in_place", in_place(Activation::Gelu)),
         ("grad", backend.grad(Activation::Gelu, x, dy)),
-        ("apply_axis", backend.apply_axis(softmax, x, shape, 0)),
-        ("grad_axis", backend.grad_axis(softmax, x, dy, shape, 0)),
+        (
+            "apply_axis",
+            backend.apply(softmax.along(0), x.of_shape(shape)),
+        ),
+        (
+            "grad_axis",
+            backend.grad(softmax.along(0), x.of_shape(shape), dy),
+        ),
         (
             "grad_axis_from_output",
-            backend.grad_axis_from_output(softmax, q, dy, shape, 1),
+            backend.grad_from_output(softmax.along(1), q.of_shape(shape), dy),
         ),
         (
             "apply_axis_shaped",
-            backend.apply_axis_shaped(softmax, &shaping, x, shape, 1),
+            backend.apply(shaped, x.of_shape(shape)),
         ),
         (
             "grad_axis_shaped",
-            backend.grad_axis_shaped(softmax, &shaping, x, dy, shape, 1),
+            backend.grad(shaped, x.of_shape(shape), dy),
         ),
         (
             "apply_sparse",
-            backend.apply_sparse(SparseFunction::Sparsemax, x, shape, 1),
+            backend.apply(SparseFunction::Sparsemax.along(1), x.of_shape(shape)),
         ),
         (
             "entmax of 1",
-            backend.apply_sparse(entmax(1.0), x, shape, 1),
+            backend.apply(entmax(1.0).along(1), x.of_shape(shape)),
         ),
         (
             "grad_sparse",
-            backend.grad_sparse(entmax(1.5), x, dy, shape, 1),
+            backend.grad(entmax(1.5).along(1), x.of_shape(shape), dy),
         ),
         (
             "gradient of entmax of 1",
-            backend.grad_sparse(entmax(1.0), x, dy, shape, 1),
+            backend.grad(entmax(1.0).along(1), x.of_shape(shape), dy),
         ),
         (
             "grad_sparse_from_output",
-            backend.grad_sparse_from_output(entmax(1.5), q, dy, shape, 1),
+            backend.grad_from_output(entmax(1.5).along(1), q.of_shape(shape), dy),
         ),
-        ("softmax2d", backend.softmax2d(x, &[2, 3, 4])),
-        ("maxout", backend.maxout(x, shape, 1, 3)),
+        (
+            "softmax2d",
+            backend.apply(softmax.along(-3), x.of_shape(&[2, 3, 4])),
+        ),
+        (
+            "maxout",
+            backend.apply(Maxout::new(3).along(1), x.of_shape(shape)),
+        ),
         (
             "grad_maxout",
-            backend.grad_maxout(x, &dy[..groups], shape, 1, 3),
+            backend.grad(Maxout::new(3).along(1), x.of_shape(shape), &dy[..groups]),
         ),
         (
             "gumbel_softmax",
-            backend.gumbel_softmax(gumbel, x, shape, 1),
+            backend.apply(gumbel.along(1), x.of_shape(shape)),
         ),
         (
             "gumbel_softmax_with",
-            backend.gumbel_softmax_with(gumbel, x, q, shape, 1),
+            backend.apply(gumbel.along(1), (x.of_shape(shape), q)),
         ),
         (
             "grad_gumbel_softmax",
-            backend.grad_gumbel_softmax(gumbel, x, dy, shape, 1),
+            backend.grad(gumbel.along(1), x.of_shape(shape), dy),
         ),
         (
             "grad_gumbel_softmax_with",
-            backend.grad_gumbel_softmax_with(gumbel, x, q, dy, shape, 1),
+            backend.grad(gumbel.along(1), (x.of_shape(shape), q), dy),
         ),
-        ("gate", backend.gate(&gate, x, shape, 1)),
+        ("gate", backend.apply(gate.along(1), x.of_shape(shape))),
         (
             "grad_gate",
-            backend.grad_gate(&gate, x, &dy[..12], shape, 1),
+            backend.grad(gate.along(1), x.of_shape(shape), &dy[..12]),
         ),
-        ("gate_pair", backend.gate_pair(&gate, x, q)),
-        (
-            "grad_gate_pair",
-            pair(backend.grad_gate_pair(&gate, x, q, dy)),
-        ),
-        ("prelu", backend.prelu(&prelu, x, &slope)),
-        (
-            "grad_prelu",
-            pair(backend.grad_prelu(&prelu, x, &slope, dy)),
-        ),
+        ("gate_pair", backend.apply(gate, (x, q))),
+        ("grad_gate_pair", all(backend.grads(&gate, (x, q), dy))),
+        ("prelu", backend.apply(&prelu, (x, &slope))),
+        ("grad_prelu", all(backend.grads(&prelu, (x, &slope), dy))),
         (
             "grad_parameter",
             backend
@@ -144,40 +152,43 @@ fn every_call(backend: &Backend) -> Vec<(&'static str, Result<Vec<f32>>)> {
         ),
         ("uniform", backend.uniform(random, 24)),
         ("gumbel_noise", backend.gumbel_noise(random, 24)),
-        ("rrelu", backend.rrelu(rrelu, x)),
-        ("grad_rrelu", backend.grad_rrelu(rrelu, x, dy)),
+        ("rrelu", backend.apply(rrelu, x)),
+        ("grad_rrelu", backend.grad(rrelu, x, dy)),
         (
             "cross_entropy",
-            backend.cross_entropy(&entropy, x, shape, targets),
+            backend.apply(&entropy, (x.of_shape(shape), targets)),
         ),
         (
             "grad_cross_entropy",
-            backend.grad_cross_entropy(&each, x, shape, targets, &dy[..4]),
+            backend.grad(&each, (x.of_shape(shape), targets), &dy[..4]),
         ),
         (
             "cross_entropy_with_grad",
-            pair(backend.cross_entropy_with_grad(&entropy, x, shape, targets)),
+            pair(backend.apply_with_grad(&entropy, (x.of_shape(shape), targets))),
         ),
-        ("nll_loss", backend.nll_loss(&nll, x, shape, targets)),
+        (
+            "nll_loss",
+            backend.apply(&nll, (x.of_shape(shape), targets)),
+        ),
         (
             "grad_nll_loss",
-            backend.grad_nll_loss(&nll, shape, targets, &dy[..1]),
+            backend.grad(&nll, (x.of_shape(shape), targets), &dy[..1]),
         ),
         (
             "bce_with_logits",
-            backend.binary_cross_entropy_with_logits(&bce, x, shape, q),
+            backend.apply(&bce, (x.of_shape(shape), q)),
         ),
         (
             "its gradient",
-            backend.grad_binary_cross_entropy_with_logits(&bce, x, shape, q, &dy[..1]),
+            backend.grad(&bce, (x.of_shape(shape), q), &dy[..1]),
         ),
         (
             "binary_cross_entropy",
-            backend.binary_cross_entropy(&of_p, q, shape, q),
+            backend.apply(&of_p, (q.of_shape(shape), q)),
         ),
         (
             "the gradient of that",
-            backend.grad_binary_cross_entropy(&of_p, q, shape, q, &dy[..1]),
+            backend.grad(&of_p, (q.of_shape(shape), q), &dy[..1]),
         ),
         (
             "apply_chain",
@@ -195,10 +206,7 @@ fn every_call(backend: &Backend) -> Vec<(&'static str, Result<Vec<f32>>)> {
             "the gradient of a chain around rows",
             chained(backend.grad_chain(&rows, x, shape, &[], dy)),
         ),
-        (
-            "apply_many",
-            backend.apply_many(&items).map(|all| all.concat()),
-        ),
+        ("apply_many", all(backend.apply_many(&items))),
         (
             "inspect",
             backend

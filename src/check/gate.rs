@@ -64,8 +64,8 @@ pub fn gate(backend: &Backend, function: &Gate) -> Result<Vec<Report>> {
     let bounds = function.bounds();
     let mut forward = Report::new(function.to_string(), Pass::Forward, bounds.forward.into());
     let mut backward = Report::new(function.to_string(), Pass::Backward, bounds.backward.into());
-    let y = backend.gate_pair(function, &value, &gates)?;
-    let (dvalue, dgate) = backend.grad_gate_pair(function, &value, &gates, &dy)?;
+    let y = backend.apply(function, (&value, &gates))?;
+    let gradients = backend.grads(function, (&value, &gates), &dy)?;
     for i in 0..value.len() {
         let [v, g, u] = [value[i], gates[i], dy[i]].map(f64::from);
         if !in_range(function, g) {
@@ -74,12 +74,13 @@ pub fn gate(backend: &Backend, function: &Gate) -> Result<Vec<Report>> {
         let want = reference::gate::forward(function, v, g);
         forward.add(gates[i], y[i], want, ulp_error(y[i], want, 0.0));
         let want = reference::gate::backward(function, v, g, u);
-        let by_value = ulp_error(dvalue[i], want.value, 0.0);
-        backward.add(gates[i], dvalue[i], want.value, by_value);
+        let (dvalue, dgate) = (gradients[0][i], gradients[1][i]);
+        let by_value = ulp_error(dvalue, want.value, 0.0);
+        backward.add(gates[i], dvalue, want.value, by_value);
         // The terms of a derivative may be past f32 where their sum is not.
         let shrink = (f64::from(f32::MAX) / want.largest).min(1.0);
-        let by_gate = ulp_error(dgate[i], want.gate, want.largest) * shrink;
-        backward.add(gates[i], dgate[i], want.gate, by_gate);
+        let by_gate = ulp_error(dgate, want.gate, want.largest) * shrink;
+        backward.add(gates[i], dgate, want.gate, by_gate);
     }
     Ok(vec![forward, backward])
 }

@@ -7,6 +7,7 @@
 //! is neither is wrong.
 
 use super::{Noise, Pass};
+use crate::arrays::OfShape;
 use crate::axis::AxisFunction;
 use crate::backend::Backend;
 use crate::catalogue::Elementwise;
@@ -269,7 +270,7 @@ fn axis_of<T: Element>(backend: &Backend, function: AxisFunction) -> Result<Vec<
             let [wide, wide_dy] =
                 [&x, &dy].map(|values| values.iter().map(|v| v.to_f32()).collect::<Vec<_>>());
             let largest = f64::from(wide.iter().fold(0.0f32, |m, x| m.max(x.abs())));
-            let got = backend.apply_axis(function, &x, shape, axis)?;
+            let got = backend.apply(function.along(axis), x.of_shape(shape))?;
             let want = reference::axis_forward(function, &wide, &around);
             for (i, (&got, want)) in got.iter().zip(want).enumerate() {
                 let (size, sum) = match function {
@@ -288,7 +289,7 @@ fn axis_of<T: Element>(backend: &Backend, function: AxisFunction) -> Result<Vec<
                 AxisFunction::LogSoftmax | AxisFunction::LogSumExp => Vec::new(),
             };
             let flushed = |i: usize| weights.get(i).is_some_and(|&weight| weight < SMALLEST);
-            let got = backend.grad_axis(function, &x, &dy, shape, axis)?;
+            let got = backend.grad(function.along(axis), x.of_shape(shape), &dy)?;
             let (want, sizes) = reference::axis_backward(function, &wide, &wide_dy, &around);
             for (i, (&got, want)) in got.iter().zip(want).enumerate() {
                 let sum = 2.0 * sizes[i] * levels;

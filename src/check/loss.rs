@@ -1,6 +1,7 @@
 //! The accuracy check of the losses.
 
 use super::{Noise, Pass, Report, SHAPES, beyond, special_rows};
+use crate::arrays::OfShape;
 use crate::backend::Backend;
 use crate::error::Result;
 use crate::loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, Reduction, Targets};
@@ -127,13 +128,13 @@ impl<'a> Case<'a> {
             let loss = loss.clone().reduction(reduction);
             let want = reference::cross_entropy(&loss, x, shape, targets)?;
             if reduction == Reduction::None {
-                let got = backend.cross_entropy(&loss, x, shape, targets)?;
+                let got = backend.apply(&loss, (x.of_shape(shape), targets))?;
                 see(forward, &got, &want, 1.0);
-                let got = backend.grad_cross_entropy(&loss, x, shape, targets, &self.dy)?;
+                let got = backend.grad(&loss, (x.of_shape(shape), targets), &self.dy)?;
                 let want = reference::grad_cross_entropy(&loss, x, shape, targets, &self.dy)?;
                 see(backward, &got, &want, 2.0);
             } else {
-                let (got, dx) = backend.cross_entropy_with_grad(&loss, x, shape, targets)?;
+                let (got, dx) = backend.apply_with_grad(&loss, (x.of_shape(shape), targets))?;
                 see(forward, &got, &want, 1.0);
                 let want = reference::grad_cross_entropy(&loss, x, shape, targets, &[1.0])?;
                 see(backward, &dx, &want, 2.0);
@@ -200,20 +201,20 @@ pub fn binary_cross_entropy(backend: &Backend) -> Result<Vec<Report>> {
             plain.clone().axis(1).pos_weight(&three).weight(&three),
             plain.clone().pos_weight(&own).weight(&own),
         ] {
-            let got = backend.binary_cross_entropy_with_logits(&loss, &x, &shape, &t)?;
+            let got = backend.apply(&loss, (x.of_shape(&shape), &t))?;
             let want = reference::binary_cross_entropy_with_logits(&loss, &x, &shape, &t)?;
             see(forward, &x, &got, &want);
-            let got = backend.grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, dy)?;
+            let got = backend.grad(&loss, (x.of_shape(&shape), &t), dy)?;
             let want = reference::grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, dy)?;
             see(backward, &x, &got, &want);
         }
         let plain = BinaryCrossEntropy::new().reduction(reduction);
         let [forward, backward] = &mut reports[1];
         for loss in [plain.clone(), plain.weight(&four)] {
-            let got = backend.binary_cross_entropy(&loss, &p, &shape, &t)?;
+            let got = backend.apply(&loss, (p.of_shape(&shape), &t))?;
             let want = reference::binary_cross_entropy(&loss, &p, &shape, &t)?;
             see(forward, &p, &got, &want);
-            let got = backend.grad_binary_cross_entropy(&loss, &p, &shape, &t, dy)?;
+            let got = backend.grad(&loss, (p.of_shape(&shape), &t), dy)?;
             let want = reference::grad_binary_cross_entropy(&loss, &p, &shape, &t, dy)?;
             see(backward, &p, &got, &want);
         }

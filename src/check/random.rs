@@ -59,13 +59,13 @@ pub fn rrelu(backend: &Backend) -> Result<Vec<Report>> {
         let evaluation = Rrelu::new(lower, upper)?;
         for rrelu in [evaluation, evaluation.training(random)] {
             let largest = reference::rrelu_largest_term(rrelu);
-            let got = backend.rrelu(rrelu, &x)?;
+            let got = backend.apply(rrelu, &x)?;
             let want = reference::rrelu(rrelu, &x);
             for i in 0..x.len() {
                 let term = largest * f64::from(if x[i] < 0.0 { x[i].abs() } else { 0.0 });
                 forward.add(x[i], got[i], want[i], error(got[i], want[i], term, x[i]));
             }
-            let got = backend.grad_rrelu(rrelu, &x, &dy)?;
+            let got = backend.grad(rrelu, &x, &dy)?;
             let want = reference::grad_rrelu(rrelu, &x, &dy);
             let by_zero = reference::grad_rrelu(rrelu, &flushed, &dy);
             for i in 0..x.len() {

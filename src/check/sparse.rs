@@ -1,8 +1,10 @@
 //! The check of the kin of softmax: hardmax, sparsemax, entmax, maxout and gumbel_softmax.
 
 use super::{Noise, Pass, Report, beyond, special_rows};
+use crate::arrays::OfShape;
 use crate::backend::Backend;
 use crate::error::Result;
+use crate::functions::Maxout;
 use crate::gumbel::GumbelSoftmax;
 use crate::maxout::Groups;
 use crate::random::Random;
@@ -68,14 +70,14 @@ pub fn sparse(backend: &Backend, function: SparseFunction) -> Result<Vec<Report>
             if k == 0 {
                 special_rows(&mut x, &around);
             }
-            let y = backend.apply_sparse(function, &x, shape, axis)?;
+            let y = backend.apply(function.along(axis), x.of_shape(shape))?;
             let within = reference::sparse::forward_within(function, &x, &around, levels);
             for (j, (&got, within)) in y.iter().zip(&within).enumerate() {
                 let want = within.want;
                 let error = beyond(got, want, 0.0, want.abs() * levels);
                 forward.add(x[j], got, want, error.min(within.ulp(got)));
             }
-            let got = backend.grad_sparse_from_output(function, &y, &dy, shape, axis)?;
+            let got = backend.grad_from_output(function.along(axis), y.of_shape(shape), &dy)?;
             let outputs: Vec<f64> = y.iter().map(|&y| y.into()).collect();
             let (want, largest) = reference::sparse::from_output(function, &outputs, &dy, &around);
             for (j, &got) in got.iter().enumerate() {
@@ -114,12 +116,12 @@ pub fn gumbel_softmax(backend: &Backend) -> Result<Vec<Report>> {
             let random = Random::new(i as u64).starting_at(3);
             let gumbel = GumbelSoftmax::new(tau, random)?;
             let noise = backend.gumbel_noise(random, x.len())?;
-            let got = backend.gumbel_softmax(gumbel, &x, shape, axis)?;
+            let got = backend.apply(gumbel.along(axis), x.of_shape(shape))?;
             let want = reference::gumbel::forward(tau, &x, &noise, &around);
             for (j, (&got, &want)) in got.iter().zip(&want).enumerate() {
                 forward.add(x[j], got, want, beyond(got, want, 0.0, want.abs() * levels));
             }
-            let got = backend.grad_gumbel_softmax(gumbel, &x, &dy, shape, axis)?;
+            let got = backend.grad(gumbel.along(axis), x.of_shape(shape), &dy)?;
             let (want, largest) = reference::gumbel::backward(tau, &x, &noise, &dy, &around);
             for (j, &got) in got.iter().enumerate() {
                 let ulp = beyond(got, want[j], largest[j], 2.0 * largest[j] * levels);
@@ -153,7 +155,8 @@ pub fn maxout(backend: &Backend) -> Result<Vec<Report>> {
             let mut x: Vec<f32> = (0..rows.elements()).map(|_| value()).collect();
             let dy: Vec<f32> = (0..rows.rows()).map(|_| value()).collect();
             special_rows(&mut x, &rows);
-            let got = backend.maxout(&x, shape, axis, pieces)?;
+            let maxout = Maxout::new(pieces).along(axis);
+            let got = backend.apply(maxout, x.of_shape(shape))?;
             for (j, (&got, want)) in got
                 .iter()
                 .zip(reference::maxout::forward(&x, &rows))
@@ -161,7 +164,7 @@ pub fn maxout(backend: &Backend) -> Result<Vec<Report>> {
             {
                 forward.add(j as f32, got, want.into(), exact(got, want));
             }
-            let got = backend.grad_maxout(&x, &dy, shape, axis, pieces)?;
+            let got = backend.grad(maxout, x.of_shape(shape), &dy)?;
             let want = reference::maxout::backward(&x, &dy, &rows);
             for (j, (&got, want)) in got.iter().zip(want).enumerate() {
                 backward.add(x[j], got, want.into(), exact(got, want));

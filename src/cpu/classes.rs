@@ -1241,7 +1241,7 @@ mod tests {
         };
         let shape = [1, x.len(), 20];
         let (all, grid) = cpu
-            .cross_entropy_with_grad(&loss, &columns, &shape, targets)
+            .apply_with_grad(&loss, (columns.of_shape(&shape), targets))
             .unwrap();
         for (j, other) in all.iter().enumerate() {
             assert!(
@@ -1308,7 +1308,7 @@ mod tests {
         let none: &[i64] = &[];
         for (shape, targets) in [(&[0usize, 3][..], none), (&[2, 3], &[-100, -100])] {
             let x = vec![1.0; shape.iter().product()];
-            let value = |r| cpu.apply(&loss(r), (x.of_shape(shape), targets));
+            let value = |r| cpu.apply(loss(r), (x.of_shape(shape), targets));
             assert!(value(Reduction::Mean).unwrap()[0].is_nan());
             assert_eq!(value(Reduction::Sum).unwrap()[0].to_bits(), 0);
             assert_eq!(value(Reduction::None).unwrap(), vec![0.0; shape[0]]);
@@ -1318,10 +1318,10 @@ mod tests {
         }
         // No classes: nothing can be a target, and a sum over nothing is 0.
         let q: &[f32] = &[];
-        let value = cpu.apply(&loss(Reduction::Sum), ([0.0; 0].of_shape(&[2, 0]), q));
+        let value = cpu.apply(loss(Reduction::Sum), ([0.0; 0].of_shape(&[2, 0]), q));
         assert_eq!(value.unwrap(), [0.0]);
         let refused = cpu.apply(
-            &loss(Reduction::Sum),
+            loss(Reduction::Sum),
             ([0.0; 0].of_shape(&[2, 0]), &[0i64, 0]),
         );
         assert!(refused.is_err());

@@ -247,7 +247,7 @@ pub(crate) async fn pause() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Activation, AxisFunction, Backend, Stream};
+    use crate::{Activation, AxisFunction, Backend, OfShape, Stream};
     use std::panic::catch_unwind;
 
     /// What `work` makes on a thread that gets no other.
@@ -268,7 +268,7 @@ mod tests {
         let cpu = Backend::cpu();
         let all = |alone: bool| {
             assert_eq!(count() == 1, alone || wanted() == 1);
-            let softmax = cpu.apply_axis(AxisFunction::Softmax, &x, &[rows, len], -1);
+            let softmax = cpu.apply(AxisFunction::Softmax.along(-1), x.of_shape(&[rows, len]));
             let gelu = pollster::block_on(cpu.apply_async(Activation::Gelu, &x));
             let mut streamed = vec![0.0; x.len()];
             let stream = Stream::new(&cpu);

@@ -1,6 +1,6 @@
 //! The softmax family along an axis, with what is done to its rows before: masks, biases, scales.
 
-use crate::arrays::{Data, each_number};
+use crate::arrays::{Arrays, Data, Inputs, OfShape, each_number};
 use crate::axis::AxisFunction;
 use crate::cpu::Cpu;
 use crate::element::{DType, Element};
@@ -56,7 +56,11 @@ operations!(Softmax);
 impl AxisFunction {
     /// This function along `axis`, which counts from the end where it is negative.
     pub fn along(self, axis: isize) -> Softmax {
-        Softmax::new(self, axis, PLAIN)
+        Softmax {
+            function: self,
+            axis,
+            settings: PLAIN,
+        }
     }
 }
 
@@ -80,12 +84,12 @@ const ARRAYS: [(usize, Which); 4] = [
 ];
 
 impl Softmax {
-    pub(crate) fn new(function: AxisFunction, axis: isize, settings: Settings) -> Self {
-        Self {
-            function,
-            axis,
-            settings,
-        }
+    /// The scale, the cap and the other settings of a shaping in the place of these; its arrays are
+    /// [`Shaping::inputs`].
+    #[must_use]
+    pub fn shaped<M, B, L>(mut self, shaping: &Shaping<'_, M, B, L>) -> Self {
+        self.settings = shaping.settings;
+        self
     }
 
     /// Queries see keys up to their own place.
@@ -195,6 +199,54 @@ impl Softmax {
             output.remove(self.axis.rem_euclid(shape.len() as isize) as usize);
         }
         Ok(output)
+    }
+}
+
+impl<'a> Shaping<'a> {
+    /// An array, and behind it the mask and the other arrays that there are here: what a [`Softmax`] of
+    /// [`Softmax::shaped`] is computed of.
+    ///
+    /// ```
+    /// use wgpu_activations::{AxisFunction, Backend, OfShape, Shaping};
+    /// let shaping = Shaping::new().scale(0.5).lengths(&[2], &[1]);
+    /// let softmax = AxisFunction::Softmax.along(-1).shaped(&shaping);
+    /// let x = [4.0, 4.0, 9.0];
+    /// let p = Backend::cpu().apply(softmax, shaping.inputs(x.of_shape(&[1, 3])))?;
+    /// assert_eq!(p, [0.5, 0.5, 0.0]);
+    /// # Ok::<(), wgpu_activations::Error>(())
+    /// ```
+    pub fn inputs<X: Inputs<'a>>(
+        &self,
+        x: X,
+    ) -> impl Inputs<'a, Number = X::Number, Result = X::Result> {
+        Beside { x, shaping: *self }
+    }
+}
+
+/// An array, and those of a shaping.
+struct Beside<'a, X> {
+    x: X,
+    shaping: Shaping<'a>,
+}
+
+impl<'a, X: Inputs<'a>> Inputs<'a> for Beside<'a, X> {
+    type Number = X::Number;
+    type Result = X::Result;
+
+    fn arrays(self) -> Arrays<'a> {
+        let Shaping {
+            mask,
+            bias,
+            lengths,
+            sinks,
+            ..
+        } = self.shaping;
+        let mut arrays = self.x.arrays();
+        arrays.extend(mask.map(|(mask, shape)| mask.of_shape(shape).named("mask")));
+        arrays.extend(bias.map(|(bias, shape)| bias.of_shape(shape).named("bias")));
+        arrays.extend(lengths.map(|(lengths, shape)| lengths.of_shape(shape).named("lengths")));
+        arrays.extend(sinks.map(|(sinks, shape)| sinks.of_shape(shape).named("sinks")));
+        arrays
     }
 }
 

@@ -52,7 +52,7 @@ impl Gpu {
     /// Targets for logits of `shape`, or log-probabilities, brought to the device.
     ///
     /// # Errors
-    /// Whatever [`Backend::cross_entropy`](crate::Backend::cross_entropy) refuses, before
+    /// Whatever [`CrossEntropy`](crate::CrossEntropy) refuses, before
     /// anything is sent; [`Error::OutOfMemory`], [`Error::DeviceLost`].
     pub fn labels(
         &self,

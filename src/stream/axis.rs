@@ -3,6 +3,7 @@
 
 use super::pipeline::{Chunk, Progress, Span};
 use super::{CPU_CHUNK, Sink, Source, Stream, StreamError, same_count};
+use crate::arrays::OfShape;
 use crate::axis::AxisFunction;
 use crate::backend::Backend;
 use crate::cpu::{Coefficients, Columns, Passes};
@@ -57,11 +58,12 @@ impl Job {
         out: &mut [f32],
     ) -> crate::Result<()> {
         let outer = inputs[0].len() / (self.shape.len * inner);
-        let (function, shape) = (self.function, [outer, self.shape.len, inner]);
+        let shape = [outer, self.shape.len, inner];
+        let (function, x) = (self.function.along(1), inputs[0].of_shape(&shape));
         if self.backward {
-            backend.grad_axis_into(function, inputs[0], inputs[1], &shape, 1, out)
+            backend.grad_into(function, x, inputs[1], out)
         } else {
-            backend.apply_axis_into(function, inputs[0], &shape, 1, out)
+            backend.apply_into(function, x, out)
         }
     }
 }

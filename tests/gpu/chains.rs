@@ -5,7 +5,7 @@ use crate::{Noise, axis_error, bits, coded, difference, gpu, noise, relu};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use wgpu::BufferUsages;
-use wgpu_activations::{Activation, AxisFunction, AxisShape, Backend, Gpu, Kernels, wgpu};
+use wgpu_activations::{Activation, AxisFunction, AxisShape, Backend, Gpu, Kernels, OfShape, wgpu};
 
 #[test]
 fn a_chain_in_one_submission_is_its_steps() {
@@ -89,10 +89,12 @@ fn async_twins_give_the_same_bits() {
             [
                 backend.apply(f, &x).unwrap(),
                 backend.grad(f, &x, &dy).unwrap(),
-                backend.apply_axis(softmax, &x, shape, -1).unwrap(),
-                backend.grad_axis(softmax, &x, &dy, shape, 0).unwrap(),
+                backend.apply(softmax.along(-1), x.of_shape(shape)).unwrap(),
                 backend
-                    .grad_axis_from_output(softmax, &x, &dy, shape, 1)
+                    .grad(softmax.along(0), x.of_shape(shape), &dy)
+                    .unwrap(),
+                backend
+                    .grad_from_output(softmax.along(1), x.of_shape(shape), &dy)
                     .unwrap(),
             ],
             pollster::block_on(async {
@@ -100,15 +102,15 @@ fn async_twins_give_the_same_bits() {
                     backend.apply_async(f, &x).await.unwrap(),
                     backend.grad_async(f, &x, &dy).await.unwrap(),
                     backend
-                        .apply_axis_async(softmax, &x, shape, -1)
+                        .apply_async(softmax.along(-1), x.of_shape(shape))
                         .await
                         .unwrap(),
                     backend
-                        .grad_axis_async(softmax, &x, &dy, shape, 0)
+                        .grad_async(softmax.along(0), x.of_shape(shape), &dy)
                         .await
                         .unwrap(),
                     backend
-                        .grad_axis_from_output_async(softmax, &x, &dy, shape, 1)
+                        .grad_from_output_async(softmax.along(1), x.of_shape(shape), &dy)
                         .await
                         .unwrap(),
                 ]
@@ -273,7 +275,7 @@ fn an_adopted_device_computes_the_same() {
         let backend = Backend::Gpu(gpu);
         let y = backend.apply(Activation::Tanh, &x).unwrap();
         let z = backend
-            .apply_axis(AxisFunction::Softmax, &x, &[5, 1000], -1)
+            .apply(AxisFunction::Softmax.along(-1), x.of_shape(&[5, 1000]))
             .unwrap();
         [bits(&y), bits(&z)]
     });

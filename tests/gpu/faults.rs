@@ -3,7 +3,7 @@
 use crate::{common, gpu};
 use std::sync::atomic::{AtomicBool, Ordering};
 use wgpu_activations::{
-    Activation, AdapterChoice, AxisFunction, Backend, BackendKind, Error, Gpu, wgpu,
+    Activation, AdapterChoice, AxisFunction, Backend, BackendKind, Error, Gpu, OfShape, wgpu,
 };
 
 #[test]
@@ -40,7 +40,7 @@ fn a_lost_device_says_so_and_a_new_one_works() {
             .map(drop)
             .unwrap_err(),
         backend
-            .apply_axis(softmax, &[1.0; 6], &[2, 3], 0)
+            .apply(softmax.along(0), [1.0; 6].of_shape(&[2, 3]))
             .map(drop)
             .unwrap_err(),
         pollster::block_on(backend.apply_async(Activation::Relu, &[1.0]))
@@ -113,7 +113,7 @@ fn a_device_that_is_lost_while_it_works_says_so() {
             .map(drop)
             .unwrap_err(),
         backend
-            .apply_axis(softmax, &[1.0; 6], &[2, 3], 0)
+            .apply(softmax.along(0), [1.0; 6].of_shape(&[2, 3]))
             .map(drop)
             .unwrap_err(),
         x.read().map(drop).unwrap_err(),
@@ -133,7 +133,7 @@ fn a_device_that_is_lost_under_threads_says_so() {
     let softmax = AxisFunction::Softmax;
     let relu: Vec<f32> = x.iter().map(|&x| x.max(0.0)).collect();
     let Some(own) = gpu() else { return };
-    let want = Backend::Gpu(own).apply_axis(softmax, &x, &[1000, 100], 1);
+    let want = Backend::Gpu(own).apply(softmax.along(1), x.of_shape(&[1000, 100]));
     let want = &want.unwrap();
     for round in 0..24 {
         let Some(gpu) = gpu() else { return };
@@ -157,7 +157,7 @@ fn a_device_that_is_lost_under_threads_says_so() {
                         let done = match i {
                             0 => backend.apply(Activation::Relu, x).map(|y| y == *relu),
                             1 => backend
-                                .apply_axis(softmax, x, &[1000, 100], 1)
+                                .apply(softmax.along(1), x.of_shape(&[1000, 100]))
                                 .map(|y| y == *want),
                             2 => tensor().and_then(|t| t.read()).map(|y| y == *x),
                             3 => tensor().and_then(|t| {
@@ -310,11 +310,11 @@ fn wrong_shapes_are_errors_on_every_backend() {
                 .grad_into(f, &[1.0; 3], &[1.0; 3], &mut [0.0; 4])
                 .unwrap_err(),
             backend
-                .apply_axis(softmax, &[1.0; 5], &[2, 3], 0)
+                .apply(softmax.along(0), [1.0; 5].of_shape(&[2, 3]))
                 .map(drop)
                 .unwrap_err(),
             backend
-                .grad_axis(softmax, &[1.0; 6], &[1.0; 5], &[2, 3], 0)
+                .grad(softmax.along(0), [1.0; 6].of_shape(&[2, 3]), &[1.0; 5])
                 .map(drop)
                 .unwrap_err(),
         ] {
@@ -325,7 +325,7 @@ fn wrong_shapes_are_errors_on_every_backend() {
         }
         for axis in [2, -3, isize::MAX, isize::MIN] {
             let error = backend
-                .apply_axis(softmax, &[1.0; 6], &[2, 3], axis)
+                .apply(softmax.along(axis), [1.0; 6].of_shape(&[2, 3]))
                 .unwrap_err();
             assert!(
                 matches!(error, Error::AxisOutOfRange { .. }),
@@ -333,7 +333,10 @@ fn wrong_shapes_are_errors_on_every_backend() {
             );
         }
         let error = backend
-            .apply_axis(softmax, &[0.0f32; 0], &[usize::MAX, usize::MAX], 0)
+            .apply(
+                softmax.along(0),
+                [0.0f32; 0].of_shape(&[usize::MAX, usize::MAX]),
+            )
             .unwrap_err();
         assert!(
             matches!(error, Error::ShapeTooLarge { .. }),
@@ -341,7 +344,7 @@ fn wrong_shapes_are_errors_on_every_backend() {
         );
         let log = AxisFunction::LogSoftmax;
         let error = backend
-            .grad_axis_from_output(log, &[1.0], &[1.0], &[1], 0)
+            .grad_from_output(log.along(0), &[1.0], &[1.0])
             .unwrap_err();
         assert!(
             matches!(error, Error::NotFromOutput { .. }),

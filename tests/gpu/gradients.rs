@@ -5,7 +5,7 @@ use crate::{axis_error, axis_grad_error, common, noise};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof};
 use proptest::test_runner::{RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use wgpu_activations::{
-    Activation, AxisFunction, AxisShape, Backend, Elementwise, check, reference,
+    Activation, AxisFunction, AxisShape, Backend, Elementwise, OfShape, check, reference,
 };
 
 /// A zero in either factor wins over an infinity in the other; NaN in either wins over all.
@@ -154,12 +154,12 @@ fn any_shape_along_any_axis() {
             let x = noise(seed, around.elements(), scale);
             let dy = noise(seed ^ 1, around.output_elements(function), 3.0);
             for backend in &backends {
-                let y = backend.apply_axis(function, &x, &shape, axis);
+                let y = backend.apply(function.along(axis), x.of_shape(&shape));
                 let y = y.map_err(|error| fail(backend, error.to_string()))?;
                 if let Some(text) = axis_error(function, &x, &around, &y) {
                     return Err(fail(backend, text));
                 }
-                let dx = backend.grad_axis(function, &x, &dy, &shape, axis);
+                let dx = backend.grad(function.along(axis), x.of_shape(&shape), &dy);
                 let dx = dx.map_err(|error| fail(backend, error.to_string()))?;
                 if let Some(text) = axis_grad_error(function, &x, &dy, &around, &dx) {
                     return Err(fail(backend, text));
@@ -189,9 +189,11 @@ fn gradients_from_the_output() {
             let x = noise(200 + i as u64, around.elements(), 6.0);
             let dy = noise(300 + i as u64, around.elements(), 2.0);
             for (function, sign) in [(AxisFunction::Softmax, 1.0), (AxisFunction::Softmin, -1.0)] {
-                let y = backend.apply_axis(function, &x, shape, axis).unwrap();
+                let y = backend
+                    .apply(function.along(axis), x.of_shape(shape))
+                    .unwrap();
                 let dx = backend
-                    .grad_axis_from_output(function, &y, &dy, shape, axis)
+                    .grad_from_output(function.along(axis), y.of_shape(shape), &dy)
                     .unwrap();
                 let at = |row: usize, k: usize| {
                     let (outer, column) = (row / around.inner, row % around.inner);

@@ -19,7 +19,7 @@ mod soak;
 mod types;
 
 use common::gpu;
-use wgpu_activations::{AxisFunction, AxisShape, Backend, reference};
+use wgpu_activations::{AxisFunction, AxisShape, Backend, OfShape, reference};
 
 /// Marsaglia's xorshift64 (2003).
 struct Noise(u64);
@@ -168,7 +168,9 @@ fn wrong_results_are_seen() {
     let dy = noise(2, 150, 1.0);
     let backend = Backend::cpu();
     for &function in AxisFunction::ALL {
-        let got = backend.apply_axis(function, &x, &[3, 50], -1).unwrap();
+        let got = backend
+            .apply(function.along(-1), x.of_shape(&[3, 50]))
+            .unwrap();
         assert_eq!(axis_error(function, &x, &shape, &got), None);
         for &other in AxisFunction::ALL {
             if other != function {
@@ -188,7 +190,9 @@ fn wrong_results_are_seen() {
         assert!(axis_error(function, &x, &shape, &off).is_some());
 
         let dy = &dy[..shape.output_elements(function)];
-        let dx = backend.grad_axis(function, &x, dy, &[3, 50], -1).unwrap();
+        let dx = backend
+            .grad(function.along(-1), x.of_shape(&[3, 50]), dy)
+            .unwrap();
         assert_eq!(axis_grad_error(function, &x, dy, &shape, &dx), None);
         let negated: Vec<f32> = dx.iter().map(|d| -d).collect();
         assert!(axis_grad_error(function, &x, dy, &shape, &negated).is_some());

@@ -4,8 +4,8 @@ use crate::{
     axis_error, axis_grad_error, bits, breach, coded, common, difference, gpu, noise, relu,
 };
 use wgpu_activations::{
-    Activation, AxisFunction, AxisShape, Backend, CrossEntropy, Gpu, GumbelSoftmax, Random,
-    Reduction, Shaping, SparseFunction, reference, wgpu,
+    Activation, AxisFunction, AxisShape, Backend, CrossEntropy, Gpu, GumbelSoftmax, Maxout,
+    OfShape, Random, Reduction, Shaping, SparseFunction, reference, wgpu,
 };
 
 /// More elements than 65,535 workgroups of 64 invocations hold.
@@ -111,17 +111,23 @@ fn nothing_to_do_is_done() {
         );
         for &function in AxisFunction::ALL {
             for (shape, axis) in [(&[0, 5][..], -1), (&[5, 0], 0), (&[3, 0, 2], 2)] {
-                let y = backend.apply_axis(function, &NONE, shape, axis).unwrap();
+                let y = backend
+                    .apply(function.along(axis), NONE.of_shape(shape))
+                    .unwrap();
                 assert!(y.is_empty(), "{function} of {shape:?}");
             }
         }
         // Rows of no elements: the sum is 0.
         let y = backend
-            .apply_axis(AxisFunction::LogSumExp, &NONE, &[2, 0, 3], 1)
+            .apply(AxisFunction::LogSumExp.along(1), NONE.of_shape(&[2, 0, 3]))
             .unwrap();
         assert_eq!(y, [f32::NEG_INFINITY; 6]);
         let dx = backend
-            .grad_axis(AxisFunction::LogSumExp, &[], &[1.0; 6], &[2, 0, 3], 1)
+            .grad(
+                AxisFunction::LogSumExp.along(1),
+                [].of_shape(&[2, 0, 3]),
+                &[1.0; 6],
+            )
             .unwrap();
         assert!(dx.is_empty());
     }
@@ -202,7 +208,9 @@ fn every_strategy_along_every_axis() {
             }
             // Through the host, which computes in place.
             let backend = Backend::Gpu(gpu.clone());
-            let dx_in_place = backend.grad_axis(function, &x, dy, shape, axis).unwrap();
+            let dx_in_place = backend
+                .grad(function.along(axis), x.of_shape(shape), dy)
+                .unwrap();
             assert_eq!(
                 bits(&dx_in_place),
                 bits(&dx),
@@ -267,12 +275,10 @@ fn one_row_of_ten_million() {
     let x = noise(7, n, 10.0);
     for backend in common::backends() {
         let y = backend
-            .apply_axis(AxisFunction::Softmax, &x, &[1, n], -1)
+            .apply(AxisFunction::Softmax.along(-1), x.of_shape(&[1, n]))
             .unwrap();
         check_long_row(&x, &y);
-        let got = backend
-            .apply_axis(AxisFunction::LogSumExp, &x, &[n], 0)
-            .unwrap();
+        let got = backend.apply(AxisFunction::LogSumExp.along(0), &x).unwrap();
         let want = Row::of(x.iter().copied()).logsumexp();
         assert!(
             !breach(AxisFunction::LogSumExp, got[0], want, 10.0, n),
@@ -337,7 +343,7 @@ fn ten_million_rows_of_two() {
     let x = noise(11, 2 * rows, 10.0);
     for backend in common::backends() {
         let y = backend
-            .apply_axis(AxisFunction::Softmax, &x, &[rows, 2], -1)
+            .apply(AxisFunction::Softmax.along(-1), x.of_shape(&[rows, 2]))
             .unwrap();
         for i in (0..rows).step_by(499).chain(rows - 300..rows) {
             let row = Row::of(x[2 * i..2 * i + 2].iter().copied());
@@ -375,7 +381,7 @@ fn a_step_past_a_binding_is_tiled() {
     let x = noise(12, len * inner, 10.0);
     let backend = Backend::Gpu(gpu);
     let y = backend
-        .apply_axis(AxisFunction::LogSoftmax, &x, &[len, inner], 0)
+        .apply(AxisFunction::LogSoftmax.along(0), x.of_shape(&[len, inner]))
         .unwrap();
     for i in (0..inner).step_by(1999).chain(inner - 300..inner) {
         let row = Row::of([x[i], x[inner + i]].into_iter());
@@ -443,12 +449,20 @@ fn every_family_is_tiled() {
         same(
             &|b| {
                 vec![
-                    b.apply_axis(function, &x, &shape, 1).unwrap(),
-                    b.grad_axis(function, &x, upstream, &shape, 1).unwrap(),
-                    b.apply_axis_shaped(function, &shaping, &x, &shape, 1)
+                    b.apply(function.along(1), x.of_shape(&shape)).unwrap(),
+                    b.grad(function.along(1), x.of_shape(&shape), upstream)
                         .unwrap(),
-                    b.grad_axis_shaped(function, &shaping, &x, upstream, &shape, 1)
-                        .unwrap(),
+                    b.apply(
+                        function.along(1).shaped(&shaping),
+                        shaping.inputs(x.of_shape(&shape)),
+                    )
+                    .unwrap(),
+                    b.grad(
+                        function.along(1).shaped(&shaping),
+                        shaping.inputs(x.of_shape(&shape)),
+                        upstream,
+                    )
+                    .unwrap(),
                 ]
             },
             function.name(),
@@ -460,12 +474,11 @@ fn every_family_is_tiled() {
     let gumbel = GumbelSoftmax::new(0.7, Random::new(5)).unwrap();
     same(
         &|b| {
-            let targets = (&classes).into();
             vec![
-                b.cross_entropy(&loss, &x, &shape, targets).unwrap(),
-                b.grad_cross_entropy(&loss, &x, &shape, targets, &by_row)
+                b.apply(&loss, (x.of_shape(&shape), &classes)).unwrap(),
+                b.grad(&loss, (x.of_shape(&shape), &classes), &by_row)
                     .unwrap(),
-                b.cross_entropy(&loss, &x, &shape, (&dy).into()).unwrap(),
+                b.apply(&loss, (x.of_shape(&shape), &dy)).unwrap(),
             ]
         },
         "cross_entropy",
@@ -473,15 +486,17 @@ fn every_family_is_tiled() {
     same(
         &|b| {
             let sparsemax = SparseFunction::Sparsemax;
-            let y = b.apply_sparse(sparsemax, &x, &shape, 1).unwrap();
-            let dx = b.grad_sparse_from_output(sparsemax, &y, &dy, &shape, 1);
+            let y = b.apply(sparsemax.along(1), x.of_shape(&shape)).unwrap();
+            let dx = b.grad_from_output(sparsemax.along(1), y.of_shape(&shape), &dy);
             vec![
                 dx.unwrap(),
                 y,
-                b.maxout(&x, &shape, 1, 3).unwrap(),
-                b.grad_maxout(&x, &by_row, &shape, 1, 3).unwrap(),
-                b.gumbel_softmax(gumbel, &x, &shape, 1).unwrap(),
-                b.grad_gumbel_softmax(gumbel, &x, &dy, &shape, 1).unwrap(),
+                b.apply(Maxout::new(3).along(1), x.of_shape(&shape))
+                    .unwrap(),
+                b.grad(Maxout::new(3).along(1), x.of_shape(&shape), &by_row)
+                    .unwrap(),
+                b.apply(gumbel.along(1), x.of_shape(&shape)).unwrap(),
+                b.grad(gumbel.along(1), x.of_shape(&shape), &dy).unwrap(),
             ]
         },
         "the kin of softmax",

@@ -61,10 +61,10 @@ fn call(backend: &Backend, dice: &mut Noise) {
         assert_eq!(difference(&y, x.iter().copied().map(relu)), None);
         backend.grad(Activation::Gelu, &x, &y).unwrap();
         let f = AxisFunction::Softmax;
-        let p = backend.apply_axis(f, &x, &[n], 0).unwrap();
-        backend.grad_axis(f, &x, &p, &[n], 0).unwrap();
+        let p = backend.apply(f.along(0), &x).unwrap();
+        backend.grad(f.along(0), &x, &p).unwrap();
         let f = AxisFunction::LogSumExp;
-        backend.apply_axis(f, &x, &[n], 0).unwrap();
+        backend.apply(f.along(0), &x).unwrap();
     }
 }
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 use wgpu_activations::{
     Activation, AxisFunction, AxisShape, Backend, CrossEntropy, Elementwise, Gate, Gpu, Labels,
-    Mask, Shaping, Tensor, TensorShaping,
+    Mask, OfShape, Tensor, TensorShaping,
 };
 
 /// A sample is at least this long: calls are repeated to fill it.
@@ -259,38 +259,49 @@ impl Rig {
                         }
                         Work::Forward(Subject::Operation(Operation::Axis(g))) => {
                             let len = if g.reduces() { self.rows } else { y.len() };
-                            backend.apply_axis_into(g, x, shape, -1, &mut y[..len])?;
+                            backend.apply_into(g.along(-1), x.of_shape(shape), &mut y[..len])?;
                         }
                         Work::Backward(Subject::Operation(Operation::Axis(g))) => {
                             let len = if g.reduces() { self.rows } else { dy.len() };
-                            backend.grad_axis_into(g, x, &dy[..len], shape, -1, y)?;
+                            backend.grad_into(
+                                g.along(-1),
+                                x.of_shape(shape),
+                                &dy[..len],
+                                &mut *y,
+                            )?;
                         }
                         Work::Forward(Subject::Gate(gate)) => {
                             let half = y.len() / 2;
-                            backend.gate_into(&gate, x, shape, -1, &mut y[..half])?;
+                            backend.apply_into(
+                                gate.along(-1),
+                                x.of_shape(shape),
+                                &mut y[..half],
+                            )?;
                         }
                         Work::Backward(Subject::Gate(gate)) => {
                             let half = dy.len() / 2;
-                            backend.grad_gate_into(&gate, x, &dy[..half], shape, -1, y)?;
+                            backend.grad_into(
+                                gate.along(-1),
+                                x.of_shape(shape),
+                                &dy[..half],
+                                &mut *y,
+                            )?;
                         }
                         Work::Forward(Subject::Masked) => {
-                            let keys_shape = [keys.len()];
-                            let shaping = Shaping::new().mask(keys, &keys_shape);
-                            backend.apply_axis_shaped_into(SOFTMAX, &shaping, x, shape, -1, y)?;
+                            let inputs = (x.of_shape(shape), &*keys);
+                            backend.apply_into(SOFTMAX.along(-1), inputs, &mut *y)?;
                         }
                         Work::Backward(Subject::Masked) => {
-                            let keys_shape = [keys.len()];
-                            let shaping = Shaping::new().mask(keys, &keys_shape);
-                            backend.grad_axis_shaped(SOFTMAX, &shaping, x, dy, shape, -1)?;
+                            let inputs = (x.of_shape(shape), &*keys);
+                            backend.grad(SOFTMAX.along(-1), inputs, &*dy)?;
                         }
                         Work::Forward(Subject::CrossEntropy) => {
                             let loss = CrossEntropy::new().axis(-1);
-                            backend.cross_entropy(&loss, x, shape, (&*classes).into())?;
+                            backend.apply(&loss, (x.of_shape(shape), &*classes))?;
                         }
                         Work::Backward(Subject::CrossEntropy) => {
                             let loss = CrossEntropy::new().axis(-1);
-                            let classes = (&*classes).into();
-                            backend.grad_cross_entropy(&loss, x, shape, classes, &[1.0])?;
+                            backend.grad(&loss, (x.of_shape(shape), &*classes), &[1.0])?;
                         }
                     }
                 }

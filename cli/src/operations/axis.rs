@@ -1,6 +1,7 @@
 //! The softmax family along one axis, shaped by masks, biases and scales, and logsumexp along
 //! several.
 
+use super::closures::gradient;
 use super::{
     Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry, Streamed, read,
 };
@@ -9,7 +10,7 @@ use crate::memory;
 use crate::npy::Array;
 use crate::terminal::{Number, Progress};
 use std::path::PathBuf;
-use wgpu_activations::{AxisFunction, AxisShape, Backend, Causal, RowPolicy, Shaping};
+use wgpu_activations::{AxisFunction, AxisShape, Backend, Causal, OfShape, RowPolicy, Shaping};
 
 /// A function of the family.
 pub struct Family(pub AxisFunction);
@@ -242,6 +243,17 @@ struct Gathered {
 }
 
 impl Ready {
+    /// Hands what is done to the rows to `work`, with the shape of the sinks.
+    fn shaped<T>(
+        &self,
+        work: impl FnOnce(&Shaping<'_>, &[usize]) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        match &self.shaping {
+            Some(shaped) => shaped.with(work),
+            None => work(&Shaping::new(), &[]),
+        }
+    }
+
     /// The axes from the front, each once.
     fn indices(&self, shape: &[usize]) -> Result<Vec<usize>, CliError> {
         let mut indices = Vec::new();
@@ -343,23 +355,21 @@ impl Call for Ready {
         let (x, of) = (inputs[0].floats(), inputs[0].shape());
         let mut data = memory::zeros(shape.iter().product())?;
         if let [axis] = self.axes[..] {
-            match &self.shaping {
-                None => backend.apply_axis_into(self.function, x, of, axis, &mut data)?,
-                Some(shaped) => {
-                    shaped.with(|shaping, _| {
-                        let function = self.function;
-                        Ok(backend
-                            .apply_axis_shaped_into(function, shaping, x, of, axis, &mut data)?)
-                    })?
-                }
-            }
+            self.shaped(|shaping, _| {
+                let softmax = self.function.along(axis).shaped(shaping);
+                Ok(backend.apply_into(softmax, shaping.inputs(x.of_shape(of)), &mut data)?)
+            })?;
             return Ok(Output { shape, data });
         }
         let mut moved = memory::room(x.len())?;
         moved.extend(self.gathered(of)?.places().map(|place| x[place]));
         let rows = data.len();
         let len = x.len().checked_div(rows).unwrap_or(0);
-        backend.apply_axis_into(self.function, &moved, &[rows, len], -1, &mut data)?;
+        backend.apply_into(
+            self.function.along(-1),
+            moved.of_shape(&[rows, len]),
+            &mut data,
+        )?;
         Ok(Output { shape, data })
     }
 
@@ -371,30 +381,22 @@ impl Call for Ready {
         wanted: usize,
     ) -> Result<Vec<Output>, CliError> {
         let (x, shape) = (inputs[0].floats(), inputs[0].shape().to_vec());
-        if let (Some(shaped), [axis]) = (&self.shaping, &self.axes[..]) {
-            let function = self.function;
-            return shaped.with(|shaping, sinks| {
-                let data =
-                    backend.grad_axis_shaped(function, shaping, x, upstream, &shape, *axis)?;
-                let mut outputs = vec![Output {
-                    shape: shape.clone(),
-                    data,
-                }];
+        let mut data = memory::zeros(x.len())?;
+        if let [axis] = self.axes[..] {
+            return self.shaped(|shaping, sinks| {
+                let softmax = self.function.along(axis).shaped(shaping);
+                let arrays = shaping.inputs(x.of_shape(&shape));
+                backend.grad_into(softmax, arrays, upstream, &mut data)?;
+                let mut outputs = vec![gradient(&inputs[0], data)];
                 if wanted > 1 {
-                    let data =
-                        backend.grad_axis_sinks(function, shaping, x, upstream, &shape, *axis)?;
+                    let arrays = shaping.inputs(x.of_shape(&shape));
                     outputs.push(Output {
                         shape: sinks.to_vec(),
-                        data,
+                        data: backend.grad_by(softmax, "sinks", arrays, upstream)?,
                     });
                 }
                 Ok(outputs)
             });
-        }
-        let mut data = memory::zeros(x.len())?;
-        if let [axis] = self.axes[..] {
-            backend.grad_axis_into(self.function, x, upstream, &shape, axis, &mut data)?;
-            return Ok(vec![Output { shape, data }]);
         }
         let gathered = self.gathered(&shape)?;
         let mut moved = memory::room(x.len())?;
@@ -402,12 +404,10 @@ impl Call for Ready {
         let rows = upstream.len();
         let len = x.len().checked_div(rows).unwrap_or(0);
         let mut result = memory::zeros(x.len())?;
-        backend.grad_axis_into(
-            self.function,
-            &moved,
+        backend.grad_into(
+            self.function.along(-1),
+            moved.of_shape(&[rows, len]),
             upstream,
-            &[rows, len],
-            -1,
             &mut result,
         )?;
         for (place, value) in gathered.places().zip(result) {

@@ -2,7 +2,7 @@
 
 use super::{Call, Input, Output};
 use crate::error::CliError;
-use wgpu_activations::Backend;
+use wgpu_activations::{Array, Backend, IntoOperation, OfShape, Shaped};
 
 type Shape = Box<dyn Fn(&[Input]) -> Result<Vec<usize>, CliError>>;
 type Run = Box<dyn Fn(&Backend, &[Input]) -> Result<Vec<f32>, CliError>>;
@@ -55,6 +55,45 @@ impl Call for Closures {
         _: usize,
     ) -> Result<Vec<Output>, CliError> {
         (self.grad)(backend, &inputs, upstream)
+    }
+}
+
+/// Output and gradients of the operation of the library's that `of` makes for the inputs: one, or two of
+/// which the second one's shape says nothing more.
+pub fn computed<O: IntoOperation>(
+    of: impl Fn(&[Input]) -> Result<O, CliError> + Clone + 'static,
+) -> (Run, Grad) {
+    let forward = of.clone();
+    let run = move |backend: &Backend, inputs: &[Input]| {
+        let (operation, x) = (forward(inputs)?, first(inputs));
+        Ok(match inputs.get(1) {
+            Some(other) => backend.apply(operation, (x, other))?,
+            None => backend.apply(operation, x)?,
+        })
+    };
+    let grad = move |backend: &Backend, inputs: &[Input], dy: &[f32]| {
+        let (operation, x) = (of(inputs)?, first(inputs));
+        let gradients = match inputs.get(1) {
+            Some(other) => backend.grads(operation, (x, other), dy)?,
+            None => backend.grads(operation, x, dy)?,
+        };
+        let gradients = inputs.iter().zip(gradients);
+        Ok(gradients.map(|(by, data)| gradient(by, data)).collect())
+    };
+    (Box::new(run), Box::new(grad))
+}
+
+fn first(inputs: &[Input]) -> Shaped<'_, f32> {
+    inputs[0].floats().of_shape(inputs[0].shape())
+}
+
+/// Targets are as the file has them: integers are classes.
+impl<'a> From<&'a Input> for Array<'a> {
+    fn from(input: &'a Input) -> Self {
+        match input {
+            Input::Floats(array) => (&array.data).into(),
+            Input::Integers(array) => (&array.data).into(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Gated linear units: one array of values and gates, or two.
 
-use super::closures::{Closures, gradient};
+use super::closures::{Closures, computed, gradient};
 use super::{Call, Default, Entry, Operation, Options, Output, ParameterEntry};
 use crate::error::CliError;
 use wgpu_activations::{AxisShape, Gate, Layout, Order};
@@ -69,6 +69,7 @@ impl Operation for Gated {
         let axis = options.axis()?.unwrap_or(-1);
         let numbers = options.numbers(&gate.parameters())?;
         let gate = gate.with(numbers.iter().map(|(name, value)| (&**name, *value)))?;
+        let (run, grad) = computed(move |_| Ok(gate.along(axis)));
         Ok(Box::new(Closures {
             inputs: match gate.order() {
                 Order::ValueFirst => &["value and gate"],
@@ -86,15 +87,8 @@ impl Operation for Gated {
                 }
                 Ok(shape)
             }),
-            run: Box::new(move |backend, inputs| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                Ok(backend.gate(&gate, x, shape, axis)?)
-            }),
-            grad: Box::new(move |backend, inputs, dy| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                let dx = backend.grad_gate(&gate, x, dy, shape, axis)?;
-                Ok(vec![gradient(&inputs[0], dx)])
-            }),
+            run,
+            grad,
         }))
     }
 }
@@ -124,19 +118,14 @@ fn pair(gate: Gate) -> Box<dyn Call> {
             )))
         }),
         run: Box::new(move |backend, inputs| {
-            Ok(backend.gate_pair(&gate, inputs[value].floats(), inputs[other].floats())?)
+            Ok(backend.apply(gate, (inputs[value].floats(), inputs[other].floats()))?)
         }),
         grad: Box::new(move |backend, inputs, dy| {
-            let (dvalue, dgate) = backend.grad_gate_pair(
-                &gate,
-                inputs[value].floats(),
-                inputs[other].floats(),
-                dy,
-            )?;
-            let mut outputs: Vec<Output> = vec![
-                gradient(&inputs[value], dvalue),
-                gradient(&inputs[other], dgate),
-            ];
+            let arrays = (inputs[value].floats(), inputs[other].floats());
+            let by = [&inputs[value], &inputs[other]]
+                .into_iter()
+                .zip(backend.grads(&gate, arrays, dy)?);
+            let mut outputs: Vec<Output> = by.map(|(by, data)| gradient(by, data)).collect();
             if first == Order::GateFirst {
                 outputs.reverse();
             }

@@ -1,6 +1,6 @@
 //! Softmax of noisy scores: a differentiable draw.
 
-use super::closures::{Closures, gradient, same_shape};
+use super::closures::{Closures, computed, same_shape};
 use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
 use crate::error::CliError;
 use crate::terminal::Number;
@@ -43,6 +43,7 @@ impl Operation for Gumbel {
         let random = Random::new(options.seed()?.unwrap_or(0));
         let gumbel = GumbelSoftmax::new(tau, random)?.hard(hard);
         let noisy = inputs == 2;
+        let (run, grad) = computed(move |_| Ok(gumbel.along(axis)));
         Ok(Box::new(Closures {
             inputs: if noisy { &["x", "noise"] } else { &["x"] },
             integers: None,
@@ -55,26 +56,8 @@ impl Operation for Gumbel {
                 ))),
                 _ => same_shape(inputs),
             }),
-            run: Box::new(move |backend, inputs| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                Ok(match inputs.get(1) {
-                    None => backend.gumbel_softmax(gumbel, x, shape, axis)?,
-                    Some(noise) => {
-                        backend.gumbel_softmax_with(gumbel, x, noise.floats(), shape, axis)?
-                    }
-                })
-            }),
-            grad: Box::new(move |backend, inputs, dy| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                let dx = match inputs.get(1) {
-                    None => backend.grad_gumbel_softmax(gumbel, x, dy, shape, axis)?,
-                    Some(noise) => {
-                        let noise = noise.floats();
-                        backend.grad_gumbel_softmax_with(gumbel, x, noise, dy, shape, axis)?
-                    }
-                };
-                Ok(vec![gradient(&inputs[0], dx)])
-            }),
+            run,
+            grad,
         }))
     }
 }

@@ -1,13 +1,13 @@
 //! The losses: of logits, log-probabilities or probabilities, and targets.
 
-use super::closures::{Closures, gradient};
+use super::closures::{Closures, computed};
 use super::{Call, Default, Entry, Input, Operation, Options, ParameterEntry, read};
 use crate::error::CliError;
 use crate::npy::Array;
 use crate::terminal::{Number, Progress};
 use std::path::PathBuf;
 use wgpu_activations::{
-    AxisShape, BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets,
+    AxisShape, BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction,
 };
 
 /// One of the losses.
@@ -131,7 +131,13 @@ impl Operation for Loss {
                 None
             },
         };
-        let (forward, shape) = (ready.clone(), ready.clone());
+        let shape = ready.clone();
+        let (run, grad) = match self {
+            Self::CrossEntropy => computed(move |_| ready.cross_entropy()),
+            Self::Nll => computed(move |_| ready.nll()),
+            Self::BceWithLogits => computed(move |inputs| ready.bce_with_logits(inputs[0].shape())),
+            Self::Bce => computed(move |inputs| ready.bce(inputs[0].shape())),
+        };
         Ok(Box::new(Closures {
             inputs: match self {
                 Self::CrossEntropy | Self::BceWithLogits => &["logits", "targets"],
@@ -145,60 +151,9 @@ impl Operation for Loss {
                 Self::Bce => &["the probabilities"],
             },
             shape: Box::new(move |inputs| shape.output_shape(inputs)),
-            run: Box::new(move |backend, inputs| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                let targets = &inputs[1];
-                Ok(match forward.loss {
-                    Self::CrossEntropy => {
-                        let loss = forward.cross_entropy()?;
-                        backend.cross_entropy(&loss, x, shape, classes(targets))?
-                    }
-                    Self::Nll => backend.nll_loss(&forward.nll()?, x, shape, classes(targets))?,
-                    Self::BceWithLogits => {
-                        let loss = forward.bce_with_logits(shape)?;
-                        let t = targets.floats();
-                        backend.binary_cross_entropy_with_logits(&loss, x, shape, t)?
-                    }
-                    Self::Bce => backend.binary_cross_entropy(
-                        &forward.bce(shape)?,
-                        x,
-                        shape,
-                        targets.floats(),
-                    )?,
-                })
-            }),
-            grad: Box::new(move |backend, inputs, dy| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                let targets = &inputs[1];
-                let dx = match ready.loss {
-                    Self::CrossEntropy => {
-                        let loss = ready.cross_entropy()?;
-                        backend.grad_cross_entropy(&loss, x, shape, classes(targets), dy)?
-                    }
-                    Self::Nll => {
-                        backend.grad_nll_loss(&ready.nll()?, shape, classes(targets), dy)?
-                    }
-                    Self::BceWithLogits => {
-                        let loss = ready.bce_with_logits(shape)?;
-                        let t = targets.floats();
-                        backend.grad_binary_cross_entropy_with_logits(&loss, x, shape, t, dy)?
-                    }
-                    Self::Bce => {
-                        let t = targets.floats();
-                        backend.grad_binary_cross_entropy(&ready.bce(shape)?, x, shape, t, dy)?
-                    }
-                };
-                Ok(vec![gradient(&inputs[0], dx)])
-            }),
+            run,
+            grad,
         }))
-    }
-}
-
-/// Targets as the file has them: integers are classes.
-fn classes(input: &Input) -> Targets<'_> {
-    match input {
-        Input::Integers(array) => Targets::Indices(&array.data),
-        Input::Floats(array) => Targets::Probabilities(&array.data),
     }
 }
 

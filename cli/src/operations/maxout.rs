@@ -1,6 +1,6 @@
 //! The largest of several consecutive channels.
 
-use super::closures::{Closures, gradient};
+use super::closures::{Closures, computed};
 use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
 use crate::error::CliError;
 use wgpu_activations::Groups;
@@ -35,6 +35,10 @@ impl Operation for Maxout {
         })?;
         let axis = options.axis()?;
         let along = move |shape: &[usize]| axis.unwrap_or(if shape.len() < 2 { -1 } else { 1 });
+        let (run, grad) = computed(move |inputs| {
+            let maxout = wgpu_activations::Maxout::new(pieces);
+            Ok(maxout.along(along(inputs[0].shape())))
+        });
         Ok(Box::new(Closures {
             inputs: &["x"],
             integers: None,
@@ -44,15 +48,8 @@ impl Operation for Maxout {
                 let groups = Groups::new(shape, along(shape), pieces)?;
                 Ok(groups.output_shape().to_vec())
             }),
-            run: Box::new(move |backend, inputs| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                Ok(backend.maxout(x, shape, along(shape), pieces)?)
-            }),
-            grad: Box::new(move |backend, inputs, dy| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                let dx = backend.grad_maxout(x, dy, shape, along(shape), pieces)?;
-                Ok(vec![gradient(&inputs[0], dx)])
-            }),
+            run,
+            grad,
         }))
     }
 }

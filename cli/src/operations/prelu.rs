@@ -1,6 +1,6 @@
 //! The parametric rectifier: an array and its slopes.
 
-use super::closures::{Closures, gradient, same_shape};
+use super::closures::{Closures, computed, same_shape};
 use super::{Call, Default, Entry, Input, Operation, Options, ParameterEntry};
 use crate::error::CliError;
 use wgpu_activations::Prelu;
@@ -57,6 +57,7 @@ impl Operation for Parametric {
             };
             Ok::<_, CliError>(prelu)
         };
+        let (run, grad) = computed(of);
         Ok(Box::new(Closures {
             inputs: &["x", "slope"],
             integers: None,
@@ -73,15 +74,8 @@ impl Operation for Parametric {
                 }
                 same_shape(inputs)
             }),
-            run: Box::new(move |backend, inputs| {
-                let (x, slope) = (inputs[0].floats(), inputs[1].floats());
-                Ok(backend.prelu(&of(inputs)?, x, slope)?)
-            }),
-            grad: Box::new(move |backend, inputs, dy| {
-                let (x, slope) = (inputs[0].floats(), inputs[1].floats());
-                let (dx, dslope) = backend.grad_prelu(&of(inputs)?, x, slope, dy)?;
-                Ok(vec![gradient(&inputs[0], dx), gradient(&inputs[1], dslope)])
-            }),
+            run,
+            grad,
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! The randomised leaky rectifier.
 
-use super::closures::{Closures, gradient, same_shape};
+use super::closures::{Closures, computed, same_shape};
 use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
 use crate::error::CliError;
 use crate::terminal::Number;
@@ -50,16 +50,14 @@ impl Operation for Randomised {
         if let Some(seed) = options.seed()? {
             rrelu = rrelu.training(Random::new(seed));
         }
+        let (run, grad) = computed(move |_| Ok(rrelu));
         Ok(Box::new(Closures {
             inputs: &["x"],
             integers: None,
             gradients: &["the input"],
             shape: Box::new(same_shape),
-            run: Box::new(move |backend, inputs| Ok(backend.rrelu(rrelu, inputs[0].floats())?)),
-            grad: Box::new(move |backend, inputs, dy| {
-                let dx = backend.grad_rrelu(rrelu, inputs[0].floats(), dy)?;
-                Ok(vec![gradient(&inputs[0], dx)])
-            }),
+            run,
+            grad,
         }))
     }
 }

@@ -1,6 +1,6 @@
 //! Softmax over the channels of images.
 
-use super::closures::{Closures, gradient, same_shape};
+use super::closures::{Closures, computed, same_shape};
 use super::{Call, Entry, Input, Operation, Options};
 use crate::error::CliError;
 use wgpu_activations::AxisFunction;
@@ -34,21 +34,14 @@ impl Operation for Channels {
     }
 
     fn prepare(&self, _: &mut Options, _: usize) -> Result<Box<dyn Call>, CliError> {
-        let softmax = AxisFunction::Softmax;
+        let (run, grad) = computed(|_| Ok(AxisFunction::Softmax.along(-3)));
         Ok(Box::new(Closures {
             inputs: &["x"],
             integers: None,
             gradients: &["the input"],
             shape: Box::new(images),
-            run: Box::new(move |backend, inputs| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                Ok(backend.softmax2d(x, shape)?)
-            }),
-            grad: Box::new(move |backend, inputs, dy| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                let dx = backend.grad_axis(softmax, x, dy, shape, -3)?;
-                Ok(vec![gradient(&inputs[0], dx)])
-            }),
+            run,
+            grad,
         }))
     }
 }

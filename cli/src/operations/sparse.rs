@@ -1,6 +1,6 @@
 //! The kin of softmax whose results have zeros.
 
-use super::closures::{Closures, gradient, same_shape};
+use super::closures::{Closures, computed, same_shape};
 use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
 use crate::error::CliError;
 use crate::terminal::Number;
@@ -44,20 +44,14 @@ impl Operation for Sparse {
         {
             function = SparseFunction::entmax(alpha)?;
         }
+        let (run, grad) = computed(move |_| Ok(function.along(axis)));
         Ok(Box::new(Closures {
             inputs: &["x"],
             integers: None,
             gradients: &["the input"],
             shape: Box::new(same_shape),
-            run: Box::new(move |backend, inputs| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                Ok(backend.apply_sparse(function, x, shape, axis)?)
-            }),
-            grad: Box::new(move |backend, inputs, dy| {
-                let (x, shape) = (inputs[0].floats(), inputs[0].shape());
-                let dx = backend.grad_sparse(function, x, dy, shape, axis)?;
-                Ok(vec![gradient(&inputs[0], dx)])
-            }),
+            run,
+            grad,
         }))
     }
 }

@@ -10,7 +10,7 @@ use crate::kernels::Fault;
 use crate::kernels::Kernels;
 use crate::plan::{Traits, Walk};
 use crate::shape::AxisShape;
-use crate::{AdapterChoice, Backend, Cpu, Elementwise};
+use crate::{AdapterChoice, Backend, Cpu, Elementwise, OfShape};
 use std::io::Write;
 
 /// The adapter's GPU with a fault in its shaders, as if it were hardware where `hardware`; else
@@ -354,7 +354,7 @@ fn softmax_is_right(backend: &Backend, shape: &[usize]) {
     let n: usize = shape.iter().product();
     let x: Vec<f32> = (0..n).map(|i| ((i * 7919) % 1009) as f32 * 0.01).collect();
     let got = backend
-        .apply_axis(AxisFunction::Softmax, &x, shape, -1)
+        .apply(AxisFunction::Softmax.along(-1), x.of_shape(shape))
         .unwrap();
     let around = AxisShape::new(shape, -1).unwrap();
     let want = crate::reference::axis_forward(AxisFunction::Softmax, &x, &around);
@@ -428,7 +428,7 @@ fn a_max_that_drops_nan_goes_to_the_cpu() {
         let mut x = vec![0.5; shape.iter().product()];
         x[shape[1] / 2] = f32::NAN;
         let y = backend
-            .apply_axis(AxisFunction::LogSumExp, &x, shape, -1)
+            .apply(AxisFunction::LogSumExp.along(-1), x.of_shape(shape))
             .unwrap();
         assert!(
             y[0].is_nan() && y[1..].iter().all(|y| y.is_finite()),
@@ -541,8 +541,8 @@ fn a_gate_of_a_wrong_activation_goes_to_the_cpu() {
     };
     let gate = crate::Gate::new(Activation::Tanh);
     let value = [1.0; INPUTS.len()];
-    let y = Backend::Gpu(gpu.clone()).gate_pair(&gate, &value, &INPUTS);
-    let want = Backend::cpu().gate_pair(&gate, &value, &INPUTS).unwrap();
+    let y = Backend::Gpu(gpu.clone()).apply(gate, (&value, &INPUTS));
+    let want = Backend::cpu().apply(gate, (&value, &INPUTS)).unwrap();
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
     assert_eq!(bits(y.unwrap()), bits(want));
     let x = gpu.upload(&INPUTS, &[INPUTS.len()]).unwrap();
