@@ -704,7 +704,11 @@ fn the_kin_of_softmax_have_zeros() {
     let scratch = Scratch::new();
     scratch.array("x.npy", &[2, 3, 4], &inputs());
     scratch.array("g.npy", &[2, 3, 4], &[0.5; 24]);
+    scratch.array("flat.npy", &[6, 4], &inputs());
+    scratch.array("deep.npy", &[1, 1, 2, 3, 4], &inputs());
     for (line, part) in [
+        ("run softmax2d {flat.npy} -o {y.npy}", "2 axes"),
+        ("run softmax2d {deep.npy} -o {y.npy}", "5 axes"),
         ("run entmax {x.npy} -o {y.npy} -p alpha=0.5", "alpha"),
         ("run maxout {x.npy} -o {y.npy} -p pieces=2", "3"),
         ("run maxout {x.npy} -o {y.npy} -p pieces=0", "pieces"),
