@@ -1,7 +1,7 @@
 //! Chains of functions that are computed as one: their steps, their text, and which element of an
 //! operand belongs to which element of the array. Nothing here computes.
 
-mod parse;
+pub(crate) mod parse;
 
 use crate::axis::AxisFunction;
 use crate::catalogue::{Activation, Elementwise};

@@ -226,6 +226,14 @@ pub enum Error {
         /// What is wrong, and what would be right.
         problem: String,
     },
+    /// The text of an operation cannot be read.
+    #[error("the function at column {column}: {problem}")]
+    OperationSyntax {
+        /// The character at which the trouble is, the first one's number being 1.
+        column: usize,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
     /// A chain's step has a value that it cannot take, or cannot stand where it stands.
     #[error("step {step} of the chain, {text}: {problem}")]
     ChainStep {

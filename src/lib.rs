@@ -112,7 +112,7 @@ pub use cpu::Cpu;
 pub use custom::{Custom, CustomBuilder, CustomFormula, Number};
 pub use element::{DType, Element};
 pub use error::{Error, Result};
-pub use functions::{Along, Maxout, Softmax};
+pub use functions::{Along, Maxout, Softmax, operations};
 pub use gate::{Gate, GateShape, Layout, Order};
 pub use gpu::{
     AdapterChoice, AdapterReport, Batch, Cache, Gpu, GpuOptions, Labels, Lengths, Mask, Tensor,

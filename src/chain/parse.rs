@@ -36,13 +36,13 @@ impl FromStr for Chain {
 }
 
 /// A problem, and where it is in bytes from the step's beginning.
-type Problem = (usize, String);
+pub(crate) type Problem = (usize, String);
 
 /// A value with its name, where it has one, and where it begins.
-struct Argument<'a> {
-    name: Option<&'a str>,
-    value: &'a str,
-    at: usize,
+pub(crate) struct Argument<'a> {
+    pub name: Option<&'a str>,
+    pub value: &'a str,
+    pub at: usize,
 }
 
 fn step(text: &str) -> std::result::Result<Step, Problem> {
@@ -102,8 +102,8 @@ fn unknown(name: &str) -> String {
     }
 }
 
-/// The name and the arguments of a step.
-fn split(text: &str) -> std::result::Result<(&str, Vec<Argument<'_>>), Problem> {
+/// The name and the arguments of a step, or of any function.
+pub(crate) fn split(text: &str) -> std::result::Result<(&str, Vec<Argument<'_>>), Problem> {
     let Some(open) = text.find('(') else {
         return Ok((text, Vec::new()));
     };

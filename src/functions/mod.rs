@@ -6,7 +6,9 @@ mod kin;
 mod loss;
 mod prelu;
 mod random;
+mod registry;
 mod softmax;
 
 pub use kin::Maxout;
+pub use registry::operations;
 pub use softmax::{Along, Softmax};

@@ -278,7 +278,6 @@ impl Operation for Softmax {
         let output = self.output(shape)?;
         let outline = self.outline(given);
         self.geometry(given)?;
-        given.check_dy(&output)?;
         if direction == Direction::FromOutput {
             from_output(self.function)?;
             if !self.is_plain(given) {
@@ -287,6 +286,7 @@ impl Operation for Softmax {
                 });
             }
         }
+        given.check_dy(&output)?;
         let mut shapes = Shapes::new();
         match direction {
             Direction::Forward | Direction::Both => shapes.push(output),

@@ -1,0 +1,290 @@
+//! Every operation runs every way that there is for arrays in host memory, with the same numbers: blocking
+//! or not, into arrays of any numbers, from and to views with strides, forward and backward, of 16 bits.
+
+mod common;
+
+use common::backends;
+use ndarray::{Array2, ArrayView2, s};
+use pollster::block_on;
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use wgpu_activations::half::{bf16, f16};
+use wgpu_activations::{
+    AxisFunction, Backend, Element, Error, OfShape, Operation, Prelu, operations,
+};
+
+/// Rows of six, of which every operation here takes some.
+const SHAPE: [usize; 2] = [10, 6];
+
+fn made(text: &str) -> Box<dyn Operation> {
+    text.parse()
+        .unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+/// Numbers that all three types have, from -3 to 3.
+fn numbers(seed: usize) -> Vec<f32> {
+    let count = SHAPE.iter().product::<usize>();
+    let number = |i: usize| ((i * 37 + seed * 11) % 49) as f32 / 8.0 - 3.0;
+    (0..count).map(number).collect()
+}
+
+/// The same between 0 and 1.
+fn shares(seed: usize) -> Vec<f32> {
+    numbers(seed).iter().map(|x| (x + 3.125) / 8.0).collect()
+}
+
+fn rounded<T: Element>(x: &[f32]) -> Vec<T> {
+    x.iter().map(|&x| T::from_f32(x)).collect()
+}
+
+/// The bits of results, all NaN alike.
+fn bits<T: Element>(x: &[T]) -> Vec<u32> {
+    let bits = |x: f32| if x.is_nan() { u32::MAX } else { x.to_bits() };
+    x.iter().map(|&x| bits(x.to_f32())).collect()
+}
+
+fn same<T: Element>(what: &str, got: &[T], want: &[f32]) {
+    let want: Vec<T> = rounded(want);
+    assert_eq!(bits(got), bits(&want), "{what}");
+}
+
+/// A view of the same numbers that lie in memory in another order, with gaps.
+fn scattered<T: Element>(x: &[T]) -> Array2<T> {
+    let [rows, columns] = SHAPE;
+    let mut wide = Array2::from_elem([2 * columns, rows], T::default());
+    let mut view = wide.slice_mut(s![..;2, ..;-1]);
+    let plain = ArrayView2::from_shape(SHAPE, x).unwrap();
+    view.assign(&plain.t());
+    wide
+}
+
+/// Runs `$operation` of `$values` in every way; `|x| inputs` makes its inputs of the first one.
+macro_rules! every_way {
+    ($backend:expr, $what:expr, $operation:expr, $values:expr, |$x:ident| $inputs:expr) => {{
+        let (backend, operation, values): (&Backend, &dyn Operation, Vec<f32>) =
+            ($backend, $operation, $values);
+        let what = |way: &str| format!("{} {way} on {:?}", $what, backend.kind());
+        let $x = values.of_shape(&SHAPE);
+        let y = backend.apply(operation, $inputs).unwrap_or_else(|e| panic!("{}: {e}", what("forward")));
+        let dy = &numbers(5)[..y.len()];
+        let dx = backend.grad(operation, $inputs, dy).unwrap();
+
+        same(&what("async"), &block_on(backend.apply_async(operation, $inputs)).unwrap(), &y);
+        same(&what("async grad"), &block_on(backend.grad_async(operation, $inputs, dy)).unwrap(), &dx);
+        let mut out = vec![7.0f32; y.len()];
+        backend.apply_into(operation, $inputs, &mut out).unwrap();
+        same(&what("into"), &out, &y);
+        let mut out = vec![f16::ONE; y.len()];
+        backend.apply_into(operation, $inputs, &mut out).unwrap();
+        same(&what("into f16"), &out, &y);
+        let mut out = vec![bf16::ONE; y.len()];
+        block_on(backend.apply_into_async(operation, $inputs, &mut out)).unwrap();
+        same(&what("into bf16, async"), &out, &y);
+        let mut out = vec![7.0f32; dx.len()];
+        backend.grad_into(operation, $inputs, dy, &mut out).unwrap();
+        same(&what("grad into"), &out, &dx);
+        let mut out = vec![f16::ONE; dx.len()];
+        block_on(backend.grad_into_async(operation, $inputs, dy, &mut out)).unwrap();
+        same(&what("grad into f16, async"), &out, &dx);
+        let all = backend.grads(operation, $inputs, dy).unwrap();
+        same(&what("grads"), &all[0], &dx);
+        assert_eq!(all, block_on(backend.grads_async(operation, $inputs, dy)).unwrap());
+        let too_long = &mut vec![0.0f32; y.len() + 1];
+        let error = backend.apply_into(operation, $inputs, too_long).unwrap_err();
+        assert!(matches!(error, Error::LengthMismatch { .. }), "{error}");
+
+        let (again, by_ones) = backend.apply_with_grad(operation, $inputs).unwrap();
+        same(&what("with its gradient"), &again, &y);
+        let ones = backend.grad(operation, $inputs, &vec![1.0; y.len()]).unwrap();
+        let near = |(a, b): (&f32, &f32)| a == b || (a - b).abs() <= 1e-6 * b.abs().max(1e-3);
+        assert!(by_ones.iter().zip(&ones).all(near), "{}", what("with its gradient"));
+        let again = block_on(backend.apply_with_grad_async(operation, $inputs)).unwrap();
+        assert_eq!(bits(&again.1), bits(&by_ones));
+
+        {
+            let wide = scattered(&values);
+            let view = wide.slice(s![..;2, ..;-1]);
+            let view = view.t();
+            let $x = &view;
+            let of_view = backend.apply(operation, $inputs).unwrap();
+            assert_eq!(of_view.ndim(), 2);
+            let flat: Vec<f32> = of_view.iter().copied().collect();
+            same(&what("of a view"), &flat, &y);
+            let [a, b] = [0, 1].map(|i| of_view.shape()[i]);
+            let mut gaps = Array2::from_elem([2 * a, b], 9.0f32);
+            backend.apply_into(operation, $inputs, &mut gaps.slice_mut(s![1..;2, ..])).unwrap();
+            assert_eq!(gaps.slice(s![1..;2, ..]), of_view);
+            assert!(gaps.slice(s![..;2, ..]).iter().all(|&gap| gap == 9.0));
+        }
+        half_of(&what("f16"), &values, &y, dy, &dx, |values: &[f16], dy: &[f16]| {
+            let $x = values.of_shape(&SHAPE);
+            [backend.apply(operation, $inputs), backend.grad(operation, $inputs, dy)]
+        });
+        half_of(&what("bf16"), &values, &y, dy, &dx, |values: &[bf16], dy: &[bf16]| {
+            let $x = values.of_shape(&SHAPE);
+            [backend.apply(operation, $inputs), backend.grad(operation, $inputs, dy)]
+        });
+    }};
+}
+
+/// Numbers of 16 bits that are those of f32 give what these give, rounded.
+fn half_of<T: Element, E: Debug>(
+    what: &str,
+    x: &[f32],
+    y: &[f32],
+    dy: &[f32],
+    dx: &[f32],
+    run: impl FnOnce(&[T], &[T]) -> [Result<Vec<T>, E>; 2],
+) {
+    let [value, gradient] = run(&rounded(x), &rounded(dy)).map(Result::unwrap);
+    same(what, &value, y);
+    same(what, &gradient, dx);
+}
+
+/// Every name that there is, with options that it needs.
+#[test]
+fn of_one_array() {
+    for backend in backends() {
+        let mut count = 0;
+        for (name, _) in operations() {
+            let of_two = name.contains("entropy") || name == "nll_loss";
+            if of_two {
+                continue;
+            }
+            let text = match name {
+                "maxout" => "maxout(pieces=3)",
+                "rrelu" => "rrelu(seed=3)",
+                name => name,
+            };
+            every_way!(&backend, text, &*made(text), numbers(1), |x| x);
+            count += 1;
+        }
+        assert!(count > 50, "{count}");
+    }
+}
+
+#[test]
+fn of_several_arrays() {
+    let (second, noise) = (numbers(2), numbers(3));
+    let mask: Vec<bool> = (0..SHAPE[1]).map(|i| i % 3 != 1).collect();
+    let lengths: Vec<u32> = (0..SHAPE[0] as u32).map(|i| i % 7).collect();
+    let classes: Vec<i64> = (0..SHAPE[0] as i64).map(|i| i * 5 % 6).collect();
+    let (targets, slopes) = (shares(4), numbers(6));
+    let sinks = &numbers(7)[..SHAPE[0]];
+    for backend in backends() {
+        let backend = &backend;
+        every_way!(
+            backend,
+            "pair",
+            &*made("geglu(arrays=2)"),
+            numbers(1),
+            |x| (x, second.of_shape(&SHAPE))
+        );
+        let gumbel = &*made("gumbel_softmax(tau=0.5)");
+        every_way!(backend, "noise", gumbel, numbers(1), |x| (x, &noise));
+        for function in AxisFunction::ALL {
+            let operation = &*made(&format!("{function}(scale=0.5, causal=upper_left)"));
+            every_way!(backend, function, operation, numbers(1), |x| {
+                (
+                    x,
+                    &mask,
+                    second.of_shape(&SHAPE),
+                    &lengths,
+                    sinks.of_shape(&[SHAPE[0], 1]).named("sinks"),
+                )
+            });
+        }
+        for loss in ["cross_entropy", "nll_loss"] {
+            for reduction in ["none", "mean", "sum"] {
+                let operation = &*made(&format!("{loss}(reduction={reduction})"));
+                every_way!(backend, loss, operation, numbers(1), |x| (x, &classes));
+            }
+        }
+        let smooth = &*made("cross_entropy(reduction=none, label_smoothing=0.25)");
+        every_way!(backend, "probabilities", smooth, numbers(1), |x| {
+            (x, targets.of_shape(&SHAPE))
+        });
+        for loss in ["binary_cross_entropy", "binary_cross_entropy_with_logits"] {
+            for reduction in ["none", "mean"] {
+                let operation = &*made(&format!("{loss}(reduction={reduction})"));
+                every_way!(backend, loss, operation, shares(1), |x| {
+                    (x, targets.of_shape(&SHAPE))
+                });
+            }
+        }
+        let prelu = Prelu::per_channel(&SHAPE).unwrap();
+        every_way!(backend, "prelu", &prelu, numbers(1), |x| {
+            (x, &slopes[..SHAPE[1]])
+        });
+    }
+}
+
+/// What can be had from the output, and what cannot.
+#[test]
+fn gradients_from_outputs() {
+    let (dy, x) = (numbers(5), numbers(1));
+    let mut from_output = BTreeSet::new();
+    for (name, _) in operations() {
+        if name == "maxout" {
+            continue;
+        }
+        let operation = &*made(name);
+        let backend = Backend::cpu();
+        let of = |y: &[f32]| {
+            let shape = if y.len() == dy.len() {
+                &SHAPE[..]
+            } else {
+                &[10]
+            };
+            backend.grad_from_output(operation, y.of_shape(shape), &dy[..y.len()])
+        };
+        match of(&x) {
+            Err(Error::NotFromOutput { .. }) => {}
+            Err(error) => panic!("{name}: {error}"),
+            Ok(_) => {
+                let y = backend.apply(operation, x.of_shape(&SHAPE)).unwrap();
+                let got = of(&y).unwrap();
+                let want = backend.grad(operation, x.of_shape(&SHAPE), &dy).unwrap();
+                let near = |(a, b): (&f32, &f32)| (a - b).abs() < 1e-5;
+                assert!(got.iter().zip(&want).all(near), "{name}");
+                from_output.insert(name);
+            }
+        }
+    }
+    let wanted = ["entmax", "hardmax", "softmax", "softmin", "sparsemax"];
+    assert_eq!(from_output.into_iter().collect::<Vec<_>>(), wanted);
+}
+
+/// Arrays that are missing, too many, of a wrong type or of a wrong name are told by what is taken.
+#[test]
+fn wrong_arrays_are_errors() {
+    let x = [1.0f32, 2.0];
+    let backend = Backend::cpu();
+    let text = |result: Result<Vec<f32>, Error>| result.unwrap_err().to_string();
+    let error = text(backend.apply(&*made("geglu(arrays=2)"), &x));
+    assert_eq!(error, "geglu lacks the gate; it takes the value, the gate");
+    let error = text(backend.apply(&*made("gelu"), (&x, &x)));
+    assert!(
+        error.contains("gelu was given an array too many"),
+        "{error}"
+    );
+    let error = text(backend.apply(&*made("cross_entropy"), (&x, &[true])));
+    assert!(
+        error.contains("it takes the logits, the targets"),
+        "{error}"
+    );
+    let softmax = &*made("softmax");
+    let error = text(backend.apply(softmax, (&x, x.of_shape(&[2]).named("noise"))));
+    assert!(error.contains("softmax has no input 'noise'"), "{error}");
+    let error = text(backend.apply(softmax, (&x, x.of_shape(&[2]).named("mask"))));
+    assert!(error.contains("takes the mask of u8 or bool"), "{error}");
+    let error = text(backend.apply(softmax, (&x, &[1u8, 1], &[0u8, 1])));
+    assert!(error.contains("an array too many"), "{error}");
+    let error = text(backend.apply(softmax, x.of_shape(&[3])));
+    assert!(
+        error.contains("the input has 2 elements where 3"),
+        "{error}"
+    );
+    let error = text(backend.grad_by(softmax, "mask", &x, &x));
+    assert!(error.contains("no gradient by 'mask'"), "{error}");
+}
