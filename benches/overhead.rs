@@ -2,6 +2,7 @@
 //! kernels, by hand and by this crate; one small operation and a hundred on the adapter; and
 //! rates over sizes, which must not fall: `cargo bench --bench overhead`.
 
+use std::hint::black_box;
 use std::time::Instant;
 use wgpu_activations::{Activation, Backend, Cache, Cpu, Gpu, GpuOptions, Kernels, Result, wgpu};
 
@@ -160,6 +161,39 @@ fn overhead() -> Result<()> {
     Ok(())
 }
 
+/// Nanoseconds of a call that few numbers go through, beside the loop that it runs.
+fn small_calls() {
+    const CALLS: usize = 1000;
+    println!(
+        "{:28} {:>10} {:>9} {:>9}",
+        "a call in nanoseconds", "elements", "loop", "call"
+    );
+    let (cpu, backend) = (Cpu::new(), Backend::cpu());
+    for elements in [1, 16, 256, 4096] {
+        let x: Vec<f32> = (0..elements)
+            .map(|i| (i % 100) as f32 / 10.0 - 5.0)
+            .collect();
+        let mut plain = || {
+            for _ in 0..CALLS {
+                let mut y = vec![0.0f32; elements];
+                let _ = cpu.apply_into(Activation::Relu, black_box(&x[..]), &mut y[..]);
+                black_box(&y);
+            }
+        };
+        let mut call = || {
+            for _ in 0..CALLS {
+                let _ = black_box(backend.apply(Activation::Relu, black_box(&x)));
+            }
+        };
+        let found = in_turns(20 * ROUNDS, [&mut plain, &mut call]);
+        let [plain, call] = found.map(|[least, _]| least / CALLS as f64 * 1e9);
+        println!(
+            "{:28} {elements:10} {plain:9.1} {call:9.1}",
+            "relu on the CPU"
+        );
+    }
+}
+
 /// GB/s over sizes, each size in turn.
 fn sizes(name: &str, sizes: [usize; 3], mut call: impl FnMut(&[f32], &mut [f32])) {
     let most = sizes.into_iter().max().unwrap_or(0);
@@ -183,6 +217,7 @@ fn sizes(name: &str, sizes: [usize; 3], mut call: impl FnMut(&[f32], &mut [f32])
 
 fn main() -> Result<()> {
     overhead()?;
+    small_calls();
     let large = [1 << 20, 16 << 20, 64 << 20];
     let cpu = Cpu::new();
     let mut failed = Ok(());

@@ -2,7 +2,7 @@
 
 use crate::operations;
 use wgpu_activations::check::{self, Report};
-use wgpu_activations::{Backend, Gate, Result, SparseFunction};
+use wgpu_activations::{AxisFunction, Backend, Gate, Result, SparseFunction};
 
 /// Something that has a check of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,6 +17,12 @@ pub enum Family {
     Maxout,
     /// rrelu.
     Rrelu,
+    /// prelu, with the gradient by the slope.
+    Prelu,
+    /// Gradients by parameters of activations.
+    ParameterGradients,
+    /// The softmax family under masks, biases, scales and sinks.
+    MaskedSoftmax,
     /// Random numbers and Gumbel noise.
     Noise,
     /// cross_entropy and nll_loss.
@@ -34,6 +40,9 @@ impl Family {
             Self::GumbelSoftmax,
             Self::Maxout,
             Self::Rrelu,
+            Self::Prelu,
+            Self::ParameterGradients,
+            Self::MaskedSoftmax,
             Self::Noise,
             Self::CrossEntropy,
             Self::BinaryCrossEntropy,
@@ -57,6 +66,9 @@ impl Family {
             Self::GumbelSoftmax => "gumbel_softmax",
             Self::Maxout => "maxout",
             Self::Rrelu => "rrelu",
+            Self::Prelu => "prelu",
+            Self::ParameterGradients => "parameter_gradients",
+            Self::MaskedSoftmax => "masked_softmax",
             Self::Noise => "gumbel_noise",
             Self::CrossEntropy => "cross_entropy",
             Self::BinaryCrossEntropy => "binary_cross_entropy",
@@ -77,6 +89,15 @@ impl Family {
             Self::GumbelSoftmax => check::sparse::gumbel_softmax(backend),
             Self::Maxout => check::sparse::maxout(backend),
             Self::Rrelu => check::random::rrelu(backend),
+            Self::Prelu => check::prelu::prelu(backend),
+            Self::ParameterGradients => check::prelu::parameter_gradients(backend),
+            Self::MaskedSoftmax => {
+                let functions = AxisFunction::ALL.iter();
+                let reports: Result<Vec<Vec<Report>>> = functions
+                    .map(|&function| check::shaping::shaped(backend, function))
+                    .collect();
+                Ok(reports?.concat())
+            }
             Self::Noise => check::random::noise(backend),
             Self::CrossEntropy => check::loss::cross_entropy(backend),
             Self::BinaryCrossEntropy => check::loss::binary_cross_entropy(backend),

@@ -8,7 +8,9 @@ pub mod gate;
 pub mod half;
 pub mod loss;
 mod oracle;
+pub mod prelu;
 pub mod random;
+pub mod shaping;
 pub mod sparse;
 mod worst;
 
