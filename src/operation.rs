@@ -191,7 +191,10 @@ impl<'a> Given<'a> {
         dy: Option<&'a Array<'_>>,
     ) -> Result<Self> {
         let roles = match direction {
-            Direction::FromOutput => &[Role::new("output", "the output", Kind::Numbers)],
+            Direction::FromOutput => {
+                operation.check_from_output()?;
+                &[Role::new("output", "the output", Kind::Numbers)]
+            }
             _ => operation.roles(),
         };
         let refused = |detail: String| Error::Inputs {
@@ -563,6 +566,14 @@ pub trait Operation: fmt::Debug + Send + Sync + Sealed {
     #[doc(hidden)]
     fn gradients(&self) -> &'static [(usize, &'static str)] {
         &[(0, "the gradient")]
+    }
+
+    /// An error where there is no gradient from the output.
+    #[doc(hidden)]
+    fn check_from_output(&self) -> Result<()> {
+        Err(Error::NotFromOutput {
+            function: self.name(),
+        })
     }
 
     /// Why there is no gradient by the input of a name.

@@ -1,10 +1,10 @@
 //! The activations of the catalogue: element by element, and of 16 bits as they are on both backends.
 
-use crate::arrays::{Data, each_number};
+use crate::arrays::{Data, DataMut, each_number};
 use crate::catalogue::{Activation, Elementwise};
 use crate::cpu::Cpu;
 use crate::element::DType;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::Kernels;
 use crate::operation::{
     Cut, Direction, Given, IntoOperation, Lowered, Operation, Outputs, Part, Reach, Role, Shapes,
@@ -21,19 +21,6 @@ impl IntoOperation for Activation {
     }
 }
 
-/// The same expression for an array of any type of real numbers.
-macro_rules! numbers {
-    ($data:expr, |$x:ident| $body:expr) => {
-        match $data {
-            Data::F32($x) => $body,
-            Data::F16($x) => $body,
-            Data::Bf16($x) => $body,
-            // Invariant: the role takes numbers alone.
-            _ => unreachable!("an array of no real numbers"),
-        }
-    };
-}
-
 impl Operation for Elementwise {
     fn name(&self) -> &'static str {
         self.activation().info().name
@@ -44,11 +31,6 @@ impl Operation for Elementwise {
     }
 
     fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-        if direction == Direction::FromOutput {
-            return Err(Error::NotFromOutput {
-                function: self.name(),
-            });
-        }
         given.check_dy(given.x().shape)?;
         Ok(shaped_as(given.x().shape))
     }
@@ -71,14 +53,25 @@ impl Operation for Elementwise {
         let Some(out) = &mut outputs[0] else {
             return Ok(());
         };
-        let x = given.x().data;
-        match direction {
-            Direction::Backward => {
-                let dy = given.dy().data;
-                numbers!(x, |x| numbers!(dy, |dy| each_number!(out, |dx| cpu
-                    .grad_into(*self, x, dy, dx))))
+        let (f, x) = (*self, given.x().data);
+        if direction != Direction::Backward {
+            return match (x, out) {
+                (Data::F32(x), out) => each_number!(out, |y| cpu.apply_into(f, x, y)),
+                (Data::F16(x), DataMut::F16(y)) => cpu.apply_into(f, x, y),
+                (Data::F16(x), DataMut::F32(y)) => cpu.apply_into(f, x, y),
+                (Data::Bf16(x), DataMut::Bf16(y)) => cpu.apply_into(f, x, y),
+                (Data::Bf16(x), DataMut::F32(y)) => cpu.apply_into(f, x, y),
+                (x, out) => each_number!(out, |y| cpu.apply_into(f, &x.widened(), y)),
+            };
+        }
+        // Not every mixture has a loop of its own, which would be 27.
+        match (x, given.dy().data, out) {
+            (Data::F16(x), Data::F16(dy), DataMut::F16(dx)) => cpu.grad_into(f, x, dy, dx),
+            (Data::Bf16(x), Data::Bf16(dy), DataMut::Bf16(dx)) => cpu.grad_into(f, x, dy, dx),
+            (x, dy, out) => {
+                let (x, dy) = (x.widened(), dy.widened());
+                each_number!(out, |dx| cpu.grad_into(f, &x, &dy, dx))
             }
-            _ => numbers!(x, |x| each_number!(out, |y| cpu.apply_into(*self, x, y))),
         }
     }
 

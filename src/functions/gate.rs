@@ -2,7 +2,7 @@
 
 use super::Along;
 use crate::cpu::Cpu;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gate::{Gate, GateShape, output_shape};
 use crate::kernels::Kernels;
 use crate::operation::{
@@ -30,12 +30,6 @@ impl Gate {
     }
 }
 
-fn not_from_output(gate: &Gate) -> Error {
-    Error::NotFromOutput {
-        function: gate.name(),
-    }
-}
-
 impl Operation for Along<Gate> {
     fn name(&self) -> &'static str {
         self.function.name()
@@ -49,12 +43,11 @@ impl Operation for Along<Gate> {
         let shape = given.x().shape;
         let output = output_shape(&self.function, shape, self.axis)?;
         match direction {
-            Direction::FromOutput => Err(not_from_output(&self.function)),
             Direction::Backward => {
                 given.check_dy(&output)?;
                 Ok(shaped_as(shape))
             }
-            Direction::Forward | Direction::Both => Ok(shaped_as(&output)),
+            _ => Ok(shaped_as(&output)),
         }
     }
 
@@ -142,9 +135,6 @@ impl Operation for Gate {
     }
 
     fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-        if direction == Direction::FromOutput {
-            return Err(not_from_output(self));
-        }
         let value = given.x();
         given.at(1).check("the gate", value.shape)?;
         given.check_dy(value.shape)?;

@@ -2,7 +2,7 @@
 
 use super::Along;
 use crate::cpu::Cpu;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::gumbel::GumbelSoftmax;
 use crate::kernels::{Kernels, steps_of};
 use crate::maxout::Groups;
@@ -30,6 +30,10 @@ impl Operation for Along<SparseFunction> {
 
     fn roles(&self) -> &'static [Role] {
         &[Role::INPUT]
+    }
+
+    fn check_from_output(&self) -> Result<()> {
+        Ok(())
     }
 
     fn infer(&self, _direction: Direction, given: &Given<'_>) -> Result<Shapes> {
@@ -145,11 +149,8 @@ impl Operation for Along<Maxout> {
         let groups = self.groups(given)?;
         given.check_dy(groups.output_shape())?;
         match direction {
-            Direction::FromOutput => Err(Error::NotFromOutput {
-                function: self.name(),
-            }),
             Direction::Backward => Ok(shaped_as(given.x().shape)),
-            Direction::Forward | Direction::Both => Ok(shaped_as(groups.output_shape())),
+            _ => Ok(shaped_as(groups.output_shape())),
         }
     }
 
@@ -232,11 +233,6 @@ impl Operation for Along<GumbelSoftmax> {
             noise.check("the noise", x.shape)?;
         }
         given.check_dy(x.shape)?;
-        if direction == Direction::FromOutput {
-            return Err(Error::NotFromOutput {
-                function: self.name(),
-            });
-        }
         Ok(shaped_as(x.shape))
     }
 

@@ -39,12 +39,7 @@ fn of_rows(options: &ClassOptions, shape: &[usize]) -> Shape {
 }
 
 /// The outputs of a loss over classes.
-fn infer(
-    options: &ClassOptions,
-    name: &'static str,
-    direction: Direction,
-    given: &Given<'_>,
-) -> Result<Shapes> {
+fn infer(options: &ClassOptions, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
     let shape = given.x().shape;
     let around = options.around(shape)?;
     let targets = given.at(1);
@@ -55,10 +50,9 @@ fn infer(
     let (loss, gradient) = (of_rows(options, shape), Shape::from_slice(shape));
     given.check_dy(&loss)?;
     match direction {
-        Direction::Forward => Ok(std::iter::once(loss).collect()),
         Direction::Backward => Ok(std::iter::once(gradient).collect()),
         Direction::Both => Ok([loss, gradient].into_iter().collect()),
-        Direction::FromOutput => Err(Error::NotFromOutput { function: name }),
+        _ => Ok(std::iter::once(loss).collect()),
     }
 }
 
@@ -94,7 +88,7 @@ impl Operation for CrossEntropy {
 
     fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
         self.check_smoothing()?;
-        infer(&self.classes, "cross_entropy", direction, given)
+        infer(&self.classes, direction, given)
     }
 
     fn reduced_axis(&self, rank: usize) -> Option<usize> {
@@ -253,7 +247,7 @@ impl Operation for NllLoss {
                 function: "nll_loss",
             });
         }
-        infer(&self.classes, "nll_loss", direction, given)
+        infer(&self.classes, direction, given)
     }
 
     fn reduced_axis(&self, rank: usize) -> Option<usize> {
@@ -401,7 +395,6 @@ fn infer_binary<L: Binary>(loss: &L, direction: Direction, given: &Given<'_>) ->
         Reduction::Mean | Reduction::Sum => given.check_dy(&[])?,
     }
     let shape = match (direction, problem.reduction) {
-        (Direction::FromOutput, _) => return Err(Error::NotFromOutput { function: L::NAME }),
         (Direction::Backward, _) | (_, Reduction::None) => whole,
         (_, Reduction::Mean | Reduction::Sum) => Shape::new(),
     };

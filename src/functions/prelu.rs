@@ -1,7 +1,7 @@
 //! The parametric rectifier: an array and its slopes.
 
 use crate::cpu::Cpu;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::few::Few;
 use crate::kernels::Kernels;
 use crate::operation::{
@@ -36,11 +36,6 @@ impl Operation for Prelu {
     }
 
     fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-        if direction == Direction::FromOutput {
-            return Err(Error::NotFromOutput {
-                function: self.name(),
-            });
-        }
         let (x, slope) = (given.x(), given.at(1));
         same_length("the input", self.elements(), x.len())?;
         self.check_slopes("the slope", slope.len())?;

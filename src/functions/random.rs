@@ -1,7 +1,7 @@
 //! The randomised leaky rectifier, element by element.
 
 use crate::cpu::Cpu;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::Kernels;
 use crate::operation::{
     Cut, Direction, Given, Lowered, Operation, Outputs, Part, Reach, Role, Shapes, Words, f32_of,
@@ -21,11 +21,6 @@ impl Operation for Rrelu {
     }
 
     fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-        if direction == Direction::FromOutput {
-            return Err(Error::NotFromOutput {
-                function: self.name(),
-            });
-        }
         given.check_dy(given.x().shape)?;
         Ok(shaped_as(given.x().shape))
     }

@@ -263,6 +263,17 @@ impl Operation for Softmax {
         &[(0, "the gradient"), (4, "the gradient by the sinks")]
     }
 
+    /// Of plain rows of softmax and softmin.
+    fn check_from_output(&self) -> Result<()> {
+        from_output(self.function)?;
+        if self.settings == PLAIN {
+            return Ok(());
+        }
+        Err(Error::NotFromOutput {
+            function: self.name(),
+        })
+    }
+
     fn no_gradient_by(&self, name: &str) -> Error {
         match name {
             "sinks" => Error::NoSinks,
@@ -278,14 +289,6 @@ impl Operation for Softmax {
         let output = self.output(shape)?;
         let outline = self.outline(given);
         self.geometry(given)?;
-        if direction == Direction::FromOutput {
-            from_output(self.function)?;
-            if !self.is_plain(given) {
-                return Err(Error::NotFromOutput {
-                    function: self.name(),
-                });
-            }
-        }
         given.check_dy(&output)?;
         let mut shapes = Shapes::new();
         match direction {
