@@ -1,11 +1,10 @@
 //! The accuracy check of the softmax family over rows that are masked, biased, scaled and capped.
 
 use super::{Noise, Pass, Report, beyond};
-use crate::arrays::{Array, Listed, OfShape};
+use crate::arrays::OfShape;
 use crate::axis::AxisFunction;
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::functions::Softmax;
 use crate::reference::{shaped_backward, shaped_backward_by_sinks, shaped_forward};
 use crate::shape::AxisShape;
 use crate::shaping::{Causal, Shaping};
@@ -121,8 +120,8 @@ pub fn shaped(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> 
                 .map(|v| v * scale)
                 .collect();
             let shaping = arrays.shaping(number);
-            let softmax = Softmax::new(function, axis as isize, shaping.settings);
-            let inputs = || inputs(&x, shape, &shaping);
+            let softmax = function.along(axis as isize).shaped(&shaping);
+            let inputs = || shaping.inputs(x.of_shape(shape));
             let got = backend.apply(softmax, inputs())?;
             let want = shaped_forward(function, &shaping, &x, shape, axis);
             for (j, (&got, &want)) in got.iter().zip(&want).enumerate() {
@@ -155,24 +154,4 @@ pub fn shaped(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> 
         }
     }
     Ok(vec![forward, backward, by_sinks])
-}
-
-/// x and the arrays of a shaping as inputs.
-fn inputs<'a>(x: &'a [f32], shape: &'a [usize], shaping: &Shaping<'a>) -> Listed<'a, f32> {
-    let arrays = [
-        Some(Array::from(x.of_shape(shape))),
-        shaping
-            .mask
-            .map(|(mask, shape)| mask.of_shape(shape).named("mask")),
-        shaping
-            .bias
-            .map(|(bias, shape)| bias.of_shape(shape).named("bias")),
-        shaping
-            .lengths
-            .map(|(lengths, shape)| lengths.of_shape(shape).named("lengths")),
-        shaping
-            .sinks
-            .map(|(sinks, shape)| sinks.of_shape(shape).named("sinks")),
-    ];
-    Listed::new(arrays.into_iter().flatten())
 }

@@ -30,7 +30,7 @@ impl Operation for Elementwise {
         &[Role::INPUT]
     }
 
-    fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
+    fn infer(&self, _direction: Direction, given: &Given<'_>) -> Result<Shapes> {
         given.check_dy(given.x().shape)?;
         Ok(shaped_as(given.x().shape))
     }

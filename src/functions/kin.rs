@@ -226,7 +226,7 @@ impl Operation for Along<GumbelSoftmax> {
         ROLES
     }
 
-    fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
+    fn infer(&self, _direction: Direction, given: &Given<'_>) -> Result<Shapes> {
         let x = given.x();
         AxisShape::new(x.shape, self.axis)?;
         if let Some(noise) = given.get(1) {

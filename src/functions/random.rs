@@ -20,7 +20,7 @@ impl Operation for Rrelu {
         &[Role::INPUT]
     }
 
-    fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
+    fn infer(&self, _direction: Direction, given: &Given<'_>) -> Result<Shapes> {
         given.check_dy(given.x().shape)?;
         Ok(shaped_as(given.x().shape))
     }
