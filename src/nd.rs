@@ -1,7 +1,7 @@
 //! Arrays of the ndarray crate as inputs and outputs of calls, whatever their strides are.
 
 use crate::arrays::{
-    Array, Arrays, Data, DataMut, FromResult, Inputs, Output, Owned, Place, Strided, Value,
+    Array, Arrays, DataMut, FromResult, Inputs, Output, Owned, Place, Strided, Value,
 };
 use crate::element::{DType, Element};
 use ndarray::{ArrayBase, ArrayRef, Dimension};
@@ -13,17 +13,6 @@ fn array<V: Value, D: Dimension>(x: &ArrayRef<V, D>) -> Array<'_> {
         None => {
             let copy: Vec<V> = x.iter().copied().collect();
             Array::copied(V::owned(copy), x.shape())
-        }
-    }
-}
-
-/// The same of numbers.
-fn numbers<T: Element, D: Dimension>(x: &ArrayRef<T, D>) -> Array<'_> {
-    match x.as_slice() {
-        Some(slice) => Array::with_shape(Data::of(slice), x.shape()),
-        None => {
-            let copy: Vec<T> = x.iter().copied().collect();
-            Array::copied(Owned::of(copy), x.shape())
         }
     }
 }
@@ -47,7 +36,7 @@ impl<'a, T: Element, S: ndarray::Data<Elem = T>, D: Dimension> Inputs<'a> for &'
     type Result = ndarray::Array<T, D>;
 
     fn arrays(self) -> Arrays<'a> {
-        std::iter::once(numbers(self)).collect()
+        std::iter::once(array(self)).collect()
     }
 }
 
@@ -56,7 +45,7 @@ impl<'a, T: Element, D: Dimension> Inputs<'a> for &'a ArrayRef<T, D> {
     type Result = ndarray::Array<T, D>;
 
     fn arrays(self) -> Arrays<'a> {
-        std::iter::once(numbers(self)).collect()
+        std::iter::once(array(self)).collect()
     }
 }
 

@@ -215,7 +215,6 @@ impl Owned {
     }
 
     /// Numbers of an element's type.
-    #[cfg(feature = "ndarray")]
     pub(crate) fn of<T: Element>(x: Vec<T>) -> Self {
         match T::DTYPE {
             DType::F32 => Self::F32(bytemuck::cast_vec(x)),

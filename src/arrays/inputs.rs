@@ -2,7 +2,6 @@
 
 use super::data::{Data, Owned};
 use crate::element::Element;
-use half::{bf16, f16};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
@@ -34,7 +33,19 @@ macro_rules! values {
         }
     )*};
 }
-values!(f32, f16, bf16, u8, u32, i32, i64);
+values!(u8, u32, i32, i64);
+
+impl<T: Element> sealed::Sealed for T {}
+
+impl<T: Element> Value for T {
+    fn data(x: &[Self]) -> Data<'_> {
+        Data::of(x)
+    }
+
+    fn owned(x: Vec<Self>) -> Owned {
+        Owned::of(x)
+    }
+}
 
 impl sealed::Sealed for bool {}
 

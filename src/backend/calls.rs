@@ -153,11 +153,11 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
-    pub fn apply_into<'a>(
+    pub fn apply_into<'a, 'b>(
         &self,
         operation: impl IntoOperation,
         inputs: impl Inputs<'a>,
-        y: impl Output<'a>,
+        y: impl Output<'b>,
     ) -> Result<()> {
         let call = Call::new(Direction::Forward, inputs);
         self.now_into(operation.held().as_operation(), &call, y.place())
@@ -167,11 +167,11 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
-    pub fn apply_into_async<'a>(
+    pub fn apply_into_async<'a, 'b>(
         &self,
         operation: impl IntoOperation,
         inputs: impl Inputs<'a>,
-        y: impl Output<'a>,
+        y: impl Output<'b>,
     ) -> impl Future<Output = Result<()>> + Send {
         let (operation, y) = (operation.held(), y.place());
         let call = Call::new(Direction::Forward, inputs);
@@ -226,12 +226,12 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
-    pub fn grad_into<'a>(
+    pub fn grad_into<'a, 'b>(
         &self,
         operation: impl IntoOperation,
         inputs: impl Inputs<'a>,
         dy: impl Inputs<'a>,
-        dx: impl Output<'a>,
+        dx: impl Output<'b>,
     ) -> Result<()> {
         let call = Call::new(Direction::Backward, inputs).with_dy(dy);
         self.now_into(operation.held().as_operation(), &call, dx.place())
@@ -241,12 +241,12 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
-    pub fn grad_into_async<'a>(
+    pub fn grad_into_async<'a, 'b>(
         &self,
         operation: impl IntoOperation,
         inputs: impl Inputs<'a>,
         dy: impl Inputs<'a>,
-        dx: impl Output<'a>,
+        dx: impl Output<'b>,
     ) -> impl Future<Output = Result<()>> + Send {
         let operation = operation.held();
         let call = Call::new(Direction::Backward, inputs).with_dy(dy);
