@@ -71,7 +71,7 @@ impl Arrays {
         if number & 1 == 0 {
             shaping = shaping.mask(&self.mask.0, &self.mask.1);
         }
-        if number % 3 != 0 {
+        if !number.is_multiple_of(3) {
             shaping = shaping.bias(&self.bias.0, &self.bias.1);
         }
         if number % 5 == 1 {
