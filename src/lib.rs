@@ -35,6 +35,11 @@
 //! PyTorch's, and so are defaults and the derivatives at kinks; other frameworks' names parse as
 //! aliases. [`AxisFunction`] is the softmax family.
 //!
+//! A function with its options is an [`Operation`]: an activation, a function along an axis
+//! ([`AxisFunction::along`], [`Gate::along`], [`SparseFunction::along`], [`GumbelSoftmax::along`],
+//! [`Maxout::along`]), a [`Gate`] of two arrays, [`Prelu`], [`Rrelu`], a loss. All of them go through the
+//! same calls of [`Backend`], and each but [`Prelu`] has a name that parses into one.
+//!
 //! Arrays are row-major f32, f16 or bf16 of any size, also of none; all are computed in f32 or
 //! better. NaN comes out exactly where NaN went in, and
 //! every function takes its mathematical limit at the infinities. How far a result may be from the
