@@ -739,3 +739,46 @@ macro_rules! operations {
     )*};
 }
 pub(crate) use operations;
+
+/// Computes outputs on the CPU: of 16 bits as they are where the operation takes them, else in f32.
+pub(crate) fn on_cpu(
+    cpu: &Cpu,
+    operation: &dyn Operation,
+    direction: Direction,
+    given: &Given<'_>,
+    outputs: &mut Outputs<'_>,
+) -> Result<()> {
+    let dtypes: SmallVec<[DType; 2]> = outputs.iter().flatten().map(DataMut::dtype).collect();
+    let is_narrow = |dtype: Option<DType>| dtype.is_some_and(|dtype| dtype != DType::F32);
+    let inputs = given.all().flatten().map(|view| view.data.dtype());
+    let mut all = inputs.chain(dtypes.iter().copied().map(Some));
+    if !all.any(is_narrow) || operation.takes_on_cpu(given, &dtypes) {
+        return operation.compute(cpu, direction, given, outputs);
+    }
+    let wide = given.widened();
+    let given = given.with(&wide);
+    let aside = outputs.iter().map(|out| match out {
+        Some(out) if out.dtype() != DType::F32 => vec![0.0; out.len()],
+        _ => Vec::new(),
+    });
+    let mut aside: SmallVec<[Vec<f32>; 2]> = aside.collect();
+    let computed = outputs
+        .iter_mut()
+        .zip(&mut aside)
+        .map(|(out, aside)| match out {
+            Some(DataMut::F32(out)) => Some(DataMut::F32(out)),
+            Some(_) => Some(DataMut::F32(aside)),
+            None => None,
+        });
+    let mut computed: SmallVec<[Option<DataMut<'_>>; 2]> = computed.collect();
+    operation.compute(cpu, direction, &given, &mut computed)?;
+    drop(computed);
+    for (out, aside) in outputs.iter_mut().zip(&aside) {
+        if let Some(out) = out
+            && out.dtype() != DType::F32
+        {
+            out.write(aside);
+        }
+    }
+    Ok(())
+}

@@ -40,7 +40,7 @@ impl Operation for Prelu {
         same_length("the input", self.elements(), x.len())?;
         self.check_slopes("the slope", slope.len())?;
         given.check_dy(self.shape())?;
-        let mut shapes = shaped_as(self.shape());
+        let mut shapes = shaped_as(x.shape);
         if direction == Direction::Backward {
             shapes.push(Shape::from_slice(slope.shape));
         }

@@ -9,7 +9,7 @@ use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::TypedSlice;
 use crate::operation::{
-    Cut, Direction, Given, Lowered, Operation, Outputs, Part, Piece, Reach, Words, Written,
+    Cut, Direction, Given, Lowered, Operation, Outputs, Part, Piece, Reach, Words, Written, on_cpu,
 };
 use crate::shape::AxisShape;
 use std::ops::Range;
@@ -164,7 +164,7 @@ impl Gpu {
         };
         if is_empty {
             // Rows of no elements may have results, but nothing to bring to a device.
-            return operation.compute(&Cpu::new(), direction, given, outputs);
+            return on_cpu(&Cpu::new(), operation, direction, given, outputs);
         }
         let wide = !operation.takes_16_bits_on_gpu();
         let numbers = lowered.outputs.iter().filter_map(|written| written.left);
