@@ -219,6 +219,33 @@ fn of_several_arrays() {
     }
 }
 
+/// Of nothing comes nothing, of 16 bits too; and slopes may have more axes than a view.
+#[test]
+fn empty_arrays_and_views_of_few_axes() {
+    let nothing: [f16; 0] = [];
+    for backend in backends() {
+        for text in [
+            "swiglu",
+            "sparsemax",
+            "softmax(scale=2)",
+            "rrelu(seed=1)",
+            "gelu",
+        ] {
+            let y = backend.apply(&*made(text), nothing.of_shape(&[0, 4]));
+            assert!(y.unwrap().is_empty(), "{text}");
+        }
+        let prelu = Prelu::broadcast(&[2, 3], &[2, 1]).unwrap();
+        let (x, slopes) = (ndarray::arr1(&[-1.0f32; 6]), [0.5, 2.0]);
+        let inputs = || (&x, slopes.of_shape(&[2, 1]));
+        let y = backend.apply(&prelu, inputs()).unwrap();
+        assert_eq!(y.as_slice().unwrap(), [-0.5, -0.5, -0.5, -2.0, -2.0, -2.0]);
+        let by = backend
+            .grad_by(&prelu, "slope", inputs(), &[1.0; 6])
+            .unwrap();
+        assert_eq!(by.as_slice().unwrap(), [-3.0, -3.0]);
+    }
+}
+
 /// What can be had from the output, and what cannot.
 #[test]
 fn gradients_from_outputs() {
