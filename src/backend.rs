@@ -145,6 +145,7 @@ macro_rules! twins {
 
 // Behind the macro, which they use.
 mod calls;
+pub use calls::Call;
 pub(crate) mod carried;
 mod chain;
 mod learn;

@@ -206,6 +206,33 @@ impl Gate {
         }
     }
 
+    /// The value and the range of one of [`Gate::parameters`].
+    pub(crate) fn parameter(&self, name: &str) -> (f32, Range) {
+        match (name, self.clamp) {
+            ("limit", Some(clamp)) => (clamp.limit, Range::NonNegative),
+            ("offset", Some(clamp)) => (clamp.offset, Range::Finite),
+            _ => {
+                let info = self.function.activation().info();
+                let of_name = info.parameters.iter().position(|p| p.name == name);
+                let values = self.function.parameters();
+                // The steepness of what has none is 1.
+                let value = values.get(of_name.unwrap_or(0)).copied().unwrap_or(1.0);
+                let range = of_name.map_or(Range::Finite, |i| info.parameters[i].range);
+                (value, range)
+            }
+        }
+    }
+
+    /// The paper that the gate is from.
+    pub(crate) fn source(&self) -> &'static str {
+        match self.name {
+            Name::Glu => "Dauphin et al. 2017",
+            Name::Bilinear => "Mnih & Hinton 2007",
+            Name::ClampedSwiglu => "OpenAI gpt-oss 2025",
+            _ => "Shazeer 2020",
+        }
+    }
+
     /// This gate for arrays in another layout.
     pub fn with_layout(self, layout: Layout) -> Self {
         Self { layout, ..self }

@@ -8,6 +8,7 @@
 //! | arrays in host memory | [`Backend`]: one call, on a GPU or the CPU, whatever the size |
 //! | arrays of the ndarray crate, of any strides | the same calls of [`Backend`], with the feature `ndarray` |
 //! | arrays that are larger than memory | [`Stream`]: chunks from files, or anything else, to files |
+//! | rows of which each of several machines has a part | [`RowPart`]: what of softmax and its kin has to travel |
 //! | several operations in a row | [`Gpu`]: [`Tensor`]s stay on the device, a [`Batch`] is one submission |
 //! | a wgpu program of your own | [`Kernels`]: records into your compute pass, on your buffers |
 //! | a shader of your own | [`shader::fused`]: WGSL text of an activation, to call in it |
@@ -38,7 +39,8 @@
 //! A function with its options is an [`Operation`]: an activation, a function along an axis
 //! ([`AxisFunction::along`], [`Gate::along`], [`SparseFunction::along`], [`GumbelSoftmax::along`],
 //! [`Maxout::along`]), a [`Gate`] of two arrays, [`Prelu`], [`Rrelu`], a loss. All of them go through the
-//! same calls of [`Backend`], and each but [`Prelu`] has a name that parses into one.
+//! same calls of [`Backend`], and each but [`Prelu`] has a name that parses into one
+//! ([`operations`] tells them all, with their options).
 //!
 //! Arrays are row-major f32, f16 or bf16 of any size, also of none; all are computed in f32 or
 //! better. NaN comes out exactly where NaN went in, and
@@ -93,6 +95,7 @@ mod nd;
 #[cfg(test)]
 mod noop;
 mod operation;
+mod parts;
 mod plan;
 mod prelu;
 mod random;
@@ -108,16 +111,19 @@ mod statistics;
 mod stream;
 mod sum;
 
-pub use arrays::{Array, Inputs, OfShape, Output, Shaped, Value};
+pub use arrays::{Array, ArrayMut, Inputs, OfShape, Output, Shaped, Value};
 pub use axis::AxisFunction;
-pub use backend::{Backend, BackendKind};
+pub use backend::{Backend, BackendKind, Call};
 pub use catalogue::{Activation, Bounds, Elementwise, Info, Parameter};
 pub use chain::{Chain, Step};
 pub use cpu::Cpu;
 pub use custom::{Custom, CustomBuilder, CustomFormula, Number};
 pub use element::{DType, Element};
 pub use error::{Error, Result};
-pub use functions::{Along, Maxout, Softmax, operations};
+pub use functions::{
+    Along, InputInfo, Maxout, OperationInfo, OptionInfo, OptionKind, Softmax, operation_for,
+    operations,
+};
 pub use gate::{Gate, GateShape, Layout, Order};
 pub use gpu::{
     AdapterChoice, AdapterReport, Batch, Cache, Gpu, GpuOptions, Labels, Lengths, Mask, Tensor,
@@ -135,7 +141,8 @@ pub use loss::{
 };
 pub use many::Item;
 pub use maxout::Groups;
-pub use operation::{IntoOperation, Operation};
+pub use operation::{IntoOperation, Kind as InputKind, Operation};
+pub use parts::RowPart;
 pub use prelu::Prelu;
 pub use random::{Random, philox4x32};
 pub use range::Range;

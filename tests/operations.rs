@@ -146,8 +146,8 @@ fn half_of<T: Element, E: Debug>(
 fn of_one_array() {
     for backend in backends() {
         let mut count = 0;
-        for (name, _) in operations() {
-            let of_two = name.contains("entropy") || name == "nll_loss";
+        for name in operations().map(|operation| operation.name) {
+            let of_two = name.contains("entropy") || ["nll_loss", "prelu"].contains(&name);
             if of_two {
                 continue;
             }
@@ -251,8 +251,8 @@ fn empty_arrays_and_views_of_few_axes() {
 fn gradients_from_outputs() {
     let (dy, x) = (numbers(5), numbers(1));
     let mut from_output = BTreeSet::new();
-    for (name, _) in operations() {
-        if name == "maxout" {
+    for name in operations().map(|operation| operation.name) {
+        if ["maxout", "prelu"].contains(&name) {
             continue;
         }
         let operation = &*made(name);

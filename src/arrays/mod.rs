@@ -9,4 +9,4 @@ pub use data::{Data, DataMut, Owned};
 pub use inputs::{Array, Arrays, FromResult, Inputs, OfShape, Shaped, Value};
 #[cfg(feature = "ndarray")]
 pub(crate) use outputs::Strided;
-pub use outputs::{Output, Place};
+pub use outputs::{ArrayMut, Output, Place};

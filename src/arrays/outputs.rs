@@ -11,6 +11,16 @@ pub trait Output<'a> {
     fn place(self) -> Place<'a>;
 }
 
+/// A row-major array of real numbers that [`Backend::run`](crate::Backend::run) writes.
+#[derive(Debug)]
+pub struct ArrayMut<'a>(pub(crate) DataMut<'a>);
+
+impl<'a, T: Element> From<&'a mut [T]> for ArrayMut<'a> {
+    fn from(y: &'a mut [T]) -> Self {
+        Self(DataMut::of(y))
+    }
+}
+
 /// Where results go.
 #[doc(hidden)]
 pub enum Place<'a> {

@@ -1,7 +1,9 @@
 //! The calls of a backend: every operation, every type of numbers, blocking or not, in one way.
 
 use super::{Backend, carried};
-use crate::arrays::{Array, Arrays, Data, DataMut, FromResult, Inputs, Output, Owned, Place};
+use crate::arrays::{
+    Array, ArrayMut, Arrays, Data, DataMut, FromResult, Inputs, Output, Owned, Place,
+};
 use crate::cpu::Cpu;
 use crate::cpu::threads::{self, elsewhere};
 use crate::element::{DType, Element};
@@ -22,8 +24,23 @@ enum Wanted {
     By(&'static str),
 }
 
-/// What a call computes, with its arrays.
-struct Call<'a> {
+/// What a call computes, and of which arrays: for programs that know the number and the types of arrays
+/// when they run, as bindings to other languages do. [`Call::shapes`] says what comes out, and
+/// [`Backend::run`] computes it.
+///
+/// ```
+/// use wgpu_activations::{Array, Backend, Call, OfShape, operation_for};
+/// let backend = Backend::cpu();
+/// let softmax = operation_for("softmax(axis=0)", &[])?;
+/// let call = Call::value([Array::from([1.0f32, 1.0].of_shape(&[2, 1]))]);
+/// assert_eq!(call.shapes(&*softmax)?, [vec![2, 1]]);
+/// let mut y = [0.0f32; 2];
+/// backend.run(&*softmax, &call, &mut [Some((&mut y[..]).into())])?;
+/// assert_eq!(y, [0.5, 0.5]);
+/// # Ok::<(), wgpu_activations::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Call<'a> {
     direction: Direction,
     arrays: Arrays<'a>,
     dy: Option<Array<'a>>,
@@ -73,9 +90,63 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn elements(&self) -> usize {
+    /// How many elements its arrays have.
+    pub fn elements(&self) -> usize {
         let arrays = self.arrays.iter().chain(&self.dy);
         arrays.map(|array| array.data().len()).sum()
+    }
+
+    fn of(direction: Direction, arrays: impl IntoIterator<Item = Array<'a>>) -> Self {
+        Self {
+            direction,
+            arrays: arrays.into_iter().collect(),
+            dy: None,
+            wanted: Wanted::All,
+        }
+    }
+
+    /// The value.
+    pub fn value(arrays: impl IntoIterator<Item = Array<'a>>) -> Self {
+        Self::of(Direction::Forward, arrays)
+    }
+
+    /// The gradients by all inputs that there are gradients by, in their order.
+    pub fn gradients(arrays: impl IntoIterator<Item = Array<'a>>, dy: Array<'a>) -> Self {
+        let dy = Some(dy);
+        Self {
+            dy,
+            ..Self::of(Direction::Backward, arrays)
+        }
+    }
+
+    /// The gradient by the first input, from the output.
+    pub fn gradient_from_output(y: Array<'a>, dy: Array<'a>) -> Self {
+        let dy = Some(dy);
+        Self {
+            dy,
+            ..Self::of(Direction::FromOutput, [y])
+        }
+    }
+
+    /// The value, and its gradient by the first input for an upstream gradient of 1.
+    pub fn value_and_gradient(arrays: impl IntoIterator<Item = Array<'a>>) -> Self {
+        Self::of(Direction::Both, arrays)
+    }
+
+    /// The shapes of what comes out: an axis that the operation reduces is not there.
+    ///
+    /// # Errors
+    /// As [`Backend::apply`].
+    pub fn shapes(&self, operation: impl IntoOperation) -> Result<Vec<Vec<usize>>> {
+        let held = operation.held();
+        let operation = held.as_operation();
+        let given = self.given(operation)?;
+        let mut shapes = operation.infer(self.direction, &given)?;
+        if self.direction == Direction::Both && !operation.has_both() {
+            shapes.truncate(1);
+            shapes.push(Shape::from_slice(given.x().shape));
+        }
+        Ok(shapes.iter().map(|shape| shape.to_vec()).collect())
     }
 }
 
@@ -399,6 +470,69 @@ impl Backend {
             let results = self.later(operation.as_operation(), &call, I::Number::DTYPE);
             results.await.map(two)
         }
+    }
+
+    /// Computes a call whose arrays are known when it is made: what is wanted of [`Call::shapes`], each
+    /// into its array.
+    ///
+    /// # Errors
+    /// As [`Backend::apply`]; [`Error::LengthMismatch`] where there is another number of outputs.
+    pub fn run(
+        &self,
+        operation: impl IntoOperation,
+        call: &Call<'_>,
+        outputs: &mut [Option<ArrayMut<'_>>],
+    ) -> Result<()> {
+        let held = operation.held();
+        pollster::block_on(self.outputs_of(held.as_operation(), call, outputs))
+    }
+
+    async fn outputs_of(
+        &self,
+        operation: &dyn Operation,
+        call: &Call<'_>,
+        outputs: &mut [Option<ArrayMut<'_>>],
+    ) -> Result<()> {
+        let wait = HostWait::BLOCK;
+        let shapes = call.shapes(operation)?;
+        same_length("the outputs", shapes.len(), outputs.len())?;
+        for (shape, output) in shapes.iter().zip(&*outputs) {
+            if let Some(output) = output {
+                same_length("the output", element_count(shape)?, output.0.len())?;
+            }
+        }
+        let is_wanted = |output: &Option<ArrayMut<'_>>| output.is_some();
+        if call.direction == Direction::Both && !operation.has_both() {
+            let dtype = DType::F32;
+            let results = self
+                .one_after_the_other(operation, call, dtype, wait)
+                .await?;
+            for ((result, _), output) in results.into_iter().zip(outputs) {
+                if let Some(output) = output {
+                    output.0.write(&result.into_vec::<f32>());
+                }
+            }
+            return Ok(());
+        }
+        let given = call.given(operation)?;
+        let one_by_one = operation.is_one_by_one(call.direction);
+        // What is computed along with what is wanted needs a place.
+        let aside = shapes.iter().zip(&*outputs).map(|(shape, output)| {
+            let elements = match is_wanted(output) || one_by_one {
+                true => 0,
+                false => element_count(shape)?,
+            };
+            Ok(Owned::zeros(DType::F32, elements))
+        });
+        let mut aside: SmallVec<[Owned; 2]> = aside.collect::<Result<_>>()?;
+        let places = outputs.iter_mut().zip(&mut aside);
+        let places = places.map(|(output, aside)| match output {
+            Some(output) => Some(output.0.lent()),
+            None => aside.data_mut().filter(|_| !one_by_one),
+        });
+        let mut places: SmallVec<[Option<DataMut<'_>>; 2]> = places.collect();
+        let computed = (call.direction, &given);
+        self.compute(operation, computed, &mut places, wait).await
     }
 
     /// The value of an operation, in the way that a call waits.

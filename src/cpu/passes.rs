@@ -53,6 +53,16 @@ impl Columns {
         }
     }
 
+    /// The rows' largest elements, and their sums.
+    pub fn parts(&self) -> (&[f32], [&[f64]; 3]) {
+        (&self.max, self.sums.each_ref().map(Vec::as_slice))
+    }
+
+    /// Rows of which this is known; as many of each.
+    pub fn from_parts(max: Vec<f32>, sums: [Vec<f64>; 3]) -> Self {
+        Self { max, sums }
+    }
+
     fn as_lanes(&mut self) -> Vec<Lanes<'_>> {
         let [s0, s1, s2] = &mut self.sums;
         let sums = s0
@@ -137,6 +147,76 @@ impl Passes {
                 self.merge(columns, from % width, part, from);
             }
         }
+    }
+
+    /// Takes blocks of rows that lie one after the other, each of `width` columns; of many blocks each
+    /// thread has some.
+    pub fn absorb_blocks(&self, x: &[f32], dy: &[f32], width: usize, columns: &mut Columns) {
+        let blocks = columns.max.len() / width.max(1);
+        if blocks == 0 || x.is_empty() {
+            return;
+        }
+        let len = x.len() / blocks;
+        let block = |i: usize| {
+            let range = i * len..(i + 1) * len;
+            (&x[range.clone()], dy.get(range).unwrap_or(&[]))
+        };
+        let mut store = |i: usize, of: &Columns| {
+            for column in 0..of.max.len() {
+                self.merge(columns, i * width + column % width, of, column);
+            }
+        };
+        if blocks < threads::count() {
+            for i in 0..blocks {
+                let (x, dy) = block(i);
+                let mut of = Columns::new(width);
+                self.absorb(x, dy, &mut of);
+                store(i, &of);
+            }
+            return;
+        }
+        let folded = width * (LANES / width).max(1);
+        let all: Vec<Columns> = (0..blocks)
+            .into_par_iter()
+            .map(|i| {
+                let (x, dy) = block(i);
+                self.absorb_alone(x, dy, folded)
+            })
+            .collect();
+        for (i, of) in all.iter().enumerate() {
+            store(i, of);
+        }
+    }
+
+    /// Adds what is known of the same rows elsewhere.
+    pub fn merge_all(&self, columns: &mut Columns, other: &Columns) {
+        for row in 0..columns.max.len().min(other.max.len()) {
+            self.merge(columns, row, other, row);
+        }
+    }
+
+    /// The results of blocks as [`Passes::absorb_blocks`] takes them.
+    pub fn map_blocks(
+        &self,
+        x: &[f32],
+        dy: &[f32],
+        of: &Coefficients,
+        width: usize,
+        out: &mut [f32],
+    ) {
+        let blocks = of.max.len() / width.max(1);
+        if blocks == 0 || out.is_empty() {
+            return;
+        }
+        let len = out.len() / blocks;
+        out.par_chunks_mut(len).enumerate().for_each(|(i, out)| {
+            let (rows, range) = (i * width..(i + 1) * width, i * len..(i + 1) * len);
+            let of = Coefficients {
+                max: of.max[rows.clone()].to_vec(),
+                factors: of.factors.each_ref().map(|all| all[rows.clone()].to_vec()),
+            };
+            self.map(&x[range.clone()], dy.get(range).unwrap_or(&[]), &of, out);
+        });
     }
 
     /// Some steps on this thread, folded into rows of `folded` columns, the last of which may

@@ -10,5 +10,5 @@ mod registry;
 mod softmax;
 
 pub use kin::Maxout;
-pub use registry::operations;
+pub use registry::{InputInfo, OperationInfo, OptionInfo, OptionKind, operation_for, operations};
 pub use softmax::{Along, Softmax};

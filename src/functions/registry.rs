@@ -10,40 +10,161 @@ use crate::gate::{Gate, Layout, Order};
 use crate::gumbel::GumbelSoftmax;
 use crate::loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction};
 use crate::names::Names;
-use crate::operation::Operation;
+use crate::operation::{Kind as InputKind, Operation};
+use crate::prelu::Prelu;
 use crate::random::Random;
+use crate::range::Range;
 use crate::rrelu::Rrelu;
-use crate::shaping::Causal;
+use crate::shaping::{Causal, RowPolicy};
 use crate::sparse::SparseFunction;
 use std::cell::RefCell;
 use std::str::FromStr;
+use std::sync::LazyLock;
 
 /// An operation, with its options set.
 type Made = std::result::Result<Box<dyn Operation>, Problem>;
 
+/// What an operation is, for programs that offer every operation: its names, options, inputs, and what it
+/// computes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OperationInfo {
+    /// The name: PyTorch's where it has one.
+    pub name: &'static str,
+    /// Names that other frameworks use for the same function.
+    pub aliases: &'static [&'static str],
+    /// One sentence on what it is.
+    pub summary: &'static str,
+    /// The value as text.
+    pub formula: &'static str,
+    /// The gradient as text.
+    pub gradient: &'static str,
+    /// The paper or the framework that the definition is from.
+    pub source: &'static str,
+    /// The shapes of what comes out.
+    pub shapes: &'static str,
+    /// The options in the order in which they are best shown.
+    pub options: Vec<OptionInfo>,
+    /// The inputs; a gate has two forms, of one array and of two.
+    pub forms: Vec<Vec<InputInfo>>,
+    /// Whether the text alone does not make it: see [`operation_for`].
+    pub by_shapes: bool,
+    /// Whether an element of the result is a function of the element at its place, and of that place
+    /// where it has a seed.
+    pub elementwise: bool,
+    /// Whether it has a gradient from its output.
+    pub from_output: bool,
+}
+
+/// An option of an operation.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct OptionInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// What its values are.
+    pub kind: OptionKind,
+    /// The value where none is given, where there is one.
+    pub default: Option<String>,
+    /// Which values are defined, or what they mean.
+    pub meaning: String,
+    /// Whether it must be given.
+    pub required: bool,
+}
+
+/// What values of an option are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OptionKind {
+    /// Any real number, as f32.
+    Number,
+    /// A whole number.
+    Integer,
+    /// A whole number that is 0 or more.
+    Count,
+    /// `true` or `false`.
+    Flag,
+    /// One of these words.
+    Choice(Vec<&'static str>),
+}
+
+/// An input of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct InputInfo {
+    /// As [`Array::named`](crate::Array::named) has it.
+    pub name: &'static str,
+    /// What it is made of.
+    pub kind: InputKind,
+    /// Whether a call may do without.
+    pub optional: bool,
+    /// Whether there is a gradient by it.
+    pub differentiable: bool,
+}
+
+/// What an operation computes, in words.
+struct About {
+    summary: &'static str,
+    formula: &'static str,
+    gradient: &'static str,
+    source: &'static str,
+    shapes: &'static str,
+}
+
+impl About {
+    const SAME_SHAPE: &'static str = "The result has the shape of the input.";
+}
+
 /// A function by its names.
 struct Entry {
     names: Names,
-    make: Box<dyn Fn(&Options<'_, '_>) -> Made>,
+    about: About,
+    elementwise: bool,
+    make: Box<dyn Fn(&Options<'_, '_>) -> Made + Send + Sync>,
 }
 
-/// The options of a text: those that are asked for are taken out.
+/// Values of options, as text has them.
+trait OfText: FromStr {
+    const KIND: OptionKind;
+}
+
+macro_rules! of_text {
+    ($($type:ty => $kind:ident),*) => {$(
+        impl OfText for $type {
+            const KIND: OptionKind = OptionKind::$kind;
+        }
+    )*};
+}
+of_text!(f32 => Number, isize => Integer, i64 => Integer, usize => Count, u64 => Count, bool => Flag);
+
+/// The options of a text: those that are asked for are taken out, and each question says what it is
+/// about, so that what an entry asks for is what it has.
 struct Options<'a, 'b> {
+    /// The name that the operation is called by.
+    called: &'a str,
     left: RefCell<Vec<&'b Argument<'a>>>,
     /// What was asked for.
-    known: RefCell<Vec<&'static str>>,
+    known: RefCell<Vec<OptionInfo>>,
+    /// The shapes of the arrays, where they are known.
+    shapes: &'b [&'b [usize]],
+    /// Whether what must be given may be anything.
+    probing: bool,
 }
 
 impl<'a, 'b> Options<'a, 'b> {
-    fn new(arguments: &'b [Argument<'a>]) -> Self {
+    fn new(called: &'a str, arguments: &'b [Argument<'a>], shapes: &'b [&'b [usize]]) -> Self {
         Self {
+            called,
             left: RefCell::new(arguments.iter().collect()),
             known: RefCell::default(),
+            shapes,
+            probing: false,
         }
     }
 
-    fn take(&self, name: &'static str) -> std::result::Result<Option<&'b Argument<'a>>, Problem> {
-        self.known.borrow_mut().push(name);
+    fn take(&self, option: OptionInfo) -> std::result::Result<Option<&'b Argument<'a>>, Problem> {
+        let name = option.name;
+        self.known.borrow_mut().push(option);
         let mut left = self.left.borrow_mut();
         let is_it = |argument: &&Argument<'_>| argument.name == Some(name);
         let found = left.iter().position(is_it).map(|i| left.remove(i));
@@ -53,9 +174,21 @@ impl<'a, 'b> Options<'a, 'b> {
         }
     }
 
-    /// The value of an option, where it is given.
-    fn get<T: FromStr>(&self, name: &'static str) -> std::result::Result<Option<T>, Problem> {
-        let Some(argument) = self.take(name)? else {
+    fn parsed<T: OfText>(
+        &self,
+        name: &'static str,
+        default: Option<String>,
+        meaning: &str,
+        required: bool,
+    ) -> std::result::Result<Option<T>, Problem> {
+        let option = OptionInfo {
+            name,
+            kind: T::KIND,
+            default,
+            meaning: meaning.to_owned(),
+            required,
+        };
+        let Some(argument) = self.take(option)? else {
             return Ok(None);
         };
         let wrong = |_| {
@@ -65,34 +198,104 @@ impl<'a, 'b> Options<'a, 'b> {
         argument.value.parse().map(Some).map_err(wrong)
     }
 
+    /// The value of an option that has no default, where it is given.
+    fn get<T: OfText>(
+        &self,
+        name: &'static str,
+        meaning: &str,
+    ) -> std::result::Result<Option<T>, Problem> {
+        self.parsed(name, None, meaning, false)
+    }
+
+    /// The value of an option, or its default.
+    fn or<T: OfText + ToString>(
+        &self,
+        name: &'static str,
+        default: T,
+        meaning: &str,
+    ) -> std::result::Result<T, Problem> {
+        let given = self.parsed(name, Some(default.to_string()), meaning, false)?;
+        Ok(given.unwrap_or(default))
+    }
+
+    /// The value of an option that must be given; `any` stands for it where nothing is computed.
+    fn required<T: OfText>(
+        &self,
+        name: &'static str,
+        any: T,
+        meaning: &str,
+    ) -> std::result::Result<T, Problem> {
+        match self.parsed(name, None, meaning, true)? {
+            Some(value) => Ok(value),
+            None if self.probing => Ok(any),
+            None => Err((0, format!("the value {name} is missing"))),
+        }
+    }
+
     /// One of some words.
     fn choice<T: Copy>(
         &self,
         name: &'static str,
-        words: &[(&str, T)],
+        default: Option<&str>,
+        words: &[(&'static str, T)],
+        meaning: &str,
     ) -> std::result::Result<Option<T>, Problem> {
-        let Some(argument) = self.take(name)? else {
+        let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let option = OptionInfo {
+            name,
+            kind: OptionKind::Choice(known.clone()),
+            default: default.map(str::to_owned),
+            meaning: meaning.to_owned(),
+            required: false,
+        };
+        let Some(argument) = self.take(option)? else {
             return Ok(None);
         };
         let found = words.iter().find(|(word, _)| *word == argument.value);
-        found.map(|&(_, value)| Some(value)).ok_or_else(|| {
-            let words: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
-            (argument.at, format!("{name} is {}", words.join(" or ")))
-        })
+        found
+            .map(|&(_, value)| Some(value))
+            .ok_or_else(|| (argument.at, format!("{name} is {}", known.join(" or "))))
     }
 
     fn axis(&self) -> std::result::Result<isize, Problem> {
-        Ok(self.get("axis")?.unwrap_or(-1))
+        self.or("axis", -1, "negative from the end")
     }
 
-    /// The parameters of these names that are given.
+    fn reduction(&self) -> std::result::Result<Reduction, Problem> {
+        let words: [_; Reduction::ALL.len()] = std::array::from_fn(|i| {
+            let reduction = Reduction::ALL[i];
+            (reduction.name(), reduction)
+        });
+        let standard = Reduction::default();
+        let meaning = "what is made of the losses of rows or elements";
+        let given = self.choice("reduction", Some(standard.name()), &words, meaning)?;
+        Ok(given.unwrap_or(standard))
+    }
+
+    /// A seed, and the number of the first element's random number.
+    fn random(&self, seed: Option<u64>) -> std::result::Result<Option<Random>, Problem> {
+        let meaning = match seed {
+            Some(_) => "of the random numbers",
+            None => "of the random numbers; with one, training",
+        };
+        let seed = match seed {
+            Some(seed) => Some(self.or("seed", seed, meaning)?),
+            None => self.get("seed", meaning)?,
+        };
+        let meaning = "the place of the first element in the whole that the array is a part of";
+        let first = self.or("offset", 0, meaning)?;
+        Ok(seed.map(|seed| Random::new(seed).starting_at(first)))
+    }
+
+    /// The parameters that are given, of these names, defaults and ranges.
     fn parameters(
         &self,
-        names: impl IntoIterator<Item = &'static str>,
+        names: impl IntoIterator<Item = (&'static str, String, Range)>,
     ) -> std::result::Result<Vec<(&'static str, f32)>, Problem> {
         let mut given = Vec::new();
-        for name in names {
-            given.extend(self.get(name)?.map(|value| (name, value)));
+        for (name, default, range) in names {
+            let value = self.parsed(name, Some(default), &range.to_string(), false)?;
+            given.extend(value.map(|value| (name, value)));
         }
         Ok(given)
     }
@@ -104,9 +307,10 @@ impl<'a, 'b> Options<'a, 'b> {
             return Ok(());
         };
         let known = self.known.borrow();
-        let there = match known.len() {
+        let names: Vec<&str> = known.iter().map(|option| option.name).collect();
+        let there = match names.len() {
             0 => "it has no options".to_owned(),
-            _ => format!("there is {}", known.join(", ")),
+            _ => format!("there is {}", names.join(", ")),
         };
         let problem = match argument.name {
             Some(name) => format!("there is no '{}' here; {there}", shown(name)),
@@ -121,154 +325,438 @@ fn refused(error: Error) -> Problem {
     (0, error.to_string())
 }
 
-fn entry(names: Names, make: impl Fn(&Options<'_, '_>) -> Made + 'static) -> Entry {
+fn entry(
+    names: Names,
+    about: About,
+    make: impl Fn(&Options<'_, '_>) -> Made + Send + Sync + 'static,
+) -> Entry {
     Entry {
         names,
+        about,
+        elementwise: false,
         make: Box::new(make),
     }
 }
 
-/// Every operation that a name and options make.
-fn entries() -> Vec<Entry> {
-    let mut all = Vec::new();
-    for &activation in Activation::ALL {
-        let info = activation.info();
-        all.push(entry((info.name, info.aliases), move |options| {
-            let parameters = options.parameters(info.parameters.iter().map(|p| p.name))?;
-            Ok(Box::new(activation.with(parameters).map_err(refused)?))
-        }));
-    }
-    all.push(entry(("rrelu", &[]), |options| {
-        let standard = Rrelu::default();
-        let lower = options.get("lower")?.unwrap_or(standard.lower());
-        let upper = options.get("upper")?.unwrap_or(standard.upper());
-        let rrelu = Rrelu::new(lower, upper).map_err(refused)?;
-        let seed = options.get("seed")?.map(Random::new);
-        Ok(Box::new(
-            seed.map_or(rrelu, |random| rrelu.training(random)),
-        ))
-    }));
-    for &gate in Gate::ALL {
-        all.push(entry((gate.name(), gate.aliases()), move |options| {
-            let orders = [("value", Order::ValueFirst), ("gate", Order::GateFirst)];
-            let layouts = [
-                ("split", Layout::Split),
-                ("interleaved", Layout::Interleaved),
-            ];
-            let parameters = options.parameters(gate.parameters())?;
-            let gate = gate.with(parameters).map_err(refused)?;
-            let order = options.choice("first", &orders)?;
-            let gate = order.map_or(gate, |order| gate.with_order(order));
-            let layout = options.choice("layout", &layouts)?;
-            let gate = layout.map_or(gate, |layout| gate.with_layout(layout));
-            Ok(match options.choice("arrays", &[("1", 1), ("2", 2)])? {
-                Some(2) => Box::new(gate),
-                _ => Box::new(gate.along(options.axis()?)),
-            })
-        }));
-    }
-    for &function in AxisFunction::ALL {
-        all.push(entry(
-            (function.name(), function.aliases()),
-            move |options| {
-                let corners = [
-                    ("upper_left", Causal::UpperLeft),
-                    ("lower_right", Causal::LowerRight),
-                ];
-                let mut softmax = function.along(options.axis()?);
-                if let Some(scale) = options.get("scale")? {
-                    softmax = softmax.scale(scale);
-                }
-                if let Some(temperature) = options.get("temperature")? {
-                    softmax = softmax.temperature(temperature);
-                }
-                if let Some(cap) = options.get("soft_cap")? {
-                    softmax = softmax.soft_cap(cap);
-                }
-                if let Some(sink) = options.get("sink")? {
-                    softmax = softmax.sink(sink);
-                }
-                if let Some(causal) = options.choice("causal", &corners)? {
-                    softmax = softmax.causal(causal);
-                }
-                Ok(Box::new(softmax))
-            },
-        ));
-    }
-    for &function in SparseFunction::ALL {
-        all.push(entry(
-            (function.name(), function.aliases()),
-            move |options| {
-                let function = match function {
-                    SparseFunction::Entmax { alpha } => {
-                        let alpha = options.get("alpha")?.unwrap_or(alpha);
-                        SparseFunction::entmax(alpha).map_err(refused)?
-                    }
-                    function => function,
-                };
-                Ok(Box::new(function.along(options.axis()?)))
-            },
-        ));
-    }
-    all.push(entry(("gumbel_softmax", &[]), |options| {
-        let random = Random::new(options.get("seed")?.unwrap_or(0));
-        let tau = options.get("tau")?.unwrap_or(1.0);
-        let gumbel = GumbelSoftmax::new(tau, random).map_err(refused)?;
-        let gumbel = gumbel.hard(options.get("hard")?.unwrap_or(false));
-        Ok(Box::new(gumbel.along(options.axis()?)))
-    }));
-    all.push(entry(("maxout", &[]), |options| {
-        let pieces = options.get("pieces")?;
-        let pieces = pieces.ok_or((0, "the value pieces is missing".to_owned()))?;
-        Ok(Box::new(Maxout::new(pieces).along(options.axis()?)))
-    }));
-    all.push(entry(("cross_entropy", &[]), |options| {
-        let mut loss = CrossEntropy::new();
-        if let Some(share) = options.get("label_smoothing")? {
-            loss = loss.label_smoothing(share);
-        }
-        if let Some(class) = options.get("ignore_index")? {
-            loss = loss.ignore_index(class);
-        }
-        if let Some(axis) = options.get("axis")? {
-            loss = loss.axis(axis);
-        }
-        loss = loss.reduction(options.get("reduction")?.unwrap_or_default());
-        Ok(Box::new(loss))
-    }));
-    all.push(entry(("nll_loss", &[]), |options| {
-        let mut loss = NllLoss::new();
-        if let Some(class) = options.get("ignore_index")? {
-            loss = loss.ignore_index(class);
-        }
-        if let Some(axis) = options.get("axis")? {
-            loss = loss.axis(axis);
-        }
-        loss = loss.reduction(options.get("reduction")?.unwrap_or_default());
-        Ok(Box::new(loss))
-    }));
-    let reduction = |options: &Options<'_, '_>| -> std::result::Result<Reduction, Problem> {
-        Ok(options.get("reduction")?.unwrap_or_default())
+fn activation(activation: Activation) -> Entry {
+    let info = activation.info();
+    let about = About {
+        summary: info.summary.trim(),
+        formula: info.formula,
+        gradient: info.derivative,
+        source: info.source,
+        shapes: About::SAME_SHAPE,
     };
-    let names = ("binary_cross_entropy_with_logits", &["bce_with_logits"][..]);
-    all.push(entry(names, move |options| {
-        Ok(Box::new(
-            BceWithLogits::new().reduction(reduction(options)?),
-        ))
-    }));
-    all.push(entry(("binary_cross_entropy", &["bce"]), move |options| {
-        let loss = BinaryCrossEntropy::new();
-        Ok(Box::new(loss.reduction(reduction(options)?)))
-    }));
-    all
+    let make = move |options: &Options<'_, '_>| -> Made {
+        let parameters = info.parameters.iter().map(|p| {
+            let default = p.exact.map_or(p.default.to_string(), str::to_owned);
+            (p.name, default, p.range)
+        });
+        let parameters = options.parameters(parameters)?;
+        Ok(Box::new(activation.with(parameters).map_err(refused)?))
+    };
+    Entry {
+        elementwise: true,
+        ..entry((info.name, info.aliases), about, make)
+    }
 }
 
-/// The names of all operations that [`str::parse`] makes, each with its aliases: activations, gates, the
-/// softmax family and its kin, and losses.
+fn rrelu() -> Entry {
+    let about = About {
+        summary: "leaky_relu with a random slope for each element in training, their mean in evaluation.",
+        formula: "x if x > 0 else a x, a in [lower, upper]",
+        gradient: "1 if x > 0 else a",
+        source: "Xu et al. 2015",
+        shapes: About::SAME_SHAPE,
+    };
+    let make = |options: &Options<'_, '_>| -> Made {
+        let standard = Rrelu::default();
+        let lower = options.or("lower", standard.lower(), "a finite number")?;
+        let meaning = "a finite number that is not below lower";
+        let upper = options.or("upper", standard.upper(), meaning)?;
+        let random = options.random(None)?;
+        let rrelu = Rrelu::new(lower, upper).map_err(refused)?;
+        Ok(Box::new(
+            random.map_or(rrelu, |random| rrelu.training(random)),
+        ))
+    };
+    Entry {
+        elementwise: true,
+        ..entry(("rrelu", &[]), about, make)
+    }
+}
+
+fn gate(gate: Gate) -> Entry {
+    let about = About {
+        summary: "A gated linear unit: of one array that holds value and gate along an axis, or of two.",
+        formula: gate.formula(),
+        gradient: "dy f(gate) by the value, dy value f'(gate) by the gate",
+        source: gate.source(),
+        shapes: "The result has half of the input along the axis; of two arrays, which have one shape, \
+                 that one.",
+    };
+    entry((gate.name(), gate.aliases()), about, move |options| {
+        // A name of vLLM's has the gate first.
+        let gate: Gate = options.called.parse().map_err(refused)?;
+        let orders = [("value", Order::ValueFirst), ("gate", Order::GateFirst)];
+        let layouts = [
+            ("split", Layout::Split),
+            ("interleaved", Layout::Interleaved),
+        ];
+        let parameters = gate.parameters().into_iter().map(|name| {
+            let (value, range) = gate.parameter(name);
+            (name, value.to_string(), range)
+        });
+        let parameters = options.parameters(parameters)?;
+        let word = |order| {
+            orders
+                .iter()
+                .find(|(_, o)| *o == order)
+                .map(|(word, _)| *word)
+        };
+        let meaning = "which of the two comes first in one array";
+        let order = options.choice("first", word(gate.order()), &orders, meaning)?;
+        let word = |layout| {
+            layouts
+                .iter()
+                .find(|(_, l)| *l == layout)
+                .map(|(word, _)| *word)
+        };
+        let meaning = "how one array holds them: in halves, or in turns";
+        let layout = options.choice("layout", word(gate.layout()), &layouts, meaning)?;
+        let meaning = "how many arrays there are; as many as are given, where that is known";
+        let arrays = options.choice("arrays", None, &[("1", 1), ("2", 2)], meaning)?;
+        let axis = options.axis()?;
+        let gate = gate.with(parameters).map_err(refused)?;
+        let gate = order.map_or(gate, |order| gate.with_order(order));
+        let gate = layout.map_or(gate, |layout| gate.with_layout(layout));
+        Ok(match arrays.unwrap_or(options.shapes.len()) {
+            2 => Box::new(gate),
+            _ => Box::new(gate.along(axis)),
+        })
+    })
+}
+
+fn of_rows(function: AxisFunction) -> Entry {
+    let about = About {
+        summary: "A function of whole rows along an axis, with what is done to their elements before: \
+                  scaled, capped, biased, masked.",
+        formula: function.formula(),
+        gradient: function.gradient(),
+        source: "Bridle 1990; masks, caps and sinks as FlashAttention, ONNX's Attention and gpt-oss",
+        shapes: if function.reduces() {
+            "The result lacks the axis. Mask and bias broadcast to the input from its last axis, lengths \
+             and sinks have the axis with length 1, or end before it."
+        } else {
+            "The result has the shape of the input. Mask and bias broadcast to it from its last axis; \
+             lengths are aligned at its first axis, sinks at its last with length 1."
+        },
+    };
+    entry(
+        (function.name(), function.aliases()),
+        about,
+        move |options| {
+            let mut softmax = function.along(options.axis()?);
+            let scale = options.get("scale", "x is multiplied by it")?;
+            let temperature = options.get("temperature", "x is divided by it")?;
+            let cap = options.get("soft_cap", "elements v become cap tanh(v / cap)")?;
+            let sink = options.get(
+                "sink",
+                "an element more in each row, which is not in the result",
+            )?;
+            let corners = [
+                ("upper_left", Causal::UpperLeft),
+                ("lower_right", Causal::LowerRight),
+            ];
+            let meaning =
+                "no query sees a later key; the first sees the first, or the last the last";
+            let causal = options.choice("causal", None, &corners, meaning)?;
+            let meaning = "the axis of the queries for causal; the one before the axis by default";
+            let query_axis = options.get("query_axis", meaning)?;
+            let policies = [
+                ("zeros", RowPolicy::Zeros),
+                ("nan", RowPolicy::Nan),
+                ("error", RowPolicy::Error),
+            ];
+            let meaning = "what a row is of which nothing takes part";
+            let policy = options.choice("fully_masked", Some("zeros"), &policies, meaning)?;
+            if scale.is_some() && temperature.is_some() {
+                return Err((
+                    0,
+                    "scale and temperature are one option: give one".to_owned(),
+                ));
+            }
+            softmax = scale.map_or(softmax, |scale| softmax.scale(scale));
+            softmax = temperature.map_or(softmax, |t| softmax.temperature(t));
+            softmax = cap.map_or(softmax, |cap| softmax.soft_cap(cap));
+            softmax = sink.map_or(softmax, |sink| softmax.sink(sink));
+            softmax = causal.map_or(softmax, |causal| softmax.causal(causal));
+            softmax = query_axis.map_or(softmax, |axis| softmax.query_axis(axis));
+            softmax = policy.map_or(softmax, |policy| softmax.row_policy(policy));
+            Ok(Box::new(softmax))
+        },
+    )
+}
+
+fn sparse(function: SparseFunction) -> Entry {
+    let about = About {
+        summary: "A function of whole rows along an axis, whose results are 0 where an element is far \
+                  below the largest.",
+        formula: function.formula(),
+        gradient: function.gradient(),
+        source: match function {
+            SparseFunction::Hardmax => "ONNX",
+            SparseFunction::Sparsemax => "Martins and Astudillo 2016",
+            SparseFunction::Entmax { .. } => "Peters, Niculae and Martins 2019",
+        },
+        shapes: About::SAME_SHAPE,
+    };
+    entry(
+        (function.name(), function.aliases()),
+        about,
+        move |options| {
+            let axis = options.axis()?;
+            let function = match function {
+                SparseFunction::Entmax { alpha } => {
+                    let alpha = options.or("alpha", alpha, "a finite number, 1 or more")?;
+                    SparseFunction::entmax(alpha).map_err(refused)?
+                }
+                function => function,
+            };
+            Ok(Box::new(function.along(axis)))
+        },
+    )
+}
+
+fn gumbel_softmax() -> Entry {
+    let about = About {
+        summary: "A sample of the categories whose logarithms are x, smoothed so that it has a gradient.",
+        formula: "softmax((x + G) / tau), G = -log(-log u)",
+        gradient: "that of softmax((x + G) / tau), also where the result is one-hot",
+        source: "Jang et al. 2017; Maddison et al. 2017",
+        shapes: "The result has the shape of the input, and so has the noise.",
+    };
+    entry(("gumbel_softmax", &[]), about, |options| {
+        let standard = GumbelSoftmax::default();
+        let tau = options.or("tau", standard.tau(), "the temperature, from 1e-30 to 1e30")?;
+        let hard = options.or("hard", standard.is_hard(), "whether the result is one-hot")?;
+        let random = options.random(Some(standard.random().seed()))?;
+        let axis = options.axis()?;
+        let gumbel = GumbelSoftmax::new(tau, random.unwrap_or_default()).map_err(refused)?;
+        Ok(Box::new(gumbel.hard(hard).along(axis)))
+    })
+}
+
+fn maxout() -> Entry {
+    let about = About {
+        summary: "The maxima of groups of consecutive elements along an axis.",
+        formula: "max of x[k pieces] .. x[k pieces + pieces - 1]",
+        gradient: "dy at the first maximum of its group, else 0",
+        source: "Goodfellow et al. 2013",
+        shapes: "The result has the axis' length divided by the pieces.",
+    };
+    entry(("maxout", &[]), about, |options| {
+        let axis = options.axis()?;
+        let meaning = "elements of a group, which divide the axis";
+        let pieces = options.required("pieces", 1, meaning)?;
+        Ok(Box::new(Maxout::new(pieces).along(axis)))
+    })
+}
+
+fn prelu() -> Entry {
+    let about = About {
+        summary: "The parametric rectifier: leaky_relu with slopes that are learned.",
+        formula: "x if x > 0 else slope * x",
+        gradient: "dy where x > 0, else slope * dy; by a slope, the sum of x * dy where x <= 0",
+        source: "He et al. 2015",
+        shapes: "The result has the shape of the input. A slope of one element is for all, one of one \
+                 axis has one for each index of the option's axis, others broadcast from the last axis on.",
+    };
+    entry(("prelu", &[]), about, |options| {
+        let meaning = "the axis of the slopes, negative from the end; 1 by default, as in PyTorch";
+        let axis: Option<isize> = options.get("axis", meaning)?;
+        let meaning =
+            "whether slopes of one axis are aligned at the last axis, as in ONNX and NumPy";
+        let broadcast = options.or("broadcast", false, meaning)?;
+        let [shape, slope] = *options.shapes else {
+            let problem = "it is made by the shapes of its two arrays, as `Prelu` is; a name alone does \
+                           not do";
+            return Err((0, problem.to_owned()));
+        };
+        let prelu = match (slope, axis) {
+            (_, _) if slope.iter().product::<usize>() == 1 => Prelu::shared(shape),
+            ([_], axis) if !broadcast => match axis {
+                Some(axis) => Prelu::along(shape, axis),
+                None => Prelu::per_channel(shape),
+            },
+            _ => Prelu::broadcast(shape, slope),
+        };
+        Ok(Box::new(prelu.map_err(refused)?))
+    })
+}
+
+const OF_CLASSES: &str = "One number, or with reduction=none the logits' shape without the axis. Targets are \
+                          classes of that shape, or probabilities of the logits' shape.";
+const OF_ELEMENTS: &str =
+    "One number, or with reduction=none the input's shape, which the targets have.";
+
+fn cross_entropy() -> Entry {
+    let about = About {
+        summary: "The cross entropy of softmax and classes, or probabilities of classes.",
+        formula: "-log softmax(x)[t]",
+        gradient: "softmax(x) - onehot(t)",
+        source: "PyTorch",
+        shapes: OF_CLASSES,
+    };
+    entry(("cross_entropy", &[]), about, |options| {
+        let mut loss = CrossEntropy::new().reduction(options.reduction()?);
+        let meaning = "rows of this class are left out";
+        if let Some(class) =
+            options.parsed("ignore_index", Some("-100".to_owned()), meaning, false)?
+        {
+            loss = loss.ignore_index(class);
+        }
+        let meaning = "the share of the target that is spread over all classes, from 0 to 1";
+        loss = loss.label_smoothing(options.or("label_smoothing", 0.0, meaning)?);
+        let meaning = "of the classes; 1 by default, 0 of an array of one axis";
+        if let Some(axis) = options.get("axis", meaning)? {
+            loss = loss.axis(axis);
+        }
+        Ok(Box::new(loss))
+    })
+}
+
+fn nll_loss() -> Entry {
+    let about = About {
+        summary: "The negative log likelihood of classes: cross entropy of what log_softmax made.",
+        formula: "-x[t]",
+        gradient: "-onehot(t)",
+        source: "PyTorch",
+        shapes: OF_CLASSES,
+    };
+    entry(("nll_loss", &[]), about, |options| {
+        let mut loss = NllLoss::new().reduction(options.reduction()?);
+        let meaning = "rows of this class are left out";
+        if let Some(class) =
+            options.parsed("ignore_index", Some("-100".to_owned()), meaning, false)?
+        {
+            loss = loss.ignore_index(class);
+        }
+        let meaning = "of the classes; 1 by default, 0 of an array of one axis";
+        if let Some(axis) = options.get("axis", meaning)? {
+            loss = loss.axis(axis);
+        }
+        Ok(Box::new(loss))
+    })
+}
+
+fn bce_with_logits() -> Entry {
+    let about = About {
+        summary: "The binary cross entropy of sigmoid and probabilities.",
+        formula: "(1 - t) x + log(1 + exp(-x))",
+        gradient: "sigmoid(x) - t",
+        source: "PyTorch",
+        shapes: OF_ELEMENTS,
+    };
+    let names = ("binary_cross_entropy_with_logits", &["bce_with_logits"][..]);
+    entry(names, about, |options| {
+        let loss = BceWithLogits::new();
+        Ok(Box::new(loss.reduction(options.reduction()?)))
+    })
+}
+
+fn binary_cross_entropy() -> Entry {
+    let about = About {
+        summary: "The binary cross entropy of probabilities.",
+        formula: "-(t log x + (1 - t) log(1 - x)), logarithms from -100 on",
+        gradient: "(x - t) / max(x (1 - x), 1e-12)",
+        source: "PyTorch",
+        shapes: OF_ELEMENTS,
+    };
+    entry(("binary_cross_entropy", &["bce"]), about, |options| {
+        let loss = BinaryCrossEntropy::new();
+        Ok(Box::new(loss.reduction(options.reduction()?)))
+    })
+}
+
+/// Every operation that a name and options make.
+static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
+    let mut all: Vec<Entry> = Activation::ALL.iter().map(|&f| activation(f)).collect();
+    all.push(rrelu());
+    all.extend(Gate::ALL.iter().map(|&f| gate(f)));
+    all.extend(AxisFunction::ALL.iter().map(|&f| of_rows(f)));
+    all.extend(SparseFunction::ALL.iter().map(|&f| sparse(f)));
+    all.extend([
+        gumbel_softmax(),
+        maxout(),
+        prelu(),
+        cross_entropy(),
+        nll_loss(),
+    ]);
+    all.extend([bce_with_logits(), binary_cross_entropy()]);
+    all
+});
+
+impl Entry {
+    /// The options, and the operation for so many arrays where there is one.
+    fn probed(&self, arrays: usize) -> (Vec<OptionInfo>, Option<Box<dyn Operation>>) {
+        let shape: &[usize] = &[2, 2];
+        let shapes = vec![shape; arrays];
+        let options = Options {
+            probing: true,
+            ..Options::new(self.names.0, &[], &shapes)
+        };
+        let made = (self.make)(&options).ok();
+        (options.known.into_inner(), made)
+    }
+
+    fn info(&self) -> OperationInfo {
+        let about = &self.about;
+        let (options, by_name) = self.probed(0);
+        let mut forms: Vec<Vec<InputInfo>> = Vec::new();
+        let mut from_output = false;
+        for operation in (0..3).filter_map(|arrays| self.probed(arrays).1) {
+            from_output |= operation.check_from_output().is_ok();
+            let differentiable: Vec<usize> = operation.gradients().iter().map(|g| g.0).collect();
+            let inputs = operation.roles().iter().enumerate();
+            let form = inputs.map(|(i, role)| InputInfo {
+                name: role.name,
+                kind: role.kind,
+                optional: role.optional,
+                differentiable: differentiable.contains(&i),
+            });
+            let form = form.collect();
+            if !forms.contains(&form) {
+                forms.push(form);
+            }
+        }
+        OperationInfo {
+            name: self.names.0,
+            aliases: self.names.1,
+            summary: about.summary,
+            formula: about.formula,
+            gradient: about.gradient,
+            source: about.source,
+            shapes: about.shapes,
+            options,
+            forms,
+            by_shapes: by_name.is_none(),
+            elementwise: self.elementwise,
+            from_output,
+        }
+    }
+}
+
+/// All operations that have names: activations, gates, the softmax family and its kin, losses. Text makes
+/// them by [`str::parse`], but for prelu, which is made by its arrays' shapes too ([`operation_for`]).
 ///
-/// [`Prelu`](crate::Prelu) and [`Chain`](crate::Chain) are made of shapes and steps instead.
-pub fn operations() -> impl Iterator<Item = (&'static str, &'static [&'static str])> {
-    entries().into_iter().map(|entry| entry.names)
+/// ```
+/// let softmax = wgpu_activations::operations().find(|operation| operation.name == "softmax").unwrap();
+/// assert_eq!(softmax.forms[0][1].name, "mask");
+/// assert_eq!(softmax.options[0].default.as_deref(), Some("-1")); // of its axis
+/// ```
+pub fn operations() -> impl Iterator<Item = OperationInfo> {
+    ENTRIES.iter().map(Entry::info)
 }
 
 /// An operation by its name or an alias, with options in parentheses where others than the defaults are
@@ -292,27 +780,47 @@ impl FromStr for Box<dyn Operation> {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let begin = text.len() - text.trim_start().len();
-        let syntax = |(offset, problem): Problem| Error::OperationSyntax {
-            column: text[..begin + offset].chars().count() + 1,
-            problem,
-        };
-        let (name, arguments) = split(text.trim()).map_err(syntax)?;
-        let wanted = name.to_lowercase().replace('-', "_");
-        let mut entries = entries();
-        let found = entries.iter().position(|entry| {
-            let (own, aliases) = entry.names;
-            own == wanted || aliases.contains(&wanted.as_str())
-        });
-        let Some(found) = found else {
-            let taken = entries.into_iter().map(|entry| entry.names);
-            return Err(Error::unknown_function("function", name, taken));
-        };
-        let options = Options::new(&arguments);
-        let made = (entries.swap_remove(found).make)(&options).map_err(syntax)?;
-        options.finish().map_err(syntax)?;
-        Ok(made)
+        operation_for(text, &[])
     }
+}
+
+/// An operation by its text, for arrays of these shapes: of two arrays a gate is one of two, and prelu has
+/// a slope for each index of axis 1, or whatever the shape of its slopes says.
+///
+/// ```
+/// use wgpu_activations::{Backend, operation_for};
+/// let prelu = operation_for("prelu", &[&[2, 2], &[2]])?;
+/// let y = Backend::cpu().apply(&*prelu, (&[-1.0, -1.0, 2.0, -3.0], &[0.25, 0.5]))?;
+/// assert_eq!(y, [-0.25, -0.5, 2.0, -1.5]);
+/// # Ok::<(), wgpu_activations::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::UnknownFunction`], [`Error::OperationSyntax`].
+pub fn operation_for(text: &str, shapes: &[&[usize]]) -> Result<Box<dyn Operation>> {
+    let begin = text.len() - text.trim_start().len();
+    let syntax = |(offset, problem): Problem| Error::OperationSyntax {
+        column: text[..begin + offset].chars().count() + 1,
+        problem,
+    };
+    let (name, arguments) = split(text.trim()).map_err(syntax)?;
+    let wanted = name.to_lowercase().replace('-', "_");
+    let found = ENTRIES.iter().find(|entry| {
+        let (own, aliases) = entry.names;
+        own == wanted || aliases.contains(&wanted.as_str())
+    });
+    let Some(found) = found else {
+        let taken = ENTRIES.iter().map(|entry| entry.names);
+        return Err(Error::unknown_function("function", name, taken));
+    };
+    let options = Options::new(&wanted, &arguments, shapes);
+    let made = (found.make)(&options);
+    // What is unknown comes before what an unknown option may have been for.
+    match &made {
+        Err((0, _)) | Ok(_) => options.finish().map_err(syntax)?,
+        Err(_) => {}
+    }
+    made.map_err(syntax)
 }
 
 #[cfg(test)]
@@ -322,14 +830,17 @@ mod tests {
     #[test]
     fn every_name_makes_its_operation() {
         let mut count = 0;
-        for (name, aliases) in operations() {
-            for name in [&name].into_iter().chain(aliases) {
+        for info in operations() {
+            for name in [&info.name].into_iter().chain(info.aliases) {
                 let text = match *name {
                     "maxout" => "maxout(pieces=2)".to_owned(),
                     name => name.to_uppercase(),
                 };
-                let operation: Box<dyn Operation> = text.parse().unwrap();
-                assert!(!operation.roles().is_empty());
+                let shape: &[usize] = &[2, 2];
+                let shapes = vec![shape; info.forms[0].len()];
+                let operation = operation_for(&text, &shapes[..shapes.len().min(2)]).unwrap();
+                assert_eq!(operation.name(), info.name);
+                assert_eq!(info.by_shapes, text.parse::<Box<dyn Operation>>().is_err());
                 count += 1;
             }
         }
@@ -356,13 +867,90 @@ mod tests {
             ("entmax(alpha=0.5)", "entmax's alpha"),
             (
                 "cross_entropy(reduction=average)",
-                "'average' is no value of reduction",
+                "reduction is none or mean or sum",
             ),
             ("softmax(causal=yes)", "causal is upper_left or lower_right"),
             ("swiglu(layout=pairs)", "layout is split or interleaved"),
+            ("softmax(scale=2, temperature=2)", "give one"),
+            ("maxout(axis=0)", "pieces is missing"),
+            ("entmax(alpha=0.5, axis=0)", "entmax's alpha"),
+            ("prelu", "made by the shapes of its two arrays"),
         ] {
             let message = error(text);
             assert!(message.contains(words), "{text}: {message}");
+        }
+    }
+    /// What is told of an operation is what it takes: each option with its default, and no other.
+    #[test]
+    fn options_are_told_as_they_are_taken() {
+        let mut with_options = 0;
+        for info in operations() {
+            assert!(
+                !info.summary.is_empty() && !info.formula.is_empty(),
+                "{}",
+                info.name
+            );
+            let shape: &[usize] = &[4, 4];
+            for form in &info.forms {
+                let required = form.iter().filter(|input| !input.optional).count();
+                let shapes = vec![shape; required];
+                let mut values = Vec::new();
+                for option in &info.options {
+                    with_options += 1;
+                    let value = match (&option.default, &option.kind) {
+                        // A fraction stands for itself, and is no text of an f32.
+                        (Some(value), _) if !value.contains('/') => value.clone(),
+                        (_, OptionKind::Choice(words)) if option.name == "arrays" => {
+                            words[required - 1].to_owned()
+                        }
+                        (_, OptionKind::Choice(words)) => words[0].to_owned(),
+                        (_, OptionKind::Flag) => "false".to_owned(),
+                        (_, _) if option.name == "temperature" => continue,
+                        (_, _) => "1".to_owned(),
+                    };
+                    values.push(format!("{}={value}", option.name));
+                }
+                let text = format!("{}({})", info.name, values.join(", "));
+                operation_for(&text, &shapes).unwrap_or_else(|error| panic!("{text}: {error}"));
+            }
+        }
+        assert!(with_options > 90, "{with_options}");
+        let forms = |name: &str| -> Vec<Vec<&str>> {
+            let info = operations().find(|info| info.name == name).unwrap();
+            let names = |form: &Vec<InputInfo>| form.iter().map(|input| input.name).collect();
+            info.forms.iter().map(names).collect()
+        };
+        assert_eq!(forms("geglu"), [vec!["input"], vec!["value", "gate"]]);
+        assert_eq!(forms("prelu"), [["input", "slope"]]);
+        assert_eq!(forms("gelu"), [["input"]]);
+    }
+
+    /// vLLM's names have the gate first, as they have it there.
+    #[test]
+    fn names_of_gates_say_the_order() {
+        let of = |text: &str| format!("{:?}", text.parse::<Box<dyn Operation>>().unwrap());
+        assert_eq!(of("silu_and_mul"), of("swiglu(first=gate)"));
+        assert_ne!(of("silu_and_mul"), of("swiglu"));
+        assert_eq!(of("silu_and_mul(first=value)"), of("swiglu"));
+    }
+
+    /// A part of an array has the random numbers of its place in the whole.
+    #[test]
+    fn random_numbers_begin_at_the_offset() {
+        let backend = crate::Backend::cpu();
+        let x: Vec<f32> = (0..12).map(|i| i as f32 - 20.0).collect();
+        for name in ["rrelu", "gumbel_softmax"] {
+            let of = |offset: usize, x: &[f32]| {
+                let text = format!("{name}(seed=7, offset={offset})");
+                let operation: Box<dyn Operation> = text.parse().unwrap();
+                use crate::OfShape;
+                backend
+                    .apply(&*operation, x.of_shape(&[x.len() / 4, 4]))
+                    .unwrap()
+            };
+            let whole = of(0, &x);
+            assert_eq!([of(0, &x[..4]), of(4, &x[4..])].concat(), whole);
+            assert_ne!(of(0, &x[4..]), whole[4..]);
         }
     }
 }

@@ -40,6 +40,22 @@ impl Counts {
         }
     }
 
+    /// Adds what the last line of a run of pytest says: `== 2 failed, 31 passed, 1 skipped in 9.81s ==`.
+    pub fn read_pytest(&mut self, line: &str) {
+        let words: Vec<&str> = line.trim_matches(['=', ' ']).split([' ', ',']).collect();
+        for pair in words.windows(2) {
+            let Ok(number) = pair[0].parse::<u64>() else {
+                continue;
+            };
+            match pair[1] {
+                "passed" => self.passed += number,
+                "failed" | "error" | "errors" => self.failed += number,
+                "skipped" => self.skipped += number,
+                _ => {}
+            }
+        }
+    }
+
     /// Adds one run that stands for a test.
     pub fn add(&mut self, passed: bool) {
         if passed {
@@ -121,6 +137,18 @@ mod tests {
                 .verdict()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn pytests_last_line_adds_up() {
+        let mut counts = Counts::default();
+        counts
+            .read_pytest("==== 2 failed, 31 passed, 1 skipped, 4 warnings in 9.81s (0:00:09) ====");
+        counts.read_pytest("5 passed, 1 error in 0.12s");
+        assert_eq!(counts.to_string(), "36 passed, 3 failed, 1 skipped");
+        counts = Counts::default();
+        counts.read_pytest("no tests ran in 0.01s");
+        assert!(counts.verdict().is_err());
     }
 
     #[test]

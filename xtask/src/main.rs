@@ -1,5 +1,5 @@
 //! The project's chores: `cargo xtask test`, `ci`, `adapters`, `compilers`, `hosts`, `torture`,
-//! `accuracy`, `performance` and `docs`.
+//! `accuracy`, `performance`, `python` and `docs`.
 
 mod accuracy;
 mod adapter;
@@ -15,6 +15,7 @@ mod docs;
 mod hosts;
 mod packages;
 mod performance;
+mod python;
 
 use counts::Counts;
 use std::process::ExitCode;
@@ -25,7 +26,8 @@ usage: cargo xtask COMMAND
   test      install the software adapter where it is missing and may be installed,
             then run every test, documentation test and example
   ci        check the format, the lints and the documentation with warnings denied, then test,
-            then compile for Direct3D, Metal and Chrome, then check lavapipe and SwiftShader
+            then build and test the Python package, then compile for Direct3D, Metal and Chrome,
+            then check lavapipe and SwiftShader
   adapters  hold every function against the f64 reference on each implementation of Vulkan and
             OpenGL that is there or can be had; `cargo xtask adapters --help` has the options
   compilers compile every shader with Direct3D's compiler, as Metal and with Chrome's, and hold
@@ -46,6 +48,8 @@ usage: cargo xtask COMMAND
   performance [PEERS.json...]
             measure on this machine with `activations bench`, and write the tables of
             docs/performance.md; with reports of benches/peers/run.sh, write theirs
+  python    build the Python package's wheel with maturin, install it into an environment under the
+            target folder, and test it there with pytest
   docs      write anew what the documentation takes from the code: the table of functions, the
             plots, and the measured accuracy (which needs an adapter)";
 
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         ["devices", ..] => devices::write(&arguments[1..]),
         ["bundle"] => bundle::make(),
         ["hosts"] => hosts::run(),
+        ["python"] => python::run(),
         ["adapters", ..] => match adapters::run(&arguments[1..]) {
             Err(None) => return ExitCode::from(2),
             Err(Some(reason)) => Err(reason),
@@ -113,10 +118,11 @@ fn ci() -> Outcome {
     cargo::run(&doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     let mut counts = Counts::default();
     let tests_ran = run_tests(&mut counts);
+    let packaged = python::ci(&mut counts, true);
     let compiled = compilers::ci(&mut counts);
     let elsewhere = adapters::ci(&mut counts);
     println!("\n{counts}");
-    tests_ran.and(compiled).and(elsewhere)?;
+    tests_ran.and(packaged).and(compiled).and(elsewhere)?;
     counts.verdict()
 }
 

@@ -1,0 +1,187 @@
+"""Chunked arrays: what NumPy's give, lazily, in the memory of a few chunks, also where a worker dies."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import numpy as np
+import pytest
+import scipy.special as sp
+from conftest import ulps
+
+import wgpu_activations as wa
+
+da = pytest.importorskip("dask.array")
+
+
+@pytest.fixture(autouse=True)
+def on_the_cpu():
+    """Dask's threads have no `use` of this one's."""
+    before = wa.backend()
+    wa.set_backend("cpu")
+    yield
+    wa.set_backend(before)
+
+
+X = np.random.default_rng(1).normal(size=(12, 30)).astype(np.float32) * 4
+
+
+@pytest.mark.parametrize("chunks", [(12, 30), (5, 30), (12, 7), (5, 7), (1, 1)])
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "softmin", "logsumexp"])
+def test_rows_in_chunks(name, axis, chunks):
+    x = da.from_array(X, chunks=chunks)
+    y = getattr(wa.dask, name)(x, axis=axis)
+    assert isinstance(y, da.Array) and y.dtype == np.float32
+    got = y.compute()
+    assert got.shape == y.shape
+    wide = X.astype(np.float64)
+    reference = {"softmax": sp.softmax, "log_softmax": sp.log_softmax, "logsumexp": sp.logsumexp}
+    want = reference["softmax"](-wide, axis=axis) if name == "softmin" else reference[name](wide, axis=axis)
+    assert ulps(got, want, 1.0 if name == "logsumexp" else 0.0).max() <= 4
+
+
+def test_three_axes_and_types():
+    x = np.random.default_rng(2).normal(size=(3, 8, 6)).astype(np.float16)
+    d = da.from_array(x, chunks=(2, 3, 4))
+    y = wa.dask.softmax(d, axis=1)
+    assert y.dtype == np.float16
+    np.testing.assert_array_equal(y.compute(), wa.softmax(x, axis=1))
+    np.testing.assert_array_equal(wa.dask.logsumexp(d, axis=1).compute(), wa.logsumexp(x, axis=1))
+
+
+def test_it_is_lazy():
+    def never(*_):
+        raise AssertionError("computed")
+
+    x = da.from_array(X, chunks=(5, 7)).map_blocks(never, dtype=np.float32, meta=np.empty((0, 0), np.float32))
+    wa.dask.softmax(x, axis=1)
+    wa.dask.gelu(x)
+    wa.dask.cross_entropy(x, np.zeros(12, int))
+
+
+@pytest.mark.parametrize("info", wa._native.operations(), ids=lambda info: info["name"])
+def test_every_function_of_whole_rows(info):
+    name = info["name"]
+    required = [array for array in info["forms"][0] if not array["optional"]]
+    options = {option["name"]: 2 for option in info["options"] if option["required"]}
+    arrays = [X]
+    if name == "prelu":
+        arrays.append(np.full((1, 30), 0.25, np.float32))
+        options["broadcast"] = True
+    elif "entropy" in name or name == "nll_loss":
+        classes = "binary" not in name
+        arrays = [X if "logits" in name or name == "cross_entropy" else wa.sigmoid(X)]
+        arrays.append(np.arange(12) % 30 if classes else wa.sigmoid(X[::-1]))
+        options["reduction"] = "none"
+        if name == "nll_loss":
+            with pytest.raises(ValueError, match="does not broadcast"):
+                wa.dask.nll_loss(da.from_array(X, chunks=(5, 30)), arrays[1], reduction="none").compute()
+            return
+    assert len(arrays) == len(required)
+    want = getattr(wa, name)(*arrays, **options)
+    x = da.from_array(arrays[0], chunks=(5, 30))
+    y = getattr(wa.dask, name)(x, *arrays[1:], **options)
+    got = y.compute()
+    assert y.shape == got.shape == want.shape
+    np.testing.assert_allclose(got, want, rtol=3e-7)
+
+
+@pytest.mark.parametrize("chunks", [(12, 30), (5, 7), (4, 30), (12, 1)])
+@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
+def test_cross_entropy(chunks, reduction):
+    targets = np.arange(12) * 7 % 30
+    targets[3] = -100
+    options = {"reduction": reduction, "label_smoothing": 0.1}
+    got = wa.dask.cross_entropy(da.from_array(X, chunks=chunks), targets, **options).compute()
+    np.testing.assert_allclose(got, wa.cross_entropy(X, targets, **options), rtol=4e-7)
+
+
+def test_seeds_are_of_the_whole_array():
+    want = wa.rrelu(X, seed=5)
+    for rows in (12, 5, 1):
+        x = da.from_array(X, chunks=(rows, 30))
+        np.testing.assert_array_equal(wa.dask.rrelu(x, seed=5).compute(), want)
+        noisy = wa.dask.gumbel_softmax(x, seed=5, axis=1).compute()
+        np.testing.assert_array_equal(noisy, wa.gumbel_softmax(X, seed=5, axis=1))
+    with pytest.raises(ValueError, match="along the first axis alone"):
+        wa.dask.rrelu(da.from_array(X, chunks=(5, 7)), seed=5)
+
+
+def test_masks_are_cut_as_the_array_is():
+    keep = np.random.default_rng(3).random(30) < 0.7
+    bias = np.random.default_rng(4).normal(size=(12, 30)).astype(np.float32)
+    x = da.from_array(X, chunks=(5, 30))
+    got = wa.dask.softmax(x, axis=-1, mask=keep, bias=bias, scale=0.5).compute()
+    np.testing.assert_array_equal(got, wa.softmax(X, axis=-1, mask=keep, bias=bias, scale=0.5))
+    with pytest.raises(ValueError, match="rechunk"):
+        wa.dask.softmax(da.from_array(X, chunks=(5, 7)), mask=keep)
+    with pytest.raises(ValueError, match="queries' axis 0 is cut"):
+        wa.dask.softmax(x, causal=True)
+    np.testing.assert_array_equal(wa.dask.softmax(x.rechunk(-1), causal=True).compute(), wa.softmax(X, causal=True))
+
+
+def test_mistakes():
+    x = da.from_array(X, chunks=(5, 7))
+    with pytest.raises(TypeError, match="takes a Dask array first"):
+        wa.dask.gelu(X)
+    with pytest.raises(ValueError, match="has no parts, and axis 1 is cut into 5 chunks"):
+        wa.dask.sparsemax(x, axis=1)
+    with pytest.raises(TypeError, match="reduction='none'"):
+        wa.dask.binary_cross_entropy(x, x)
+    with pytest.raises(AttributeError, match="did you mean gelu"):
+        wa.dask.gelo
+    with pytest.raises(ValueError, match="sizes are not known"):
+        wa.dask.gelu(x[x > 0])
+
+
+def test_the_memory_is_that_of_a_few_chunks():
+    """A softmax of 40 chunks of 4 MB, summed up: no row is gathered, and no chunk waits."""
+    code = textwrap.dedent("""
+        import resource, numpy as np, dask, dask.array as da, wgpu_activations as wa
+        wa.set_backend("cpu")
+        dask.config.set(scheduler="threads", num_workers=2)
+        def chunk(block_info=None):
+            i = block_info[None]["chunk-location"][0]
+            return np.random.default_rng(i).normal(size=1_000_000).astype(np.float32)
+        def array(n):
+            return da.map_blocks(chunk, chunks=((1_000_000,) * n,), dtype=np.float32, meta=np.empty(0, np.float32))
+        def peak():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        one = wa.dask.softmax(array(2)).sum(dtype=np.float64).compute()
+        before = peak()
+        total = wa.dask.softmax(array(40)).sum(dtype=np.float64).compute()
+        print(one, total, peak() - before)
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    one, total, more = done.stdout.split()
+    assert abs(float(one) - 1) < 1e-5 and abs(float(total) - 1) < 1e-5
+    # The array is 160 MB, and so are its results.
+    assert int(more) < 80, done.stdout
+
+
+def _gelu_and_wait(x):
+    time.sleep(0.05)
+    return wa.gelu(x)
+
+
+def test_a_worker_dies():
+    """Dask starts what it had again; the results are the same."""
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        x = da.from_array(np.tile(X, (20, 1)), chunks=(4, 7))
+        want = wa.gelu(wa.softmax(np.tile(X, (20, 1)), axis=1))
+        y = wa.dask.softmax(x, axis=1).map_blocks(_gelu_and_wait, dtype=np.float32)
+        future = client.compute(y)
+        time.sleep(2)
+        pids = list(client.run(os.getpid).values())
+        assert len(pids) == 2 and not future.done()
+        os.kill(pids[0], signal.SIGKILL)
+        np.testing.assert_allclose(future.result(timeout=120), want, rtol=3e-7)
+        assert pids[0] not in client.run(os.getpid).values()
