@@ -48,7 +48,7 @@ for _info in _native.operations():
 del _info
 
 # Modules that import another library, and so are imported when they are used.
-_ENGINES = ("dask",)
+_ENGINES = ("dask", "ray", "torch")
 
 if hasattr(_os, "register_at_fork"):
     _os.register_at_fork(after_in_child=_native.forked)
