@@ -269,8 +269,9 @@ impl Out {
                 array.shape()
             )));
         }
-        let flags: bool = out.getattr("flags")?.getattr("writeable")?.extract()?;
-        if !flags {
+        // SAFETY: it is an array.
+        let flags = unsafe { (*npyffi::_PyArray_GET_ITEM_DATA(array.as_array_ptr())).flags };
+        if flags & npyffi::NPY_ARRAY_WRITEABLE == 0 {
             return Err(PyValueError::new_err("out is read-only"));
         }
         let object = out.clone().unbind();

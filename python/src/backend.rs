@@ -3,24 +3,24 @@
 use crate::error::{DeviceError, raised};
 use pyo3::prelude::*;
 use std::cell::RefCell;
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, RwLock};
 use wgpu_activations::{AdapterChoice, Backend as Library, BackendKind};
 
 /// The process' backend.
-static DEFAULT: RwLock<Option<Library>> = RwLock::new(None);
+static DEFAULT: RwLock<Option<Arc<Library>>> = RwLock::new(None);
 /// Whether a backend was used in this process, and in one that it was forked from.
 static USED: AtomicBool = AtomicBool::new(false);
 static FORKED: AtomicBool = AtomicBool::new(false);
 
 thread_local! {
     /// The backends that this thread is using in the place of the process'.
-    static USING: RefCell<Vec<Library>> = const { RefCell::new(Vec::new()) };
+    static USING: RefCell<Vec<Arc<Library>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A GPU or the CPU, as what computes.
 #[pyclass(frozen, module = "wgpu_activations")]
-pub struct Backend(Library);
+pub struct Backend(Arc<Library>);
 
 #[pymethods]
 impl Backend {
@@ -35,7 +35,7 @@ impl Backend {
             Ok(kind) => Library::open(kind, &AdapterChoice::from_env()),
             Err(_) => Library::open(BackendKind::Gpu, &AdapterChoice::Name(name.to_owned())),
         });
-        opened.map(Self).map_err(raised)
+        opened.map(|opened| Self(Arc::new(opened))).map_err(raised)
     }
 
     /// "cpu" or "gpu".
@@ -76,7 +76,7 @@ pub fn forked() {
 }
 
 /// The backend that computes a call of this thread.
-pub fn of_call(py: Python<'_>) -> PyResult<Library> {
+pub fn of_call(py: Python<'_>) -> PyResult<Arc<Library>> {
     check_process()?;
     if let Some(using) = USING.with_borrow(|using| using.last().cloned()) {
         return Ok(using);
@@ -87,7 +87,7 @@ pub fn of_call(py: Python<'_>) -> PyResult<Library> {
         return Ok(backend.clone());
     }
     USED.store(true, Ordering::Relaxed);
-    let opened = py.detach(Library::auto).map_err(raised)?;
+    let opened = Arc::new(py.detach(Library::auto).map_err(raised)?);
     if let Ok(mut default) = DEFAULT.write() {
         *default = Some(opened.clone());
     }

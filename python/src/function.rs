@@ -121,13 +121,16 @@ fn value_of(option: &OptionInfo, value: &Bound<'_, PyAny>) -> PyResult<Option<St
             number.to_string()
         }
         OptionKind::Integer | OptionKind::Count => {
-            let number = value
-                .call_method0("__index__")
-                .map_err(|_| wrong("a whole number"))?;
             if is_bool {
                 return Err(wrong("a whole number"));
             }
-            number.str()?.to_string()
+            match value.extract::<i64>() {
+                Ok(number) => number.to_string(),
+                Err(_) => {
+                    let number: u64 = value.extract().map_err(|_| wrong("a whole number"))?;
+                    number.to_string()
+                }
+            }
         }
         OptionKind::Flag => {
             if !is_bool {
@@ -225,8 +228,7 @@ impl Function {
         let mut options: Option<Vec<(usize, String)>> = None;
         let (mut out, mut dy) = (None, None);
         for (key, value) in keywords.into_iter().flatten() {
-            let key = key.cast::<PyString>()?.to_string();
-            let key = key.as_str();
+            let key = key.cast::<PyString>()?.to_str()?;
             if key == "out" && what == What::Value {
                 out = (!value.is_none()).then_some(value);
             } else if key == "dy" && matches!(what, What::Gradients | What::FromOutput) {

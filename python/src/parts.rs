@@ -6,6 +6,7 @@ use crate::run::compute;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::sync::Arc;
 use wgpu_activations::{AxisFunction, Backend, InputKind, RowPart};
 
 /// What a part of some rows says of them, of arrays of f32; `wgpu_activations.RowPart` is made of it.
@@ -40,14 +41,20 @@ impl Rows {
             result: None,
         };
         let elements = work.x.f32().len();
-        let done = compute(py, Backend::cpu(), work, elements, move |_, work| {
-            let (x, shape) = (work.x.f32(), work.x.shape());
-            work.rows = Some(match &work.dy {
-                Some(dy) => RowPart::of_gradient(x, dy.f32(), shape, axis)?,
-                None => RowPart::of(x, shape, axis)?,
-            });
-            Ok(())
-        })?;
+        let done = compute(
+            py,
+            Arc::new(Backend::cpu()),
+            work,
+            elements,
+            move |_, work| {
+                let (x, shape) = (work.x.f32(), work.x.shape());
+                work.rows = Some(match &work.dy {
+                    Some(dy) => RowPart::of_gradient(x, dy.f32(), shape, axis)?,
+                    None => RowPart::of(x, shape, axis)?,
+                });
+                Ok(())
+            },
+        )?;
         let none = || RowPart::nothing(0);
         Ok(Self(done.rows.unwrap_or_else(none)))
     }
@@ -78,16 +85,24 @@ impl Rows {
             x,
         };
         let elements = work.x.f32().len();
-        let done = compute(py, Backend::cpu(), work, elements, move |_, work| {
-            let (Some(rows), Some(result)) = (&work.rows, &mut work.result) else {
-                return Ok(());
-            };
-            let (x, shape) = (work.x.f32(), work.x.shape());
-            match &work.dy {
-                Some(dy) => rows.grad_into(function, x, dy.f32(), shape, axis, result.f32_mut()),
-                None => rows.apply_into(function, x, shape, axis, result.f32_mut()),
-            }
-        })?;
+        let done = compute(
+            py,
+            Arc::new(Backend::cpu()),
+            work,
+            elements,
+            move |_, work| {
+                let (Some(rows), Some(result)) = (&work.rows, &mut work.result) else {
+                    return Ok(());
+                };
+                let (x, shape) = (work.x.f32(), work.x.shape());
+                match &work.dy {
+                    Some(dy) => {
+                        rows.grad_into(function, x, dy.f32(), shape, axis, result.f32_mut())
+                    }
+                    None => rows.apply_into(function, x, shape, axis, result.f32_mut()),
+                }
+            },
+        )?;
         match done.result {
             Some(result) => result.returned(py),
             None => Ok(py.None()),

@@ -5,6 +5,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +19,7 @@ const POLL: Duration = Duration::from_millis(100);
 /// Computes `work` of so many elements, and gives back what it was computed with.
 pub fn compute<W: Send + 'static>(
     py: Python<'_>,
-    backend: Backend,
+    backend: Arc<Backend>,
     mut work: W,
     elements: usize,
     of: impl FnOnce(&Backend, &mut W) -> Computed<()> + Send + 'static,
@@ -74,7 +75,7 @@ fn ended(done: Ended) -> PyResult<()> {
 /// Panics where a call computes, for the test that an error is what comes of it.
 #[pyfunction]
 pub fn fault(py: Python<'_>, elements: usize) -> PyResult<()> {
-    compute(py, Backend::cpu(), (), elements, |_, ()| {
+    compute(py, Arc::new(Backend::cpu()), (), elements, |_, ()| {
         panic!("asked for")
     })
 }

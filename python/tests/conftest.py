@@ -1,12 +1,23 @@
 """What the tests share: a reference's error in units in the last place, and a GPU where there is one."""
 
+import contextlib
 import os
 
+with contextlib.suppress(ImportError):
+    # Its LLVM, which PyTorch's optimisers bring, loads before that of Mesa's software adapter or not at all.
+    import triton  # noqa: F401
+
+import hypothesis
 import ml_dtypes
 import numpy as np
 import pytest
 
 import wgpu_activations as wa
+
+# Continuous integration tries the same examples each time; by hand they are new ones.
+hypothesis.settings.register_profile("ci", derandomize=True)
+if os.environ.get("CI"):
+    hypothesis.settings.load_profile("ci")
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 TYPES = [np.dtype(np.float32), np.dtype(np.float16), BFLOAT16]

@@ -8,12 +8,6 @@ import wgpu_activations as wa
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-@pytest.fixture(autouse=True, scope="module")
-def on_the_cpu():
-    """PyTorch's optimisers import Triton, whose LLVM does not live beside that of Mesa's software adapter."""
-    wa.set_backend("cpu")
-
-
 # Functions that PyTorch has under the same name and with the same defaults.
 SAME = ["relu", "relu6", "leaky_relu", "elu", "selu", "celu", "gelu", "silu", "mish", "sigmoid", "logsigmoid", "tanh"]
 SAME += ["hardsigmoid", "hardtanh", "hardswish", "softplus", "softsign", "tanhshrink", "hardshrink", "softshrink"]
