@@ -31,7 +31,7 @@ def logits():
 
 
 def main():
-    ray.init(logging_level="warning")  # a cluster of its own, or the one that RAY_ADDRESS names
+    """On the cluster that the process has, or one of its own."""
     targets = np.random.default_rng(2).integers(VOCABULARY, size=ROWS)
     count = VOCABULARY // WORKERS
     workers = [Worker.remote(i * count, count) for i in range(WORKERS)]
@@ -44,7 +44,6 @@ def main():
     assert abs(loss - value) <= 1e-6 * value
     np.testing.assert_allclose(gradient, slope, rtol=1e-5, atol=1e-9)
     print(f"cross entropy over {WORKERS} workers {loss:.7}, in one process {value:.7}")
-    ray.shutdown()
 
 
 if __name__ == "__main__":

@@ -38,6 +38,8 @@ pub fn ci(counts: &mut Counts, built: bool) -> Outcome {
     let mut pytest = Command::new(&python);
     pytest
         .args(["-m", "pytest", "-p", "no:cacheprovider", "--durations=8"])
+        // An engine that waits for a worker for ever is a failure.
+        .arg("--timeout=300")
         // A GPU is asked for by the tests that want one.
         .env_remove("WGPU_ADAPTER_NAME")
         .env("ACTIVATIONS_CACHE", "off")
