@@ -17,7 +17,7 @@ use criterion::{BenchmarkId, Criterion, Throughput};
 use rayon::prelude::*;
 use std::hint::black_box;
 use std::time::Instant;
-use wgpu_activations::{Activation, AxisFunction, Cpu};
+use wgpu_activations::{Activation, AxisFunction, Backend, OfShape};
 
 /// Elements that a thread copies at a time.
 const CHUNK: usize = 16 * 1024;
@@ -31,7 +31,7 @@ fn copy(x: &[f32], y: &mut [f32]) {
     chunks.for_each(|(y, x)| y.copy_from_slice(x));
 }
 
-fn elementwise(c: &mut Criterion, cases: &Cases, cpu: &Cpu) {
+fn elementwise(c: &mut Criterion, cases: &Cases, cpu: &Backend) {
     let elements = SQUARE[0] * SQUARE[1];
     let (x, mut y) = (numbers(elements), vec![0.0; elements]);
     let mut group = c.benchmark_group("forward");
@@ -54,7 +54,7 @@ fn elementwise(c: &mut Criterion, cases: &Cases, cpu: &Cpu) {
     }
 }
 
-fn along_an_axis(c: &mut Criterion, cases: &Cases, cpu: &Cpu) {
+fn along_an_axis(c: &mut Criterion, cases: &Cases, cpu: &Backend) {
     for &shape in &cases.shapes {
         let [rows, columns] = shape;
         let elements = rows * columns;
@@ -64,7 +64,13 @@ fn along_an_axis(c: &mut Criterion, cases: &Cases, cpu: &Cpu) {
             let results = if f.reduces() { rows } else { elements };
             group.throughput(Throughput::Bytes(bytes(elements + results, 1)));
             group.bench_function(BenchmarkId::new(f.name(), name(shape)), |b| {
-                b.iter(|| cpu.apply_axis_into(f, black_box(&x), &shape, -1, &mut y[..results]));
+                b.iter(|| {
+                    cpu.apply_into(
+                        f.along(-1),
+                        black_box(x.of_shape(&shape)),
+                        &mut y[..results],
+                    )
+                });
             });
         }
         group.finish();
@@ -74,14 +80,14 @@ fn along_an_axis(c: &mut Criterion, cases: &Cases, cpu: &Cpu) {
             group.throughput(Throughput::Bytes(bytes(2 * elements + results, 1)));
             group.bench_function(BenchmarkId::new(f.name(), name(shape)), |b| {
                 let dy = &x[..results];
-                b.iter(|| cpu.grad_axis_into(f, black_box(&x), dy, &shape, -1, &mut y));
+                b.iter(|| cpu.grad_into(f.along(-1), black_box(x.of_shape(&shape)), dy, &mut y));
             });
         }
     }
 }
 
 /// From what still fits the first cache to what no cache holds.
-fn sizes(c: &mut Criterion, cases: &Cases, cpu: &Cpu) {
+fn sizes(c: &mut Criterion, cases: &Cases, cpu: &Backend) {
     // A pool of one: what a call costs that wakes nobody.
     let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let one_thread = one_thread.expect("a thread starts");
@@ -109,15 +115,15 @@ fn sizes(c: &mut Criterion, cases: &Cases, cpu: &Cpu) {
                 });
             });
         }
-        let (softmax, shape) = (AxisFunction::Softmax, [elements]);
+        let softmax = AxisFunction::Softmax.along(-1);
         group.bench_function(BenchmarkId::new("softmax", elements), |b| {
-            b.iter(|| cpu.apply_axis_into(softmax, black_box(&x), &shape, -1, &mut y));
+            b.iter(|| cpu.apply_into(softmax, black_box(&x), &mut y));
         });
     }
 }
 
 fn main() {
-    let (cases, cpu) = (Cases::selected(), Cpu::new());
+    let (cases, cpu) = (Cases::selected(), Backend::cpu());
     eprintln!("{}", cpu.description());
     let mut c = common::criterion();
     elementwise(&mut c, &cases, &cpu);

@@ -129,7 +129,7 @@ fn along_an_axis(c: &mut Criterion, cases: &Cases, gpu: &Gpu) -> Result<()> {
             let id = BenchmarkId::new(f.name(), name(shape));
             group.throughput(Throughput::Bytes(bytes(x.len() + output(f).len(), 1)));
             bench(&mut group, id, gpu, |batch| {
-                batch.apply_axis_into(f, x, -1, output(f))
+                batch.apply_into(f.along(-1), x, output(f))
             });
         }
         group.finish();
@@ -138,7 +138,7 @@ fn along_an_axis(c: &mut Criterion, cases: &Cases, gpu: &Gpu) -> Result<()> {
             let id = BenchmarkId::new(f.name(), name(shape));
             group.throughput(Throughput::Bytes(bytes(2 * x.len() + upstream(f).len(), 1)));
             bench(&mut group, id, gpu, |batch| {
-                batch.grad_axis_into(f, x, upstream(f), -1, y)
+                batch.grad_into(f.along(-1), x, upstream(f), y)
             });
         }
     }
@@ -159,7 +159,7 @@ fn sizes(c: &mut Criterion, cases: &Cases, gpu: &Gpu) -> Result<()> {
         }
         let id = BenchmarkId::new("softmax", elements);
         bench(&mut group, id, gpu, |batch| {
-            batch.apply_axis_into(AxisFunction::Softmax, x, -1, y)
+            batch.apply_into(AxisFunction::Softmax.along(-1), x, y)
         });
     }
     Ok(())

@@ -6,7 +6,7 @@ mod common;
 use common::{Outcome, worst_ulp};
 use std::sync::mpsc;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
-use wgpu_activations::{Activation, AxisFunction, AxisShape, Kernels, wgpu};
+use wgpu_activations::{Activation, AxisFunction, Kernels, TypedSlice, wgpu};
 
 /// Your buffer holds three layers' values; the middle one is what we are after.
 const LAYER: usize = 4096;
@@ -43,13 +43,8 @@ fn main() -> Outcome {
     {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         kernels.apply(&mut pass, Activation::Mish, middle, activated.slice(..))?;
-        let rows = AxisShape::new(&[LAYER / ROW, ROW], -1)?;
-        kernels.apply_axis_in_place(
-            &mut pass,
-            AxisFunction::Softmax,
-            &rows,
-            activated.slice(..),
-        )?;
+        let rows = TypedSlice::f32(activated.slice(..)).of_shape(&[LAYER / ROW, ROW]);
+        kernels.apply_in_place(&mut pass, AxisFunction::Softmax.along(-1), rows)?;
     }
     encoder.copy_buffer_to_buffer(&activated, 0, &readback, 0, bytes);
     // Your submission, your wait.

@@ -45,7 +45,7 @@ fn main() -> Outcome {
                 } else {
                     let scaled = batch.chain(&parts[0], &scores, &[])?;
                     let biased = batch.chain(&parts[1], &scaled, &[&bias])?;
-                    batch.apply_axis(AxisFunction::Softmax, &biased, -1)?
+                    batch.apply(AxisFunction::Softmax.along(-1), &biased)?
                 });
             }
             batch.submit()?;

@@ -22,8 +22,8 @@ fn main() -> Outcome {
     let activated = batch.apply(Activation::Silu, &x)?;
     // In place where the input is not needed any more.
     batch.apply_in_place(Activation::Softplus.with([("beta", 2.0)])?, &activated)?;
-    let probabilities = batch.apply_axis(AxisFunction::Softmax, &activated, -1)?;
-    let log_partition = batch.apply_axis(AxisFunction::LogSumExp, &activated, -1)?;
+    let probabilities = batch.apply(AxisFunction::Softmax.along(-1), &activated)?;
+    let log_partition = batch.apply(AxisFunction::LogSumExp.along(-1), &activated)?;
 
     // Nothing has run so far, and a result that is not there yet is an error and no garbage.
     println!("before: {}", probabilities.read().unwrap_err());

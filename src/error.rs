@@ -426,6 +426,12 @@ pub enum Error {
         /// The class as given.
         ignore_index: i64,
     },
+    /// A call whose output was to take the place of its input.
+    #[error("{function} is not computed in place; give it an output of its own")]
+    NotInPlace {
+        /// The function.
+        function: &'static str,
+    },
     /// An option of a loss that an operation does not do.
     #[error("{operation} does not take the loss's {option}: {instead}")]
     OptionNotTaken {
@@ -437,7 +443,9 @@ pub enum Error {
         instead: &'static str,
     },
     /// Labels that were made for another loss.
-    #[error("{operation} takes labels of its own loss, and these are of {of}")]
+    #[error(
+        "{operation} takes labels that were made for the same loss with the same weight, axis and ignored class; these were made for {of}"
+    )]
     OtherLabels {
         /// The operation.
         operation: &'static str,

@@ -3,6 +3,7 @@
 
 use crate::catalogue::{Activation, Bounds, Elementwise, Factor};
 use crate::error::{Error, Result};
+use crate::few::Few;
 use crate::range::Range;
 use crate::shape::{AxisShape, element_count};
 use std::fmt;
@@ -405,9 +406,9 @@ impl GateShape {
 ///
 /// # Errors
 /// As [`GateShape::new`].
-pub(crate) fn output_shape(gate: &Gate, shape: &[usize], axis: isize) -> Result<Vec<usize>> {
+pub(crate) fn output_shape(gate: &Gate, shape: &[usize], axis: isize) -> Result<Few<usize, 8>> {
     GateShape::new(gate, shape, axis)?;
-    let mut output = shape.to_vec();
+    let mut output: Few<usize, 8> = shape.iter().copied().collect();
     // `axis` is in range, or the line above had returned.
     let index = if axis < 0 {
         axis + shape.len() as isize
@@ -471,7 +472,7 @@ mod tests {
         assert_eq!(shape(pairs, &[2, 6, 5], 1), (6, 5));
         assert_eq!(shape(Gate::GLU, &[2, 6], -1), (2, 3));
         assert_eq!(shape(pairs, &[2, 6], -1), (6, 1));
-        assert_eq!(output_shape(&pairs, &[2, 6, 5], -2).unwrap(), [2, 3, 5]);
+        assert_eq!(output_shape(&pairs, &[2, 6, 5], -2).unwrap()[..], [2, 3, 5]);
         let odd = GateShape::new(&Gate::GLU, &[4, 3], -1).unwrap_err();
         let text = odd.to_string();
         assert!(

@@ -4,6 +4,7 @@
 mod ask;
 mod axis;
 mod binary;
+mod calls;
 mod chain;
 mod compiled;
 mod elementwise;
@@ -22,10 +23,10 @@ pub(crate) use ask::Asking;
 pub(crate) use axis::from_output;
 #[cfg(test)]
 pub(crate) use axis::{AxisUniforms, axis_slots};
-pub use binary::BinaryBuffers;
 pub(crate) use binary::BinaryCall;
 #[cfg(test)]
 pub(crate) use binary::{BinaryUniforms, binary_slots};
+pub(crate) use calls::Call;
 pub(crate) use chain::ChainJob;
 pub use chain::ChainRanges;
 #[cfg(test)]
@@ -33,14 +34,13 @@ pub(crate) use elementwise::ElementwiseUniforms;
 pub(crate) use elementwise::elementwise_slots;
 #[cfg(test)]
 pub(crate) use gate::{GateUniforms, gate_slots};
-pub use loss::{ClassBuffers, TargetBuffer, UpstreamBuffer};
+pub(crate) use loss::{ClassBuffers, TargetBuffer, UpstreamBuffer};
 #[cfg(test)]
 pub(crate) use loss::{LossOptions, class_slots};
 #[cfg(test)]
 pub(crate) use prelu::{PreluUniforms, prelu_slots};
 #[cfg(test)]
 pub(crate) use random::{RandomUniforms, draw_slots};
-pub use shaping::BufferShaping;
 pub(crate) use shaping::ShapedJob;
 #[cfg(test)]
 pub(crate) use shaping::{DimensionUniforms, FactorUniforms, ShapingUniforms, shaped_slots};
@@ -53,6 +53,7 @@ pub(crate) use statistics::{Part, Stage};
 #[cfg(test)]
 pub(crate) use sum::{SumUniforms, sum_slots};
 
+use crate::arrays::TypedSlice;
 use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::element::DType;
@@ -389,35 +390,6 @@ impl Slot {
     }
 }
 
-/// A range of a buffer as numbers of a type, in row-major order. A [`wgpu::BufferSlice`] by itself
-/// is one of f32.
-///
-/// Its size is a multiple of 4, so that an odd number of 16 bits each has two bytes behind it, which
-/// are written with any contents.
-#[derive(Clone, Copy, Debug)]
-pub struct TypedSlice<'a> {
-    slice: wgpu::BufferSlice<'a>,
-    dtype: DType,
-}
-
-impl<'a> TypedSlice<'a> {
-    /// The range as numbers of this type.
-    pub fn new(slice: wgpu::BufferSlice<'a>, dtype: DType) -> Self {
-        Self { slice, dtype }
-    }
-
-    /// The range.
-    pub(crate) fn slice(&self) -> wgpu::BufferSlice<'a> {
-        self.slice
-    }
-}
-
-impl<'a> From<wgpu::BufferSlice<'a>> for TypedSlice<'a> {
-    fn from(slice: wgpu::BufferSlice<'a>) -> Self {
-        Self::new(slice, DType::F32)
-    }
-}
-
 /// A range of a buffer, checked.
 #[derive(Clone, Copy)]
 struct Operand<'a> {
@@ -604,7 +576,8 @@ impl Kernels {
         slice: impl Into<TypedSlice<'a>>,
         what: &'static str,
     ) -> Result<Operand<'a>> {
-        let TypedSlice { slice, dtype } = slice.into();
+        let typed = slice.into();
+        let (slice, dtype) = (typed.slice(), typed.dtype());
         self.usable()?;
         if !self.trusting {
             self.trust().anything()?;
@@ -750,7 +723,7 @@ impl Kernels {
         lock(&self.inner.groups).forget(buffer);
     }
 
-    /// A buffer that holds `words`, as many as a struct of the shader files has.
+    /// A buffer that holds `words`, which never change.
     fn uniforms(&self, words: &[u32]) -> wgpu::Buffer {
         let mut cache = lock(&self.inner.uniforms);
         if let Some(buffer) = cache.get(words) {
@@ -760,7 +733,8 @@ impl Kernels {
         if cache.len() >= 4096 {
             cache.clear();
         }
-        let buffer = filled_buffer(&self.inner.device, wgpu::BufferUsages::UNIFORM, words);
+        let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::STORAGE;
+        let buffer = filled_buffer(&self.inner.device, usage, words);
         cache.insert(words.into(), buffer.clone());
         buffer
     }

@@ -111,7 +111,9 @@ mod statistics;
 mod stream;
 mod sum;
 
-pub use arrays::{Array, ArrayMut, Inputs, OfShape, Output, Shaped, Value};
+pub use arrays::{
+    Array, ArrayMut, BufferArray, Buffers, Inputs, OfShape, Output, Shaped, TypedSlice, Value,
+};
 pub use axis::AxisFunction;
 pub use backend::{Backend, BackendKind, Call};
 pub use catalogue::{Activation, Bounds, Elementwise, Info, Parameter};
@@ -124,17 +126,14 @@ pub use functions::{
     Along, InputInfo, Maxout, OperationInfo, OptionInfo, OptionKind, Softmax, operation_for,
     operations,
 };
-pub use gate::{Gate, GateShape, Layout, Order};
+pub use gate::{Gate, Layout, Order};
 pub use gpu::{
     AdapterChoice, AdapterReport, Batch, Cache, Gpu, GpuOptions, Labels, Lengths, Mask, Tensor,
-    TensorShaping, TuneCandidate, TuneReport, Tuned, adapters, adapters_async,
+    TensorArray, Tensors, TuneCandidate, TuneReport, Tuned, adapters, adapters_async,
 };
 pub use gumbel::GumbelSoftmax;
 pub use half;
-pub use kernels::{
-    BinaryBuffers, BufferShaping, ChainRanges, ClassBuffers, Counts, Kernels, TargetBuffer,
-    TypedSlice, UpstreamBuffer,
-};
+pub use kernels::{ChainRanges, Counts, Kernels};
 pub use learn::learnable;
 pub use loss::{
     BceWithLogits, BinaryCrossEntropy, ClassLoss, CrossEntropy, NllLoss, Reduction, Targets,

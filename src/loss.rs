@@ -1,6 +1,6 @@
 //! The losses: which there are, their options, and what is checked before anything is computed.
 
-use crate::arrays::{Array, Data};
+use crate::arrays::{Array, CheckedFor, Data};
 use crate::error::{Error, Result};
 use crate::range::Range;
 use crate::shape::{AxisShape, element_count, same_length};
@@ -304,14 +304,6 @@ impl ClassLoss {
         }
     }
 
-    /// What kernels take of it.
-    pub(crate) fn for_checked_targets(&self) -> CrossEntropy {
-        match self {
-            Self::CrossEntropy(loss) => loss.for_checked_targets(),
-            Self::NllLoss(_) => CrossEntropy::new().for_checked_targets(),
-        }
-    }
-
     pub(crate) fn problem<'a>(
         &'a self,
         inputs: usize,
@@ -324,11 +316,10 @@ impl ClassLoss {
         }
     }
 
-    /// The index of the class axis, which is in range.
-    pub(crate) fn class_axis(&self, rank: usize) -> usize {
+    pub(crate) fn options(&self) -> &ClassOptions {
         match self {
-            Self::CrossEntropy(loss) => loss.classes.index(rank),
-            Self::NllLoss(loss) => loss.classes.index(rank),
+            Self::CrossEntropy(loss) => &loss.classes,
+            Self::NllLoss(loss) => &loss.classes,
         }
     }
 }
@@ -375,6 +366,21 @@ impl ClassOptions {
             finite("the class weight", weight)?;
         }
         Ok(around)
+    }
+
+    /// What targets are checked for, of a loss of this name and an input of this shape.
+    pub(crate) fn checked_for<'a>(
+        &'a self,
+        loss: &'static str,
+        shape: &'a [usize],
+    ) -> CheckedFor<'a> {
+        CheckedFor {
+            loss,
+            weight: self.weight.as_deref(),
+            ignore_index: self.ignore_index,
+            axis: self.axis,
+            shape,
+        }
     }
 
     /// An error where there is a class to ignore, and targets are probabilities.

@@ -1,6 +1,7 @@
 //! The groups of channels that maxout takes the maximum of.
 
 use crate::error::{Error, Result};
+use crate::few::Few;
 use crate::shape::AxisShape;
 
 /// Groups of `pieces` consecutive elements along an axis, for maxout (Goodfellow, Warde-Farley,
@@ -20,7 +21,7 @@ use crate::shape::AxisShape;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Groups {
     rows: AxisShape,
-    output: Vec<usize>,
+    output: Few<usize, 8>,
 }
 
 impl Groups {
@@ -41,7 +42,7 @@ impl Groups {
         }
         // In range, or the axis above had been refused; an array without axes has one group.
         let index = axis.rem_euclid(shape.len().max(1) as isize) as usize;
-        let mut output = shape.to_vec();
+        let mut output: Few<usize, 8> = shape.iter().copied().collect();
         if let Some(len) = output.get_mut(index) {
             *len /= pieces;
         }
@@ -59,7 +60,7 @@ impl Groups {
     pub(crate) fn of_rows(rows: AxisShape) -> Self {
         Self {
             rows,
-            output: vec![rows.outer, rows.inner],
+            output: [rows.outer, rows.inner].into(),
         }
     }
 

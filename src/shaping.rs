@@ -71,8 +71,9 @@ pub enum RowPolicy {
 /// The gradient by the bias is that by the values: where there is neither scale nor soft cap it is the
 /// one by x, summed over the axes that the bias is broadcast along.
 ///
-/// The type parameters are where the arrays are: host memory by default, see
-/// [`TensorShaping`](crate::TensorShaping) and [`BufferShaping`](crate::BufferShaping).
+/// The arrays are in host memory. On a device they are tensors or ranges of buffers, given to the calls
+/// of [`Batch`](crate::Batch) and [`Kernels`](crate::Kernels) beside x; the numbers are options of
+/// [`Softmax`](crate::Softmax).
 ///
 /// ```
 /// use wgpu_activations::{AxisFunction, Backend, OfShape, Shaping};

@@ -4,10 +4,9 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use wgpu_activations::{
-    Activation, AxisFunction, AxisShape, Batch, BceWithLogits, BinaryBuffers, Chain, ChainRanges,
-    ClassBuffers, CrossEntropy, DType, Gate, GateShape, Gpu, Groups, GumbelSoftmax, Kernels, Prelu,
-    Random, Reduction, Result, Rrelu, Shaping, SparseFunction, SumShape, TargetBuffer, TypedSlice,
-    wgpu,
+    Activation, AxisFunction, Batch, BceWithLogits, Chain, ChainRanges, CrossEntropy, DType, Gate,
+    Gpu, GumbelSoftmax, Kernels, Maxout, Prelu, Random, Reduction, Result, Rrelu, SparseFunction,
+    SumShape, TypedSlice, wgpu,
 };
 
 thread_local! {
@@ -123,13 +122,12 @@ type Operation<'a> = Box<dyn Fn(&Kernels, &mut wgpu::ComputePass<'_>) -> Result<
 fn operations(buffers: &[wgpu::Buffer; 4]) -> Vec<(&'static str, usize, Operation<'_>)> {
     let [x, dy, y, z] = buffers.each_ref().map(|b| b.slice(..1 << 16));
     let [odd_x, _, odd_y, _] = buffers.each_ref().map(|b| b.slice(..4 * 1001));
-    let rows = AxisShape::new(&[16, 1024], -1).unwrap();
+    let rows = TypedSlice::f32(x).of_shape(&[16, 1024]);
     // Few long rows are split.
-    let long = AxisShape::new(&[2, 8192], -1).unwrap();
+    let long = TypedSlice::f32(x).of_shape(&[2, 8192]);
     let gate = Gate::new(Activation::Silu);
-    let pairs = GateShape::new(&gate, &[16, 1024], -1).unwrap();
+    let slope = TypedSlice::f32(dy).of_shape(&[16]);
     let prelu = Prelu::per_channel(&[4, 16, 256]).unwrap();
-    let groups = Groups::new(&[16, 1024], -1, 4).unwrap();
     let random = Random::new(1);
     let gumbel = GumbelSoftmax::new(1.0, random).unwrap();
     let rrelu = Rrelu::default().training(random);
@@ -138,20 +136,12 @@ fn operations(buffers: &[wgpu::Buffer; 4]) -> Vec<(&'static str, usize, Operatio
         let loss = CrossEntropy::new().label_smoothing(0.1);
         loss.reduction(Reduction::None)
     });
+    let mean = CrossEntropy::new().weight(&[0.5; 1024]);
     let bce = BceWithLogits::new().reduction(Reduction::None);
-    let classes = ClassBuffers {
-        logits: x,
-        targets: TargetBuffer::Indices(dy),
-        weight: None,
-    };
-    let binary = BinaryBuffers {
-        inputs: x,
-        targets: dy,
-        weight: None,
-        pos_weight: None,
-    };
     let softmax = AxisFunction::Softmax;
-    let shaping = Shaping::in_buffers().mask(dy, &[16, 1024]).scale(0.5);
+    let mask = TypedSlice::mask(dy).of_shape(&[16, 1024]);
+    let of_mean = TypedSlice::classes(dy).mean_over(16.0).of_shape(&[16]);
+    let classes = TypedSlice::classes(dy).of_shape(&[16]);
     let half = |slice| TypedSlice::new(slice, DType::F16);
     let biased = Chain::new().bias(-1).apply(Activation::Gelu);
     let chain = biased.clone().multiply();
@@ -166,16 +156,16 @@ fn operations(buffers: &[wgpu::Buffer; 4]) -> Vec<(&'static str, usize, Operatio
         "in place", 1: |k, p| k.apply_in_place(p, Activation::Gelu, x);
         "apply with a tail", 2: |k, p| k.apply(p, Activation::Relu, odd_x, odd_y);
         "grad", 1: |k, p| k.grad(p, Activation::Mish, x, dy, y);
-        "softmax", 3: |k, p| k.apply_axis(p, softmax, &rows, x, y);
-        "softmax of long rows", 3: |k, p| k.apply_axis(p, softmax, &long, x, y);
-        "logsumexp", 3: |k, p| k.apply_axis(p, AxisFunction::LogSumExp, &rows, x, y);
-        "softmax's gradient", 3: |k, p| k.grad_axis(p, softmax, &rows, x, dy, y);
-        "gate", 1: |k, p| k.gate(p, &gate, &pairs, x, y);
-        "gate's gradient", 1: |k, p| k.grad_gate(p, &gate, &pairs, x, dy, y);
-        "a pair's gate", 1: |k, p| k.gate_pair(p, &gate, x, dy, y);
-        "prelu", 1: |k, p| k.prelu(p, &prelu, x, dy, y);
-        "maxout", 3: |k, p| k.maxout(p, &groups, x, y);
-        "entmax", 48: |k, p| k.apply_sparse(p, SparseFunction::Entmax { alpha: 1.5 }, &rows, x, y);
+        "softmax", 3: |k, p| k.apply(p, softmax.along(-1), rows, y);
+        "softmax of long rows", 3: |k, p| k.apply(p, softmax.along(-1), long, y);
+        "logsumexp", 3: |k, p| k.apply(p, AxisFunction::LogSumExp.along(-1), rows, y);
+        "softmax's gradient", 3: |k, p| k.grad(p, softmax.along(-1), rows, dy, y);
+        "gate", 1: |k, p| k.apply(p, gate.along(-1), rows, y);
+        "gate's gradient", 1: |k, p| k.grad(p, gate.along(-1), rows, dy, y);
+        "a pair's gate", 1: |k, p| k.apply(p, gate, (x, dy), y);
+        "prelu", 1: |k, p| k.apply(p, &prelu, (x, slope), y);
+        "maxout", 3: |k, p| k.apply(p, Maxout::new(4).along(-1), rows, y);
+        "entmax", 48: |k, p| k.apply(p, SparseFunction::Entmax { alpha: 1.5 }.along(-1), rows, y);
         "apply to f16", 1: |k, p| k.apply(p, Activation::Gelu, half(x), half(y));
         "chain", 1: |k, p| {
             let operands: &[(_, &[usize])] = &[(z.into(), &[1024]), (dy.into(), &[16, 1024])];
@@ -188,18 +178,19 @@ fn operations(buffers: &[wgpu::Buffer; 4]) -> Vec<(&'static str, usize, Operatio
             k.grad_chain(p, &biased, &[16, 1024], x, ranges, dy, y)
         };
         "masked softmax", 3:
-            |k, p| k.apply_axis_shaped(p, softmax, &shaping, &[16, 1024], -1, x, y);
+            |k, p| k.apply(p, softmax.along(-1).scale(0.5), (rows, mask), y);
         "uniform", 1: |k, p| k.uniform(p, random, y);
-        "rrelu", 1: |k, p| k.rrelu(p, rrelu, x, y);
-        "gumbel_softmax", 3: |k, p| k.gumbel_softmax(p, gumbel, &rows, x, y);
+        "rrelu", 1: |k, p| k.apply(p, rrelu, x, y);
+        "gumbel_softmax", 3: |k, p| k.apply(p, gumbel.along(-1), rows, y);
         "sum", 3: |k, p| k.sum(p, &sums, x, y);
         "a parameter's gradient", 3:
             |k, p| k.grad_parameter(p, Activation::LeakyRelu, "negative_slope", x, dy, z);
-        "cross_entropy", 3: |k, p| k.cross_entropy(p, &cross_entropy, &rows, classes, y);
+        "cross_entropy", 3: |k, p| k.apply(p, &cross_entropy, (rows, classes), y);
         "cross_entropy with its gradient", 3:
-            |k, p| k.cross_entropy_with_grad(p, &with_grad, &rows, classes, y, z, 1.0);
+            |k, p| k.apply_with_grad(p, &with_grad, (rows, classes), y, z);
         "binary_cross_entropy", 1:
-            |k, p| k.binary_cross_entropy_with_logits(p, &bce, &[16, 1024], binary, y);
+            |k, p| k.apply(p, &bce, (rows, dy), y);
+        "a reduced loss", 6: |k, p| k.apply(p, &mean, (rows, of_mean), y);
     }
 }
 
@@ -238,7 +229,7 @@ fn a_batch_like_the_last_allocates_no_more_than_wgpu_does() {
         batch.apply_in_place(Activation::Relu, &y).unwrap();
         batch.grad_into(Activation::Gelu, &x, &dy, &y).unwrap();
         let softmax = AxisFunction::Softmax;
-        batch.apply_axis_into(softmax, &x, -1, &y).unwrap();
+        batch.apply_into(softmax.along(-1), &x, &y).unwrap();
     };
     for round in 0..3 {
         let mut batch = gpu.batch();

@@ -7,9 +7,9 @@ use common::{backends, gpu};
 use half::{bf16, f16};
 use wgpu_activations::{
     Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, ClassLoss,
-    Cpu, CrossEntropy, DType, Element, Elementwise, Error, Gate, Gpu, Groups, GumbelSoftmax,
-    Inspect, Maxout, NllLoss, OfShape, Prelu, Random, Reduction, Rrelu, Shaping, SparseFunction,
-    Targets, Tensor, TensorShaping, Value, half, reference,
+    CrossEntropy, DType, Element, Elementwise, Error, Gate, Gpu, Groups, GumbelSoftmax, Inspect,
+    Maxout, NllLoss, OfShape, Prelu, Random, Reduction, Rrelu, Shaping, SparseFunction, Targets,
+    Tensor, Value, half, reference,
 };
 
 const SHAPE: [usize; 3] = [3, 7, 5];
@@ -319,56 +319,52 @@ fn on_tensors<T: Element>(gpu: &Gpu) -> Vec<Vec<T>> {
         AxisFunction::LogSoftmax,
         AxisFunction::LogSumExp,
     ] {
-        add(batch.apply_axis(function, &x, AXIS));
+        add(batch.apply(function.along(AXIS), &x));
         let upstream = if function.reduces() { &rows } else { &dy };
-        add(batch.grad_axis(function, &x, upstream, AXIS));
+        add(batch.grad(function.along(AXIS), &x, upstream));
     }
     let lengths = gpu.upload_lengths(&[7, 3, 1], &[3, 1, 1]).unwrap();
-    let shaping = TensorShaping::on_device().scale(0.5).lengths(&lengths);
-    add(batch.apply_axis_shaped(AxisFunction::Softmax, &shaping, &x, AXIS));
-    add(batch.grad_axis_shaped(AxisFunction::Softmax, &shaping, &x, &dy, AXIS));
-    add(batch.gate_pair(&Gate::SWIGLU, &x, &dy));
+    let halved = AxisFunction::Softmax.along(AXIS).scale(0.5);
+    add(batch.apply(halved, (&x, &lengths)));
+    add(batch.grad(halved, (&x, &lengths), &dy));
+    add(batch.apply(Gate::SWIGLU, (&x, &dy)));
     // One tensor in two places.
-    let (dvalue, dgate) = batch.grad_gate_pair(&Gate::SWIGLU, &x, &dy, &x).unwrap();
-    add(Ok(dvalue));
-    add(Ok(dgate));
+    let by_both = batch.grads(Gate::SWIGLU, (&x, &dy), &x).unwrap();
+    by_both.into_iter().for_each(|gradient| add(Ok(gradient)));
     let (prelu, slope) = (Prelu::per_channel(&SHAPE).unwrap(), send(&slopes(), &[7]));
-    add(batch.prelu(&prelu, &x, &slope));
-    let (dx, dslope) = batch.grad_prelu(&prelu, &x, &slope, &dy).unwrap();
-    add(Ok(dx));
-    add(Ok(dslope));
-    add(batch.apply_sparse(SparseFunction::Sparsemax, &x, AXIS));
-    add(batch.grad_sparse(SparseFunction::Sparsemax, &x, &dy, AXIS));
-    add(batch.maxout(&x, AXIS, 7));
+    add(batch.apply(&prelu, (&x, &slope)));
+    let by_both = batch.grads(&prelu, (&x, &slope), &dy).unwrap();
+    by_both.into_iter().for_each(|gradient| add(Ok(gradient)));
+    add(batch.apply(SparseFunction::Sparsemax.along(AXIS), &x));
+    add(batch.grad(SparseFunction::Sparsemax.along(AXIS), &x, &dy));
+    add(batch.apply(Maxout::new(7).along(AXIS), &x));
     let upstream = send(&numbers::<T>(2, 1.5)[..15], &[3, 1, 5]);
-    add(batch.grad_maxout(&x, &upstream, AXIS, 7));
-    add(batch.gumbel_softmax(gumbel(), &x, AXIS));
-    add(batch.grad_gumbel_softmax(gumbel(), &x, &dy, AXIS));
-    add(batch.rrelu(rrelu(), &x));
-    add(batch.grad_rrelu(rrelu(), &x, &dy));
+    add(batch.grad(Maxout::new(7).along(AXIS), &x, &upstream));
+    add(batch.apply(gumbel().along(AXIS), &x));
+    add(batch.grad(gumbel().along(AXIS), &x, &dy));
+    add(batch.apply(rrelu(), &x));
+    add(batch.grad(rrelu(), &x, &dy));
     let classes = targets();
     let labels = |loss: ClassLoss| {
         gpu.labels(loss, &SHAPE, Targets::Indices(&classes))
             .unwrap()
     };
-    let (mean, each, nll) = (
-        labels(CrossEntropy::new().into()),
-        labels(CrossEntropy::new().reduction(Reduction::None).into()),
-        labels(NllLoss::new().into()),
-    );
-    add(batch.cross_entropy(&x, &mean));
-    add(batch.grad_cross_entropy(&x, &each, &rows));
-    add(batch.nll_loss(&x, &nll));
+    let (mean, nll) = (CrossEntropy::new(), NllLoss::new());
+    let each = CrossEntropy::new().reduction(Reduction::None);
+    add(batch.apply(&mean, (&x, &labels(mean.clone().into()))));
+    add(batch.grad(&each, (&x, &labels(each.clone().into())), &rows));
+    let of_nll = labels(nll.clone().into());
+    add(batch.apply(&nll, (&x, &of_nll)));
     let one = send(&numbers::<T>(2, 1.5)[..1], &[]);
-    add(batch.grad_nll_loss(&x, &nll, &one));
+    add(batch.grad(&nll, (&x, &of_nll), &one));
     let t = send(&probabilities(3), &SHAPE);
-    add(batch.binary_cross_entropy_with_logits(&BceWithLogits::new(), &x, &t));
+    add(batch.apply(BceWithLogits::new(), (&x, &t)));
     let bce = BceWithLogits::new().reduction(Reduction::None);
-    add(batch.grad_binary_cross_entropy_with_logits(&bce, &x, &t, &dy));
+    add(batch.grad(&bce, (&x, &t), &dy));
     let bce = BinaryCrossEntropy::new().reduction(Reduction::None);
     let p = send(&probabilities(4), &SHAPE);
-    add(batch.binary_cross_entropy(&bce, &p, &t));
-    add(batch.grad_binary_cross_entropy(&bce, &p, &t, &dy));
+    add(batch.apply(&bce, (&p, &t)));
+    add(batch.grad(&bce, (&p, &t), &dy));
     batch.submit().unwrap();
     all.iter().map(|tensor| tensor.read_as().unwrap()).collect()
 }
@@ -545,7 +541,7 @@ fn rows_of_any_number_on_the_cpu() {
         let pairs = got.iter().zip(want);
         assert_eq!(pairs.clone().position(|pair| !same(pair)), None);
     }
-    let cpu = Cpu::new();
+    let cpu = Backend::cpu();
     for (shape, axis) in [
         (&[3000, 17][..], 1),
         (&[40, 1000], 1),
@@ -565,41 +561,27 @@ fn rows_of_any_number_on_the_cpu() {
             let around = AxisShape::new(shape, axis).unwrap();
             let rows = around.output_elements(function);
             let (mut y, mut wide) = (vec![bf16::ZERO; rows], vec![0.0f32; rows]);
-            cpu.apply_axis_into(function, &x, shape, axis, &mut y)
-                .unwrap();
-            cpu.apply_axis_into(function, &self::wide(&x), shape, axis, &mut wide)
-                .unwrap();
+            let f = function.along(axis);
+            let wide_x = self::wide(&x);
+            let (x_of, wide_of) = (x.of_shape(shape), wide_x.of_shape(shape));
+            cpu.apply_into(f, x_of, &mut y).unwrap();
+            cpu.apply_into(f, wide_of, &mut wide).unwrap();
             close(&y, &wide);
             let dy: Vec<bf16> = (0..rows)
                 .map(|i| bf16::from_f32((i % 11) as f32 - 5.0))
                 .collect();
             let (mut dx, mut wide_dx) = (vec![bf16::ZERO; n], vec![0.0f32; n]);
             let wide_dy = self::wide(&dy);
-            cpu.grad_axis_into(function, &x, &dy, shape, axis, &mut dx)
-                .unwrap();
-            cpu.grad_axis_into(
-                function,
-                &self::wide(&x),
-                &wide_dy,
-                shape,
-                axis,
-                &mut wide_dx,
-            )
-            .unwrap();
+            cpu.grad_into(f, x_of, &dy, &mut dx).unwrap();
+            cpu.grad_into(f, wide_of, &wide_dy, &mut wide_dx).unwrap();
             close(&dx, &wide_dx);
             if function.reduces() {
                 continue;
             }
-            let (from, wide_y) = (&mut dx, self::wide(&y));
-            cpu.grad_axis_from_output_into(function, &y, &dy, shape, axis, from)
-                .unwrap();
-            cpu.grad_axis_from_output_into(function, &wide_y, &wide_dy, shape, axis, &mut wide_dx)
-                .unwrap();
-            close(from, &wide_dx);
-            let mut in_place = x.clone();
-            cpu.apply_axis_in_place(function, &mut in_place, shape, axis)
-                .unwrap();
-            assert_eq!(in_place, y);
+            let wide_y = self::wide(&y);
+            let from = cpu.grad_from_output(f, y.of_shape(shape), &dy).unwrap();
+            let wide_dx = cpu.grad_from_output(f, wide_y.of_shape(shape), &wide_dy);
+            close(&from, &wide_dx.unwrap());
         }
     }
 }
@@ -631,7 +613,7 @@ fn tensors_know_their_type() {
     // A row family that writes where it reads.
     let rows = gpu.upload(&[f16::ONE; 9], &[3, 3]).unwrap();
     batch
-        .apply_axis_in_place(AxisFunction::Softmax, &rows, -1)
+        .apply_in_place(AxisFunction::Softmax.along(-1), &rows)
         .unwrap();
     batch.submit().unwrap();
     let same_numbers = |got: Vec<f32>, want: [f32; 3]| {

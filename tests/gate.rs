@@ -470,14 +470,14 @@ fn tensors() {
     let gate = Gate::GEGLU;
     let [tx, tdy] = [(&x, [6, 10]), (&dy, [6, 5])].map(|(x, s)| gpu.upload(x, &s).unwrap());
     let mut batch = gpu.batch();
-    let y = batch.gate(&gate, &tx, -1).unwrap();
-    let dx = batch.grad_gate(&gate, &tx, &tdy, -1).unwrap();
-    let pair = batch.gate_pair(&gate, &tdy, &y).unwrap();
-    let (dvalue, dgate) = batch.grad_gate_pair(&gate, &tdy, &y, &pair).unwrap();
-    assert!(batch.gate(&gate, &tx, 2).is_err());
-    assert!(batch.grad_gate(&gate, &tx, &tx, -1).is_err());
-    assert!(batch.gate_pair(&gate, &tx, &y).is_err());
-    assert!(batch.grad_gate_pair(&gate, &y, &y, &tx).is_err());
+    let y = batch.apply(gate.along(-1), &tx).unwrap();
+    let dx = batch.grad(gate.along(-1), &tx, &tdy).unwrap();
+    let pair = batch.apply(gate, (&tdy, &y)).unwrap();
+    let by_both = batch.grads(gate, (&tdy, &y), &pair).unwrap();
+    assert!(batch.apply(gate.along(2), &tx).is_err());
+    assert!(batch.grad(gate.along(-1), &tx, &tx).is_err());
+    assert!(batch.apply(gate, (&tx, &y)).is_err());
+    assert!(batch.grads(gate, (&y, &y), &tx).is_err());
     batch.submit().unwrap();
     assert_eq!(y.shape(), [6, 5]);
     assert_eq!(dx.shape(), [6, 10]);
@@ -496,5 +496,6 @@ fn tensors() {
     let want = backend
         .grads(&gate, (&dy, &read(&y)), &read(&pair))
         .unwrap();
-    assert_eq!([read(&dvalue), read(&dgate)], want[..]);
+    let by_both: Vec<_> = by_both.iter().map(read).collect();
+    assert_eq!(by_both, want);
 }

@@ -4,11 +4,16 @@
 
 use wgpu::{BufferUsages, Limits};
 use wgpu_activations::{
-    Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryBuffers, BinaryCrossEntropy,
-    Chain, ChainRanges, ClassBuffers, CrossEntropy, DType, Error, Gate, GateShape, Gpu, Groups,
-    GumbelSoftmax, Inspect, Kernels, OfShape, Prelu, Random, Reduction, Result, Rrelu, Shaping,
-    SparseFunction, SumShape, TargetBuffer, Targets, TensorShaping, UpstreamBuffer, wgpu,
+    Activation, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, BufferArray,
+    Chain, ChainRanges, CrossEntropy, DType, Error, Gate, Gpu, GumbelSoftmax, Inspect, Kernels,
+    Maxout, NllLoss, OfShape, Prelu, Random, Reduction, Result, Rrelu, Shaping, SparseFunction,
+    SumShape, Targets, TypedSlice, wgpu,
 };
+
+/// A range of f32 as an array of a shape.
+fn rows<'a>(range: wgpu::BufferSlice<'a>, shape: &'a [usize]) -> BufferArray<'a> {
+    TypedSlice::f32(range).of_shape(shape)
+}
 
 /// A device of the noop backend with these limits.
 fn device(limits: Limits, software: bool) -> (wgpu::Device, wgpu::Queue) {
@@ -150,17 +155,17 @@ fn more_than_65_535_workgroups_are_valid() {
         });
         assert_valid(&format!("{n}"), work);
     }
-    for shape in [
+    for dims in [
         [65_535 * 64 + 1, 2, 1],
         [65_536, 33, 1],
         [1, 2, 65_535 * 64 + 3],
         [70_000, 100, 1],
     ] {
-        let [outer, len, inner] = shape;
+        let [outer, len, inner] = dims;
         let shape = AxisShape { outer, len, inner };
         let slice = x.slice(bytes(shape.elements()));
         let work = recorded(&device, &queue, |pass| {
-            kernels.apply_axis_in_place(pass, AxisFunction::Softmax, &shape, slice)
+            kernels.apply_in_place(pass, AxisFunction::Softmax.along(1), rows(slice, &dims))
         });
         assert_valid(&format!("{shape:?}"), work);
     }
@@ -180,41 +185,43 @@ fn record_axis_calls(limits: Limits, software: bool, shapes: &[[usize; 3]]) -> u
             assert_valid(&what, work);
         }
     };
-    for &[outer, len, inner] in shapes {
+    for dims in shapes {
+        let &[outer, len, inner] = dims;
         let shape = AxisShape { outer, len, inner };
         let n = shape.elements();
         let buffers = [(); 3].map(|()| storage(&device, n));
         let [x, dy, out] = [&buffers[0], &buffers[1], &buffers[2]];
         let all = |buffer: &'static str| format!("{buffer} {shape:?}, software: {software}");
         for &function in AxisFunction::ALL {
-            let rows = shape.output_elements(function);
+            let results = shape.output_elements(function);
             let [all_x, dx] = [x, out].map(|b| b.slice(bytes(n)));
-            let [y, g] = [out, dy].map(|b| b.slice(bytes(rows)));
+            let of_rows = rows(all_x, dims);
+            let [y, g] = [out, dy].map(|b| b.slice(bytes(results)));
             let what = |call| format!("{call} of {function}: {}", all("on"));
             let work = recorded(&device, &queue, |pass| {
-                kernels.apply_axis(pass, function, &shape, all_x, y)
+                kernels.apply(pass, function.along(1), of_rows, y)
             });
             check(what("apply_axis"), work);
             let work = recorded(&device, &queue, |pass| {
-                kernels.grad_axis(pass, function, &shape, all_x, g, dx)
+                kernels.grad(pass, function.along(1), of_rows, g, dx)
             });
             check(what("grad_axis"), work);
             if function.reduces() {
                 continue;
             }
             let work = recorded(&device, &queue, |pass| {
-                kernels.apply_axis_in_place(pass, function, &shape, all_x)
+                kernels.apply_in_place(pass, function.along(1), of_rows)
             });
             check(what("apply_axis_in_place"), work);
             let work = recorded(&device, &queue, |pass| {
-                kernels.grad_axis_in_place(pass, function, &shape, all_x, g)
+                kernels.grad_in_place(pass, function.along(1), of_rows, g)
             });
             check(what("grad_axis_in_place"), work);
             if function == AxisFunction::LogSoftmax {
                 continue;
             }
             let work = recorded(&device, &queue, |pass| {
-                kernels.grad_axis_from_output(pass, function, &shape, all_x, g, dx)
+                kernels.grad_from_output(pass, function.along(1), of_rows, g, dx)
             });
             check(what("grad_axis_from_output"), work);
         }
@@ -290,27 +297,21 @@ fn rows_of_no_elements_are_valid() {
     let (device, queue) = device(tiny(), false);
     let kernels = Kernels::new(&device);
     let [x, y] = [4, 1000].map(|n| storage(&device, n));
-    let shape = AxisShape {
-        outer: 1000,
-        len: 0,
-        inner: 1,
-    };
+    let dims = [1000, 0, 1];
     let work = recorded(&device, &queue, |pass| {
-        kernels.apply_axis(
+        kernels.apply(
             pass,
-            AxisFunction::LogSumExp,
-            &shape,
-            x.slice(..),
+            AxisFunction::LogSumExp.along(1),
+            rows(x.slice(..), &dims),
             y.slice(..),
         )
     });
     assert_valid("logsumexp", work);
     let work = recorded(&device, &queue, |pass| {
-        kernels.apply_axis(
+        kernels.apply(
             pass,
-            AxisFunction::Softmax,
-            &shape,
-            x.slice(..),
+            AxisFunction::Softmax.along(1),
+            rows(x.slice(..), &dims),
             y.slice(..),
         )
     });
@@ -327,35 +328,33 @@ fn ranges_of_one_buffer_are_valid() {
     let [a, b, c] = [range(0), range(1), range(2)];
     let f = Activation::Silu;
     let softmax = AxisFunction::Softmax;
-    let shape = AxisShape {
-        outer: 10,
-        len: 100,
-        inner: 1,
-    };
+    let dims = [10, 100, 1];
     let work = recorded(&device, &queue, |pass| {
         kernels.apply(pass, f, a, b)?;
         kernels.apply_in_place(pass, f, b)?;
         kernels.grad(pass, f, a, b, c)?;
         kernels.grad_in_place(pass, f, a, b)?;
-        kernels.apply_axis(pass, softmax, &shape, a, b)?;
-        kernels.grad_axis(pass, softmax, &shape, a, b, c)?;
-        kernels.grad_axis_from_output(pass, softmax, &shape, a, b, c)?;
-        kernels.grad_axis_in_place(pass, softmax, &shape, a, b)
+        kernels.apply(pass, softmax.along(1), rows(a, &dims), b)?;
+        kernels.grad(pass, softmax.along(1), rows(a, &dims), b, c)?;
+        kernels.grad_from_output(pass, softmax.along(1), rows(a, &dims), b, c)?;
+        kernels.grad_in_place(pass, softmax.along(1), rows(a, &dims), b)
     });
     assert_valid("an arena", work);
     // One row is split over workgroups, and part of the arguments share a buffer.
-    let shape = AxisShape {
-        outer: 1,
-        len: 1000,
-        inner: 1,
-    };
+    let dims = [1, 1000, 1];
     let own = storage(&device, 1000);
     let work = recorded(&device, &queue, |pass| {
         kernels.grad(pass, f, a, own.slice(..), b)?;
         kernels.grad(pass, f, own.slice(..), a, b)?;
         kernels.grad(pass, f, a, a, b)?;
-        kernels.apply_axis(pass, AxisFunction::LogSumExp, &shape, a, b)?;
-        kernels.grad_axis(pass, AxisFunction::LogSoftmax, &shape, a, own.slice(..), b)
+        kernels.apply(pass, AxisFunction::LogSumExp.along(1), rows(a, &dims), b)?;
+        kernels.grad(
+            pass,
+            AxisFunction::LogSoftmax.along(1),
+            rows(a, &dims),
+            own.slice(..),
+            b,
+        )
     });
     assert_valid("half an arena", work);
 }
@@ -377,11 +376,7 @@ fn misused_buffers_are_named() {
     let copied = buffer(&device, 1024, BufferUsages::COPY_DST);
     let f = Activation::Tanh;
     let softmax = AxisFunction::Softmax;
-    let shape = AxisShape {
-        outer: 4,
-        len: 256,
-        inner: 1,
-    };
+    let dims = [4, 256, 1];
     let error = |work: &dyn Fn(&mut wgpu::ComputePass<'_>) -> Result<()>| {
         let (result, invalid) = recorded(&device, &queue, |pass| work(pass));
         assert!(invalid.is_none(), "recorded before it was checked");
@@ -453,8 +448,14 @@ fn misused_buffers_are_named() {
         error(&|pass| kernels.grad(pass, f, x.slice(..512), y.slice(..256), y.slice(512..1024)));
     assert!(matches!(found, Error::BufferTooSmall { .. }), "{text}");
     assert!(text.contains("upstream gradient"), "{text}");
-    let (text, found) =
-        error(&|pass| kernels.apply_axis(pass, softmax, &shape, x.slice(..), y.slice(..2048)));
+    let (text, found) = error(&|pass| {
+        kernels.apply(
+            pass,
+            softmax.along(1),
+            rows(x.slice(..), &dims),
+            y.slice(..2048),
+        )
+    });
     assert!(
         matches!(
             found,
@@ -474,15 +475,17 @@ fn misused_buffers_are_named() {
     assert!(matches!(found, Error::BufferOverlap { .. }), "{text}");
 
     let (text, found) = error(&|pass| {
-        kernels.apply_axis_in_place(pass, AxisFunction::LogSumExp, &shape, x.slice(..))
+        kernels.apply_in_place(
+            pass,
+            AxisFunction::LogSumExp.along(1),
+            rows(x.slice(..), &dims),
+        )
     });
     assert!(
         matches!(
             found,
-            Error::LengthMismatch {
-                expected: 4,
-                got: 1024,
-                ..
+            Error::NotInPlace {
+                function: "logsumexp"
             }
         ),
         "{text}"
@@ -490,7 +493,7 @@ fn misused_buffers_are_named() {
     for function in [AxisFunction::LogSoftmax, AxisFunction::LogSumExp] {
         let (text, found) = error(&|pass| {
             let (x, y) = (x.slice(..), y.slice(..2048));
-            kernels.grad_axis_from_output(pass, function, &shape, x, x, y)
+            kernels.grad_from_output(pass, function.along(1), rows(x, &dims), x, y)
         });
         assert!(matches!(found, Error::NotFromOutput { .. }), "{text}");
         assert!(text.contains(function.name()), "{text}");
@@ -531,7 +534,7 @@ fn misused_tensors_are_named() {
     assert!(error.to_string().contains("upstream gradient"), "{error}");
     for axis in [2, -3] {
         let error = batch
-            .apply_axis(AxisFunction::Softmax, &x, axis)
+            .apply(AxisFunction::Softmax.along(axis), &x)
             .unwrap_err();
         assert!(
             matches!(error, Error::AxisOutOfRange { rank: 2, .. }),
@@ -618,7 +621,7 @@ fn a_destroyed_device_is_an_error() {
     }
 }
 
-/// Every operation that kernels record, on ranges of seven buffers, over many rows and a long one.
+/// Every operation that kernels record, on ranges of eight buffers, over many rows and a long one.
 fn every_operation(
     kernels: &Kernels,
     pass: &mut wgpu::ComputePass<'_>,
@@ -636,12 +639,12 @@ fn every_operation(
     let rrelu = Rrelu::default().training(random);
     add("uniform", kernels.uniform(pass, random, a));
     add("gumbel_noise", kernels.gumbel_noise(pass, random, a));
-    add("rrelu", kernels.rrelu(pass, rrelu, a, b));
-    add("rrelu_in_place", kernels.rrelu_in_place(pass, rrelu, a));
-    add("grad_rrelu", kernels.grad_rrelu(pass, rrelu, a, b, c));
+    add("rrelu", kernels.apply(pass, rrelu, a, b));
+    add("rrelu_in_place", kernels.apply_in_place(pass, rrelu, a));
+    add("grad_rrelu", kernels.grad(pass, rrelu, a, b, c));
     add(
         "grad_rrelu_in_place",
-        kernels.grad_rrelu_in_place(pass, rrelu, a, b),
+        kernels.grad_in_place(pass, rrelu, a, b),
     );
     let slope = "negative_slope";
     add(
@@ -649,35 +652,34 @@ fn every_operation(
         kernels.grad_parameter(pass, Activation::LeakyRelu, slope, a, b, c),
     );
     let gate = Gate::new(Activation::Silu);
-    add("gate_pair", kernels.gate_pair(pass, &gate, a, b, c));
+    add("gate_pair", kernels.apply(pass, gate, (a, b), c));
     add(
         "grad_gate_pair",
-        kernels.grad_gate_pair(pass, &gate, a, b, c, d, e),
+        kernels.grads(pass, gate, (a, b), c, [d.into(), e.into()]),
     );
     for shape in [[128, 64], [1, 8192]] {
-        let rows = AxisShape::new(&shape, -1).unwrap();
         for &function in AxisFunction::ALL {
             add(
                 "apply_axis",
-                kernels.apply_axis(pass, function, &rows, a, b),
+                kernels.apply(pass, function.along(1), rows(a, &shape), b),
             );
             add(
                 "grad_axis",
-                kernels.grad_axis(pass, function, &rows, a, b, c),
+                kernels.grad(pass, function.along(1), rows(a, &shape), b, c),
             );
         }
         let softmax = AxisFunction::Softmax;
         add(
             "apply_axis_in_place",
-            kernels.apply_axis_in_place(pass, softmax, &rows, a),
+            kernels.apply_in_place(pass, softmax.along(1), rows(a, &shape)),
         );
         add(
             "grad_axis_in_place",
-            kernels.grad_axis_in_place(pass, softmax, &rows, a, b),
+            kernels.grad_in_place(pass, softmax.along(1), rows(a, &shape), b),
         );
         add(
             "from output",
-            kernels.grad_axis_from_output(pass, softmax, &rows, a, b, c),
+            kernels.grad_from_output(pass, softmax.along(1), rows(a, &shape), b, c),
         );
         for function in [
             SparseFunction::Hardmax,
@@ -688,122 +690,129 @@ fn every_operation(
         ] {
             add(
                 "apply_sparse",
-                kernels.apply_sparse(pass, function, &rows, a, b),
+                kernels.apply(pass, function.along(1), rows(a, &shape), b),
             );
             add(
                 "grad_sparse",
-                kernels.grad_sparse(pass, function, &rows, a, b, c),
+                kernels.grad(pass, function.along(1), rows(a, &shape), b, c),
             );
-            let done = kernels.grad_sparse_from_output(pass, function, &rows, a, b, c);
+            let done = kernels.grad_from_output(pass, function.along(1), rows(a, &shape), b, c);
             add("grad_sparse_from_output", done);
         }
-        let groups = Groups::new(&shape, -1, 4).unwrap();
-        add("maxout", kernels.maxout(pass, &groups, a, b));
-        add("grad_maxout", kernels.grad_maxout(pass, &groups, a, b, c));
+        add(
+            "maxout",
+            kernels.apply(pass, Maxout::new(4).along(-1), rows(a, &shape), b),
+        );
+        add(
+            "grad_maxout",
+            kernels.grad(pass, Maxout::new(4).along(-1), rows(a, &shape), b, c),
+        );
         for hard in [false, true] {
             let gumbel = GumbelSoftmax::new(1.0, random).unwrap().hard(hard);
             add(
                 "gumbel_softmax",
-                kernels.gumbel_softmax(pass, gumbel, &rows, a, b),
+                kernels.apply(pass, gumbel.along(1), rows(a, &shape), b),
             );
-            let done = kernels.gumbel_softmax_with(pass, gumbel, &rows, a, b, c);
+            let done = kernels.apply(pass, gumbel.along(1), (rows(a, &shape), b), c);
             add("gumbel_softmax_with", done);
             add(
                 "grad_gumbel_softmax",
-                kernels.grad_gumbel_softmax(pass, gumbel, &rows, a, b, c),
+                kernels.grad(pass, gumbel.along(1), rows(a, &shape), b, c),
             );
-            let done = kernels.grad_gumbel_softmax_with(pass, gumbel, &rows, a, b, c, d);
+            let done = kernels.grad(pass, gumbel.along(1), (rows(a, &shape), b), c, d);
             add("grad_gumbel_softmax_with", done);
         }
-        let halves = GateShape::new(&gate, &shape, -1).unwrap();
-        add("gate", kernels.gate(pass, &gate, &halves, a, b));
+        add(
+            "gate",
+            kernels.apply(pass, gate.along(1), rows(a, &shape), b),
+        );
         add(
             "grad_gate",
-            kernels.grad_gate(pass, &gate, &halves, a, b, c),
+            kernels.grad(pass, gate.along(1), rows(a, &shape), b, c),
         );
         let prelu = Prelu::per_channel(&shape).unwrap();
-        add("prelu", kernels.prelu(pass, &prelu, a, b, c));
+        let slope = rows(b, &shape[1..]);
+        add("prelu", kernels.apply(pass, &prelu, (a, slope), c));
         add(
             "grad_prelu",
-            kernels.grad_prelu(pass, &prelu, a, b, c, d, e),
+            kernels.grads(pass, &prelu, (a, slope), c, [d.into(), e.into()]),
         );
         for axis in [0, 1] {
             let sums = SumShape::new(&shape, &[axis]).unwrap();
             add("sum", kernels.sum(pass, &sums, a, b));
         }
-        let loss = CrossEntropy::new().reduction(Reduction::None);
-        for targets in [TargetBuffer::Indices(b), TargetBuffer::Probabilities(b)] {
-            for weight in [None, Some(c)] {
-                let of = ClassBuffers {
-                    logits: a,
-                    targets,
-                    weight,
-                };
-                add(
-                    "cross_entropy",
-                    kernels.cross_entropy(pass, &loss, &rows, of, d),
-                );
-                let upstream = UpstreamBuffer::Each(d);
-                let done = kernels.grad_cross_entropy(pass, &loss, &rows, of, upstream, e);
-                add("grad_cross_entropy", done);
-                let done = kernels.cross_entropy_with_grad(pass, &loss, &rows, of, d, e, 1.0);
-                add("cross_entropy_with_grad", done);
+        let weights = vec![1.0; shape[1]];
+        for targets in [
+            TypedSlice::classes(b).mean_over(3.0).of_shape(&shape[..1]),
+            rows(b, &shape),
+        ] {
+            for weighted in [false, true] {
+                for reduction in [Reduction::None, Reduction::Sum, Reduction::Mean] {
+                    let loss = CrossEntropy::new().reduction(reduction);
+                    let loss = if weighted {
+                        loss.weight(&weights)
+                    } else {
+                        loss
+                    };
+                    let of = (rows(a, &shape), targets);
+                    add("cross_entropy", kernels.apply(pass, &loss, of, d));
+                    let dy = buffers[3].slice(
+                        ..4 * if reduction == Reduction::None {
+                            shape[0] as u64
+                        } else {
+                            1
+                        },
+                    );
+                    add("grad_cross_entropy", kernels.grad(pass, &loss, of, dy, e));
+                    let done = kernels.apply_with_grad(pass, &loss, of, d, e);
+                    add("cross_entropy_with_grad", done);
+                }
             }
         }
-        let of = ClassBuffers {
-            logits: a,
-            targets: TargetBuffer::Indices(b),
-            weight: Some(c),
-        };
-        add("nll_loss", kernels.nll_loss(pass, -100, &rows, of, d));
-        let upstream = UpstreamBuffer::Each(d);
-        add(
-            "grad_nll_loss",
-            kernels.grad_nll_loss(pass, -100, &rows, of, upstream, e),
+        let nll = NllLoss::new().reduction(Reduction::None).weight(&weights);
+        let of = (
+            rows(a, &shape),
+            TypedSlice::classes(b).of_shape(&shape[..1]),
         );
-        for (weight, positive) in [(None, None), (Some(c), None), (Some(c), Some(d))] {
+        add("nll_loss", kernels.apply(pass, &nll, of, d));
+        let done = kernels.grad(pass, &nll, of, buffers[3].slice(..4 * shape[0] as u64), e);
+        add("grad_nll_loss", done);
+        for (weighted, positive) in [(false, false), (true, false), (true, true)] {
             let ones = [1.0; 8192];
             let mut loss = BceWithLogits::new().reduction(Reduction::None);
             let mut of_p = BinaryCrossEntropy::new().reduction(Reduction::None);
-            if weight.is_some() {
+            if weighted {
                 (loss, of_p) = (loss.weight(&ones), of_p.weight(&ones));
             }
-            if positive.is_some() {
+            if positive {
                 loss = loss.pos_weight(&ones);
             }
-            let of = BinaryBuffers {
-                inputs: a,
-                targets: b,
-                weight,
-                pos_weight: positive,
-            };
-            let upstream = UpstreamBuffer::Each(e);
-            let done = kernels.binary_cross_entropy_with_logits(pass, &loss, &shape, of, f);
-            add("bce", done);
-            let done =
-                kernels.grad_binary_cross_entropy_with_logits(pass, &loss, &shape, of, upstream, f);
-            add("its gradient", done);
-            let of = BinaryBuffers {
-                pos_weight: None,
-                ..of
-            };
-            let done = kernels.binary_cross_entropy(pass, &of_p, &shape, of, f);
-            add("bce of probabilities", done);
-            let done = kernels.grad_binary_cross_entropy(pass, &of_p, &shape, of, upstream, f);
+            let of = (rows(a, &shape), b);
+            add("bce", kernels.apply(pass, &loss, of, f));
+            add("its gradient", kernels.grad(pass, &loss, of, e, f));
+            add("bce of probabilities", kernels.apply(pass, &of_p, of, f));
+            let done = kernels.grad(pass, &of_p, of, e, f);
             add("the gradient of that", done);
         }
-        let lengths = [shape[0]];
-        let masked = Shaping::in_buffers().mask(d, &shape);
-        let biased = masked.bias(e, &shape);
-        let all_arrays = biased.lengths(f, &lengths).sinks(g, &[1]);
-        for shaping in [masked, biased, biased.lengths(f, &lengths), all_arrays] {
-            let done = kernels.apply_axis_shaped(pass, softmax, &shaping, &shape, -1, a, b);
-            add("apply_axis_shaped", done);
-            let done = kernels.grad_axis_shaped(pass, softmax, &shaping, &shape, -1, a, b, c);
-            add("grad_axis_shaped", done);
-            let shaping = shaping.sinks(g, &[1]);
-            let done = kernels.grad_axis_sinks(pass, softmax, &shaping, &shape, -1, a, b, c);
-            add("grad_axis_sinks", done);
+        let x = rows(a, &shape);
+        let mask = TypedSlice::mask(d).of_shape(&shape);
+        let bias = rows(e, &shape).named("bias");
+        let lengths = TypedSlice::lengths(f).of_shape(&shape[..1]);
+        let sinks = rows(g, &[1]).named("sinks");
+        for arrays in [
+            &[x, mask][..],
+            &[x, mask, bias],
+            &[x, mask, bias, lengths],
+            &[x, mask, bias, lengths, sinks],
+        ] {
+            let softmax = softmax.along(1);
+            add("masked", kernels.apply(pass, softmax, arrays, b));
+            add("its gradient", kernels.grad(pass, softmax, arrays, b, c));
+            let with_sinks = softmax.sink(0.5);
+            let both = [c.into(), b.into()];
+            let dy = buffers[7].slice(..);
+            let done = kernels.grads(pass, with_sinks, arrays, dy, both);
+            add("by the sinks", done);
         }
         for rows in [false, true] {
             let chain = Chain::new().multiply().apply(gelu);
@@ -840,7 +849,7 @@ fn few_storage_buffers_are_named() {
         };
         let (device, queue) = device(limits, false);
         let kernels = Kernels::new(&device);
-        let arrays: Vec<_> = (0..7).map(|_| storage(&device, 8192)).collect();
+        let arrays: Vec<_> = (0..8).map(|_| storage(&device, 8192)).collect();
         let dispatches = kernels.counts().dispatches;
         let (all, invalid) = recorded(&device, &queue, |pass| {
             every_operation(&kernels, pass, &arrays)
@@ -877,7 +886,7 @@ fn what_is_refused_is_not_begun() {
     };
     let (device, queue) = device(limits, false);
     let kernels = Kernels::new(&device);
-    let arrays: Vec<_> = (0..7).map(|_| storage(&device, 8192)).collect();
+    let arrays: Vec<_> = (0..8).map(|_| storage(&device, 8192)).collect();
     let [a, b, c, d, e, f, g] = std::array::from_fn(|i| arrays[i].slice(..));
     let chain = Chain::new().scale(2.0).softmax(-1).add().multiply();
     let operands: &[(_, &[usize])] = &[(b.into(), &[64]), (c.into(), &[128, 64])];
@@ -945,7 +954,7 @@ fn limits_that_nothing_runs_on_are_named() {
         for software in [false, true] {
             let (device, queue) = device(limits.clone(), software);
             let kernels = Kernels::new(&device);
-            let arrays: Vec<_> = (0..7).map(|_| storage(&device, 8192)).collect();
+            let arrays: Vec<_> = (0..8).map(|_| storage(&device, 8192)).collect();
             let (all, invalid) = recorded(&device, &queue, |pass| {
                 every_operation(&kernels, pass, &arrays)
             });
@@ -1039,7 +1048,7 @@ fn the_least_limits_are_enough() {
     for software in [false, true] {
         let (device, queue) = device(limits.clone(), software);
         let kernels = Kernels::new(&device);
-        let arrays: Vec<_> = (0..7).map(|_| storage(&device, 8192)).collect();
+        let arrays: Vec<_> = (0..8).map(|_| storage(&device, 8192)).collect();
         let (all, invalid) = recorded(&device, &queue, |pass| {
             every_operation(&kernels, pass, &arrays)
         });
@@ -1072,11 +1081,7 @@ fn sizes_that_no_buffer_can_have_are_errors() {
     let sparse = SparseFunction::Sparsemax;
     let gumbel = GumbelSoftmax::new(1.0, Random::new(1)).unwrap();
     let loss = CrossEntropy::new().reduction(Reduction::None);
-    let of = ClassBuffers {
-        logits: a,
-        targets: TargetBuffer::Indices(b),
-        weight: None,
-    };
+    let nll = NllLoss::new().reduction(Reduction::None);
     let huge = 1usize << 62;
     for [outer, len, inner] in [
         [huge, 4, 1],
@@ -1087,31 +1092,29 @@ fn sizes_that_no_buffer_can_have_are_errors() {
         [usize::MAX, 1, 1],
     ] {
         let shape = AxisShape { outer, len, inner };
+        let dims = [outer, len, inner];
         let gate = Gate::new(Activation::Silu);
-        let halves = GateShape {
-            blocks: outer,
-            half: len.max(1).saturating_mul(inner.min(1 << 31)),
-        };
+        let of = (rows(a, &dims), TypedSlice::classes(b));
         let (all, invalid) = recorded(&device, &queue, |pass| {
             vec![
-                kernels.apply_axis(pass, softmax, &shape, a, b),
-                kernels.apply_axis(pass, AxisFunction::LogSumExp, &shape, a, b),
-                kernels.apply_axis_in_place(pass, softmax, &shape, a),
-                kernels.grad_axis(pass, softmax, &shape, a, b, c),
-                kernels.grad_axis_in_place(pass, softmax, &shape, a, b),
-                kernels.grad_axis_from_output(pass, softmax, &shape, a, b, c),
-                kernels.apply_sparse(pass, sparse, &shape, a, b),
-                kernels.grad_sparse(pass, sparse, &shape, a, b, c),
-                kernels.grad_sparse_from_output(pass, sparse, &shape, a, b, c),
-                kernels.gumbel_softmax(pass, gumbel, &shape, a, b),
-                kernels.gumbel_softmax_with(pass, gumbel, &shape, a, b, c),
-                kernels.grad_gumbel_softmax(pass, gumbel, &shape, a, b, c),
-                kernels.grad_gumbel_softmax_with(pass, gumbel, &shape, a, b, c, d),
-                kernels.cross_entropy(pass, &loss, &shape, of, c),
-                kernels.cross_entropy_with_grad(pass, &loss, &shape, of, c, e, 1.0),
-                kernels.nll_loss(pass, -100, &shape, of, c),
-                kernels.gate(pass, &gate, &halves, a, b),
-                kernels.grad_gate(pass, &gate, &halves, a, b, c),
+                kernels.apply(pass, softmax.along(1), rows(a, &dims), b),
+                kernels.apply(pass, AxisFunction::LogSumExp.along(1), rows(a, &dims), b),
+                kernels.apply_in_place(pass, softmax.along(1), rows(a, &dims)),
+                kernels.grad(pass, softmax.along(1), rows(a, &dims), b, c),
+                kernels.grad_in_place(pass, softmax.along(1), rows(a, &dims), b),
+                kernels.grad_from_output(pass, softmax.along(1), rows(a, &dims), b, c),
+                kernels.apply(pass, sparse.along(1), rows(a, &dims), b),
+                kernels.grad(pass, sparse.along(1), rows(a, &dims), b, c),
+                kernels.grad_from_output(pass, sparse.along(1), rows(a, &dims), b, c),
+                kernels.apply(pass, gumbel.along(1), rows(a, &dims), b),
+                kernels.apply(pass, gumbel.along(1), (rows(a, &dims), b), c),
+                kernels.grad(pass, gumbel.along(1), rows(a, &dims), b, c),
+                kernels.grad(pass, gumbel.along(1), (rows(a, &dims), b), c, d),
+                kernels.apply(pass, loss.clone().axis(1), of, c),
+                kernels.apply_with_grad(pass, loss.clone().axis(1), of, c, e),
+                kernels.apply(pass, nll.clone().axis(1), of, c),
+                kernels.apply(pass, gate.along(1), rows(a, &dims), b),
+                kernels.grad(pass, gate.along(1), rows(a, &dims), b, c),
             ]
         });
         assert!(invalid.is_none());
@@ -1131,11 +1134,12 @@ fn sizes_that_no_buffer_can_have_are_errors() {
     }
     // Addressable, but more than the device's buffers hold.
     for [outer, len, inner] in [[1 << 58, 4, 1], [1 << 58, 0, 1], [4, 1 << 40, 4]] {
+        let dims = [outer, len, inner];
         let shape = AxisShape { outer, len, inner };
         let plan = kernels.describe_axis(&shape);
         assert!(plan.contains("max_buffer_size"), "{plan}");
         let (done, invalid) = recorded(&device, &queue, |pass| {
-            kernels.apply_axis(pass, AxisFunction::LogSumExp, &shape, a, b)
+            kernels.apply(pass, AxisFunction::LogSumExp.along(1), rows(a, &dims), b)
         });
         assert!(invalid.is_none());
         assert!(
@@ -1177,7 +1181,7 @@ fn batches_that_share_a_tensor_keep_their_order() {
         // One makes what the other reads.
         let (mut first, mut second) = (gpu.batch(), gpu.batch());
         let y = first.apply(relu, &x).unwrap();
-        let z = second.apply_axis(AxisFunction::Softmax, &y, -1).unwrap();
+        let z = second.apply(AxisFunction::Softmax.along(-1), &y).unwrap();
         too_early(second.submit(), "input");
         first.submit().unwrap();
         y.read().unwrap();
@@ -1205,7 +1209,7 @@ fn batches_that_share_a_tensor_keep_their_order() {
             no_values(third.apply(relu, &y).map(drop));
             no_values(third.apply_in_place(relu, &y));
             no_values(third.grad_in_place(relu, &x, &y));
-            no_values(third.apply_axis_in_place(AxisFunction::Softmax, &y, 0));
+            no_values(third.apply_in_place(AxisFunction::Softmax.along(0), &y));
             // What is made anew is there.
             third.apply_into(relu, &x, &y).unwrap();
             third.apply_in_place(relu, &y).unwrap();
@@ -1246,7 +1250,7 @@ fn batches_that_share_a_tensor_keep_their_order() {
         let short = gpu.empty_as(&[4], dtype).unwrap();
         assert!(third.apply_into(relu, &short, &x).is_err());
         let log = AxisFunction::LogSumExp;
-        assert!(third.apply_axis_in_place(log, &x, 0).is_err());
+        assert!(third.apply_in_place(log.along(0), &x).is_err());
         third.submit().unwrap();
         second.submit().unwrap();
         first.submit().unwrap();
@@ -1266,10 +1270,7 @@ fn debug_output_is_a_line() {
         .unwrap();
     let mask = gpu.upload_mask(&[1; 4], &[2, 2]).unwrap();
     let lengths = gpu.upload_lengths(&[1; 2], &[2]).unwrap();
-    let shaping = TensorShaping::on_device()
-        .mask(&mask)
-        .bias(&x)
-        .lengths(&lengths);
+    let array = x.named("bias");
     let lines = [
         format!("{gpu:?}"),
         format!("{:?}", Backend::Gpu(gpu.clone())),
@@ -1280,7 +1281,7 @@ fn debug_output_is_a_line() {
         format!("{:?}", gpu.kernels()),
         format!("{mask:?}"),
         format!("{lengths:?}"),
-        format!("{shaping:?}"),
+        format!("{array:?}"),
     ];
     for line in lines {
         assert!(

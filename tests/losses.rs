@@ -5,9 +5,8 @@ mod common;
 use wgpu_activations::check::{self, Report};
 use wgpu_activations::reference::{loss as reference, ulp_error};
 use wgpu_activations::{
-    AxisFunction, AxisShape, Backend, BceWithLogits, BinaryBuffers, BinaryCrossEntropy,
-    ClassBuffers, CrossEntropy, Error, NllLoss, OfShape, Reduction, TargetBuffer, Targets,
-    UpstreamBuffer,
+    AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, CrossEntropy, DType,
+    Error, NllLoss, OfShape, Reduction, Targets, TypedSlice,
 };
 
 /// Marsaglia's xorshift64 (2003), between -1 and 1.
@@ -618,9 +617,9 @@ fn tensors_give_what_host_memory_gives() {
             let dy = dy.unwrap();
             let labels = gpu.labels(loss.clone(), shape, targets).unwrap();
             let mut batch = gpu.batch();
-            let value = batch.cross_entropy(&x, &labels).unwrap();
-            let dx = batch.grad_cross_entropy(&x, &labels, &dy).unwrap();
-            let (again, both) = batch.cross_entropy_with_grad(&x, &labels).unwrap();
+            let value = batch.apply(loss, (&x, &labels)).unwrap();
+            let dx = batch.grad(loss, (&x, &labels), &dy).unwrap();
+            let (again, both) = batch.apply_with_grad(loss, (&x, &labels)).unwrap();
             batch.submit().unwrap();
             assert_eq!(value.shape(), dy.shape());
             for (got, want) in value.read().unwrap().iter().zip(&want) {
@@ -643,10 +642,10 @@ fn tensors_give_what_host_memory_gives() {
             .grad(&loss, (case.x.of_shape(shape), classes), dy)
             .unwrap();
         let mut batch = gpu.batch();
-        let value = batch.nll_loss(&x, &labels).unwrap();
+        let value = batch.apply(&loss, (&x, &labels)).unwrap();
         let dy = gpu.upload(dy, value.shape()).unwrap();
-        let dx = batch.grad_nll_loss(&x, &labels, &dy).unwrap();
-        assert!(batch.nll_loss(&dy, &labels).is_err());
+        let dx = batch.grad(&loss, (&x, &labels), &dy).unwrap();
+        assert!(batch.apply(&loss, (&dy, &labels)).is_err());
         batch.submit().unwrap();
         for (got, want) in value.read().unwrap().iter().zip(&want) {
             assert!(ulp_error(*got, (*want).into(), 0.0) <= 2.0, "{got} {want}");
@@ -667,18 +666,14 @@ fn tensors_give_what_host_memory_gives() {
         ];
         let mut batch = gpu.batch();
         let value = [
-            batch
-                .binary_cross_entropy_with_logits(&loss, &x, &t)
-                .unwrap(),
-            batch.binary_cross_entropy(&of_p, &t, &t).unwrap(),
+            batch.apply(&loss, (&x, &t)).unwrap(),
+            batch.apply(&of_p, (&t, &t)).unwrap(),
         ];
         let ones = vec![1.0; value[0].len()];
         let dy = gpu.upload(&ones, value[0].shape()).unwrap();
         let dx = [
-            batch
-                .grad_binary_cross_entropy_with_logits(&loss, &x, &t, &dy)
-                .unwrap(),
-            batch.grad_binary_cross_entropy(&of_p, &t, &t, &dy).unwrap(),
+            batch.grad(&loss, (&x, &t), &dy).unwrap(),
+            batch.grad(&of_p, (&t, &t), &dy).unwrap(),
         ];
         batch.submit().unwrap();
         for (value, want) in value.iter().zip(want) {
@@ -701,15 +696,18 @@ fn tensors_give_what_host_memory_gives() {
     let labels = gpu.labels(loss.clone(), &[2, 3], Targets::Indices(&[-100, -100]));
     let x = gpu.upload(&[1.0; 6], &[2, 3]).unwrap();
     let empty = gpu.upload(&[0.0f32; 0], &[0, 3]).unwrap();
-    let none = gpu.labels(
-        loss.reduction(Reduction::Sum),
-        &[0, 3],
-        Targets::Indices(&[]),
-    );
+    let sum = loss.clone().reduction(Reduction::Sum);
+    let none = gpu.labels(sum.clone(), &[0, 3], Targets::Indices(&[]));
+    let ignored = gpu.labels(sum.clone(), &[2, 0], Targets::Indices(&[-100, -100]));
+    let no_classes = gpu.upload(&[0.0f32; 0], &[2, 0]).unwrap();
     let mut batch = gpu.batch();
-    let (mean, dx) = batch.cross_entropy_with_grad(&x, &labels.unwrap()).unwrap();
-    let sum = batch.cross_entropy(&empty, &none.unwrap()).unwrap();
+    let (mean, dx) = batch
+        .apply_with_grad(&loss, (&x, &labels.unwrap()))
+        .unwrap();
+    let of_none = batch.apply(&sum, (&no_classes, &ignored.unwrap())).unwrap();
+    let sum = batch.apply(&sum, (&empty, &none.unwrap())).unwrap();
     batch.submit().unwrap();
+    assert_eq!(of_none.read().unwrap(), [0.0]);
     assert!(mean.read().unwrap()[0].is_nan());
     assert_eq!(dx.read().unwrap(), [0.0; 6]);
     assert_eq!(sum.read().unwrap(), [0.0]);
@@ -729,21 +727,13 @@ fn unchecked_targets_make_nan() {
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     {
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        let buffers = ClassBuffers {
-            logits: x.buffer().slice(..36),
-            targets: TargetBuffer::Indices(targets.buffer().slice(..12)),
-            weight: None,
-        };
-        gpu.kernels()
-            .cross_entropy_with_grad(
-                &mut pass,
-                &CrossEntropy::new().reduction(Reduction::None),
-                &AxisShape::new(&[3, 3], 1).unwrap(),
-                buffers,
-                losses.buffer().slice(..12),
-                dx.buffer().slice(..36),
-                1.0,
-            )
+        let logits = TypedSlice::f32(x.buffer().slice(..36)).of_shape(&[3, 3]);
+        let classes = TypedSlice::classes(targets.buffer().slice(..12));
+        let loss = CrossEntropy::new().reduction(Reduction::None);
+        let (losses, dx) = (losses.buffer().slice(..12), dx.buffer().slice(..36));
+        let kernels = gpu.kernels();
+        kernels
+            .apply_with_grad(&mut pass, loss, (logits, classes), losses, dx)
             .unwrap();
     }
     gpu.queue().submit([encoder.finish()]);
@@ -770,49 +760,37 @@ fn binary_losses_on_buffers() {
         .pos_weight(&positive)
         .reduction(Reduction::None);
     let [x_all, t_all] = [x, t].map(|values| gpu.upload(values, &[values.len()]).unwrap());
-    let weight = gpu.upload(&positive, &[3]).unwrap();
-    let dy = gpu.upload(&[2.0], &[1]).unwrap();
+    let dy = gpu.upload(&[0.5], &[1]).unwrap();
+    let value = gpu.empty(&[]).unwrap();
     let [losses, dx] = [(); 2].map(|()| gpu.empty(&[192]).unwrap());
     // The second half of each.
     let half = 192 * 4..384 * 4;
-    let buffers = BinaryBuffers {
-        inputs: x_all.buffer().slice(half.clone()),
-        targets: t_all.buffer().slice(half),
-        weight: None,
-        pos_weight: Some(weight.buffer().slice(..12)),
-    };
+    let inputs = TypedSlice::f32(x_all.buffer().slice(half.clone())).of_shape(&shape);
+    let inputs = (inputs, t_all.buffer().slice(half));
+    let mean = loss.clone().reduction(Reduction::Mean);
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     {
         let mut pass = encoder.begin_compute_pass(&Default::default());
         let kernels = gpu.kernels();
         let out = losses.buffer().slice(..192 * 4);
-        kernels
-            .binary_cross_entropy_with_logits(&mut pass, &loss, &shape, buffers, out)
-            .unwrap();
-        let dy = UpstreamBuffer::Same(dy.buffer().slice(..4), 0.5);
+        kernels.apply(&mut pass, &loss, inputs, out).unwrap();
+        let dy = dy.buffer().slice(..4);
         let out = dx.buffer().slice(..192 * 4);
-        kernels
-            .grad_binary_cross_entropy_with_logits(&mut pass, &loss, &shape, buffers, dy, out)
-            .unwrap();
-        // A weight that the loss has and the buffers have not, and the other way.
-        let without = BinaryBuffers {
-            pos_weight: None,
-            ..buffers
-        };
-        let plain = BceWithLogits::new().reduction(Reduction::None);
-        for (loss, buffers) in [(&loss, without), (&plain, buffers)] {
-            let refused =
-                kernels.binary_cross_entropy_with_logits(&mut pass, loss, &shape, buffers, out);
-            assert!(matches!(refused, Err(Error::LengthMismatch { .. })));
-        }
+        kernels.grad(&mut pass, &mean, inputs, dy, out).unwrap();
+        let out = value.buffer().slice(..4);
+        kernels.apply(&mut pass, &mean, inputs, out).unwrap();
     }
     gpu.queue().submit([encoder.finish()]);
     let (x, t) = (&x[192..], &t[192..]);
     let want = backend.apply(&loss, (x.of_shape(&shape), t));
     assert_eq!(losses.read().unwrap(), want.unwrap());
-    let ones = vec![1.0; 192];
-    let want = backend.grad(&loss, (x.of_shape(&shape), t), &ones);
-    assert_eq!(dx.read().unwrap(), want.unwrap());
+    let want = backend.apply(&mean, (x.of_shape(&shape), t)).unwrap()[0];
+    let got = value.read().unwrap()[0];
+    assert!(ulp_error(got, want.into(), 0.0) <= 2.0, "{got} {want}");
+    let want = backend.grad(&mean, (x.of_shape(&shape), t), &[0.5]);
+    for (got, want) in dx.read().unwrap().iter().zip(want.unwrap()) {
+        assert!(ulp_error(*got, want.into(), 0.0) <= 4.0, "{got} {want}");
+    }
 }
 
 /// What an operation on buffers cannot do it refuses, before anything is recorded.
@@ -824,117 +802,51 @@ fn options_that_an_operation_does_not_take_are_refused() {
     let x = gpu.upload(&[1.0, 2.0, 3.0, 4.0], &[2, 2]).unwrap();
     // The classes 1 and 0, as i32.
     let targets = gpu.upload(&[f32::from_bits(1), 0.0], &[2]).unwrap();
-    let weight = gpu.upload(&[1.0, 10.0], &[2]).unwrap();
     let dy = gpu.upload(&[1.0, 1.0], &[2]).unwrap();
     let [losses, dx] = [gpu.empty(&[2]).unwrap(), gpu.empty(&[2, 2]).unwrap()];
-    let shape = AxisShape::new(&[2, 2], 1).unwrap();
     let [x, losses_range, dx_range] = [
         x.buffer().slice(..16),
         losses.buffer().slice(..8),
         dx.buffer().slice(..16),
     ];
-    let plain = ClassBuffers {
-        logits: x,
-        targets: TargetBuffer::Indices(targets.buffer().slice(..8)),
-        weight: None,
-    };
-    let weighted = ClassBuffers {
-        weight: Some(weight.buffer().slice(..8)),
-        ..plain
-    };
-    let of_q = ClassBuffers {
-        targets: TargetBuffer::Probabilities(x),
-        ..plain
-    };
+    let logits = TypedSlice::f32(x).of_shape(&[2, 2]);
+    let classes = TypedSlice::classes(targets.buffer().slice(..8));
     let each = CrossEntropy::new().reduction(Reduction::None);
     let kernels = gpu.kernels();
     let mut encoder = gpu.device().create_command_encoder(&Default::default());
     {
         let mut pass = encoder.begin_compute_pass(&Default::default());
-        for (loss, buffers, option) in [
-            (CrossEntropy::new(), plain, "reduction"),
-            (each.clone().reduction(Reduction::Sum), plain, "reduction"),
-            (each.clone().weight(&[1.0, 10.0]), plain, "weight"),
-            (each.clone().axis(1), plain, "axis"),
+        let of_q = TypedSlice::f32(x);
+        for (loss, targets, option) in [
+            (CrossEntropy::new(), classes, "mean"),
             (each.clone().ignore_index(1), of_q, "ignore_index"),
-            (each.clone().weight(&[1.0; 3]), weighted, "weight has 3"),
+            (each.clone().weight(&[1.0; 3]), classes, "weight has 3"),
         ] {
-            let upstream = UpstreamBuffer::Each(dy.buffer().slice(..8));
-            let calls = [
-                kernels.cross_entropy(&mut pass, &loss, &shape, buffers, losses_range),
-                kernels.grad_cross_entropy(&mut pass, &loss, &shape, buffers, upstream, dx_range),
-                kernels.cross_entropy_with_grad(
-                    &mut pass,
-                    &loss,
-                    &shape,
-                    buffers,
-                    losses_range,
-                    dx_range,
-                    1.0,
-                ),
-            ];
-            for call in calls {
+            let (pass, inputs) = (&mut pass, (logits, targets));
+            let dy = dy.buffer().slice(..8);
+            for call in [
+                kernels.apply(pass, &loss, inputs, losses_range),
+                kernels.grad(pass, &loss, inputs, dy, dx_range),
+                kernels.apply_with_grad(pass, &loss, inputs, losses_range, dx_range),
+            ] {
                 let error = call.unwrap_err().to_string();
                 assert!(error.contains(option), "{error}");
             }
         }
-        for reduction in [Reduction::Mean, Reduction::Sum] {
-            let buffers = BinaryBuffers {
-                inputs: x,
-                targets: x,
-                weight: None,
-                pos_weight: None,
-            };
-            let with_logits = BceWithLogits::new().reduction(reduction);
-            let of_p = BinaryCrossEntropy::new().reduction(reduction);
-            let (pass, shape, upstream) = (&mut pass, &[2, 2], UpstreamBuffer::Each(x));
-            let calls = [
-                kernels.binary_cross_entropy_with_logits(
-                    pass,
-                    &with_logits,
-                    shape,
-                    buffers,
-                    dx_range,
-                ),
-                kernels.binary_cross_entropy(pass, &of_p, shape, buffers, dx_range),
-                kernels.grad_binary_cross_entropy_with_logits(
-                    pass,
-                    &with_logits,
-                    shape,
-                    buffers,
-                    upstream,
-                    dx_range,
-                ),
-                kernels.grad_binary_cross_entropy(pass, &of_p, shape, buffers, upstream, dx_range),
-            ];
-            for call in calls {
-                let error = call.unwrap_err();
-                let Error::OptionNotTaken {
-                    operation, option, ..
-                } = &error
-                else {
-                    panic!("{error}");
-                };
-                assert!(operation.contains("binary_cross_entropy"), "{error}");
-                assert_eq!(*option, "reduction");
-            }
-        }
-        // What it can do it does: the loss's weight, handed over; and one upstream gradient of
-        // all rows, whose factor is the reduction.
-        let loss = each.clone().weight(&[1.0, 10.0]);
+        let in_place = kernels.apply_in_place(&mut pass, &each, (logits, classes));
+        assert!(matches!(in_place, Err(Error::NotInPlace { .. })));
+        let half = TypedSlice::new(x, DType::F16).of_shape(&[2, 2]);
+        let narrow = kernels.apply(&mut pass, &each, (half, classes), losses_range);
+        assert!(narrow.unwrap_err().to_string().contains("identity"));
+        // What it can do it does: the loss's weight; and a mean, over as many rows as it is told.
+        let weighted = each.clone().weight(&[1.0, 10.0]);
         kernels
-            .cross_entropy(&mut pass, &loss, &shape, weighted, losses_range)
+            .apply(&mut pass, weighted, (logits, classes), losses_range)
             .unwrap();
-        let upstream = UpstreamBuffer::Same(dy.buffer().slice(..4), 0.5);
+        let dy = dy.buffer().slice(..4);
+        let inputs = (logits, classes.mean_over(2.0));
         kernels
-            .grad_cross_entropy(
-                &mut pass,
-                &CrossEntropy::new(),
-                &shape,
-                plain,
-                upstream,
-                dx_range,
-            )
+            .grad(&mut pass, CrossEntropy::new(), inputs, dy, dx_range)
             .unwrap();
     }
     gpu.queue().submit([encoder.finish()]);
@@ -959,29 +871,32 @@ fn labels_of_another_loss_are_refused() {
     let x = gpu.upload(&[-1.0, -2.0, -3.0, -4.0], &[2, 2]).unwrap();
     let one = gpu.upload(&[1.0], &[]).unwrap();
     let targets = Targets::Indices(&[1, 0]);
-    let nll = gpu.labels(NllLoss::new(), &[2, 2], targets).unwrap();
-    let entropy = CrossEntropy::new().label_smoothing(0.5);
-    let entropy = gpu.labels(entropy, &[2, 2], targets).unwrap();
+    let (of_nll, of_entropy) = (NllLoss::new(), CrossEntropy::new());
+    let nll = gpu.labels(of_nll.clone(), &[2, 2], targets).unwrap();
+    let entropy = gpu.labels(of_entropy.clone(), &[2, 2], targets).unwrap();
+    let weighted = of_nll.clone().weight(&[1.0, 2.0]);
     let mut batch = gpu.batch();
     let refused = [
-        batch.cross_entropy(&x, &nll).map(drop),
-        batch.grad_cross_entropy(&x, &nll, &one).map(drop),
-        batch.cross_entropy_with_grad(&x, &nll).map(drop),
-        batch.nll_loss(&x, &entropy).map(drop),
-        batch.grad_nll_loss(&x, &entropy, &one).map(drop),
+        batch.apply(&of_entropy, (&x, &nll)).map(drop),
+        batch.grad(&of_entropy, (&x, &nll), &one).map(drop),
+        batch.apply_with_grad(&of_entropy, (&x, &nll)).map(drop),
+        batch.apply(&of_nll, (&x, &entropy)).map(drop),
+        batch.grad(&of_nll, (&x, &entropy), &one).map(drop),
+        batch.apply(&weighted, (&x, &nll)).map(drop),
     ];
     for refused in refused {
         let error = refused.unwrap_err();
         assert!(matches!(error, Error::OtherLabels { .. }), "{error}");
         let text = error.to_string();
-        assert!(
-            text.contains("nll_loss") && text.contains("cross_entropy"),
-            "{text}"
-        );
+        assert!(text.contains("nll_loss"), "{text}");
     }
-    let loss = batch.nll_loss(&x, &nll).unwrap();
+    let loss = batch.apply(&of_nll, (&x, &nll)).unwrap();
+    // What is reduced does not change the targets.
+    let sum = of_nll.reduction(Reduction::Sum);
+    let sum = batch.apply(&sum, (&x, &nll)).unwrap();
     batch.submit().unwrap();
     assert_eq!(loss.read().unwrap(), [2.5]);
+    assert_eq!(sum.read().unwrap(), [5.0]);
     assert!(
         gpu.labels(NllLoss::new(), &[2, 2], Targets::Probabilities(&[0.5; 4]))
             .is_err()

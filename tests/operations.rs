@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use wgpu_activations::half::{bf16, f16};
 use wgpu_activations::{
-    AxisFunction, Backend, Element, Error, OfShape, Operation, Prelu, operations,
+    AxisFunction, Backend, BceWithLogits, BufferArray, ClassLoss, CrossEntropy, DType, Element,
+    Error, Gpu, NllLoss, OfShape, Operation, Prelu, Reduction, Tensor, TensorArray, TypedSlice,
+    operations, wgpu,
 };
 
 /// Rows of six, of which every operation here takes some.
@@ -217,6 +219,300 @@ fn of_several_arrays() {
             (x, &slopes[..SHAPE[1]])
         });
     }
+}
+
+/// Runs an operation of arrays on a device in every way, in batches and in a pass of the caller's;
+/// `want` are the value and the gradient for [`numbers`] of 5, of arrays in host memory.
+fn on_device(
+    gpu: &Gpu,
+    what: &str,
+    operation: &dyn Operation,
+    tensors: &[TensorArray<'_>],
+    buffers: &[BufferArray<'_>],
+    want: [&[f32]; 2],
+) {
+    let [want, want_dx] = want;
+    let near = |way: &str, got: &[f32], want: &[f32]| {
+        assert_eq!(got.len(), want.len(), "{what} {way}");
+        for (a, b) in got.iter().zip(want) {
+            let is_near =
+                a == b || a.is_nan() && b.is_nan() || (a - b).abs() <= 1e-6 * b.abs().max(0.1);
+            assert!(is_near, "{what} {way}: {got:?} {want:?}");
+        }
+    };
+    let mut batch = gpu.batch();
+    let y = batch
+        .apply(operation, tensors)
+        .unwrap_or_else(|e| panic!("{what}: {e}"));
+    let dy = gpu.upload(&numbers(5)[..y.len()], y.shape()).unwrap();
+    let dx = batch.grad(operation, tensors, &dy).unwrap();
+    let all = batch.grads(operation, tensors, &dy).unwrap();
+    let into = gpu.empty_as(y.shape(), DType::F16).unwrap();
+    batch.apply_into(operation, tensors, &into).unwrap();
+    let dx_into = gpu.empty_as(dx.shape(), DType::Bf16).unwrap();
+    batch.grad_into(operation, tensors, &dy, &dx_into).unwrap();
+    let (again, by_ones) = batch.apply_with_grad(operation, tensors).unwrap();
+    let ones = gpu.upload(&vec![1.0; y.len()], y.shape()).unwrap();
+    let same_ones = batch.grad(operation, tensors, &ones).unwrap();
+    let wrong = gpu.empty(&[77]).unwrap();
+    assert!(batch.grad(operation, tensors, &wrong).is_err(), "{what}");
+    assert!(
+        batch.apply_into(operation, tensors, &wrong).is_err(),
+        "{what}"
+    );
+    batch.submit().unwrap();
+    let [value, gradient] = [&y, &dx].map(|t| t.read().unwrap());
+    near("forward", &value, want);
+    near("backward", &gradient, want_dx);
+    near("grads", &all[0].read().unwrap(), &gradient);
+    same(what, &into.read_as::<f16>().unwrap(), &value);
+    same(what, &dx_into.read_as::<bf16>().unwrap(), &gradient);
+    near("with its gradient", &again.read().unwrap(), &value);
+    near(
+        "with its gradient",
+        &by_ones.read().unwrap(),
+        &same_ones.read().unwrap(),
+    );
+
+    let out = [y.shape(), dx.shape(), y.shape(), dx.shape()].map(|s| gpu.empty(s).unwrap());
+    let [py, pdx, both_y, both_dx] = out.each_ref().map(range);
+    let second = all.get(1).map(|second| gpu.empty(second.shape()).unwrap());
+    let other_dx = gpu.empty(dx.shape()).unwrap();
+    let upstream = TypedSlice::f32(range(&dy)).of_shape(y.shape());
+    let kernels = gpu.kernels();
+    let mut encoder = gpu.device().create_command_encoder(&Default::default());
+    {
+        let pass = &mut encoder.begin_compute_pass(&Default::default());
+        kernels.apply(pass, operation, buffers, py).unwrap();
+        kernels
+            .grad(pass, operation, buffers, upstream, pdx)
+            .unwrap();
+        kernels
+            .apply_with_grad(pass, operation, buffers, both_y, both_dx)
+            .unwrap();
+        if let Some(second) = &second {
+            let both = [range(&other_dx).into(), range(second).into()];
+            kernels
+                .grads(pass, operation, buffers, upstream, both)
+                .unwrap();
+        }
+    }
+    gpu.queue().submit([encoder.finish()]);
+    let [py, pdx, both_y, both_dx] = out.map(|t| t.read().unwrap());
+    near("in a pass", &py, &value);
+    near("in a pass, backward", &pdx, &gradient);
+    near("in a pass, with its gradient", &both_y, &value);
+    near(
+        "in a pass, with its gradient",
+        &both_dx,
+        &same_ones.read().unwrap(),
+    );
+    if let Some(second) = second {
+        near("in a pass, both", &other_dx.read().unwrap(), &gradient);
+        near(
+            "in a pass, both",
+            &second.read().unwrap(),
+            &all[1].read().unwrap(),
+        );
+    }
+}
+
+/// The range of a tensor of f32.
+fn range(tensor: &Tensor) -> wgpu::BufferSlice<'_> {
+    tensor.buffer().slice(..4 * tensor.len() as u64)
+}
+
+/// Tensors and ranges of buffers give the numbers of arrays in host memory: every name that there is.
+#[test]
+fn one_array_on_a_device() {
+    for backend in backends() {
+        let Backend::Gpu(gpu) = &backend else {
+            continue;
+        };
+        let x = numbers(1);
+        for (name, _) in operations() {
+            if name.contains("entropy") || name == "nll_loss" {
+                continue;
+            }
+            let text = match name {
+                "maxout" => "maxout(pieces=3)",
+                "rrelu" => "rrelu(seed=3)",
+                name => name,
+            };
+            let operation = &*made(text);
+            let y = backend.apply(operation, x.of_shape(&SHAPE)).unwrap();
+            let dy = &numbers(5)[..y.len()];
+            let dx = backend.grad(operation, x.of_shape(&SHAPE), dy).unwrap();
+            let tensor = gpu.upload(&x, &SHAPE).unwrap();
+            let buffers = [TypedSlice::f32(range(&tensor)).of_shape(&SHAPE)];
+            on_device(
+                gpu,
+                text,
+                operation,
+                &[(&tensor).into()],
+                &buffers,
+                [&y, &dx],
+            );
+
+            let mut batch = gpu.batch();
+            let narrow = gpu.upload(&rounded::<f16>(&x), &SHAPE).unwrap();
+            let rounded_y = batch.apply(operation, &narrow).unwrap();
+            let of_output = batch.apply(operation, &tensor).unwrap();
+            let upstream = gpu.upload(dy, of_output.shape()).unwrap();
+            let from_output = batch.grad_from_output(operation, &of_output, &upstream);
+            if of_output.shape() == SHAPE {
+                let dy_here = gpu.upload(dy, &SHAPE).unwrap();
+                batch.grad_in_place(operation, &tensor, &dy_here).unwrap();
+                batch.apply_in_place(operation, &tensor).unwrap();
+                batch.submit().unwrap();
+                same(text, &tensor.read().unwrap(), &of_output.read().unwrap());
+                same(text, &dy_here.read().unwrap(), &dx);
+            } else {
+                assert!(batch.apply_in_place(operation, &tensor).is_err());
+                batch.submit().unwrap();
+            }
+            same(text, &rounded_y.read_as::<f16>().unwrap(), &y);
+            let on_host = backend.grad_from_output(operation, y.of_shape(of_output.shape()), dy);
+            assert_eq!(from_output.is_ok(), on_host.is_ok(), "{text}");
+            if let (Ok(got), Ok(want)) = (from_output, on_host) {
+                same(text, &got.read().unwrap(), &want);
+            }
+        }
+    }
+}
+
+/// The same of several arrays: masks, lengths, labels, slopes.
+#[test]
+fn several_arrays_on_a_device() {
+    let [rows, columns] = SHAPE;
+    let (x, second, t) = (numbers(1), numbers(2), shares(4));
+    let keep: Vec<u8> = (0..columns).map(|i| u8::from(i % 3 != 1)).collect();
+    let ends: Vec<u32> = (0..rows as u32).map(|i| i % 7).collect();
+    let classes: Vec<i64> = (0..rows as i64).map(|i| i * 5 % 6).collect();
+    for backend in backends() {
+        let Backend::Gpu(gpu) = &backend else {
+            continue;
+        };
+        let up = |x: &[f32], shape: &[usize]| gpu.upload(x, shape).unwrap();
+        let [tx, ty, tt] = [&x, &second, &t].map(|x| up(x, &SHAPE));
+        let at = |tensor| TypedSlice::f32(range(tensor)).of_shape(&SHAPE);
+        macro_rules! hold {
+            ($text:expr, $operation:expr, $inputs:expr, $tensors:expr, $buffers:expr) => {{
+                let (operation, text): (&dyn Operation, &str) = ($operation, $text);
+                let y = backend.apply(operation, $inputs).unwrap();
+                let dx = backend
+                    .grad(operation, $inputs, &numbers(5)[..y.len()])
+                    .unwrap();
+                on_device(gpu, text, operation, $tensors, $buffers, [&y, &dx]);
+            }};
+        }
+        let two = &[(&tx).into(), (&ty).into()];
+        let text = "geglu(arrays=2)";
+        let inputs = || (x.of_shape(&SHAPE), second.of_shape(&SHAPE));
+        hold!(text, &*made(text), inputs(), two, &[at(&tx), at(&ty)]);
+        let text = "gumbel_softmax(tau=0.5)";
+        hold!(text, &*made(text), inputs(), two, &[at(&tx), at(&ty)]);
+        let prelu = Prelu::per_channel(&SHAPE).unwrap();
+        let slope = up(&second[..columns], &[columns]);
+        let by_slope = TypedSlice::f32(range(&slope)).of_shape(&SHAPE[1..]);
+        let inputs = || (x.of_shape(&SHAPE), &second[..columns]);
+        let tensors = &[(&tx).into(), (&slope).into()];
+        hold!("prelu", &prelu, inputs(), tensors, &[at(&tx), by_slope]);
+
+        let mask = gpu.upload_mask(&keep, &[columns]).unwrap();
+        let lengths = gpu.upload_lengths(&ends, &[rows]).unwrap();
+        let of_sinks = [rows, 1];
+        let sinks = up(&second[..rows], &of_sinks);
+        // The same bytes as f32 in buffers of their own.
+        let mut bytes = keep.clone();
+        bytes.resize(8, 0);
+        let words: Vec<f32> = words_of(&bytes);
+        let (mask_words, end_words) = (
+            up(&words, &[2]),
+            up(
+                &ends
+                    .iter()
+                    .map(|&end| f32::from_bits(end))
+                    .collect::<Vec<_>>(),
+                &[rows],
+            ),
+        );
+        for function in AxisFunction::ALL {
+            let text = format!("{function}(scale=0.5, causal=upper_left)");
+            let inputs = || {
+                (
+                    x.of_shape(&SHAPE),
+                    &keep,
+                    second.of_shape(&SHAPE),
+                    &ends,
+                    second[..rows].of_shape(&of_sinks).named("sinks"),
+                )
+            };
+            let tensors = &[
+                (&tx).into(),
+                (&mask).into(),
+                (&ty).into(),
+                (&lengths).into(),
+                sinks.named("sinks"),
+            ];
+            let buffers = &[
+                at(&tx),
+                TypedSlice::mask(range(&mask_words)).of_shape(&SHAPE[1..]),
+                at(&ty),
+                TypedSlice::lengths(range(&end_words)).of_shape(&SHAPE[..1]),
+                TypedSlice::f32(range(&sinks))
+                    .of_shape(&[10, 1])
+                    .named("sinks"),
+            ];
+            hold!(&text, &*made(&text), inputs(), tensors, buffers);
+        }
+        let class_words: Vec<f32> = classes.iter().map(|&c| f32::from_bits(c as u32)).collect();
+        let class_words = up(&class_words, &[rows]);
+        let of_classes = TypedSlice::classes(range(&class_words)).mean_over(rows as f64);
+        for reduction in [Reduction::None, Reduction::Mean, Reduction::Sum] {
+            let entropy = CrossEntropy::new()
+                .reduction(reduction)
+                .label_smoothing(0.25);
+            let nll = NllLoss::new().reduction(reduction);
+            let of: [(&dyn Operation, ClassLoss); 2] = [
+                (&entropy, entropy.clone().into()),
+                (&nll, nll.clone().into()),
+            ];
+            for (operation, loss) in of {
+                let labels = gpu.labels(loss, &SHAPE, (&classes).into()).unwrap();
+                let inputs = || (x.of_shape(&SHAPE), &classes);
+                let tensors = &[(&tx).into(), (&labels).into()];
+                hold!(
+                    "a loss",
+                    operation,
+                    inputs(),
+                    tensors,
+                    &[at(&tx), of_classes.of_shape(&SHAPE[..1])]
+                );
+            }
+            let labels = gpu.labels(entropy.clone(), &SHAPE, (&t).into()).unwrap();
+            let inputs = || (x.of_shape(&SHAPE), t.of_shape(&SHAPE));
+            let tensors = &[(&tx).into(), (&labels).into()];
+            hold!(
+                "probabilities",
+                &entropy,
+                inputs(),
+                tensors,
+                &[at(&tx), at(&tt)]
+            );
+            let bce = BceWithLogits::new().reduction(reduction);
+            let tensors = &[(&tx).into(), (&tt).into()];
+            hold!("bce", &bce, inputs(), tensors, &[at(&tx), at(&tt)]);
+        }
+    }
+}
+
+/// Bytes as the words that they lie in.
+fn words_of(bytes: &[u8]) -> Vec<f32> {
+    let words = bytes.chunks(4).map(|word| word.try_into().unwrap());
+    words
+        .map(|word| f32::from_bits(u32::from_le_bytes(word)))
+        .collect()
 }
 
 /// Of nothing comes nothing, of 16 bits too; and slopes may have more axes than a view.

@@ -108,13 +108,13 @@ fn levels_agree() {
         let want_dx = backend.grad(rrelu, &x, &x).unwrap();
         let tensor = gpu.upload(&x, &[7, 143]).unwrap();
         let mut batch = gpu.batch();
-        let y = batch.rrelu(rrelu, &tensor).unwrap();
-        let dx = batch.grad_rrelu(rrelu, &tensor, &tensor).unwrap();
+        let y = batch.apply(rrelu, &tensor).unwrap();
+        let dx = batch.grad(rrelu, &tensor, &tensor).unwrap();
         let noise = batch.gumbel_noise(Random::new(4), &[11, 3]).unwrap();
         let numbers = batch.uniform(Random::new(4), &[0, 3]).unwrap();
         let wrong = gpu.upload(&x[..7], &[7]).unwrap();
-        assert!(batch.grad_rrelu(rrelu, &tensor, &wrong).is_err());
-        let evaluated = batch.rrelu(Rrelu::default(), &tensor).unwrap();
+        assert!(batch.grad(rrelu, &tensor, &wrong).is_err());
+        let evaluated = batch.apply(Rrelu::default(), &tensor).unwrap();
         batch.submit().unwrap();
         assert_eq!(y.read().unwrap(), want);
         assert_eq!(dx.read().unwrap(), want_dx);
@@ -134,11 +134,9 @@ fn levels_agree() {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             let x = tensor.buffer().slice(..4004);
             let dx = dx.buffer().slice(..4004);
-            kernels
-                .grad_rrelu_in_place(&mut pass, rrelu, x, dx)
-                .unwrap();
-            kernels.rrelu_in_place(&mut pass, rrelu, x).unwrap();
-            let overlapping = kernels.rrelu(&mut pass, rrelu, x, x).unwrap_err();
+            kernels.grad_in_place(&mut pass, rrelu, x, dx).unwrap();
+            kernels.apply_in_place(&mut pass, rrelu, x).unwrap();
+            let overlapping = kernels.apply(&mut pass, rrelu, x, x).unwrap_err();
             assert!(
                 matches!(overlapping, Error::BufferOverlap { .. }),
                 "{overlapping}"

@@ -8,7 +8,7 @@ use wgpu_activations::reference::{
 };
 use wgpu_activations::{
     AxisFunction, AxisShape, Backend, Causal, Chain, DType, Error, GumbelSoftmax, OfShape, Random,
-    RowPolicy, Shaping, TensorShaping,
+    RowPolicy, Shaping,
 };
 
 use AxisFunction::{LogSoftmax, LogSumExp, Softmax, Softmin};
@@ -929,21 +929,13 @@ fn tensors_and_pieces() {
         let bias = gpu.upload(&bias, &[5, 7]).unwrap();
         let ends = gpu.upload_lengths(&ends, &[2]).unwrap();
         let learned = gpu.upload(&sinks, &[3, 1, 1]).unwrap();
-        let device = TensorShaping::on_device()
-            .mask(&mask)
-            .bias(&bias)
-            .lengths(&ends)
-            .sinks(&learned)
-            .causal(Causal::UpperLeft);
         let input = gpu.upload(&x, &small).unwrap();
         for &function in AxisFunction::ALL {
             let mut batch = gpu.batch();
-            let y = batch
-                .apply_axis_shaped(function, &device, &input, -1)
-                .unwrap();
-            let dx = batch
-                .grad_axis_shaped(function, &device, &input, &y, -1)
-                .unwrap();
+            let causal = function.along(-1).causal(Causal::UpperLeft);
+            let device = (&input, &mask, &bias, &ends, &learned);
+            let y = batch.apply(causal, device).unwrap();
+            let dx = batch.grad(causal, device, &y).unwrap();
             batch.submit().unwrap();
             let y = y.read().unwrap();
             let same = backend.apply(
@@ -965,18 +957,16 @@ fn tensors_and_pieces() {
             let upstream = if function.reduces() { &rows } else { &input };
             let dy = &x[..upstream.len()];
             let mut batch = gpu.batch();
-            let by_sinks = batch.grad_axis_sinks(function, &device, &input, upstream, -1);
-            let by_sinks = by_sinks.unwrap();
-            let one = batch.grad_axis_sinks(function, &device.sink(0.5), &input, upstream, -1);
+            let by_sinks = batch.grad_by(causal, "sinks", device, upstream).unwrap();
+            let one = (&input, &mask, &bias, &ends);
+            let one = batch.grad_by(causal.sink(0.5), "sinks", one, upstream);
             let one = one.unwrap();
             let narrow = batch.cast(&learned, DType::F16).unwrap();
-            let halves = device.sinks(&narrow);
-            let rounded = batch.grad_axis_sinks(function, &halves, &input, upstream, -1);
-            let rounded = rounded.unwrap();
-            let wrong = batch.grad_axis_sinks(function, &device, &input, &learned, -1);
-            assert!(matches!(wrong, Err(Error::ShapeMismatch { .. })));
-            let none = TensorShaping::on_device().mask(&mask);
-            let none = batch.grad_axis_sinks(function, &none, &input, upstream, -1);
+            let halves = (&input, &mask, &bias, &ends, &narrow);
+            let rounded = batch.grad_by(causal, "sinks", halves, upstream).unwrap();
+            let wrong = batch.grad_by(causal, "sinks", device, &learned);
+            assert!(matches!(wrong, Err(Error::LengthMismatch { .. })));
+            let none = batch.grad_by(causal, "sinks", (&input, &mask), upstream);
             assert!(matches!(none, Err(Error::NoSinks)));
             batch.submit().unwrap();
             for (shaping, got, of) in [(host, by_sinks, &[3, 1, 1][..]), (host.sink(0.5), one, &[])]
@@ -1006,10 +996,10 @@ fn tensors_and_pieces() {
         }
         let empty = gpu.upload(&[0.0f32; 0], &[3, 0]).unwrap();
         let upstream = gpu.upload(&[1.0f32, 2.0, 4.0], &[3]).unwrap();
-        let number = TensorShaping::on_device().sink(0.5);
         let mut batch = gpu.batch();
-        let by_rows = batch.grad_axis_sinks(LogSumExp, &number, &empty, &upstream, -1);
-        let by_none = batch.grad_axis_sinks(Softmax, &number, &empty, &empty, 0);
+        let number = LogSumExp.along(-1).sink(0.5);
+        let by_rows = batch.grad_by(number, "sinks", &empty, &upstream);
+        let by_none = batch.grad_by(Softmax.along(0).sink(0.5), "sinks", &empty, &empty);
         batch.submit().unwrap();
         assert_eq!(by_rows.unwrap().read().unwrap(), [7.0]);
         assert_eq!(by_none.unwrap().read().unwrap(), [0.0]);

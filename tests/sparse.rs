@@ -4,8 +4,8 @@ mod common;
 
 use common::backends;
 use wgpu_activations::{
-    AxisFunction, AxisShape, Backend, Error, Groups, GumbelSoftmax, Kernels, Maxout, OfShape,
-    Random, SparseFunction, check, reference,
+    AxisFunction, AxisShape, Backend, Error, GumbelSoftmax, Kernels, Maxout, OfShape, Random,
+    SparseFunction, TypedSlice, check, reference,
 };
 
 const SPARSEMAX: SparseFunction = SparseFunction::Sparsemax;
@@ -544,11 +544,9 @@ fn levels_agree() {
         let gumbel = GumbelSoftmax::new(0.7, Random::new(3)).unwrap();
         for function in [SPARSEMAX, ENTMAX15, SparseFunction::Hardmax] {
             let mut batch = gpu.batch();
-            let y = batch.apply_sparse(function, &tx, 1).unwrap();
-            let dx = batch.grad_sparse(function, &tx, &tdy, 1).unwrap();
-            let from_output = batch
-                .grad_sparse_from_output(function, &y, &tdy, 1)
-                .unwrap();
+            let y = batch.apply(function.along(1), &tx).unwrap();
+            let dx = batch.grad(function.along(1), &tx, &tdy).unwrap();
+            let from_output = batch.grad_from_output(function.along(1), &y, &tdy).unwrap();
             batch.submit().unwrap();
             let want = backend
                 .apply(function.along(1), x.of_shape(&shape))
@@ -561,18 +559,16 @@ fn levels_agree() {
             assert_eq!(from_output.read().unwrap(), want_dx);
         }
         let mut batch = gpu.batch();
-        let sample = batch.gumbel_softmax(gumbel, &tx, 1).unwrap();
+        let sample = batch.apply(gumbel.along(1), &tx).unwrap();
         let noise = batch.gumbel_noise(gumbel.random(), &shape).unwrap();
-        let given = batch.gumbel_softmax_with(gumbel, &tx, &noise, 1).unwrap();
-        let sampled = batch.grad_gumbel_softmax(gumbel, &tx, &tdy, 1).unwrap();
-        let given_dx = batch
-            .grad_gumbel_softmax_with(gumbel, &tx, &noise, &tdy, 1)
-            .unwrap();
-        let groups = batch.maxout(&tx, 1, 5).unwrap();
+        let given = batch.apply(gumbel.along(1), (&tx, &noise)).unwrap();
+        let sampled = batch.grad(gumbel.along(1), &tx, &tdy).unwrap();
+        let given_dx = batch.grad(gumbel.along(1), (&tx, &noise), &tdy).unwrap();
+        let groups = batch.apply(Maxout::new(5).along(1), &tx).unwrap();
         assert_eq!(groups.shape(), [11, 6, 2]);
-        let winners = batch.grad_maxout(&tx, &groups, 1, 5).unwrap();
-        assert!(batch.grad_maxout(&tx, &tdy, 1, 5).is_err());
-        assert!(batch.maxout(&tx, 1, 7).is_err());
+        let winners = batch.grad(Maxout::new(5).along(1), &tx, &groups).unwrap();
+        assert!(batch.grad(Maxout::new(5).along(1), &tx, &tdy).is_err());
+        assert!(batch.apply(Maxout::new(7).along(1), &tx).is_err());
         batch.submit().unwrap();
         let want = backend.apply(gumbel.along(1), x.of_shape(&shape)).unwrap();
         assert_eq!(sample.read().unwrap(), want);
@@ -592,22 +588,23 @@ fn levels_agree() {
         assert_eq!(winners.read().unwrap(), want);
 
         let kernels = Kernels::new(gpu.device());
-        let around = AxisShape::new(&shape, 1).unwrap();
         let slice = |tensor: &wgpu_activations::Tensor| tensor.buffer().clone();
         let (bx, by) = (slice(&tx), slice(&sample));
         let mut encoder = gpu.device().create_command_encoder(&Default::default());
         {
             let mut pass = encoder.begin_compute_pass(&Default::default());
             let (x, y) = (bx.slice(..2640), by.slice(..2640));
+            let rows = TypedSlice::f32(x).of_shape(&shape);
             kernels
-                .apply_sparse(&mut pass, ENTMAX15, &around, x, y)
+                .apply(&mut pass, ENTMAX15.along(1), rows, y)
                 .unwrap();
-            let same = kernels.apply_sparse(&mut pass, ENTMAX15, &around, x, x);
+            let same = kernels.apply(&mut pass, ENTMAX15.along(1), rows, x);
             assert!(matches!(same, Err(Error::BufferOverlap { .. })));
-            let short = kernels.apply_sparse(&mut pass, SPARSEMAX, &around, x, by.slice(..1280));
+            let short = by.slice(..1280);
+            let short = kernels.apply(&mut pass, SPARSEMAX.along(1), rows, short);
             assert!(matches!(short, Err(Error::BufferTooSmall { .. })));
-            let groups = Groups::new(&shape, 1, 5).unwrap();
-            let short = kernels.maxout(&mut pass, &groups, x, by.slice(..512));
+            let maxout = Maxout::new(5).along(1);
+            let short = kernels.apply(&mut pass, maxout, rows, by.slice(..512));
             assert!(matches!(short, Err(Error::BufferTooSmall { .. })));
         }
         gpu.queue().submit([encoder.finish()]);

@@ -12,8 +12,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::{self, ThreadId};
 use wgpu_activations::{
     Activation, AxisFunction, Backend, Chain, CrossEntropy, Custom, CustomFormula, Gate, Inspect,
-    Item, NllLoss, Number, OfShape, Random, Result, Shaping, SparseFunction, Targets,
-    TensorShaping, half::f16,
+    Item, NllLoss, Number, OfShape, Random, Result, Shaping, SparseFunction, Targets, half::f16,
 };
 
 const ROWS: usize = 300;
@@ -254,8 +253,7 @@ fn a_device_is_brought_its_arrays_without_blocking() {
     });
     let array = gpu.upload(&x, &[ROWS, LEN]).unwrap();
     let mut batch = gpu.batch();
-    let shaping = TensorShaping::on_device().mask(&keep).lengths(&ends);
-    let y = batch.apply_axis_shaped(f, &shaping, &array, -1).unwrap();
+    let y = batch.apply(f.along(-1), (&array, &keep, &ends)).unwrap();
     batch.submit().unwrap();
     pollster::block_on(gpu.wait_async()).unwrap();
     let shaping = Shaping::new()
@@ -377,10 +375,8 @@ fn a_mask_may_end_within_a_word() {
         let keep = gpu.upload_mask(&mask, &[len]).unwrap();
         let x = gpu.upload(&vec![0.5; 2 * len], &[2, len]).unwrap();
         let mut batch = gpu.batch();
-        let shaping = TensorShaping::on_device().mask(&keep);
-        let y = batch
-            .apply_axis_shaped(AxisFunction::Softmax, &shaping, &x, -1)
-            .unwrap();
+        let softmax = AxisFunction::Softmax.along(-1);
+        let y = batch.apply(softmax, (&x, &keep)).unwrap();
         batch.submit().unwrap();
         let taking_part = mask.iter().filter(|&&keep| keep > 0).count() as f32;
         let row: Vec<f32> = mask

@@ -5,8 +5,7 @@ use std::cell::RefCell;
 use std::fs;
 use wgpu::util::{BufferInitDescriptor, DeviceExt};
 use wgpu_activations::{
-    AxisShape, Backend, Chain, ChainRanges, ClassBuffers, CrossEntropy, Gpu, Inspect, Random,
-    Reduction, Step, TargetBuffer, Tensor, wgpu,
+    Backend, Chain, ChainRanges, CrossEntropy, Gpu, Inspect, Random, Step, Tensor, TypedSlice, wgpu,
 };
 
 /// Inputs, units of the hidden layers, classes.
@@ -122,8 +121,8 @@ pub struct Network<'a> {
     by_outputs: Vec<Tensor>,
     by_weights: Vec<Tensor>,
     by_biases: Vec<Tensor>,
-    losses: Tensor,
-    loss: CrossEntropy,
+    /// The mean loss of a batch.
+    loss: Tensor,
     uniforms: RefCell<Vec<([u32; 8], wgpu::Buffer)>>,
 }
 
@@ -202,8 +201,7 @@ impl<'a> Network<'a> {
                 .map(|(_, pair)| zeros(&pair))
                 .collect::<Result<_, _>>()?,
             by_biases: of_units()?,
-            losses: zeros(&[BATCH])?,
-            loss: CrossEntropy::new().reduction(Reduction::None),
+            loss: zeros(&[])?,
             uniforms: RefCell::default(),
         })
     }
@@ -281,7 +279,7 @@ impl<'a> Network<'a> {
         }
     }
 
-    /// The outputs of all layers for a batch, and the losses with the gradient by the last.
+    /// The outputs of all layers for a batch, and the loss with its gradient by the last.
     fn forward(&self, pass: &mut Pass<'_>, digits: &Digits, batch: usize) -> Outcome {
         let kernels = self.gpu.kernels();
         for (i, pair) in SIZES.windows(2).enumerate() {
@@ -313,16 +311,17 @@ impl<'a> Network<'a> {
             .buffer()
             .slice(classes..classes + (BATCH * 4) as u64);
         let last = SIZES.len() - 2;
-        let buffers = ClassBuffers {
-            logits: whole(&self.outputs[last]),
-            targets: TargetBuffer::Indices(targets),
-            weight: None,
-        };
-        let shape = AxisShape::new(&[BATCH, SIZES[last + 1]], -1)?;
-        let (losses, by_logits) = (whole(&self.losses), whole(&self.by_outputs[last]));
-        let share = 1.0 / BATCH as f32;
-        kernels
-            .cross_entropy_with_grad(pass, &self.loss, &shape, buffers, losses, by_logits, share)?;
+        let shape = [BATCH, SIZES[last + 1]];
+        let logits = TypedSlice::f32(whole(&self.outputs[last])).of_shape(&shape);
+        let targets = TypedSlice::classes(targets).mean_over(BATCH as f64);
+        let (loss, by_logits) = (whole(&self.loss), whole(&self.by_outputs[last]));
+        kernels.apply_with_grad(
+            pass,
+            CrossEntropy::new(),
+            (logits, targets),
+            loss,
+            by_logits,
+        )?;
         Ok(())
     }
 
@@ -394,9 +393,9 @@ impl<'a> Network<'a> {
         let batches = digits.count / BATCH;
         for batch in 0..batches {
             self.submit(|pass| self.forward(pass, digits, batch))?;
-            total += self.losses.read()?.iter().sum::<f32>();
+            total += self.loss.read()?[0];
         }
-        Ok(total / (batches * BATCH) as f32)
+        Ok(total / batches as f32)
     }
 
     /// The mean magnitude of each hidden layer's gradient by its weights, for the first batch.

@@ -1,5 +1,6 @@
 //! Slices and vectors with their type as a value.
 
+use super::device::{Contents, OnDevice};
 use crate::cpu::convert::{narrow_into, widened};
 use crate::element::{DType, Element};
 use half::{bf16, f16};
@@ -16,6 +17,8 @@ pub enum Data<'a> {
     U32(&'a [u32]),
     I32(&'a [i32]),
     I64(&'a [i64]),
+    /// An array on a device, for calls that are recorded: it has no elements here.
+    Device(OnDevice<'a>),
 }
 
 /// An array that is written.
@@ -40,7 +43,7 @@ pub enum Owned {
 
 /// The same expression for an array of any type.
 macro_rules! each_type {
-    ($of:ident, $value:expr, |$x:ident| $body:expr) => {
+    ($of:ident, $value:expr, |$x:ident| $body:expr $(, $($more:tt)*)?) => {
         match $value {
             $of::F32($x) => $body,
             $of::F16($x) => $body,
@@ -49,6 +52,7 @@ macro_rules! each_type {
             $of::U32($x) => $body,
             $of::I32($x) => $body,
             $of::I64($x) => $body,
+            $($($more)*)?
         }
     };
 }
@@ -76,7 +80,7 @@ impl<'a> Data<'a> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        each_type!(Data, self, |x| x.len())
+        each_type!(Data, self, |x| x.len(), Self::Device(array) => array.len)
     }
 
     /// Its type, where it is one of real numbers.
@@ -85,6 +89,10 @@ impl<'a> Data<'a> {
             Self::F32(_) => Some(DType::F32),
             Self::F16(_) => Some(DType::F16),
             Self::Bf16(_) => Some(DType::Bf16),
+            Self::Device(OnDevice {
+                contents: Contents::Numbers(dtype),
+                ..
+            }) => Some(*dtype),
             _ => None,
         }
     }
@@ -99,7 +107,7 @@ impl<'a> Data<'a> {
     }
 
     pub(crate) fn bytes(&self) -> &'a [u8] {
-        each_type!(Data, *self, |x| bytemuck::cast_slice(x))
+        each_type!(Data, *self, |x| bytemuck::cast_slice(x), Self::Device(_) => &[])
     }
 
     /// The bytes of an element.
@@ -109,6 +117,7 @@ impl<'a> Data<'a> {
             Self::F16(_) | Self::Bf16(_) => 2,
             Self::F32(_) | Self::U32(_) | Self::I32(_) => 4,
             Self::I64(_) => 8,
+            Self::Device(array) => array.contents.bytes(),
         }
     }
 
@@ -122,6 +131,15 @@ impl<'a> Data<'a> {
         }
     }
 
+    /// The array on a device that it is.
+    pub(crate) fn on_device(&self) -> OnDevice<'a> {
+        match self {
+            Self::Device(array) => *array,
+            // Invariant: what records calls is given arrays on the device alone.
+            _ => unreachable!("an array in host memory"),
+        }
+    }
+
     /// A part of it.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         match *self {
@@ -132,6 +150,8 @@ impl<'a> Data<'a> {
             Self::U32(x) => Self::U32(&x[range]),
             Self::I32(x) => Self::I32(&x[range]),
             Self::I64(x) => Self::I64(&x[range]),
+            // Nobody cuts what is not here.
+            Self::Device(array) => Self::Device(array),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The arrays of a call as callers write them: slices, slices of a shape, and tuples of them.
 
 use super::data::{Data, Owned};
+use super::device::OnDevice;
 use crate::element::Element;
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -111,6 +112,20 @@ impl<'a> Array<'a> {
             data: Storage::Owned(data),
             shape: Shape::Of(Cow::Borrowed(shape)),
             name: None,
+        }
+    }
+
+    /// An array on a device.
+    pub(crate) fn on_device(
+        data: OnDevice<'a>,
+        shape: Option<&'a [usize]>,
+        name: Option<&'static str>,
+    ) -> Self {
+        let array = Self::flat(Data::Device(data));
+        Self {
+            shape: shape.map_or(array.shape, |shape| Shape::Of(Cow::Borrowed(shape))),
+            data: array.data,
+            name,
         }
     }
 

@@ -659,7 +659,7 @@ impl Backend {
         let wanted = match call.wanted {
             Wanted::All => None,
             Wanted::First => Some(0),
-            Wanted::By(name) => Some(gradient_by(operation, name, shapes.len())?),
+            Wanted::By(name) => Some(operation.gradient_by(name, shapes.len())?),
         };
         let is_wanted = |i: usize| wanted.is_none_or(|wanted| wanted == i);
         let mut results = Results::new();
@@ -776,15 +776,4 @@ fn kept(operation: &dyn Operation, shape: &Shape, rank: usize) -> Shape {
         kept.push(1);
     }
     kept
-}
-
-/// The number of the gradient by the input of a name.
-fn gradient_by(operation: &dyn Operation, name: &str, count: usize) -> Result<usize> {
-    let (roles, gradients) = (operation.roles(), operation.gradients());
-    let found = gradients
-        .iter()
-        .position(|&(input, _)| roles[input].name == name);
-    found
-        .filter(|&i| i < count)
-        .ok_or_else(|| operation.no_gradient_by(name))
 }

@@ -234,30 +234,6 @@ pub(super) fn grad<T: Element, U: Element, V: Element>(
         .for_each(chunk);
 }
 
-/// dy = dy·f'(x).
-pub(super) fn grad_in_place<T: Element, U: Element>(
-    isa: Isa,
-    f: &Elementwise,
-    x: &[T],
-    dy: &mut [U],
-) {
-    let chunk = |(dy, x): (&mut [U], &[T])| {
-        let (mut wide, mut aside, mut out) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
-        for (dy, x) in dy.chunks_mut(BLOCK).zip(x.chunks(BLOCK)) {
-            let x = block(isa, x, &mut wide);
-            let aside = &mut aside[..dy.len()];
-            widen_block(isa, dy, aside);
-            result(isa, dy, &mut out, |dx| isa.chunk(f, x, Some(aside), dx));
-        }
-    };
-    if x.len() < SERIAL_BELOW {
-        return chunk((dy, x));
-    }
-    dy.par_chunks_mut(CHUNK)
-        .zip(x.par_chunks(CHUNK))
-        .for_each(chunk);
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -435,9 +411,6 @@ mod tests {
                 assert_eq!(y, in_place);
                 grad(isa, &gelu, &x, &dy, &mut y);
                 assert!(worst_backward(&gelu, &x, &dy, &y).0 < 1.0);
-                let mut in_place = dy.clone();
-                grad_in_place(isa, &gelu, &x, &mut in_place);
-                assert_eq!(y, in_place);
                 let mut copy = vec![1.0; n];
                 apply(isa, &Activation::Identity.into(), &x, &mut copy);
                 assert_eq!(copy, x);

@@ -358,7 +358,7 @@ impl Cpu {
     /// [`Error::AxisOutOfRange`]: crate::Error::AxisOutOfRange
     /// [`Error::OddAxis`]: crate::Error::OddAxis
     /// [`Error::LengthMismatch`]: crate::Error::LengthMismatch
-    pub fn gate_into(
+    pub(crate) fn gate_into(
         &self,
         function: &Gate,
         x: &[f32],
@@ -377,7 +377,7 @@ impl Cpu {
     ///
     /// # Errors
     /// As [`Cpu::gate_into`].
-    pub fn grad_gate_into(
+    pub(crate) fn grad_gate_into(
         &self,
         function: &Gate,
         x: &[f32],
@@ -398,7 +398,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`](crate::Error::LengthMismatch).
-    pub fn gate_pair_into(
+    pub(crate) fn gate_pair_into(
         &self,
         function: &Gate,
         value: &[f32],
@@ -415,7 +415,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`](crate::Error::LengthMismatch).
-    pub fn grad_gate_pair_into(
+    pub(crate) fn grad_gate_pair_into(
         &self,
         function: &Gate,
         value: &[f32],

@@ -68,7 +68,7 @@ impl Cpu {
     /// [`Error::LengthMismatch`](crate::Error::LengthMismatch),
     /// [`Error::UnknownParameter`](crate::Error::UnknownParameter),
     /// [`Error::NotLearnable`](crate::Error::NotLearnable).
-    pub fn grad_parameter(
+    pub(crate) fn grad_parameter(
         &self,
         f: impl Into<Elementwise>,
         name: &str,

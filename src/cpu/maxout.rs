@@ -15,7 +15,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`](crate::Error::LengthMismatch).
-    pub fn maxout_into(&self, groups: &Groups, x: &[f32], y: &mut [f32]) -> Result<()> {
+    pub(crate) fn maxout_into(&self, groups: &Groups, x: &[f32], y: &mut [f32]) -> Result<()> {
         let shape = groups.rows();
         same_length("the input", shape.elements(), x.len())?;
         same_length("the output", shape.rows(), y.len())?;
@@ -39,7 +39,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`](crate::Error::LengthMismatch).
-    pub fn grad_maxout_into(
+    pub(crate) fn grad_maxout_into(
         &self,
         groups: &Groups,
         x: &[f32],

@@ -80,7 +80,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`].
-    pub fn apply_into<T: Element, U: Element>(
+    pub(crate) fn apply_into<T: Element, U: Element>(
         &self,
         f: impl Into<Elementwise>,
         x: &[T],
@@ -95,7 +95,11 @@ impl Cpu {
     ///
     /// # Errors
     /// None today; the signature is that of the other backends.
-    pub fn apply_in_place<T: Element>(&self, f: impl Into<Elementwise>, x: &mut [T]) -> Result<()> {
+    pub(crate) fn apply_in_place<T: Element>(
+        &self,
+        f: impl Into<Elementwise>,
+        x: &mut [T],
+    ) -> Result<()> {
         elementwise::apply_in_place(self.isa, &f.into(), x);
         Ok(())
     }
@@ -105,7 +109,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`].
-    pub fn grad_into<T: Element, U: Element, V: Element>(
+    pub(crate) fn grad_into<T: Element, U: Element, V: Element>(
         &self,
         f: impl Into<Elementwise>,
         x: &[T],
@@ -118,27 +122,12 @@ impl Cpu {
         Ok(())
     }
 
-    /// dy = dy · f'(x), as [`Cpu::grad_into`].
-    ///
-    /// # Errors
-    /// [`Error::LengthMismatch`].
-    pub fn grad_in_place<T: Element, U: Element>(
-        &self,
-        f: impl Into<Elementwise>,
-        x: &[T],
-        dy_dx: &mut [U],
-    ) -> Result<()> {
-        same_length("the upstream gradient", x.len(), dy_dx.len())?;
-        elementwise::grad_in_place(self.isa, &f.into(), x, dy_dx);
-        Ok(())
-    }
-
     /// The sums of x over some of its axes: added up in f64 in an order of their own, so that
     /// they have the same bits on any number of threads.
     ///
     /// # Errors
     /// [`Error::LengthMismatch`].
-    pub fn sum_into(&self, shape: &SumShape, x: &[f32], sums: &mut [f32]) -> Result<()> {
+    pub(crate) fn sum_into(&self, shape: &SumShape, x: &[f32], sums: &mut [f32]) -> Result<()> {
         same_length("the input", shape.elements(), x.len())?;
         same_length("the output", shape.sums(), sums.len())?;
         let exact = sum::sum(shape, |i| f64::from(x[i]));
@@ -152,7 +141,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::AxisOutOfRange`], [`Error::LengthMismatch`].
-    pub fn apply_axis_into<T: Element>(
+    pub(crate) fn apply_axis_into<T: Element>(
         &self,
         function: AxisFunction,
         x: &[T],
@@ -174,43 +163,11 @@ impl Cpu {
         Ok(())
     }
 
-    /// x = function of each row of x along `axis`.
-    ///
-    /// A function that reduces, [`AxisFunction::LogSumExp`], has its result's length here only
-    /// where the axis' length is 1; for any other it is a [`Error::LengthMismatch`].
-    ///
-    /// # Errors
-    /// [`Error::AxisOutOfRange`], [`Error::LengthMismatch`].
-    pub fn apply_axis_in_place<T: Element>(
-        &self,
-        function: AxisFunction,
-        x: &mut [T],
-        shape: &[usize],
-        axis: isize,
-    ) -> Result<()> {
-        let shape = AxisShape::new(shape, axis)?;
-        same_length("the input", shape.elements(), x.len())?;
-        same_length("the output", shape.output_elements(function), x.len())?;
-        if function.reduces() {
-            // Rows of one element are their own result.
-            return Ok(());
-        }
-        let job = Job {
-            function,
-            direction: Direction::Forward,
-            shape,
-            x: None,
-            dy: &[],
-        };
-        softmax::run_any(self.isa, &job, x);
-        Ok(())
-    }
-
     /// dx = the gradient of `function` by x along `axis` for the upstream gradient dy.
     ///
     /// # Errors
     /// [`Error::AxisOutOfRange`], [`Error::LengthMismatch`].
-    pub fn grad_axis_into<T: Element>(
+    pub(crate) fn grad_axis_into<T: Element>(
         &self,
         function: AxisFunction,
         x: &[T],
@@ -247,7 +204,7 @@ impl Cpu {
     /// # Errors
     /// [`Error::NotFromOutput`] for another function; [`Error::AxisOutOfRange`],
     /// [`Error::LengthMismatch`].
-    pub fn grad_axis_from_output_into<T: Element>(
+    pub(crate) fn grad_axis_from_output_into<T: Element>(
         &self,
         function: AxisFunction,
         y: &[T],
@@ -281,7 +238,7 @@ impl Cpu {
     /// # Errors
     /// As [`Cpu::apply_axis_into`]; [`Error::NotBroadcastable`], [`Error::NoQueryAxis`],
     /// [`Error::ParameterOutOfRange`], [`Error::FullyMaskedRow`].
-    pub fn apply_axis_shaped_into(
+    pub(crate) fn apply_axis_shaped_into(
         &self,
         function: AxisFunction,
         shaping: &Shaping<'_>,
@@ -313,7 +270,7 @@ impl Cpu {
     /// # Errors
     /// As [`Cpu::apply_axis_shaped_into`].
     #[expect(clippy::too_many_arguments, reason = "the operation's own")]
-    pub fn grad_axis_shaped_into(
+    pub(crate) fn grad_axis_shaped_into(
         &self,
         function: AxisFunction,
         shaping: &Shaping<'_>,
@@ -348,7 +305,7 @@ impl Cpu {
     /// # Errors
     /// As [`Cpu::grad_axis_shaped_into`]; [`Error::NoSinks`], [`Error::ScatteredAxes`].
     #[expect(clippy::too_many_arguments, reason = "the operation's own")]
-    pub fn grad_axis_sinks_into(
+    pub(crate) fn grad_axis_sinks_into(
         &self,
         function: AxisFunction,
         shaping: &Shaping<'_>,
@@ -386,7 +343,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`], [`Error::AxisOutOfRange`], [`Error::OptionOutOfRange`].
-    pub fn inspect(&self, what: &Inspect, x: &[f32], shape: &[usize]) -> Result<Statistics> {
+    pub(crate) fn inspect(&self, what: &Inspect, x: &[f32], shape: &[usize]) -> Result<Statistics> {
         same_length("the array", element_count(shape)?, x.len())?;
         let units = what.units(shape)?;
         if x.is_empty() {

@@ -127,7 +127,13 @@ impl Cpu {
     /// # Errors
     /// [`Error::LengthMismatch`](crate::Error::LengthMismatch),
     /// [`Error::SlopeLength`](crate::Error::SlopeLength).
-    pub fn prelu_into(&self, prelu: &Prelu, x: &[f32], slope: &[f32], y: &mut [f32]) -> Result<()> {
+    pub(crate) fn prelu_into(
+        &self,
+        prelu: &Prelu,
+        x: &[f32],
+        slope: &[f32],
+        y: &mut [f32],
+    ) -> Result<()> {
         same_length("the input", prelu.elements(), x.len())?;
         prelu.check_slopes("the slope", slope.len())?;
         same_length("the output", x.len(), y.len())?;
@@ -140,7 +146,7 @@ impl Cpu {
     ///
     /// # Errors
     /// As [`Cpu::prelu_into`].
-    pub fn grad_prelu_into(
+    pub(crate) fn grad_prelu_into(
         &self,
         prelu: &Prelu,
         x: &[f32],

@@ -18,12 +18,12 @@ const CHUNK: usize = 16 * 1024;
 
 impl Cpu {
     /// out = the numbers between 0 and 1 of `random`, from its first on.
-    pub fn uniform_into(&self, random: Random, out: &mut [f32]) {
+    pub(crate) fn uniform_into(&self, random: Random, out: &mut [f32]) {
         self.fill(random, out, Noise::Uniform);
     }
 
     /// out = Gumbel noise -log(-log u) of the numbers u of `random`.
-    pub fn gumbel_noise_into(&self, random: Random, out: &mut [f32]) {
+    pub(crate) fn gumbel_noise_into(&self, random: Random, out: &mut [f32]) {
         self.fill(random, out, Noise::Gumbel);
     }
 
@@ -42,7 +42,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`](crate::Error::LengthMismatch).
-    pub fn rrelu_into(&self, rrelu: Rrelu, x: &[f32], y: &mut [f32]) -> Result<()> {
+    pub(crate) fn rrelu_into(&self, rrelu: Rrelu, x: &[f32], y: &mut [f32]) -> Result<()> {
         same_length("the output", x.len(), y.len())?;
         let Some(random) = rrelu.random() else {
             return self.apply_into(rrelu.evaluation(), x, y);
@@ -64,7 +64,7 @@ impl Cpu {
     ///
     /// # Errors
     /// [`Error::LengthMismatch`](crate::Error::LengthMismatch).
-    pub fn grad_rrelu_into(
+    pub(crate) fn grad_rrelu_into(
         &self,
         rrelu: Rrelu,
         x: &[f32],

@@ -25,7 +25,7 @@ impl Cpu {
     /// [`Error::OptionOutOfRange`](crate::Error::OptionOutOfRange),
     /// [`Error::AxisOutOfRange`](crate::Error::AxisOutOfRange),
     /// [`Error::LengthMismatch`](crate::Error::LengthMismatch).
-    pub fn apply_sparse_into(
+    pub(crate) fn apply_sparse_into(
         &self,
         function: SparseFunction,
         x: &[f32],
@@ -50,7 +50,7 @@ impl Cpu {
     ///
     /// # Errors
     /// As [`Cpu::apply_sparse_into`].
-    pub fn grad_sparse_into(
+    pub(crate) fn grad_sparse_into(
         &self,
         function: SparseFunction,
         x: &[f32],
@@ -86,7 +86,7 @@ impl Cpu {
     ///
     /// # Errors
     /// As [`Cpu::apply_sparse_into`].
-    pub fn grad_sparse_from_output_into(
+    pub(crate) fn grad_sparse_from_output_into(
         &self,
         function: SparseFunction,
         y: &[f32],

@@ -94,10 +94,10 @@ impl Operation for Elementwise {
         part: &Part<'_>,
     ) -> Result<()> {
         match (part.read, part.in_place) {
-            ([x], true) => kernels.apply_in_place(pass, *self, *x),
-            ([x], false) => kernels.apply(pass, *self, *x, part.written[0]),
-            ([x, dy], true) => kernels.grad_in_place(pass, *self, *x, *dy),
-            _ => kernels.grad(pass, *self, part.read[0], part.read[1], part.written[0]),
+            ([x], true) => kernels.map_in_place(pass, *self, *x),
+            ([x], false) => kernels.map(pass, *self, *x, part.written[0]),
+            ([x, dy], true) => kernels.grad_map_in_place(pass, *self, *x, *dy),
+            _ => kernels.grad_map(pass, *self, part.read[0], part.read[1], part.written[0]),
         }
     }
 

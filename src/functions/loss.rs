@@ -9,11 +9,11 @@ use crate::loss::{
     CrossEntropy, NllLoss, Reduction, Spread, Targets, reduce, upstream,
 };
 use crate::operation::{
-    Cut, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shape, Shapes,
-    View, Words, Written, f32_of, operations,
+    Cut, DeviceCall, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shape,
+    Shapes, View, Words, Written, f32_of, operations,
 };
 use crate::plan::STEPS;
-use crate::shape::same_length;
+use crate::shape::{AxisShape, same_length};
 
 operations!(CrossEntropy, NllLoss, BceWithLogits, BinaryCrossEntropy);
 
@@ -205,6 +205,33 @@ impl Operation for CrossEntropy {
         }
     }
 
+    fn record_call(
+        &self,
+        kernels: &Kernels,
+        pass: &mut wgpu::ComputePass<'_>,
+        call: &DeviceCall<'_>,
+    ) -> Result<()> {
+        let on_device = OnDeviceLoss::new(self.name(), &self.classes, kernels, call)?;
+        let loss = self.for_checked_targets();
+        let loss = &loss.ignore_index(on_device.ignore_index);
+        let (shape, buffers, scale) = (on_device.shape, on_device.buffers(), on_device.scale);
+        if let (Some(dy), Some(dx)) = (call.dy(), call.written(0)) {
+            let dy = self.classes.reduction.upstream(dy, scale);
+            return kernels.grad_cross_entropy(pass, loss, &shape, buffers, dy, dx);
+        }
+        on_device.value(kernels, pass, call, |kernels, pass, losses| {
+            match call
+                .written(1)
+                .filter(|_| call.direction == Direction::Both)
+            {
+                Some(dx) => {
+                    kernels.cross_entropy_with_grad(pass, loss, &shape, buffers, losses, dx, scale)
+                }
+                None => kernels.cross_entropy(pass, loss, &shape, buffers, losses),
+            }
+        })
+    }
+
     fn finish(&self, given: &Given<'_>, losses: Vec<f32>) -> Result<Vec<f32>> {
         Ok(reduced(self.classes.reduction, self.total(given)?, &losses))
     }
@@ -278,8 +305,168 @@ impl Operation for NllLoss {
         Ok(())
     }
 
+    fn record_call(
+        &self,
+        kernels: &Kernels,
+        pass: &mut wgpu::ComputePass<'_>,
+        call: &DeviceCall<'_>,
+    ) -> Result<()> {
+        let on_device = OnDeviceLoss::new(self.name(), &self.classes, kernels, call)?;
+        let (shape, buffers) = (on_device.shape, on_device.buffers());
+        let ignored = on_device.ignore_index;
+        if let (Some(dy), Some(dx)) = (call.dy(), call.written(0)) {
+            let dy = self.classes.reduction.upstream(dy, on_device.scale);
+            return kernels.grad_nll_loss(pass, ignored, &shape, buffers, dy, dx);
+        }
+        on_device.value(kernels, pass, call, |kernels, pass, losses| {
+            kernels.nll_loss(pass, ignored, &shape, buffers, losses)
+        })
+    }
+
     fn boxed(&self) -> Box<dyn Operation> {
         Box::new(self.clone())
+    }
+}
+
+/// A loss over classes whose arrays are on a device.
+struct OnDeviceLoss<'a> {
+    shape: AxisShape,
+    logits: wgpu::BufferSlice<'a>,
+    targets: TargetBuffer<'a>,
+    weight: Option<wgpu::Buffer>,
+    /// The class of ignored rows, or what the host marked them with.
+    ignore_index: i64,
+    reduction: Reduction,
+    /// What a mean divides by.
+    total: f64,
+    /// What an upstream gradient of one for all is multiplied by.
+    scale: f32,
+}
+
+impl<'a> OnDeviceLoss<'a> {
+    fn new(
+        function: &'static str,
+        options: &ClassOptions,
+        kernels: &Kernels,
+        call: &DeviceCall<'a>,
+    ) -> Result<Self> {
+        if call.in_place {
+            return Err(Error::NotInPlace { function });
+        }
+        let shape = options.around(call.given.x().shape)?;
+        let to = call.given.at(1).data.on_device();
+        if let Some(checked) = to.checked_for {
+            let x = call.given.x();
+            if options.checked_for(function, checked.shape) != checked {
+                return Err(Error::OtherLabels {
+                    operation: function,
+                    of: checked.loss,
+                });
+            }
+            if x.shape != checked.shape {
+                return Err(Error::ShapeMismatch {
+                    what: "the logits",
+                    expected: checked.shape.to_vec(),
+                    got: x.shape.to_vec(),
+                });
+            }
+        }
+        let targets = call.read(1);
+        let (targets, counted) = match to.contents.classes() {
+            true => (TargetBuffer::Indices(targets), None),
+            false => {
+                options.no_ignored_probabilities()?;
+                (
+                    TargetBuffer::Probabilities(targets),
+                    Some(shape.rows() as f64),
+                )
+            }
+        };
+        let total = to.total.or(counted);
+        let (total, scale) = match options.reduction {
+            Reduction::None | Reduction::Sum => (1.0, 1.0),
+            Reduction::Mean => {
+                let total = total.ok_or(Error::OptionNotTaken {
+                    operation: function,
+                    option: "mean",
+                    instead: "nobody knows how many rows count; ask for a sum, or say it with \
+                              `TypedSlice::mean_over`",
+                })?;
+                (total, (1.0 / total) as f32)
+            }
+        };
+        Ok(Self {
+            shape,
+            logits: call.read(0),
+            targets,
+            weight: options
+                .weight
+                .as_ref()
+                .map(|weight| kernels.constant(weight)),
+            ignore_index: match to.checked_for {
+                Some(_) => -1,
+                None => options.ignore_index,
+            },
+            reduction: options.reduction,
+            total,
+            scale,
+        })
+    }
+
+    fn buffers(&self) -> ClassBuffers<'_> {
+        ClassBuffers {
+            logits: self.logits,
+            targets: self.targets,
+            weight: self.weight.as_ref().map(|weight| weight.slice(..)),
+        }
+    }
+
+    /// Records the losses of all rows, and their reduction.
+    fn value(
+        &self,
+        kernels: &Kernels,
+        pass: &mut wgpu::ComputePass<'_>,
+        call: &DeviceCall<'_>,
+        losses: impl FnOnce(&Kernels, &mut wgpu::ComputePass<'_>, wgpu::BufferSlice<'_>) -> Result<()>,
+    ) -> Result<()> {
+        let rows = self.shape.rows();
+        record_reduced(
+            kernels,
+            pass,
+            call,
+            (self.reduction, rows, self.total),
+            losses,
+        )
+    }
+}
+
+/// Records so many losses into the call's first output, or into memory aside and their reduction there.
+fn record_reduced(
+    kernels: &Kernels,
+    pass: &mut wgpu::ComputePass<'_>,
+    call: &DeviceCall<'_>,
+    (reduction, count, total): (Reduction, usize, f64),
+    losses: impl FnOnce(&Kernels, &mut wgpu::ComputePass<'_>, wgpu::BufferSlice<'_>) -> Result<()>,
+) -> Result<()> {
+    let Some(out) = call.written(0) else {
+        return Ok(());
+    };
+    if reduction == Reduction::None {
+        return losses(kernels, pass, out);
+    }
+    let aside = kernels.terms(count);
+    losses(kernels, pass, aside.slice(..4 * count.max(1) as u64))?;
+    kernels.reduced_loss(pass, count, total as f32, aside.slice(..), out)
+}
+
+impl Reduction {
+    /// The upstream gradient in a buffer, of one number for all times a factor where losses are
+    /// reduced.
+    fn upstream(self, dy: wgpu::BufferSlice<'_>, scale: f32) -> UpstreamBuffer<'_> {
+        match self {
+            Self::None => UpstreamBuffer::Each(dy),
+            Self::Mean | Self::Sum => UpstreamBuffer::Same(dy, scale),
+        }
     }
 }
 
@@ -375,6 +562,15 @@ macro_rules! binary_losses {
                 record_binary(self, kernels, pass, part)
             }
 
+            fn record_call(
+                &self,
+                kernels: &Kernels,
+                pass: &mut wgpu::ComputePass<'_>,
+                call: &DeviceCall<'_>,
+            ) -> Result<()> {
+                record_binary_call(self, kernels, pass, call)
+            }
+
             fn finish(&self, given: &Given<'_>, losses: Vec<f32>) -> Result<Vec<f32>> {
                 Ok(reduced(self.options.reduction, given.x().len() as f64, &losses))
             }
@@ -460,6 +656,58 @@ fn lower_binary<'a, L: Binary>(
         lowered.outputs = std::iter::once(losses(reduction, Reach::Elements, count)).collect();
     }
     Ok(lowered)
+}
+
+fn record_binary_call<L: Binary>(
+    loss: &L,
+    kernels: &Kernels,
+    pass: &mut wgpu::ComputePass<'_>,
+    call: &DeviceCall<'_>,
+) -> Result<()> {
+    if call.in_place {
+        return Err(Error::NotInPlace { function: L::NAME });
+    }
+    // Nobody reads the numbers themselves.
+    loss.check_values(&[])?;
+    let problem = &loss.of(call.given)?;
+    let scale = match problem.reduction {
+        Reduction::None | Reduction::Sum => 1.0,
+        Reduction::Mean => (1.0 / problem.total()) as f32,
+    };
+    let weights = [problem.weight, problem.pos_weight];
+    let weights = weights.map(|spread| spread.map(|spread| kernels.constant(spread.values)));
+    let dy = call.dy().map(|dy| problem.reduction.upstream(dy, scale));
+    let record =
+        |kernels: &Kernels, pass: &mut wgpu::ComputePass<'_>, out: wgpu::BufferSlice<'_>| {
+            let call = BinaryCall {
+                problem,
+                start: 0,
+                count: problem.count,
+                x: call.read(0),
+                targets: call.read(1),
+                weights: weights
+                    .each_ref()
+                    .map(|weight| weight.as_ref().map(|weight| weight.slice(..))),
+                dy,
+                out,
+            };
+            kernels.binary_loss(pass, &call)
+        };
+    let total = match problem.reduction {
+        Reduction::Mean => problem.total(),
+        Reduction::None | Reduction::Sum => 1.0,
+    };
+    let reduction = match dy {
+        Some(_) => Reduction::None,
+        None => problem.reduction,
+    };
+    record_reduced(
+        kernels,
+        pass,
+        call,
+        (reduction, problem.count, total),
+        record,
+    )
 }
 
 fn record_binary<L: Binary>(

@@ -1,12 +1,12 @@
 //! The parametric rectifier: an array and its slopes.
 
 use crate::cpu::Cpu;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::few::Few;
 use crate::kernels::Kernels;
 use crate::operation::{
-    Cut, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Piece, Reach, Role, Shape,
-    Shapes, Words, Written, f32_of, operations, shaped_as,
+    Cut, DeviceCall, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Piece, Reach, Role,
+    Shape, Shapes, Words, Written, f32_of, operations, shaped_as,
 };
 use crate::plan::{self, HOST_PIECE, SumPiece};
 use crate::prelu::Prelu;
@@ -114,6 +114,22 @@ impl Operation for Prelu {
                 kernels.grad_prelu_by(pass, &piece, inputs, outputs, 0.0)
             }
             _ => kernels.prelu(pass, &piece, x, slope, out),
+        }
+    }
+
+    fn record_call(
+        &self,
+        kernels: &Kernels,
+        pass: &mut wgpu::ComputePass<'_>,
+        call: &DeviceCall<'_>,
+    ) -> Result<()> {
+        let (x, slope) = (call.read(0), call.read(1));
+        match (call.dy(), call.written(0), call.written(1)) {
+            (None, Some(y), _) => kernels.prelu(pass, self, x, slope, y),
+            (Some(dy), Some(dx), Some(dslope)) => {
+                kernels.grad_prelu_by(pass, self, [x, slope, dy], [dx, dslope], 1.0)
+            }
+            _ => Err(Error::NotInPlace { function: "prelu" }),
         }
     }
 

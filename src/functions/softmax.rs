@@ -7,8 +7,8 @@ use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, ShapedJob, from_output};
 use crate::operation::{
-    Cut, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shape, Shapes,
-    Words, Written, f32_of, operations,
+    Cut, DeviceCall, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shape,
+    Shapes, Words, Written, f32_of, operations,
 };
 use crate::plan::STEPS;
 use crate::shape::AxisShape;
@@ -421,7 +421,6 @@ impl Operation for Softmax {
     ) -> Result<()> {
         let (function, shape, x) = (self.function, &part.shape, part.read(0));
         if !self.is_plain(part.given) {
-            let geometry = self.geometry(part.given)?;
             let dy = part.given.dy.map(|_| part.read(1));
             let mut next = if dy.is_some() { 2 } else { 1 };
             let arrays = ARRAYS.map(|(slot, _)| {
@@ -431,7 +430,7 @@ impl Operation for Softmax {
             });
             let job = ShapedJob {
                 function,
-                geometry: &geometry,
+                geometry: &self.geometry(part.given)?,
                 settings: &self.settings_of(part.given),
                 shape: *shape,
                 first_row: part.first_row,
@@ -463,6 +462,41 @@ impl Operation for Softmax {
         }
     }
 
+    /// They have a logsumexp, and their sinks a gradient.
+    fn records_empty_rows(&self) -> bool {
+        true
+    }
+
+    fn record_call(
+        &self,
+        kernels: &Kernels,
+        pass: &mut wgpu::ComputePass<'_>,
+        call: &DeviceCall<'_>,
+    ) -> Result<()> {
+        let (function, given) = (self.function, call.given);
+        let not_in_place = Error::NotInPlace {
+            function: self.name(),
+        };
+        if !self.is_plain(given) {
+            if call.in_place {
+                return Err(not_in_place);
+            }
+            return self.record_shaped(kernels, pass, call);
+        }
+        let shape = &AxisShape::new(given.x().shape, self.axis)?;
+        let x = call.read(0);
+        match (call.dy(), call.written(0)) {
+            (None, Some(y)) => kernels.apply_axis(pass, function, shape, x, y),
+            (Some(dy), Some(dx)) if call.direction == Direction::FromOutput => {
+                kernels.grad_axis_from_output(pass, function, shape, x, dy, dx)
+            }
+            (Some(dy), Some(dx)) => kernels.grad_axis(pass, function, shape, x, dy, dx),
+            _ if function.reduces() => Err(not_in_place),
+            (None, None) => kernels.apply_axis_in_place(pass, function, shape, x),
+            (Some(dy), None) => kernels.grad_axis_in_place(pass, function, shape, x, dy),
+        }
+    }
+
     /// Adds up the terms of the gradient by the sinks, of which there is one for each row.
     fn finish(&self, given: &Given<'_>, terms: Vec<f32>) -> Result<Vec<f32>> {
         let sums = self.outline(given).sink_sums(given.x().shape, self.axis)?;
@@ -477,6 +511,42 @@ impl Operation for Softmax {
 }
 
 impl Softmax {
+    /// Records a whole call on rows that something is done to.
+    fn record_shaped(
+        &self,
+        kernels: &Kernels,
+        pass: &mut wgpu::ComputePass<'_>,
+        call: &DeviceCall<'_>,
+    ) -> Result<()> {
+        if self.settings.policy == RowPolicy::Error {
+            return Err(Error::PolicyNeedsHost);
+        }
+        let (given, x) = (call.given, call.read(0));
+        let geometry = &self.geometry(given)?;
+        let settings = &self.settings_of(given);
+        let arrays = ARRAYS.map(|(slot, _)| given.get(slot).map(|_| (call.read(slot), 0)));
+        let job = |out, by_sink| ShapedJob {
+            function: self.function,
+            geometry,
+            settings,
+            shape: geometry.shape,
+            first_row: 0,
+            arrays,
+            x,
+            dy: call.dy(),
+            by_sink,
+            out,
+        };
+        if let Some(dsinks) = call.written(1) {
+            let sums = self.outline(given).sink_sums(given.x().shape, self.axis)?;
+            kernels.grad_sinks(pass, &job(dsinks, true), &sums)?;
+        }
+        match call.written(0) {
+            Some(out) => kernels.shaped(pass, &job(out, false)),
+            None => Ok(()),
+        }
+    }
+
     /// Plain rows of any type of numbers on the CPU.
     fn plain<T: Element>(
         &self,

@@ -160,7 +160,7 @@ impl Gpu {
                 placed.iter().try_for_each(|placed| {
                     let out = part(&placed.results);
                     match (&placed.group, &placed.inputs) {
-                        (Group::Elementwise(f), _) => kernels.apply_in_place(pass, *f, out),
+                        (Group::Elementwise(f), _) => kernels.map_in_place(pass, *f, out),
                         (Group::Axis(g, shape), None) => {
                             kernels.apply_axis_in_place(pass, *g, shape, out)
                         }

@@ -3,18 +3,17 @@
 
 mod adapter;
 mod asked;
+mod batch;
 mod chain;
-mod gate;
 mod learn;
 mod loss;
 mod many;
+mod operations;
 mod pool;
-mod prelu;
 mod random;
 mod rows;
 mod self_check;
 mod shaping;
-mod sparse;
 mod statistics;
 mod store;
 mod stream;
@@ -22,11 +21,13 @@ mod tensor;
 mod tune;
 
 pub use adapter::{AdapterChoice, AdapterReport, adapters, adapters_async};
+pub use batch::Batch;
 pub use loss::Labels;
-pub use shaping::{Lengths, Mask, TensorShaping};
+pub use operations::{TensorArray, Tensors};
+pub use shaping::{Lengths, Mask};
 pub use store::Cache;
 pub(crate) use stream::HostWait;
-pub use tensor::{Batch, Tensor};
+pub use tensor::Tensor;
 pub use tune::{TuneCandidate, TuneReport, Tuned};
 
 use crate::cpu::threads::{self, Place, elsewhere};

@@ -1,14 +1,12 @@
 //! Random numbers and the randomised leaky rectifier: on tensors, and from and to host memory.
 
 use super::stream::{HostWait, Job, PIECE, Target, ranges, run};
-use super::tensor::same_shape;
 use super::{Batch, Gpu, Tensor};
 use crate::arrays::DataMut;
 use crate::element::DType;
 use crate::error::Result;
 use crate::operation::Piece;
 use crate::random::Random;
-use crate::rrelu::Rrelu;
 
 impl Batch {
     /// The numbers between 0 and 1 of `random`, in a new tensor.
@@ -35,34 +33,6 @@ impl Batch {
             kernels.gumbel_noise(pass, random, out)
         })?;
         Ok(out)
-    }
-
-    /// y = rrelu(x), in a new tensor; element i in row-major order takes number i.
-    ///
-    /// # Errors
-    /// As [`Batch::apply`].
-    pub fn rrelu(&mut self, rrelu: Rrelu, x: &Tensor) -> Result<Tensor> {
-        let y = self.output(x.shape(), x.dtype())?;
-        self.record(
-            [("input", x), ("output", &y)],
-            &[&y],
-            |kernels, pass, [x, y]| kernels.rrelu(pass, rrelu, x, y),
-        )?;
-        Ok(y)
-    }
-
-    /// dx = the gradient of rrelu by x, with the slopes of the forward pass, in a new tensor.
-    ///
-    /// # Errors
-    /// As [`Batch::grad`].
-    pub fn grad_rrelu(&mut self, rrelu: Rrelu, x: &Tensor, dy: &Tensor) -> Result<Tensor> {
-        same_shape("the upstream gradient", x.shape(), dy.shape())?;
-        let dx = self.output(x.shape(), x.dtype())?;
-        let tensors = [("input", x), ("upstream gradient", dy), ("gradient", &dx)];
-        self.record(tensors, &[&dx], |kernels, pass, [x, dy, dx]| {
-            kernels.grad_rrelu(pass, rrelu, x, dy, dx)
-        })?;
-        Ok(dx)
     }
 }
 

@@ -3,13 +3,13 @@
 
 use super::Gpu;
 use super::stream::{HostWait, Job, PIECE, Target, ranges, run};
-use crate::arrays::DataMut;
+use crate::arrays::{DataMut, TypedSlice};
 use crate::cpu::Cpu;
 use crate::element::DType;
 use crate::error::{Error, Result};
-use crate::kernels::TypedSlice;
 use crate::operation::{
-    Cut, Direction, Given, Lowered, Operation, Outputs, Part, Piece, Reach, Words, Written, on_cpu,
+    Cut, Direction, Given, Lowered, Operation, Outputs, Part, Piece, Reach, Words, Written,
+    of_elements, on_cpu,
 };
 use crate::shape::AxisShape;
 use std::ops::Range;
@@ -87,15 +87,6 @@ impl Tile {
         let mut gathered = Vec::with_capacity(self.shape().elements() * array.element());
         steps.for_each(|step| gathered.extend_from_slice(array.bytes_of(step).bytes()));
         Some(array.gathered(gathered))
-    }
-}
-
-/// Elements as rows of one.
-fn of_elements(count: usize) -> AxisShape {
-    AxisShape {
-        outer: count,
-        len: 1,
-        inner: 1,
     }
 }
 

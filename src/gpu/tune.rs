@@ -3,11 +3,12 @@
 
 use super::store::{Content, Store};
 use super::{Gpu, Inner, Wait, stream};
+use crate::arrays::TypedSlice;
 use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, TypedSlice};
+use crate::kernels::Kernels;
 use crate::plan::{Traits, Walk};
 use crate::shader::{Access, Width};
 use crate::shape::AxisShape;
@@ -438,7 +439,7 @@ async fn run(
                     Probe::Elements(elements, dtype) => {
                         let bytes = elements * dtype.bytes() as u64;
                         let of = |buffer| TypedSlice::new(slice(buffer, bytes), *dtype);
-                        kernels.apply(&mut pass, Activation::Silu, of(x), of(y))
+                        kernels.map(&mut pass, Activation::Silu, of(x), of(y))
                     }
                     Probe::Rows(shape) => {
                         let bytes = shape.elements() as u64 * 4;

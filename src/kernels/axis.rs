@@ -71,7 +71,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply`]; [`Error::AxisStepTooLarge`].
-    pub fn apply_axis(
+    pub(crate) fn apply_axis(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: AxisFunction,
@@ -91,7 +91,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply_axis`]; [`Error::LengthMismatch`] where the function reduces.
-    pub fn apply_axis_in_place(
+    pub(crate) fn apply_axis_in_place(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: AxisFunction,
@@ -110,7 +110,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply_axis`].
-    pub fn grad_axis(
+    pub(crate) fn grad_axis(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: AxisFunction,
@@ -136,7 +136,7 @@ impl Kernels {
     /// # Errors
     /// As [`Kernels::apply_axis`]; [`Error::NotFromOutput`] for the logarithmic functions, whose
     /// rounded output does not hold the softmax to full accuracy.
-    pub fn grad_axis_from_output(
+    pub(crate) fn grad_axis_from_output(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: AxisFunction,
@@ -170,7 +170,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply_axis_in_place`].
-    pub fn grad_axis_in_place(
+    pub(crate) fn grad_axis_in_place(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: AxisFunction,

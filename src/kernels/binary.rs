@@ -1,12 +1,10 @@
 //! Binary cross entropy, on ranges of the caller's buffers.
 
-use super::loss::each;
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, UpstreamBuffer, Work, holds, separate};
 use crate::error::Result;
-use crate::loss::{BceWithLogits, BinaryCrossEntropy, BinaryProblem};
+use crate::loss::BinaryProblem;
 use crate::plan;
 use crate::shader::BinaryModule;
-use crate::shape::{element_count, same_length};
 
 /// `Uniforms` of binary.wgsl.
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -43,20 +41,6 @@ pub(crate) fn binary_slots(module: BinaryModule) -> super::Slots {
     slots
 }
 
-/// The arrays that a binary loss reads. Weights are there where the loss has some, with as many
-/// values.
-#[derive(Clone, Copy, Debug)]
-pub struct BinaryBuffers<'a> {
-    /// Logits or probabilities.
-    pub inputs: wgpu::BufferSlice<'a>,
-    /// A target probability for each.
-    pub targets: wgpu::BufferSlice<'a>,
-    /// The loss's weight.
-    pub weight: Option<wgpu::BufferSlice<'a>>,
-    /// The loss's weight of positives.
-    pub pos_weight: Option<wgpu::BufferSlice<'a>>,
-}
-
 /// A binary loss on buffers.
 pub(crate) struct BinaryCall<'a> {
     pub problem: &'a BinaryProblem<'a>,
@@ -85,81 +69,6 @@ struct Spreading<'a> {
 }
 
 impl Kernels {
-    /// Records the binary cross entropy of each logit of an array of `shape`. The loss must ask
-    /// for [`Reduction::None`](crate::Reduction::None): [`Kernels::sum`] adds up what elements have.
-    ///
-    /// # Errors
-    /// As [`Kernels::apply`]; weights that do not fit the shape;
-    /// [`Error::OptionNotTaken`](crate::Error::OptionNotTaken) for a reduction;
-    /// [`Error::TooManyBuffers`](crate::Error::TooManyBuffers).
-    pub fn binary_cross_entropy_with_logits(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        loss: &BceWithLogits,
-        shape: &[usize],
-        buffers: BinaryBuffers<'_>,
-        losses: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let count = element_count(shape)?;
-        let problem = loss.problem(count, shape, count)?;
-        self.binary_loss(pass, &buffers.call(&problem, None, losses)?)
-    }
-
-    /// Records dx = the gradient of binary cross entropy by the logits. One upstream gradient for
-    /// all elements says by its factor what the loss's reduction is.
-    ///
-    /// # Errors
-    /// As [`Kernels::binary_cross_entropy_with_logits`].
-    pub fn grad_binary_cross_entropy_with_logits(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        loss: &BceWithLogits,
-        shape: &[usize],
-        buffers: BinaryBuffers<'_>,
-        dy: UpstreamBuffer<'_>,
-        dx: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let count = element_count(shape)?;
-        let problem = loss.problem(count, shape, count)?;
-        self.binary_loss(pass, &buffers.call(&problem, Some(dy), dx)?)
-    }
-
-    /// Records the binary cross entropy of each probability of an array of `shape`; NaN where it
-    /// is none.
-    ///
-    /// # Errors
-    /// As [`Kernels::binary_cross_entropy_with_logits`].
-    pub fn binary_cross_entropy(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        loss: &BinaryCrossEntropy,
-        shape: &[usize],
-        buffers: BinaryBuffers<'_>,
-        losses: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let count = element_count(shape)?;
-        let problem = loss.unchecked(count, shape, count)?;
-        self.binary_loss(pass, &buffers.call(&problem, None, losses)?)
-    }
-
-    /// Records dx = the gradient of binary cross entropy by the probabilities.
-    ///
-    /// # Errors
-    /// As [`Kernels::binary_cross_entropy_with_logits`].
-    pub fn grad_binary_cross_entropy(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        loss: &BinaryCrossEntropy,
-        shape: &[usize],
-        buffers: BinaryBuffers<'_>,
-        dy: UpstreamBuffer<'_>,
-        dx: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let count = element_count(shape)?;
-        let problem = loss.unchecked(count, shape, count)?;
-        self.binary_loss(pass, &buffers.call(&problem, Some(dy), dx)?)
-    }
-
     /// Records the loss of each element, or its gradient.
     pub(crate) fn binary_loss(
         &self,
@@ -266,48 +175,6 @@ impl Kernels {
             self.dispatch(pass, &work);
         }
         Ok(())
-    }
-}
-
-impl<'a> BinaryBuffers<'a> {
-    fn call(
-        &self,
-        problem: &'a BinaryProblem<'a>,
-        dy: Option<UpstreamBuffer<'a>>,
-        out: wgpu::BufferSlice<'a>,
-    ) -> Result<BinaryCall<'a>> {
-        let operation = match (problem.with_logits, dy) {
-            (true, None) => "Kernels::binary_cross_entropy_with_logits",
-            (true, Some(_)) => "Kernels::grad_binary_cross_entropy_with_logits",
-            (false, None) => "Kernels::binary_cross_entropy",
-            (false, Some(_)) => "Kernels::grad_binary_cross_entropy",
-        };
-        if !matches!(dy, Some(UpstreamBuffer::Same(..))) {
-            each(operation, problem.reduction)?;
-        }
-        let weights = [self.weight, self.pos_weight];
-        let wanted = [problem.weight, problem.pos_weight];
-        for (what, (weight, wanted)) in ["the weight", "the weight of positives"]
-            .into_iter()
-            .zip(weights.iter().zip(wanted))
-        {
-            let expected = wanted.map_or(0, |spread| spread.values.len());
-            let got = weight.map_or(0, |slice| slice.size() as usize / 4);
-            // More may be there than is read, but not without a weight in the loss.
-            if got < expected || expected == 0 {
-                same_length(what, expected, got)?;
-            }
-        }
-        Ok(BinaryCall {
-            problem,
-            start: 0,
-            count: problem.count,
-            x: self.inputs,
-            targets: self.targets,
-            weights,
-            dy,
-            out,
-        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The element-wise operations: y = f(x) and dx = dy · f'(x), on ranges of the caller's buffers.
 
-use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, TypedSlice, Work, separate};
+use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, Work, separate};
+use crate::arrays::TypedSlice;
 use crate::catalogue::{Elementwise, MAX_PARAMETERS};
 use crate::element::DType;
 use crate::error::Result;
@@ -34,18 +35,7 @@ pub(crate) struct ElementwiseUniforms {
 
 impl Kernels {
     /// Records y = f(x), of any types of numbers, computed in f32 and rounded to that of y.
-    ///
-    /// ```no_run
-    /// # fn record(kernels: &wgpu_activations::Kernels, pass: &mut wgpu::ComputePass<'_>, x: &wgpu::Buffer, y: &wgpu::Buffer) -> wgpu_activations::Result<()> {
-    /// use wgpu_activations::{Activation, DType, TypedSlice};
-    /// let x = TypedSlice::new(x.slice(..), DType::F16);
-    /// kernels.apply(pass, Activation::Gelu, x, y.slice(..))?;
-    /// # Ok(()) }
-    /// ```
-    ///
-    /// # Errors
-    /// A buffer without `STORAGE`, a misaligned or overlapping range, ranges of unequal length.
-    pub fn apply<'a>(
+    pub(crate) fn map<'a>(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         f: impl Into<Elementwise>,
@@ -59,10 +49,7 @@ impl Kernels {
     }
 
     /// Records x = f(x).
-    ///
-    /// # Errors
-    /// As [`Kernels::apply`].
-    pub fn apply_in_place<'a>(
+    pub(crate) fn map_in_place<'a>(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         f: impl Into<Elementwise>,
@@ -73,10 +60,7 @@ impl Kernels {
     }
 
     /// Records dx = dy · f'(x), from the input x.
-    ///
-    /// # Errors
-    /// As [`Kernels::apply`].
-    pub fn grad<'a>(
+    pub(crate) fn grad_map<'a>(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         f: impl Into<Elementwise>,
@@ -95,10 +79,7 @@ impl Kernels {
     }
 
     /// Records dy = dy · f'(x).
-    ///
-    /// # Errors
-    /// As [`Kernels::apply`].
-    pub fn grad_in_place<'a>(
+    pub(crate) fn grad_map_in_place<'a>(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         f: impl Into<Elementwise>,

@@ -55,7 +55,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply`].
-    pub fn gate(
+    pub(crate) fn gate(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: &Gate,
@@ -77,7 +77,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply`].
-    pub fn grad_gate(
+    pub(crate) fn grad_gate(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: &Gate,
@@ -104,7 +104,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply`].
-    pub fn gate_pair(
+    pub(crate) fn gate_pair(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: &Gate,
@@ -142,7 +142,7 @@ impl Kernels {
     /// # Errors
     /// As [`Kernels::apply`].
     #[expect(clippy::too_many_arguments, reason = "the operation's own")]
-    pub fn grad_gate_pair(
+    pub(crate) fn grad_gate_pair(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: &Gate,

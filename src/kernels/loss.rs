@@ -3,16 +3,17 @@
 use super::axis::{Beside, PerRow, RowsRecorder};
 use super::sum::Sum;
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, Slots, holds, separate};
+use crate::catalogue::Activation;
 use crate::error::{Error, Result};
-use crate::loss::{CrossEntropy, Reduction};
+use crate::loss::CrossEntropy;
 use crate::plan::{self, AxisChunk, Traits};
 use crate::shader::{ClassModule, LossPass, Term};
-use crate::shape::{AxisShape, same_length};
+use crate::shape::AxisShape;
 use crate::sum::SumShape;
 
 /// The arrays that a loss over classes reads.
 #[derive(Clone, Copy, Debug)]
-pub struct ClassBuffers<'a> {
+pub(crate) struct ClassBuffers<'a> {
     /// Logits, or log-probabilities for the negative log likelihood.
     pub logits: wgpu::BufferSlice<'a>,
     /// What the rows should have been.
@@ -23,8 +24,7 @@ pub struct ClassBuffers<'a> {
 
 /// Targets in a buffer.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum TargetBuffer<'a> {
+pub(crate) enum TargetBuffer<'a> {
     /// The class of each row, as i32 or u32. Nobody checks them before they are used: a row whose
     /// target is no class, and not the ignored one, has a NaN loss and a NaN gradient.
     Indices(wgpu::BufferSlice<'a>),
@@ -32,10 +32,9 @@ pub enum TargetBuffer<'a> {
     Probabilities(wgpu::BufferSlice<'a>),
 }
 
-/// The upstream gradient of a loss over classes.
+/// The upstream gradient of a loss.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub enum UpstreamBuffer<'a> {
+pub(crate) enum UpstreamBuffer<'a> {
     /// One for each row.
     Each(wgpu::BufferSlice<'a>),
     /// One for all, times a factor: 1 for a sum, and for a mean one over what it divides by.
@@ -100,32 +99,9 @@ pub(crate) fn class_slots(module: ClassModule, entry_point: &str) -> Slots {
 }
 
 impl Kernels {
-    /// Records the loss of each row of logits, which are seen as `shape` around the class axis.
-    ///
-    /// Of `loss` the label smoothing and the ignored class are taken, which i32 must hold to match
-    /// any; weights are those of `buffers`, and `shape` says where the classes lie. The loss must
-    /// ask for [`Reduction::None`]: [`Kernels::sum`] adds up what rows have.
-    ///
-    /// ```no_run
-    /// # use wgpu_activations::{AxisShape, ClassBuffers, Kernels, TargetBuffer, wgpu};
-    /// # fn record(kernels: &Kernels, pass: &mut wgpu::ComputePass<'_>, logits: &wgpu::Buffer, targets: &wgpu::Buffer, losses: &wgpu::Buffer) -> wgpu_activations::Result<()> {
-    /// use wgpu_activations::{CrossEntropy, Reduction};
-    /// let loss = CrossEntropy::new().reduction(Reduction::None);
-    /// let buffers = ClassBuffers {
-    ///     logits: logits.slice(..),
-    ///     targets: TargetBuffer::Indices(targets.slice(..)),
-    ///     weight: None,
-    /// };
-    /// let shape = AxisShape::new(&[32, 10], 1)?;
-    /// kernels.cross_entropy(pass, &loss, &shape, buffers, losses.slice(..))
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// As [`Kernels::apply_axis`]; a label smoothing outside of 0 to 1;
-    /// [`Error::OptionNotTaken`] for a reduction, an axis, or a weight that `buffers` has not;
-    /// [`Error::IgnoreIndexOfProbabilities`]; [`Error::TooManyBuffers`].
-    pub fn cross_entropy(
+    /// Records the loss of each row of logits, which are seen as `shape` around the class axis. Of
+    /// `loss` the label smoothing and the ignored class are taken.
+    pub(crate) fn cross_entropy(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         loss: &CrossEntropy,
@@ -133,18 +109,13 @@ impl Kernels {
         buffers: ClassBuffers<'_>,
         losses: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
-        of_rows("Kernels::cross_entropy", loss, shape, &buffers)?;
         let call = ClassCall::cross_entropy(loss, LossPass::Loss)?;
         let losses = self.operand(losses, "loss")?;
         self.class_loss(pass, call, shape, buffers, None, losses, None)
     }
 
-    /// Records dx = the gradient by the logits for an upstream gradient. One for all rows says by
-    /// its factor what the loss's reduction is.
-    ///
-    /// # Errors
-    /// As [`Kernels::cross_entropy`].
-    pub fn grad_cross_entropy(
+    /// Records dx = the gradient by the logits for an upstream gradient.
+    pub(crate) fn grad_cross_entropy(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         loss: &CrossEntropy,
@@ -153,22 +124,14 @@ impl Kernels {
         dy: UpstreamBuffer<'_>,
         dx: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
-        let operation = "Kernels::grad_cross_entropy";
-        match dy {
-            UpstreamBuffer::Each(_) => of_rows(operation, loss, shape, &buffers)?,
-            UpstreamBuffer::Same(..) => as_buffers(operation, loss, shape, &buffers)?,
-        }
         let call = ClassCall::cross_entropy(loss, LossPass::Gradient)?;
         let dx = self.operand(dx, "gradient")?;
         self.class_loss(pass, call, shape, buffers, Some(dy), dx, None)
     }
 
     /// Records the loss of each row, and dx = its gradient by the logits times `scale`.
-    ///
-    /// # Errors
-    /// As [`Kernels::cross_entropy`].
     #[expect(clippy::too_many_arguments, reason = "two results at once")]
-    pub fn cross_entropy_with_grad(
+    pub(crate) fn cross_entropy_with_grad(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         loss: &CrossEntropy,
@@ -178,7 +141,6 @@ impl Kernels {
         dx: wgpu::BufferSlice<'_>,
         scale: f32,
     ) -> Result<()> {
-        of_rows("Kernels::cross_entropy_with_grad", loss, shape, &buffers)?;
         let call = ClassCall {
             scale,
             ..ClassCall::cross_entropy(loss, LossPass::Both)?
@@ -190,10 +152,7 @@ impl Kernels {
     }
 
     /// Records the negative log likelihood of each row of log-probabilities; targets are classes.
-    ///
-    /// # Errors
-    /// As [`Kernels::cross_entropy`]; [`Error::TargetsAreIndices`].
-    pub fn nll_loss(
+    pub(crate) fn nll_loss(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         ignore_index: i64,
@@ -201,16 +160,13 @@ impl Kernels {
         buffers: ClassBuffers<'_>,
         losses: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
-        let call = ClassCall::nll(ignore_index, LossPass::Loss, &buffers)?;
+        let call = ClassCall::nll(ignore_index, LossPass::Loss);
         let losses = self.operand(losses, "loss")?;
         self.class_loss(pass, call, shape, buffers, None, losses, None)
     }
 
     /// Records dx = the gradient of the negative log likelihood by the log-probabilities.
-    ///
-    /// # Errors
-    /// As [`Kernels::nll_loss`].
-    pub fn grad_nll_loss(
+    pub(crate) fn grad_nll_loss(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         ignore_index: i64,
@@ -219,12 +175,17 @@ impl Kernels {
         dy: UpstreamBuffer<'_>,
         dx: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
-        let call = ClassCall::nll(ignore_index, LossPass::Gradient, &buffers)?;
+        let call = ClassCall::nll(ignore_index, LossPass::Gradient);
         let dx = self.operand(dx, "gradient")?;
         self.class_loss(pass, call, shape, buffers, Some(dy), dx, None)
     }
 
-    /// Records the sum of `count` losses, divided by `divisor`.
+    /// Memory for so many losses that are reduced.
+    pub(crate) fn terms(&self, losses: usize) -> wgpu::Buffer {
+        self.kept(&self.inner.terms, 4 * losses.max(1) as u64)
+    }
+
+    /// Records the sum of `count` losses, divided by `divisor`; over nothing it is NaN.
     pub(crate) fn reduced_loss(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
@@ -233,6 +194,10 @@ impl Kernels {
         losses: wgpu::BufferSlice<'_>,
         reduced: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
+        if divisor == 0.0 {
+            let nan = self.constant(&[f32::NAN]);
+            return self.map(pass, Activation::Identity, nan.slice(..), reduced);
+        }
         self.sum_of(
             pass,
             &Sum {
@@ -384,61 +349,6 @@ impl Kernels {
     }
 }
 
-/// An error where a loss has options that are not for the losses of rows, or that its buffers do
-/// not have.
-fn of_rows(
-    operation: &'static str,
-    loss: &CrossEntropy,
-    shape: &AxisShape,
-    buffers: &ClassBuffers<'_>,
-) -> Result<()> {
-    each(operation, loss.classes.reduction)?;
-    as_buffers(operation, loss, shape, buffers)
-}
-
-/// An error where losses are to be reduced, or an upstream gradient for each is that of one value.
-pub(super) fn each(operation: &'static str, reduction: Reduction) -> Result<()> {
-    if reduction == Reduction::None {
-        return Ok(());
-    }
-    Err(Error::OptionNotTaken {
-        operation,
-        option: "reduction",
-        instead: "it computes one value for each loss; ask for `Reduction::None` and add up with \
-                  `Kernels::sum`, or give a gradient `UpstreamBuffer::Same`",
-    })
-}
-
-/// An error where a loss has an axis, or a weight that its buffers do not have.
-fn as_buffers(
-    operation: &'static str,
-    loss: &CrossEntropy,
-    shape: &AxisShape,
-    buffers: &ClassBuffers<'_>,
-) -> Result<()> {
-    let classes = &loss.classes;
-    let not_taken = |option, instead| {
-        Err(Error::OptionNotTaken {
-            operation,
-            option,
-            instead,
-        })
-    };
-    if classes.axis.is_some() {
-        return not_taken("axis", "its `AxisShape` says which axis has the classes");
-    }
-    if let Some(weight) = &classes.weight {
-        same_length("the class weight", shape.len, weight.len())?;
-        if buffers.weight.is_none() {
-            return not_taken("weight", "hand it over in a buffer, `ClassBuffers::weight`");
-        }
-    }
-    match buffers.targets {
-        TargetBuffer::Probabilities(_) => classes.no_ignored_probabilities(),
-        TargetBuffer::Indices(_) => Ok(()),
-    }
-}
-
 /// Binds elements (start, count) of an operand where an entry point has the slot; says how many
 /// elements lie in the binding before them.
 fn bound<'a>(
@@ -479,18 +389,13 @@ impl ClassCall {
         })
     }
 
-    fn nll(ignore_index: i64, pass: LossPass, buffers: &ClassBuffers<'_>) -> Result<Self> {
-        if matches!(buffers.targets, TargetBuffer::Probabilities(_)) {
-            return Err(Error::TargetsAreIndices {
-                function: "nll_loss",
-            });
-        }
-        Ok(Self {
+    fn nll(ignore_index: i64, pass: LossPass) -> Self {
+        Self {
             pass,
             nll: true,
             smoothing: 0.0,
             ignore_index,
             scale: 1.0,
-        })
+        }
     }
 }

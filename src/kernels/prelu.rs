@@ -41,7 +41,7 @@ impl Kernels {
     /// # Errors
     /// As [`Kernels::apply`]; [`Error::OutOfMemory`] where the slopes are more than a binding
     /// holds.
-    pub fn prelu(
+    pub(crate) fn prelu(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         prelu: &Prelu,
@@ -57,24 +57,6 @@ impl Kernels {
         separate(&x, &y)?;
         separate(&slope, &y)?;
         self.bend(pass, prelu, x, slope, None, y)
-    }
-
-    /// Records the gradients by x and by the slope.
-    ///
-    /// # Errors
-    /// As [`Kernels::prelu`].
-    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
-    pub fn grad_prelu(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        prelu: &Prelu,
-        x: wgpu::BufferSlice<'_>,
-        slope: wgpu::BufferSlice<'_>,
-        dy: wgpu::BufferSlice<'_>,
-        dx: wgpu::BufferSlice<'_>,
-        dslope: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        self.grad_prelu_by(pass, prelu, [x, slope, dy], [dx, dslope], 1.0)
     }
 
     /// The gradients, with the one by the slope divided; by 0 for its two parts.

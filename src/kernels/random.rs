@@ -80,7 +80,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply`].
-    pub fn rrelu(
+    pub(crate) fn rrelu(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         rrelu: Rrelu,
@@ -88,7 +88,7 @@ impl Kernels {
         y: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
         let Some(random) = rrelu.random() else {
-            return self.apply(pass, rrelu.evaluation(), x, y);
+            return self.map(pass, rrelu.evaluation(), x, y);
         };
         let (x, y) = (self.operand(x, "input")?, self.operand(y, "output")?);
         self.same_size(&x, &y)?;
@@ -102,14 +102,14 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::rrelu`].
-    pub fn rrelu_in_place(
+    pub(crate) fn rrelu_in_place(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         rrelu: Rrelu,
         x: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
         let Some(random) = rrelu.random() else {
-            return self.apply_in_place(pass, rrelu.evaluation(), x);
+            return self.map_in_place(pass, rrelu.evaluation(), x);
         };
         let x = self.operand(x, "input")?;
         let draw = Draw::Rrelu(Pass::ForwardInPlace);
@@ -121,7 +121,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::rrelu`].
-    pub fn grad_rrelu(
+    pub(crate) fn grad_rrelu(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         rrelu: Rrelu,
@@ -130,7 +130,7 @@ impl Kernels {
         dx: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
         let Some(random) = rrelu.random() else {
-            return self.grad(pass, rrelu.evaluation(), x, dy, dx);
+            return self.grad_map(pass, rrelu.evaluation(), x, dy, dx);
         };
         let x = self.operand(x, "input")?;
         let dy = self.operand(dy, "upstream gradient")?;
@@ -148,7 +148,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::rrelu`].
-    pub fn grad_rrelu_in_place(
+    pub(crate) fn grad_rrelu_in_place(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         rrelu: Rrelu,
@@ -156,7 +156,7 @@ impl Kernels {
         dy: wgpu::BufferSlice<'_>,
     ) -> Result<()> {
         let Some(random) = rrelu.random() else {
-            return self.grad_in_place(pass, rrelu.evaluation(), x, dy);
+            return self.grad_map_in_place(pass, rrelu.evaluation(), x, dy);
         };
         let x = self.operand(x, "input")?;
         let dy = self.operand(dy, "upstream gradient")?;

@@ -8,49 +8,10 @@ use crate::error::{Error, Result};
 use crate::few::Few;
 use crate::plan::{self, AxisChunk, AxisPlan, Strategy};
 use crate::shader::{Pass, Shaped, Sink, Term, Unit, Value};
-use crate::shape::{AxisShape, element_count};
-use crate::shaping::{Dimension, Geometry, RowPolicy, Settings, Shaping, Which};
+use crate::shape::AxisShape;
+use crate::shaping::{Dimension, Geometry, RowPolicy, Settings, Which};
+use crate::sum::SumShape;
 use std::ops::Range;
-
-/// A [`Shaping`] whose arrays are ranges of buffers, for [`Kernels`].
-///
-/// A mask has one byte an element, four in a word as `u8`s lie in memory, and fills up its last
-/// word; its range is a multiple of four bytes long, as all are.
-pub type BufferShaping<'a> =
-    Shaping<'a, wgpu::BufferSlice<'a>, wgpu::BufferSlice<'a>, wgpu::BufferSlice<'a>>;
-
-impl<'a> BufferShaping<'a> {
-    /// A shaping that changes nothing yet, for arrays in buffers.
-    pub fn in_buffers() -> Self {
-        Self::NONE
-    }
-
-    /// Elements whose byte is 0 take no part; `shape` broadcasts to x's.
-    pub fn mask(mut self, keep: wgpu::BufferSlice<'a>, shape: &'a [usize]) -> Self {
-        self.mask = Some((keep, shape));
-        self
-    }
-
-    /// Is added to the scaled and capped elements; f32, and `shape` broadcasts to x's.
-    pub fn bias(mut self, bias: wgpu::BufferSlice<'a>, shape: &'a [usize]) -> Self {
-        self.bias = Some((bias, shape));
-        self
-    }
-
-    /// How many elements of a row take part; u32, and `shape` broadcasts to x's with its axes
-    /// aligned at the beginning.
-    pub fn lengths(mut self, lengths: wgpu::BufferSlice<'a>, shape: &'a [usize]) -> Self {
-        self.lengths = Some((lengths, shape));
-        self
-    }
-
-    /// A [`Shaping::sink`](Shaping::sink) of its own for each row, or for rows that share one; f32, and
-    /// `shape` broadcasts to x's with the function's axis of length 1. Replaces that.
-    pub fn sinks(mut self, logits: wgpu::BufferSlice<'a>, shape: &'a [usize]) -> Self {
-        (self.sinks, self.settings.sink) = (Some((logits, shape)), None);
-        self
-    }
-}
 
 /// The axes that a kernel follows.
 const DIMENSIONS: usize = 8;
@@ -204,6 +165,7 @@ struct Part<'a> {
 }
 
 /// An operation over shaped rows: the whole array, or a part of its rows.
+#[derive(Clone, Copy)]
 pub(crate) struct ShapedJob<'a> {
     pub function: AxisFunction,
     pub geometry: &'a Geometry,
@@ -229,132 +191,37 @@ const ARRAYS: [(Which, Slot, &str, u64); 4] = [
 ];
 
 impl Kernels {
-    /// Records y = `function` of every row of x along `axis`, after `shaping`.
-    ///
-    /// # Errors
-    /// As [`Kernels::apply_axis`]; [`Error::NotBroadcastable`], [`Error::NoQueryAxis`],
-    /// [`Error::ParameterOutOfRange`], [`Error::PolicyNeedsHost`], [`Error::TooManyAxes`],
-    /// [`Error::TooManyBuffers`].
-    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
-    pub fn apply_axis_shaped(
+    /// Records the gradient by the sinks of all rows of an array, `sums` of a term for each row; one
+    /// element for each of the sinks, and one where the sink is a number.
+    pub(crate) fn grad_sinks(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
-        function: AxisFunction,
-        shaping: &BufferShaping<'_>,
-        shape: &[usize],
-        axis: isize,
-        x: wgpu::BufferSlice<'_>,
-        y: wgpu::BufferSlice<'_>,
+        job: &ShapedJob<'_>,
+        sums: &SumShape,
     ) -> Result<()> {
-        self.shaped_call(pass, function, shaping, (shape, axis), x, None, y)
-    }
-
-    /// Records dx = the gradient of `function` after `shaping` by x, from the input x; dy has the
-    /// shape of the function's output.
-    ///
-    /// # Errors
-    /// As [`Kernels::apply_axis_shaped`].
-    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
-    pub fn grad_axis_shaped(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        function: AxisFunction,
-        shaping: &BufferShaping<'_>,
-        shape: &[usize],
-        axis: isize,
-        x: wgpu::BufferSlice<'_>,
-        dy: wgpu::BufferSlice<'_>,
-        dx: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        self.shaped_call(pass, function, shaping, (shape, axis), x, Some(dy), dx)
-    }
-
-    /// Records the gradient of `function` after `shaping` by its sinks, one element for each of
-    /// them and one where the sink is a number; dy has the shape of the function's output. The sums
-    /// are those of [`Kernels::sum`], of a term for each row.
-    ///
-    /// # Errors
-    /// As [`Kernels::grad_axis_shaped`] and [`Kernels::sum`]; [`Error::NoSinks`],
-    /// [`Error::ScatteredAxes`].
-    #[expect(clippy::too_many_arguments, reason = "the operation's own")]
-    pub fn grad_axis_sinks(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        function: AxisFunction,
-        shaping: &BufferShaping<'_>,
-        shape: &[usize],
-        axis: isize,
-        x: wgpu::BufferSlice<'_>,
-        dy: wgpu::BufferSlice<'_>,
-        dsinks: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let geometry = self.shaped_geometry(shaping, shape, axis)?;
-        let sums = shaping.sink_sums(shape, axis)?;
-        let out = self.operand(dsinks, "gradient by the sinks")?;
+        let out = self.operand(job.out, "gradient by the sinks")?;
         holds(&out, sums.sums())?;
-        let arrays = shaped_arrays(shaping).map(|array| array.map(|(slice, _)| slice));
-        let inputs = arrays.into_iter().flatten().chain([x, dy]);
-        for input in inputs {
+        let arrays = job.arrays.iter().flatten().map(|(slice, _)| *slice);
+        for input in arrays.chain([job.x]).chain(job.dy) {
             separate(&self.operand(input, "input")?, &out)?;
         }
         // Before anything is recorded.
-        self.sum_plan(&sums)?;
+        self.sum_plan(sums)?;
         // Of no rows there is nothing to bind, and sums of nothing are left.
         let bytes = sums.elements().max(1) as u64 * 4;
         let buffer = self.kept(&self.inner.terms, bytes);
         let terms = buffer.slice(..bytes);
-        let job = shaped_job(function, &geometry, shaping, [x, terms], Some(dy), true);
-        self.shaped(pass, &job)?;
+        self.shaped(pass, &ShapedJob { out: terms, ..*job })?;
         let sum = Sum {
             term: Term::Array,
             parameters: [0.0; 2],
             divisor: 1.0,
-            shape: &sums,
+            shape: sums,
             x: self.operand(terms, "terms")?,
             dy: None,
             out,
         };
         self.sum_of(pass, &sum)
-    }
-
-    /// Where everything lies, once every array holds what its shape says.
-    fn shaped_geometry(
-        &self,
-        shaping: &BufferShaping<'_>,
-        shape: &[usize],
-        axis: isize,
-    ) -> Result<Geometry> {
-        let geometry = Geometry::new(shaping, shape, axis)?;
-        if shaping.settings.policy == RowPolicy::Error {
-            return Err(Error::PolicyNeedsHost);
-        }
-        for (array, (_, _, what, bytes)) in shaped_arrays(shaping).iter().zip(ARRAYS) {
-            if let Some((slice, shape)) = array {
-                let elements = element_count(shape)? as u64;
-                let words = (elements * bytes).div_ceil(4);
-                holds(&self.operand(*slice, what)?, words as usize)?;
-            }
-        }
-        Ok(geometry)
-    }
-
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one place behind two public calls"
-    )]
-    fn shaped_call(
-        &self,
-        pass: &mut wgpu::ComputePass<'_>,
-        function: AxisFunction,
-        shaping: &BufferShaping<'_>,
-        (shape, axis): (&[usize], isize),
-        x: wgpu::BufferSlice<'_>,
-        dy: Option<wgpu::BufferSlice<'_>>,
-        out: wgpu::BufferSlice<'_>,
-    ) -> Result<()> {
-        let geometry = self.shaped_geometry(shaping, shape, axis)?;
-        let job = shaped_job(function, &geometry, shaping, [x, out], dy, false);
-        self.shaped(pass, &job)
     }
 
     /// Records an operation over shaped rows; the arrays hold what the rows use of them.
@@ -471,36 +338,6 @@ impl Kernels {
         recorder.check_bindings()?;
         recorder.record(pass);
         Ok(())
-    }
-}
-
-/// The arrays of a shaping.
-fn shaped_arrays<'a>(
-    shaping: &BufferShaping<'a>,
-) -> [Option<(wgpu::BufferSlice<'a>, &'a [usize])>; 4] {
-    [shaping.mask, shaping.bias, shaping.lengths, shaping.sinks]
-}
-
-/// An operation over all rows of an array, on x and its result.
-fn shaped_job<'a>(
-    function: AxisFunction,
-    geometry: &'a Geometry,
-    shaping: &'a BufferShaping<'a>,
-    [x, out]: [wgpu::BufferSlice<'a>; 2],
-    dy: Option<wgpu::BufferSlice<'a>>,
-    by_sink: bool,
-) -> ShapedJob<'a> {
-    ShapedJob {
-        function,
-        geometry,
-        settings: &shaping.settings,
-        shape: geometry.shape,
-        first_row: 0,
-        arrays: shaped_arrays(shaping).map(|array| array.map(|(slice, _)| (slice, 0))),
-        x,
-        dy,
-        by_sink,
-        out,
     }
 }
 

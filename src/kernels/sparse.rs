@@ -146,7 +146,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply_axis`]; [`Error::OptionOutOfRange`].
-    pub fn apply_sparse(
+    pub(crate) fn apply_sparse(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: SparseFunction,
@@ -179,7 +179,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply_sparse`].
-    pub fn grad_sparse(
+    pub(crate) fn grad_sparse(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: SparseFunction,
@@ -216,7 +216,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply_sparse`].
-    pub fn grad_sparse_from_output(
+    pub(crate) fn grad_sparse_from_output(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         function: SparseFunction,
@@ -241,7 +241,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply_axis`].
-    pub fn maxout(
+    pub(crate) fn maxout(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         groups: &Groups,
@@ -266,7 +266,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::maxout`].
-    pub fn grad_maxout(
+    pub(crate) fn grad_maxout(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         groups: &Groups,
@@ -297,7 +297,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::apply_axis`].
-    pub fn gumbel_softmax(
+    pub(crate) fn gumbel_softmax(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         gumbel: GumbelSoftmax,
@@ -319,7 +319,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::gumbel_softmax`].
-    pub fn gumbel_softmax_with(
+    pub(crate) fn gumbel_softmax_with(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         gumbel: GumbelSoftmax,
@@ -334,7 +334,7 @@ impl Kernels {
         holds(&output, shape.elements())?;
         separate(&input, &output)?;
         self.plan_kin(shape, plan::STEPS)?;
-        self.apply(pass, crate::Activation::Identity, noise, y)?;
+        self.map(pass, crate::Activation::Identity, noise, y)?;
         self.noisy(pass, gumbel, shape, input, None, output)
     }
 
@@ -343,7 +343,7 @@ impl Kernels {
     ///
     /// # Errors
     /// As [`Kernels::gumbel_softmax`].
-    pub fn grad_gumbel_softmax(
+    pub(crate) fn grad_gumbel_softmax(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         gumbel: GumbelSoftmax,
@@ -363,7 +363,7 @@ impl Kernels {
     /// # Errors
     /// As [`Kernels::gumbel_softmax`].
     #[expect(clippy::too_many_arguments, reason = "the operation's own")]
-    pub fn grad_gumbel_softmax_with(
+    pub(crate) fn grad_gumbel_softmax_with(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         gumbel: GumbelSoftmax,
@@ -375,7 +375,7 @@ impl Kernels {
     ) -> Result<()> {
         let arrays = self.three(x, "input", dy, dx, shape)?;
         self.plan_kin(shape, plan::STEPS)?;
-        self.apply(pass, crate::Activation::Identity, noise, dx)?;
+        self.map(pass, crate::Activation::Identity, noise, dx)?;
         self.noisy_gradient(pass, gumbel, shape, arrays)
     }
 

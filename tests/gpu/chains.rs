@@ -5,7 +5,9 @@ use crate::{Noise, axis_error, bits, coded, difference, gpu, noise, relu};
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 use wgpu::BufferUsages;
-use wgpu_activations::{Activation, AxisFunction, AxisShape, Backend, Gpu, Kernels, OfShape, wgpu};
+use wgpu_activations::{
+    Activation, AxisFunction, AxisShape, Backend, Gpu, Kernels, OfShape, TypedSlice, wgpu,
+};
 
 #[test]
 fn a_chain_in_one_submission_is_its_steps() {
@@ -21,17 +23,17 @@ fn a_chain_in_one_submission_is_its_steps() {
         };
         let a = batch.apply(Activation::Gelu, &x).unwrap();
         next(&mut batch);
-        let b = batch.apply_axis(AxisFunction::LogSoftmax, &a, -1).unwrap();
+        let b = batch.apply(AxisFunction::LogSoftmax.along(-1), &a).unwrap();
         next(&mut batch);
         batch.apply_in_place(Activation::Exp, &b).unwrap();
         next(&mut batch);
         let c = batch
-            .grad_axis_from_output(AxisFunction::Softmax, &b, &dy, -1)
+            .grad_from_output(AxisFunction::Softmax.along(-1), &b, &dy)
             .unwrap();
         next(&mut batch);
         batch.grad_in_place(Activation::Gelu, &x, &c).unwrap();
         next(&mut batch);
-        let d = batch.apply_axis(AxisFunction::LogSumExp, &c, 0).unwrap();
+        let d = batch.apply(AxisFunction::LogSumExp.along(0), &c).unwrap();
         batch.submit().unwrap();
         [a, b, c, d].map(|t| bits(&t.read().unwrap()))
     };
@@ -52,7 +54,7 @@ fn reused_buffers_leak_nothing() {
         let t = gpu.upload(&x, &[n]).unwrap();
         let mut batch = gpu.batch();
         let y = batch.apply(Activation::Relu, &t).unwrap();
-        let z = batch.apply_axis(AxisFunction::Softmax, &t, 0).unwrap();
+        let z = batch.apply(AxisFunction::Softmax.along(0), &t).unwrap();
         // Gone before it runs: its buffer must not be another's yet.
         drop(t);
         let w = batch.apply(Activation::Relu, &y).unwrap();
@@ -217,14 +219,14 @@ fn recordings_stay_in_their_ranges() {
             kernels
                 .apply_in_place(&mut pass, Activation::Square, target.slice(range(40, 1)))
                 .unwrap();
-            let shape = AxisShape::new(&[3, 111], -1).unwrap();
+            let rows = TypedSlice::f32(x).of_shape(&[3, 111]);
             let y = target.slice(range(60, 333));
             kernels
-                .apply_axis(&mut pass, AxisFunction::Softmin, &shape, x, y)
+                .apply(&mut pass, AxisFunction::Softmin.along(-1), rows, y)
                 .unwrap();
             let y = target.slice(range(80, 3));
             kernels
-                .apply_axis(&mut pass, AxisFunction::LogSumExp, &shape, x, y)
+                .apply(&mut pass, AxisFunction::LogSumExp.along(-1), rows, y)
                 .unwrap();
             let dx = target.slice(range(90, 333));
             kernels.grad(&mut pass, Activation::Relu, x, x, dx).unwrap();

@@ -135,8 +135,8 @@ fn nothing_to_do_is_done() {
     let x = gpu.upload(&[0.0f32; 0], &[2, 0, 3]).unwrap();
     let mut batch = gpu.batch();
     let y = batch.apply(Activation::Gelu, &x).unwrap();
-    let z = batch.apply_axis(AxisFunction::LogSumExp, &x, 1).unwrap();
-    let w = batch.apply_axis(AxisFunction::Softmax, &x, 1).unwrap();
+    let z = batch.apply(AxisFunction::LogSumExp.along(1), &x).unwrap();
+    let w = batch.apply(AxisFunction::Softmax.along(1), &x).unwrap();
     batch.submit().unwrap();
     assert!(y.read().unwrap().is_empty() && w.read().unwrap().is_empty());
     assert_eq!(z.read().unwrap(), [f32::NEG_INFINITY; 6]);
@@ -193,8 +193,8 @@ fn every_strategy_along_every_axis() {
             }
             let tdy = gpu.upload(dy, &upstream).unwrap();
             let mut batch = gpu.batch();
-            let y = batch.apply_axis(function, &tx, axis).unwrap();
-            let dx = batch.grad_axis(function, &tx, &tdy, axis).unwrap();
+            let y = batch.apply(function.along(axis), &tx).unwrap();
+            let dx = batch.grad(function.along(axis), &tx, &tdy).unwrap();
             batch.submit().unwrap();
             let [y, dx] = [y, dx].map(|t| t.read().unwrap());
             assert_eq!(axis_error(function, &x, &around, &y), None, "{plan}");
@@ -217,7 +217,7 @@ fn every_strategy_along_every_axis() {
                 "{function} of {shape:?}, {plan}"
             );
             let mut batch = gpu.batch();
-            batch.apply_axis_in_place(function, &tx, axis).unwrap();
+            batch.apply_in_place(function.along(axis), &tx).unwrap();
             batch.submit().unwrap();
             assert_eq!(
                 bits(&tx.read().unwrap()),
@@ -295,7 +295,7 @@ fn one_row_past_a_binding() {
     let t = gpu.upload(&x, &[UNBOUND]).unwrap();
     let mut batch = gpu.batch();
     batch
-        .apply_axis_in_place(AxisFunction::Softmax, &t, 0)
+        .apply_in_place(AxisFunction::Softmax.along(0), &t)
         .unwrap();
     batch.submit().unwrap();
     check_long_row(&x, &t.read().unwrap());
@@ -311,9 +311,9 @@ fn interleaved_rows_past_a_binding() {
     let tx = gpu.upload(&x, &[len, inner]).unwrap();
     let tdy = gpu.upload(&dy, &[inner]).unwrap();
     let mut batch = gpu.batch();
-    let y = batch.apply_axis(AxisFunction::LogSumExp, &tx, 0).unwrap();
+    let y = batch.apply(AxisFunction::LogSumExp.along(0), &tx).unwrap();
     let dx = batch
-        .grad_axis(AxisFunction::LogSumExp, &tx, &tdy, 0)
+        .grad(AxisFunction::LogSumExp.along(0), &tx, &tdy)
         .unwrap();
     batch.submit().unwrap();
     let [y, dx] = [y, dx].map(|t| t.read().unwrap());
@@ -360,7 +360,7 @@ fn ten_million_rows_of_two() {
     let Some(gpu) = gpu() else { return };
     let t = gpu.upload(&x, &[rows, 2]).unwrap();
     let mut batch = gpu.batch();
-    let y = batch.apply_axis(AxisFunction::LogSumExp, &t, -1).unwrap();
+    let y = batch.apply(AxisFunction::LogSumExp.along(-1), &t).unwrap();
     batch.submit().unwrap();
     let y = y.read().unwrap();
     for i in (0..rows).step_by(499).chain(rows - 300..rows) {

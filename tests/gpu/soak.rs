@@ -32,13 +32,13 @@ fn submit(gpu: &Gpu, dice: &mut Noise) {
     let mut batch = gpu.batch();
     let y = batch.apply(Activation::Relu, &t).unwrap();
     let z = batch.apply(Activation::Gelu, &y).unwrap();
-    let p = batch.apply_axis(AxisFunction::Softmax, &z, 0).unwrap();
-    let dx = batch.grad_axis(AxisFunction::Softmax, &z, &p, 0).unwrap();
+    let p = batch.apply(AxisFunction::Softmax.along(0), &z).unwrap();
+    let dx = batch.grad(AxisFunction::Softmax.along(0), &z, &p).unwrap();
     batch.apply_in_place(Activation::Tanh, &dx).unwrap();
     for _ in 0..3 {
         batch.grad_in_place(Activation::Silu, &z, &dx).unwrap();
     }
-    let s = batch.apply_axis(AxisFunction::LogSumExp, &dx, 0).unwrap();
+    let s = batch.apply(AxisFunction::LogSumExp.along(0), &dx).unwrap();
     batch.apply_in_place(Activation::Square, &s).unwrap();
     batch.submit().unwrap();
     match dice.bits() % 3 {

@@ -4,6 +4,7 @@ use crate::case::{Case, Direction, Inputs};
 use crate::{About, Peer};
 use std::time::{Duration, Instant};
 use wgpu_activations as ours;
+use wgpu_activations::OfShape;
 
 /// Name of the copies; those of this library.
 const COPY: [&str; 2] = ["memcpy", "copy kernel"];
@@ -68,7 +69,7 @@ impl Peer for Copy {
         Ok(())
     }
     fn time(&mut self, calls: u32) -> Result<Duration, String> {
-        let cpu = ours::Cpu::new();
+        let cpu = ours::Backend::cpu();
         let start = Instant::now();
         for _ in 0..calls {
             // The identity is `memcpy` in chunks over the threads.
@@ -104,7 +105,7 @@ impl Cpu {
     }
 
     fn call(&mut self) -> ours::Result<()> {
-        let cpu = ours::Cpu::new();
+        let cpu = ours::Backend::cpu();
         let (function, direction, shape) = self.case.expect("`prepare` comes first");
         if self.allocates {
             self.y = Vec::new();
@@ -114,8 +115,12 @@ impl Cpu {
         match (function, direction) {
             (Function::Elementwise(f), Direction::Forward) => cpu.apply_into(f, x, y),
             (Function::Elementwise(f), Direction::Backward) => cpu.grad_into(f, x, dy, y),
-            (Function::Axis(f), Direction::Forward) => cpu.apply_axis_into(f, x, &shape, -1, y),
-            (Function::Axis(f), Direction::Backward) => cpu.grad_axis_into(f, x, dy, &shape, -1, y),
+            (Function::Axis(f), Direction::Forward) => {
+                cpu.apply_into(f.along(-1), x.of_shape(&shape), y)
+            }
+            (Function::Axis(f), Direction::Backward) => {
+                cpu.grad_into(f.along(-1), x.of_shape(&shape), dy, y)
+            }
         }
     }
 }
@@ -175,8 +180,8 @@ impl Gpu {
             _ if self.copies => batch.apply_into(ours::Activation::Identity, x, y)?,
             (Function::Elementwise(f), Direction::Forward) => batch.apply_into(f, x, y)?,
             (Function::Elementwise(f), Direction::Backward) => batch.grad_into(f, x, dy, y)?,
-            (Function::Axis(f), Direction::Forward) => batch.apply_axis_into(f, x, -1, y)?,
-            (Function::Axis(f), Direction::Backward) => batch.grad_axis_into(f, x, dy, -1, y)?,
+            (Function::Axis(f), Direction::Forward) => batch.apply_into(f.along(-1), x, y)?,
+            (Function::Axis(f), Direction::Backward) => batch.grad_into(f.along(-1), x, dy, y)?,
         }
         batch.submit()?;
         self.gpu.wait()

@@ -14,7 +14,7 @@ use serde::Serialize;
 use std::time::{Duration, Instant};
 use wgpu_activations::{
     Activation, AxisFunction, AxisShape, Backend, CrossEntropy, Elementwise, Gate, Gpu, Labels,
-    Mask, OfShape, Tensor, TensorShaping,
+    Mask, OfShape, Tensor,
 };
 
 /// A sample is at least this long: calls are repeated to fill it.
@@ -326,6 +326,9 @@ impl Rig {
                     gpu.wait()?;
                     return Ok(start.elapsed());
                 }
+                let (x, y, keys) = (&*x, &*y, &*keys);
+                let softmax = SOFTMAX.along(-1);
+                let loss = &CrossEntropy::new();
                 let mut batch = gpu.batch();
                 for _ in 0..calls {
                     match work {
@@ -338,33 +341,31 @@ impl Rig {
                             batch.grad_into(f, x, dy, y)?;
                         }
                         Work::Forward(Subject::Operation(Operation::Axis(g))) => {
-                            let y = if g.reduces() { &*row_y } else { &*y };
-                            batch.apply_axis_into(g, x, -1, y)?;
+                            let y = if g.reduces() { &*row_y } else { y };
+                            batch.apply_into(g.along(-1), x, y)?;
                         }
                         Work::Backward(Subject::Operation(Operation::Axis(g))) => {
                             let dy = if g.reduces() { &*row_dy } else { &*dy };
-                            batch.grad_axis_into(g, x, dy, -1, y)?;
+                            batch.grad_into(g.along(-1), x, dy, y)?;
                         }
                         Work::Forward(Subject::Gate(gate)) => {
-                            batch.gate(&gate, x, -1)?;
+                            batch.apply(gate.along(-1), x)?;
                         }
                         Work::Backward(Subject::Gate(gate)) => {
                             let half = half_dy.as_ref().unwrap_or(dy);
-                            batch.grad_gate(&gate, x, half, -1)?;
+                            batch.grad(gate.along(-1), x, half)?;
                         }
                         Work::Forward(Subject::Masked) => {
-                            let shaping = TensorShaping::on_device().mask(keys);
-                            batch.apply_axis_shaped_into(SOFTMAX, &shaping, x, -1, y)?;
+                            batch.apply_into(softmax, (x, keys), y)?;
                         }
                         Work::Backward(Subject::Masked) => {
-                            let shaping = TensorShaping::on_device().mask(keys);
-                            batch.grad_axis_shaped(SOFTMAX, &shaping, x, dy, -1)?;
+                            batch.grad(softmax, (x, keys), dy)?;
                         }
                         Work::Forward(Subject::CrossEntropy) => {
-                            batch.cross_entropy(x, labels)?;
+                            batch.apply(loss, (x, &*labels))?;
                         }
                         Work::Backward(Subject::CrossEntropy) => {
-                            batch.grad_cross_entropy(x, labels, scalar)?;
+                            batch.grad(loss, (x, &*labels), scalar)?;
                         }
                     }
                 }

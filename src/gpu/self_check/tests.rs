@@ -546,7 +546,7 @@ fn a_gate_of_a_wrong_activation_goes_to_the_cpu() {
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
     assert_eq!(bits(y.unwrap()), bits(want));
     let x = gpu.upload(&INPUTS, &[INPUTS.len()]).unwrap();
-    let refused = gpu.batch().gate_pair(&gate, &x, &x).map(drop);
+    let refused = gpu.batch().apply(gate, (&x, &x)).map(drop);
     assert!(
         matches!(refused, Err(Error::Untrusted { .. })),
         "{refused:?}"

@@ -2,9 +2,9 @@
 
 use super::{Tensor, disguises, gpu, run, values, whole, wrong};
 use crate::axis::AxisFunction;
-use crate::kernels::{BufferShaping, Kernels};
+use crate::kernels::Kernels;
 use crate::plan::Traits;
-use crate::{Causal, Error, RowPolicy, Shaping, reference};
+use crate::{BufferArray, Causal, Error, RowPolicy, Shaping, Softmax, TypedSlice, reference};
 
 #[test]
 fn every_device_shapes_the_same() {
@@ -64,14 +64,6 @@ fn every_device_shapes_the_same() {
             let ends: Vec<f32> = bytemuck::pod_collect_to_vec(&ends);
             let [keep, bias, ends, sinks] =
                 [&keep[..], &bias, &ends, &sinks].map(|v| gpu.upload(v, &[v.len()]).unwrap());
-            let in_buffers = BufferShaping::in_buffers()
-                .mask(whole(&keep), mask_shape)
-                .bias(whole(&bias), bias_shape)
-                .lengths(whole(&ends), &shape[..1])
-                .sinks(whole(&sinks), sinks_shape)
-                .causal(Causal::LowerRight)
-                .query_axis(0)
-                .scale(0.75);
             let rounding = (shape[axis] as f64).log2().ceil();
             for function in [AxisFunction::Softmax, AxisFunction::LogSumExp] {
                 let what = format!("{function} of {shape:?} along {axis} on {traits:?}");
@@ -84,24 +76,22 @@ fn every_device_shapes_the_same() {
                 let [tx, tdy, y, dx, ds] =
                     [&x[..], &dy, &dy, &x, &of_sinks].map(|v| gpu.upload(v, &[v.len()]).unwrap());
                 let [bx, bdy, by, bdx, bds] = [&tx, &tdy, &y, &dx, &ds].map(whole);
-                let at = axis as isize;
+                let softmax = function.along(axis as isize).shaped(&shaping);
+                let in_buffers = &[
+                    TypedSlice::f32(bx).of_shape(full),
+                    TypedSlice::mask(whole(&keep)).of_shape(mask_shape),
+                    TypedSlice::f32(whole(&bias)).of_shape(bias_shape),
+                    TypedSlice::lengths(whole(&ends)).of_shape(&shape[..1]),
+                    TypedSlice::f32(whole(&sinks)).of_shape(sinks_shape),
+                ][..];
                 let mut by_sinks = Ok(());
                 run(&gpu, |pass| {
-                    kernels.apply_axis_shaped(pass, function, &in_buffers, full, at, bx, by)?;
-                    by_sinks = kernels.grad_axis_sinks(
-                        pass,
-                        function,
-                        &in_buffers,
-                        full,
-                        at,
-                        bx,
-                        bdy,
-                        bds,
-                    );
+                    kernels.apply(pass, softmax, in_buffers, by)?;
+                    by_sinks = kernels.grad_by(pass, softmax, "sinks", in_buffers, bdy, bds);
                     if function.reduces() {
                         return Ok(());
                     }
-                    kernels.grad_axis_shaped(pass, function, &in_buffers, full, at, bx, bdy, bdx)
+                    kernels.grad(pass, softmax, in_buffers, bdy, bdx)
                 })
                 .unwrap();
                 let want = reference::shaped_forward(function, &shaping, &x, full, axis);
@@ -149,45 +139,50 @@ fn mistakes_are_errors() {
     let [x, y] = [(); 2].map(|()| gpu.upload(&[1.0; 24], &[2, 3, 4]).unwrap());
     let mask = gpu.upload(&[1.0], &[1]).unwrap();
     let shape = [2, 3, 4];
-    let call = |shaping: &BufferShaping<'_>, axis| {
+    let call = |softmax: Softmax, more: Option<BufferArray<'_>>| {
         let mut result = Ok(());
         run(&gpu, |pass| {
-            let softmax = AxisFunction::Softmax;
-            result = kernels.apply_axis_shaped(
-                pass,
-                softmax,
-                shaping,
-                &shape,
-                axis,
-                whole(&x),
-                whole(&y),
-            );
+            let x = TypedSlice::f32(whole(&x)).of_shape(&shape);
+            let arrays: Vec<_> = [x].into_iter().chain(more).collect();
+            result = kernels.apply(pass, softmax, &arrays[..], whole(&y));
             Ok(())
         })
         .unwrap();
         result.unwrap_err()
     };
-    let plain = BufferShaping::in_buffers();
-    let error = call(&plain.mask(whole(&mask), &[5]), -1);
+    let plain = AxisFunction::Softmax.along(-1);
+    let first = AxisFunction::Softmax.along(0);
+    let ranges = |shape| {
+        let of = whole(&mask);
+        (
+            TypedSlice::mask(of).of_shape(shape),
+            TypedSlice::lengths(of).of_shape(shape),
+            TypedSlice::f32(of).of_shape(shape).named("sinks"),
+        )
+    };
+    let error = call(plain, Some(ranges(&[5]).0));
     assert!(matches!(error, Error::NotBroadcastable { .. }), "{error}");
     // Four bytes are less than eight.
-    let error = call(&plain.mask(whole(&mask), &[2, 1, 4]), -1);
+    let error = call(plain, Some(ranges(&[2, 1, 4]).0));
     assert!(matches!(error, Error::BufferTooSmall { .. }), "{error}");
     // Lengths begin with the first axis, and have none along the function's.
-    let error = call(&plain.lengths(whole(&mask), &[4]), -1);
+    let error = call(plain, Some(ranges(&[4]).1));
     assert!(matches!(error, Error::NotBroadcastable { .. }), "{error}");
-    let error = call(&plain.lengths(whole(&mask), &[2]), 0);
+    let error = call(first, Some(ranges(&[2]).1));
     assert!(matches!(error, Error::NotBroadcastable { .. }), "{error}");
     // Sinks have none along it either, and are broadcast as biases are.
-    let error = call(&plain.sinks(whole(&mask), &[4]), -1);
+    let error = call(plain, Some(ranges(&[4]).2));
     assert!(matches!(error, Error::NotBroadcastable { .. }), "{error}");
-    let error = call(&plain.sinks(whole(&mask), &[3, 1]), -1);
+    let error = call(plain, Some(ranges(&[3, 1]).2));
     assert!(matches!(error, Error::BufferTooSmall { .. }), "{error}");
-    let error = call(&plain.sinks(whole(&y), &[3, 1]), -1);
+    let error = call(
+        plain,
+        Some(TypedSlice::f32(whole(&y)).of_shape(&[3, 1]).named("sinks")),
+    );
     assert!(matches!(error, Error::BufferOverlap { .. }), "{error}");
-    let error = call(&plain.causal(Causal::UpperLeft), 0);
+    let error = call(first.causal(Causal::UpperLeft), None);
     assert!(matches!(error, Error::NoQueryAxis { axis: 0 }), "{error}");
-    let error = call(&plain.row_policy(RowPolicy::Error), -1);
+    let error = call(plain.row_policy(RowPolicy::Error), None);
     assert!(matches!(error, Error::PolicyNeedsHost), "{error}");
     for wrong in [
         plain.scale(0.0),
@@ -197,36 +192,39 @@ fn mistakes_are_errors() {
         plain.soft_cap(-1.0),
         plain.soft_cap(f32::INFINITY),
     ] {
-        let error = call(&wrong, -1);
+        let error = call(wrong, None);
         assert!(
             matches!(error, Error::ParameterOutOfRange { .. }),
             "{error}"
         );
     }
     // The gradient by sinks is refused where there are none, and before anything is recorded.
-    let by_sinks = |shaping: &BufferShaping<'_>, out: &Tensor| {
+    let by_sinks = |sinks: Option<&Tensor>, out: &Tensor| {
         let dispatches = kernels.counts().dispatches;
         let mut result = Ok(());
         run(&gpu, |pass| {
-            let softmax = AxisFunction::Softmax;
-            let [x, dy, out] = [&x, &x, out].map(whole);
-            result = kernels.grad_axis_sinks(pass, softmax, shaping, &shape, -1, x, dy, out);
+            let [dy, out] = [&x, out].map(whole);
+            let x = TypedSlice::f32(whole(&x)).of_shape(&shape);
+            let sinks = sinks.map(|sinks| TypedSlice::f32(whole(sinks)).of_shape(&[3, 1]));
+            let sinks = sinks.map(|sinks| sinks.named("sinks"));
+            let arrays: Vec<_> = [x].into_iter().chain(sinks).collect();
+            result = kernels.grad_by(pass, plain, "sinks", &arrays[..], dy, out);
             Ok(())
         })
         .unwrap();
         assert_eq!(kernels.counts().dispatches, dispatches);
         result.unwrap_err()
     };
-    let error = by_sinks(&plain, &mask);
+    let error = by_sinks(None, &mask);
     assert!(matches!(error, Error::NoSinks), "{error}");
     let sinks = gpu.upload(&[0.0; 3], &[3]).unwrap();
-    let error = by_sinks(&plain.sinks(whole(&sinks), &[3, 1]), &mask);
+    let error = by_sinks(Some(&sinks), &mask);
     assert!(matches!(error, Error::BufferTooSmall { .. }), "{error}");
-    let error = by_sinks(&plain.sinks(whole(&sinks), &[3, 1]), &sinks);
+    let error = by_sinks(Some(&sinks), &sinks);
     assert!(matches!(error, Error::BufferOverlap { .. }), "{error}");
-    let error = by_sinks(&plain.sinks(whole(&sinks), &[3, 1]), &x);
+    let error = by_sinks(Some(&sinks), &x);
     assert!(matches!(error, Error::BufferOverlap { .. }), "{error}");
     // The result's buffer cannot be the mask's.
-    let error = call(&plain.mask(whole(&y), &shape), -1);
+    let error = call(plain, Some(TypedSlice::mask(whole(&y)).of_shape(&shape)));
     assert!(matches!(error, Error::BufferOverlap { .. }), "{error}");
 }
