@@ -21,8 +21,8 @@ fn main() -> Result<(), wgpu_activations::Error> {
         .iter()
         .enumerate()
         .map(|(i, x)| match i % 2 {
-            0 => Ok(Item::elementwise(Activation::Gelu, x)),
-            _ => Item::axis(AxisFunction::Softmax, x, &[x.len() / 64, 64], -1),
+            0 => Item::new(Activation::Gelu, x),
+            _ => Item::of_shape(AxisFunction::Softmax.along(-1), x, &[x.len() / 64, 64]),
         })
         .collect();
     let items = items?;

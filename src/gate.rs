@@ -358,6 +358,15 @@ pub struct GateShape {
 }
 
 impl GateShape {
+    /// Rows of two: of a value and its gate.
+    pub(crate) fn rows(&self) -> AxisShape {
+        AxisShape {
+            outer: self.blocks,
+            len: 2,
+            inner: self.half,
+        }
+    }
+
     /// Looks at `shape` in the layout of `gate` along `axis`, which counts from the end where it
     /// is negative.
     ///

@@ -151,7 +151,7 @@ pub use shape::AxisShape;
 pub use shaping::{Causal, RowPolicy, Shaping};
 pub use sparse::SparseFunction;
 pub use statistics::{Histogram, Inspect, Statistics};
-pub use stream::{Progress, Raw, Sink, Source, Stream, StreamError};
+pub use stream::{Progress, Raw, Sink, Source, Stream, StreamError, StreamInput};
 pub use sum::SumShape;
 pub use wgpu;
 

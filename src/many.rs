@@ -1,56 +1,91 @@
-//! Many arrays, each with a function of its own.
+//! Many arrays, each with an operation of its own.
 
-use crate::axis::AxisFunction;
-use crate::catalogue::Elementwise;
+use crate::arrays::{Inputs, OfShape};
 use crate::element::Element;
-use crate::error::Result;
-use crate::shape::{AxisShape, same_length};
+use crate::error::{Error, Result};
+use crate::operation::{AsOperation, Direction, Given, IntoOperation, Operation, Rows, Shape};
+use crate::shape::AxisShape;
+use std::borrow::Cow;
 
-/// One array of many, and the function that is computed of it; for
+/// One array of many, and the operation that is computed of it; for
 /// [`Backend::apply_many`](crate::Backend::apply_many).
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Item<'a, T: Element = f32> {
-    pub(crate) x: &'a [T],
-    pub(crate) function: Function,
-}
-
-/// What is computed of an array.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Function {
-    /// Element by element.
-    Elementwise(Elementwise),
-    /// Along an axis of an array of a shape.
-    Axis(AxisFunction, AxisShape),
+    x: Cow<'a, [T]>,
+    /// Along axis 1 of the rows.
+    pub(crate) operation: Box<dyn Operation>,
+    pub(crate) rows: Rows,
+    output: Shape,
 }
 
 impl<'a, T: Element> Item<'a, T> {
-    /// f of every element of x.
-    pub fn elementwise(f: impl Into<Elementwise>, x: &'a [T]) -> Self {
-        Self {
-            x,
-            function: Function::Elementwise(f.into()),
-        }
-    }
-
-    /// `function` of every row of x along `axis`.
+    /// An operation of an array of one axis, such as an activation.
     ///
     /// # Errors
-    /// [`Error::AxisOutOfRange`](crate::Error::AxisOutOfRange),
-    /// [`Error::LengthMismatch`](crate::Error::LengthMismatch).
-    pub fn axis(function: AxisFunction, x: &'a [T], shape: &[usize], axis: isize) -> Result<Self> {
-        let shape = AxisShape::new(shape, axis)?;
-        same_length("the array", shape.elements(), x.len())?;
+    /// As [`Item::of_shape`].
+    pub fn new(operation: impl IntoOperation, x: &'a [T]) -> Result<Self> {
+        Self::of_shape(operation, x, &[x.len()])
+    }
+
+    /// An operation of an array of a shape: an activation, a function along an axis, a gate.
+    ///
+    /// ```
+    /// use wgpu_activations::{Gate, Item};
+    /// let item = Item::of_shape(Gate::GLU.along(-1), &[1.0, 2.0, 3.0, 4.0], &[2, 2])?;
+    /// assert_eq!(item.output_shape(), [2, 1]);
+    /// # Ok::<(), wgpu_activations::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::LengthMismatch`], [`Error::AxisOutOfRange`] and what else the operation refuses;
+    /// [`Error::Inputs`] where it needs other arrays, or is causal.
+    pub fn of_shape(operation: impl IntoOperation, x: &'a [T], shape: &[usize]) -> Result<Self> {
+        let held = operation.held();
+        let operation = held.as_operation();
+        let arrays = x.of_shape(shape).arrays();
+        let given = Given::new(operation, Direction::Forward, &arrays, None)?;
+        let output = operation.infer(Direction::Forward, &given)?.swap_remove(0);
+        let rows = operation.rows(shape)?.ok_or_else(|| Error::Inputs {
+            function: operation.name(),
+            detail: "is not computed of many arrays at once: it takes more arrays than one, or is causal"
+                .to_owned(),
+        })?;
         Ok(Self {
-            x,
-            function: Function::Axis(function, shape),
+            x: Cow::Borrowed(x),
+            operation: operation.of_rows(0),
+            rows,
+            output,
         })
+    }
+
+    /// The shape of the result.
+    pub fn output_shape(&self) -> &[usize] {
+        &self.output
+    }
+
+    /// The array's numbers.
+    pub(crate) fn x(&self) -> &[T] {
+        &self.x
+    }
+
+    /// The array around the axis of its rows.
+    pub(crate) fn shape(&self) -> [usize; 3] {
+        let AxisShape { outer, len, inner } = self.rows.shape;
+        [outer, len, inner]
     }
 
     /// Elements of the result.
     pub(crate) fn results(&self) -> usize {
-        match self.function {
-            Function::Elementwise(_) => self.x.len(),
-            Function::Axis(function, shape) => shape.output_elements(function),
+        self.output.iter().product()
+    }
+
+    /// The same item with numbers of its own.
+    pub(crate) fn owning(&self, x: Vec<T>) -> Item<'static, T> {
+        Item {
+            x: Cow::Owned(x),
+            operation: self.operation.boxed(),
+            rows: self.rows,
+            output: self.output.clone(),
         }
     }
 }

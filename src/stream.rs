@@ -6,12 +6,12 @@ mod pipeline;
 mod place;
 
 pub use pipeline::Progress;
-pub use place::{Raw, Sink, Source};
+pub use place::{Raw, Sink, Source, StreamInput};
 
 use crate::backend::{Backend, BackendKind};
-use crate::catalogue::Elementwise;
 use crate::error::Error;
-use pipeline::{Chunk, Compute, Span};
+use crate::operation::{AsOperation, IntoOperation};
+use pipeline::{Chunk, Compute, OfBlocks, Span};
 use std::io;
 
 /// Bytes of buffers where nothing else is said.
@@ -37,7 +37,10 @@ pub enum StreamError {
     #[error("the output cannot be written: {0}")]
     Write(#[source] io::Error),
     /// There is no room for the buffers.
-    #[error("{bytes} bytes of buffers are more than there is memory for; ask for less")]
+    #[error(
+        "{bytes} bytes of buffers are more than there is memory for; ask for less, where it is not a row \
+         that has to fit"
+    )]
     Memory {
         /// The bytes of the one that failed.
         bytes: usize,
@@ -57,7 +60,8 @@ pub enum StreamError {
 /// |---|---|
 /// | element by element | once |
 /// | along an axis, where rows fit into a chunk, or some columns of them | once |
-/// | along an axis otherwise | twice: for each row's maximum and sums, in f64 on the CPU; then for its results |
+/// | a plain function of the softmax family otherwise | twice: for each row's maximum and sums, in f64 on the CPU; then for its results |
+/// | any other function otherwise | once, with as much memory as a row takes |
 ///
 /// ```
 /// use wgpu_activations::{Activation, AxisFunction, Backend, Stream};
@@ -68,7 +72,8 @@ pub enum StreamError {
 /// let (x, mut y) = (vec![-1.0, 2.0], vec![0.0; 2]);
 /// stream.apply(Activation::Relu, &mut &x[..], &mut &mut y[..])?;
 /// assert_eq!(y, [0.0, 2.0]);
-/// stream.apply_axis(AxisFunction::Softmin, &mut &[7.0, 7.0][..], &[1, 2], -1, &mut &mut y[..])?;
+/// let softmin = AxisFunction::Softmin.along(-1);
+/// stream.apply(softmin, (&mut &[7.0, 7.0][..], &[1, 2]), &mut &mut y[..])?;
 /// assert_eq!(y, [0.5, 0.5]);
 /// # Ok::<(), wgpu_activations::StreamError>(())
 /// ```
@@ -112,38 +117,34 @@ impl<'a> Stream<'a> {
         Self { report, ..self }
     }
 
-    /// y = f(x).
+    /// The value of an operation of one array: an activation, a function along an axis, a gate.
     ///
     /// # Errors
     /// [`StreamError::Read`], [`StreamError::Write`], and what
-    /// [`Backend::apply_into`](crate::Backend::apply_into) answers.
-    pub fn apply(
+    /// [`Backend::apply_into`](crate::Backend::apply_into) answers; [`Error::Inputs`] where the operation
+    /// needs other arrays, or is causal.
+    pub fn apply<'b>(
         &self,
-        f: impl Into<Elementwise>,
-        x: &mut dyn Source,
+        operation: impl IntoOperation,
+        x: impl Into<StreamInput<'b>>,
         y: &mut dyn Sink,
     ) -> Result<(), StreamError> {
-        let (f, backend) = (f.into(), self.backend);
-        self.blocks(&mut [(x, 1)], (y, 1), &|x, y| {
-            backend.apply_into(f, x[0], y)
-        })
+        self.rows_of(operation.held().as_operation(), x.into(), None, y)
     }
 
-    /// dx = dy · f'(x).
+    /// The gradient of an operation by its array, for the upstream gradient dy, which has the shape of
+    /// the operation's value.
     ///
     /// # Errors
     /// As [`Stream::apply`].
-    pub fn grad(
+    pub fn grad<'b>(
         &self,
-        f: impl Into<Elementwise>,
-        x: &mut dyn Source,
+        operation: impl IntoOperation,
+        x: impl Into<StreamInput<'b>>,
         dy: &mut dyn Source,
         dx: &mut dyn Sink,
     ) -> Result<(), StreamError> {
-        let (f, backend) = (f.into(), self.backend);
-        self.blocks(&mut [(x, 1), (dy, 1)], (dx, 1), &|inputs, dx| {
-            backend.grad_into(f, inputs[0], inputs[1], dx)
-        })
+        self.rows_of(operation.held().as_operation(), x.into(), Some(dy), dx)
     }
 
     /// Any computation that takes whole blocks: so many elements of each input give so many of
@@ -168,6 +169,16 @@ impl<'a> Stream<'a> {
     /// As [`Stream::apply`], with what `compute` answers; [`Error::LengthMismatch`] where the
     /// arrays have different numbers of blocks.
     pub fn blocks(
+        &self,
+        inputs: &mut [(&mut dyn Source, usize)],
+        output: (&mut dyn Sink, usize),
+        compute: &OfBlocks<'_>,
+    ) -> Result<(), StreamError> {
+        self.by_blocks(inputs, output, &|_, x, y| compute(x, y))
+    }
+
+    /// [`Stream::blocks`], where a block's place in the arrays matters.
+    fn by_blocks(
         &self,
         inputs: &mut [(&mut dyn Source, usize)],
         output: (&mut dyn Sink, usize),

@@ -4,7 +4,10 @@ mod common;
 
 use common::backends;
 use wgpu_activations::half::f16;
-use wgpu_activations::{Activation, AxisFunction, Backend, Element, Error, Item, OfShape};
+use wgpu_activations::{
+    Activation, AxisFunction, Backend, CrossEntropy, Element, Error, Gate, Item, OfShape, Random,
+    Rrelu, SparseFunction,
+};
 
 /// Numbers of a spread that softmax sees, from a linear congruence.
 fn numbers(count: usize, seed: u64, scale: f32) -> Vec<f32> {
@@ -17,24 +20,36 @@ fn numbers(count: usize, seed: u64, scale: f32) -> Vec<f32> {
     (0..count).map(|_| next() * scale).collect()
 }
 
+fn rrelu() -> Rrelu {
+    Rrelu::default().training(Random::new(3))
+}
+
 /// What is computed of an array.
 #[derive(Clone, Copy)]
 enum What {
     Each(Activation),
     Along(AxisFunction, [usize; 3]),
+    Gated([usize; 3]),
+    Sparse([usize; 3]),
+    Scaled([usize; 3]),
+    Noisy(usize),
 }
 
 /// Arrays of all kinds: empty, of one element, of rows of several lengths along all axes.
 fn arrays(count: usize) -> Vec<(Vec<f32>, What)> {
     let whats = |i: usize| {
         let (n, rows) = (i * 7 % 50, 1 + i % 5);
-        match i % 7 {
+        match i % 11 {
             0 => What::Each(Activation::Gelu),
             1 => What::Each(Activation::Tanh),
             2 => What::Along(AxisFunction::Softmax, [rows, n % 9, 1]),
             3 => What::Along(AxisFunction::Softmax, [rows, 3, n % 4]),
             4 => What::Along(AxisFunction::LogSumExp, [rows, n % 9, 1 + i % 2]),
             5 => What::Along(AxisFunction::LogSoftmax, [rows, 200, 1]),
+            6 => What::Gated([rows, 2 * (n % 9), 1 + i % 3]),
+            7 => What::Sparse([rows, n % 9, 1 + i % 3]),
+            8 => What::Scaled([rows, 1 + n, 1]),
+            9 => What::Noisy(n),
             _ => What::Along(AxisFunction::Softmin, [1, 1 + n, 1]),
         }
     };
@@ -42,7 +57,11 @@ fn arrays(count: usize) -> Vec<(Vec<f32>, What)> {
         .map(|i| {
             let elements = match whats(i) {
                 What::Each(_) => i * 13 % 301,
-                What::Along(_, shape) => shape.iter().product(),
+                What::Along(_, shape)
+                | What::Gated(shape)
+                | What::Sparse(shape)
+                | What::Scaled(shape) => shape.iter().product(),
+                What::Noisy(n) => n,
             };
             (numbers(elements, i as u64, 20.0), whats(i))
         })
@@ -51,8 +70,17 @@ fn arrays(count: usize) -> Vec<(Vec<f32>, What)> {
 
 fn items<T: Element>(arrays: &[(Vec<T>, What)]) -> Vec<Item<'_, T>> {
     let items = arrays.iter().map(|(x, what)| match what {
-        What::Each(f) => Item::elementwise(*f, x),
-        What::Along(g, shape) => Item::axis(*g, x, shape, 1).unwrap(),
+        What::Each(f) => Item::new(*f, x).unwrap(),
+        What::Along(g, shape) => Item::of_shape(g.along(1), x, shape).unwrap(),
+        What::Gated(shape) => Item::of_shape(Gate::GEGLU.along(1), x, shape).unwrap(),
+        What::Sparse(shape) => {
+            Item::of_shape(SparseFunction::Sparsemax.along(1), x, shape).unwrap()
+        }
+        What::Scaled(shape) => {
+            let scaled = AxisFunction::LogSumExp.along(1).scale(0.5).sink(1.0);
+            Item::of_shape(scaled, x, shape).unwrap()
+        }
+        What::Noisy(_) => Item::new(rrelu(), x).unwrap(),
     });
     items.collect()
 }
@@ -61,6 +89,19 @@ fn alone<T: Element>(backend: &Backend, x: &[T], what: What) -> Vec<T> {
     match what {
         What::Each(f) => backend.apply(f, x).unwrap(),
         What::Along(g, shape) => backend.apply(g.along(1), x.of_shape(&shape)).unwrap(),
+        What::Gated(shape) => {
+            let gate = Gate::GEGLU.along(1);
+            backend.apply(gate, x.of_shape(&shape)).unwrap()
+        }
+        What::Sparse(shape) => {
+            let sparsemax = SparseFunction::Sparsemax.along(1);
+            backend.apply(sparsemax, x.of_shape(&shape)).unwrap()
+        }
+        What::Scaled(shape) => {
+            let scaled = AxisFunction::LogSumExp.along(1).scale(0.5).sink(1.0);
+            backend.apply(scaled, x.of_shape(&shape)).unwrap()
+        }
+        What::Noisy(_) => backend.apply(rrelu(), x).unwrap(),
     }
 }
 
@@ -113,9 +154,12 @@ fn thousands_of_arrays_are_one_submission() {
     let (submissions, dispatches) = (gpu.submissions(), gpu.kernels().counts().dispatches);
     backend.apply_many(&items(&arrays)).unwrap();
     assert_eq!(gpu.submissions() - submissions, 1);
-    // At most one for each function and length of rows.
-    let dispatches = gpu.kernels().counts().dispatches - dispatches;
-    assert!((7..200).contains(&dispatches), "{dispatches} dispatches");
+    // At most one for each operation and length of rows, and one for each array of random numbers.
+    let of_noise = arrays
+        .iter()
+        .filter(|(x, what)| matches!(what, What::Noisy(_)) && !x.is_empty());
+    let dispatches = gpu.kernels().counts().dispatches - dispatches - of_noise.count() as u64;
+    assert!((7..300).contains(&dispatches), "{dispatches} dispatches");
 }
 
 #[test]
@@ -124,10 +168,10 @@ fn large_arrays_travel_alone() {
         let large = numbers((1 << 20) + 3, 1, 9.0);
         let small = numbers(5, 2, 9.0);
         let items = [
-            Item::elementwise(Activation::Relu, &small),
-            Item::elementwise(Activation::Relu, &large),
-            Item::axis(AxisFunction::LogSumExp, &large, &[large.len()], 0).unwrap(),
-            Item::elementwise(Activation::Identity, &small),
+            Item::new(Activation::Relu, &small).unwrap(),
+            Item::new(Activation::Relu, &large).unwrap(),
+            Item::new(AxisFunction::LogSumExp.along(0), &large).unwrap(),
+            Item::new(Activation::Identity, &small).unwrap(),
         ];
         let all = backend.apply_many(&items).unwrap();
         let relu = |x: &[f32]| x.iter().map(|x| x.max(0.0)).collect::<Vec<_>>();
@@ -137,8 +181,10 @@ fn large_arrays_travel_alone() {
         assert_eq!(all[3], small);
         assert!(backend.apply_many::<f32>(&[]).unwrap().is_empty());
     }
-    let wrong = Item::axis(AxisFunction::Softmax, &[1.0f32; 5], &[2, 3], 0);
+    let wrong = Item::of_shape(AxisFunction::Softmax.along(0), &[1.0f32; 5], &[2, 3]);
     assert!(matches!(wrong.unwrap_err(), Error::LengthMismatch { .. }));
-    let wrong = Item::axis(AxisFunction::Softmax, &[1.0f32; 6], &[2, 3], 2);
+    let wrong = Item::of_shape(CrossEntropy::new(), &[1.0f32; 6], &[2, 3]);
+    assert!(matches!(wrong, Err(Error::Inputs { .. })));
+    let wrong = Item::of_shape(AxisFunction::Softmax.along(2), &[1.0f32; 6], &[2, 3]);
     assert!(matches!(wrong.unwrap_err(), Error::AxisOutOfRange { .. }));
 }

@@ -330,8 +330,8 @@ fn one_array_on_a_device() {
             continue;
         };
         let x = numbers(1);
-        for (name, _) in operations() {
-            if name.contains("entropy") || name == "nll_loss" {
+        for name in operations().map(|operation| operation.name) {
+            if name.contains("entropy") || ["nll_loss", "prelu"].contains(&name) {
                 continue;
             }
             let text = match name {

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use wgpu_activations::half::f16;
 use wgpu_activations::reference::{axis_backward, axis_forward, ulp_error};
 use wgpu_activations::{
-    Activation, AxisFunction, AxisShape, Backend, Error, Progress, Raw, Sink, Source, Stream,
-    StreamError,
+    Activation, AxisFunction, AxisShape, Backend, Causal, Error, OfShape, Operation, Progress, Raw,
+    Sink, Source, Stream, StreamError,
 };
 
 /// Numbers of a spread that softmax sees, from a linear congruence.
@@ -166,7 +166,7 @@ fn check(backend: &Backend, shape: [usize; 3], memory: usize, x: &[f32], passes:
             fails_at: u64::MAX,
         };
         stream
-            .apply_axis(function, &mut source, &shape, 1, &mut y)
+            .apply(function.along(1), (&mut source, &shape), &mut y)
             .unwrap();
         let times = if function.reduces() { 1 } else { passes };
         assert_eq!(read.load(Ordering::Relaxed), times * x.len(), "{function}");
@@ -179,7 +179,12 @@ fn check(backend: &Backend, shape: [usize; 3], memory: usize, x: &[f32], passes:
         let (want, largest) = axis_backward(function, x, &dy, &around);
         let mut dx = Once::new(x.len());
         stream
-            .grad_axis(function, &mut &x[..], &mut &dy[..], &shape, 1, &mut dx)
+            .grad(
+                function.along(1),
+                (&mut &x[..], &shape),
+                &mut &dy[..],
+                &mut dx,
+            )
             .unwrap();
         for ((got, &want), &largest) in dx.done().into_iter().zip(&want).zip(&largest) {
             // A gradient has two sums; in two passes, neither is rounded.
@@ -267,6 +272,53 @@ fn special_values_in_rows_that_do_not_fit() {
     }
 }
 
+/// Rows of any operation of one array, in blocks, in columns, and of more memory than was asked for
+/// where there is no other way.
+#[test]
+fn rows_of_every_operation() {
+    let shape = [6, 24, 10];
+    let x = numbers(6 * 24 * 10, 3, 6.0);
+    for backend in backends() {
+        for text in [
+            "swiglu(axis=1)",
+            "geglu(axis=1, first=gate)",
+            "reglu(axis=2, layout=interleaved)",
+            "sparsemax(axis=1)",
+            "entmax(axis=1, alpha=1.5)",
+            "hardmax(axis=2)",
+            "maxout(axis=1, pieces=4)",
+            "gumbel_softmax(axis=1, seed=5)",
+            "rrelu(seed=7)",
+            "softmax(axis=1, scale=0.5, sink=1)",
+            "logsumexp(axis=1, soft_cap=3)",
+            "gelu",
+        ] {
+            let operation: Box<dyn Operation> = text.parse().unwrap();
+            let want = backend.apply(&*operation, x.of_shape(&shape)).unwrap();
+            let dy = numbers(want.len(), 4, 2.0);
+            let want_dx = backend.grad(&*operation, x.of_shape(&shape), &dy).unwrap();
+            let near = |got: &[f32], want: &[f32], what: &str| {
+                let off = |(a, b): (&f32, &f32)| (a - b).abs() > 2e-6 * b.abs().max(1.0);
+                let off = got.iter().zip(want).position(off);
+                assert_eq!(off, None, "{text} {what}");
+            };
+            for memory in [1, 2000, 9000, 64 << 20] {
+                let stream = Stream::new(&backend).memory(memory);
+                let mut y = Once::new(want.len());
+                stream
+                    .apply(&*operation, (&mut &x[..], &shape), &mut y)
+                    .unwrap();
+                near(&y.done(), &want, "forward");
+                let mut dx = Once::new(x.len());
+                stream
+                    .grad(&*operation, (&mut &x[..], &shape), &mut &dy[..], &mut dx)
+                    .unwrap();
+                near(&dx.done(), &want_dx, "backward");
+            }
+        }
+    }
+}
+
 #[test]
 fn empty_arrays_and_axes() {
     let backend = Backend::cpu();
@@ -274,16 +326,18 @@ fn empty_arrays_and_axes() {
     let mut none: Once = Once::new(0);
     for (shape, axis) in [([0, 3], 1), ([3, 0], 1), ([3, 0], 0)] {
         stream
-            .apply_axis(AxisFunction::Softmax, &mut &[][..], &shape, axis, &mut none)
+            .apply(
+                AxisFunction::Softmax.along(axis),
+                (&mut &[][..], &shape),
+                &mut none,
+            )
             .unwrap();
     }
     let mut sums = Once::new(40_000);
     stream
-        .apply_axis(
-            AxisFunction::LogSumExp,
-            &mut &[][..],
-            &[40_000, 0],
-            -1,
+        .apply(
+            AxisFunction::LogSumExp.along(-1),
+            (&mut &[][..], &[40_000, 0]),
             &mut sums,
         )
         .unwrap();
@@ -344,17 +398,19 @@ fn what_fails_ends_the_stream() {
             matches!(error, StreamError::Compute(Error::LengthMismatch { .. })),
             "{error}"
         );
-        let error = stream.apply_axis(
-            AxisFunction::Softmax,
-            &mut &x[..],
-            &[100_000],
-            1,
-            &mut short,
-        );
+        let error = stream.apply(AxisFunction::Softmax.along(1), &mut &x[..], &mut short);
         assert!(matches!(
             error.unwrap_err(),
             StreamError::Compute(Error::AxisOutOfRange { .. })
         ));
+        let causal = AxisFunction::Softmax.along(1).causal(Causal::UpperLeft);
+        let shape = [1000, 100];
+        let error = stream.apply(causal, (&mut &x[..], &shape), &mut short);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains("softmax is not computed in parts"),
+            "{error}"
+        );
     }
 }
 
@@ -371,7 +427,7 @@ fn progress_reaches_its_end() {
         let stream = Stream::new(&backend).memory(memory).on_progress(&report);
         let mut y = Once::new(x.len());
         stream
-            .apply_axis(AxisFunction::Softmax, &mut &x[..], &[5000], 0, &mut y)
+            .apply(AxisFunction::Softmax.along(0), &mut &x[..], &mut y)
             .unwrap();
         assert_eq!(last.get(), Some(Progress { done: total, total }));
     }

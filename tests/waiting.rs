@@ -163,8 +163,8 @@ fn the_cpu_computes_large_calls_elsewhere() {
     let want = cpu.grad_parameter(swish, "beta", x, x);
     check("beta", cpu.grad_parameter_async(swish, "beta", x, x), want);
     let items = [
-        Item::elementwise(gelu, x),
-        Item::axis(f, x, shape, 0).unwrap(),
+        Item::new(gelu, x).unwrap(),
+        Item::of_shape(f.along(0), x, shape).unwrap(),
     ];
     check("many", cpu.apply_many_async(&items), cpu.apply_many(&items));
 

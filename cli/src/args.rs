@@ -239,8 +239,8 @@ pub struct RunArgs {
     /// axis, or an array that broadcasts, [C, 1, 1] for [N, C, H, W] for instance
     #[arg(long, value_name = "P.npy")]
     pub pos_weight: Option<PathBuf>,
-    /// Memory for parts of files that are larger, such as 64M or 2G, 64K at least: element-wise
-    /// functions and the softmax family go through files of any size
+    /// Memory for parts of files that are larger, such as 64M or 2G, 64K at least: functions of one
+    /// file go through files of any size, rows of others than the plain softmax family in one piece
     #[arg(long, value_name = "BYTES", default_value = "128M", value_parser = bytes)]
     pub memory: Bytes,
     /// Where to compute.

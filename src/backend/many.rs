@@ -1,14 +1,15 @@
-//! Many arrays in host memory, each with a function of its own.
+//! Many arrays in host memory, each with an operation of its own.
 
 use super::{Backend, carried};
-use crate::arrays::OfShape;
+use crate::arrays::{DataMut, Inputs, OfShape};
 use crate::cpu::Cpu;
-use crate::cpu::convert::{WideOutput, widened};
 use crate::cpu::threads::{Place, elsewhere, prelude::*};
 use crate::element::Element;
 use crate::error::Result;
 use crate::gpu::HostWait;
-use crate::many::{Function, Item};
+use crate::many::Item;
+use crate::operation::{Direction, Given, on_cpu};
+use std::borrow::Borrow;
 
 /// Elements from which an array travels alone.
 const LARGE: usize = 1 << 20;
@@ -16,16 +17,16 @@ const LARGE: usize = 1 << 20;
 const SUBMISSION: usize = 16 << 20;
 
 impl Backend {
-    /// The functions of many arrays, for example of all small tensors of a file: on a GPU one
-    /// upload, one submission and one readback for all of them, up to 64 MiB; arrays of a
-    /// function are one dispatch, along an axis those with rows of one length.
+    /// Operations of many arrays, for example of all small tensors of a file: on a GPU one
+    /// upload, one submission and one readback for all of them, up to 64 MiB; arrays of an
+    /// operation are one dispatch, along an axis those with rows of one length.
     ///
     /// ```
-    /// use wgpu_activations::{Activation, AxisFunction, Backend, Item};
+    /// use wgpu_activations::{Activation, AxisFunction, Backend, Item, OfShape};
     /// let (a, b) = (vec![-1.0, 2.0], vec![1.0, 1.0, 1.0, 1.0]);
     /// let y = Backend::cpu().apply_many(&[
-    ///     Item::elementwise(Activation::Relu, &a),
-    ///     Item::axis(AxisFunction::Softmax, &b, &[2, 2], -1)?,
+    ///     Item::new(Activation::Relu, &a)?,
+    ///     Item::of_shape(AxisFunction::Softmax.along(-1), &b, &[2, 2])?,
     /// ])?;
     /// assert_eq!(y, [vec![0.0, 2.0], vec![0.5; 4]]);
     /// # Ok::<(), wgpu_activations::Error>(())
@@ -43,18 +44,16 @@ impl Backend {
     /// As [`Backend::apply_many`].
     pub async fn apply_many_async<T: Element>(&self, items: &[Item<'_, T>]) -> Result<Vec<Vec<T>>> {
         let (backend, place) = self.elsewhere(false);
-        let elements = items.iter().map(|item| item.x.len()).sum::<usize>();
+        let elements = items.iter().map(|item| item.x().len()).sum::<usize>();
         if place == Place::Pool && elements <= carried::FEW {
-            return on_cpu(&Cpu::new(), items);
+            return many_on_cpu(&Cpu::new(), items);
         }
         let mut own = Vec::with_capacity(items.len());
         for item in items {
-            own.push((carried::copied(item.x).await, item.function));
+            own.push(item.owning(carried::copied(item.x()).await));
         }
         elsewhere(place, async move || {
-            let own = own.iter();
-            let items: Vec<_> = own.map(|&(ref x, function)| Item { x, function }).collect();
-            backend.apply_many_core(&items, HostWait::ELSEWHERE).await
+            backend.apply_many_core(&own, HostWait::ELSEWHERE).await
         })
         .await
     }
@@ -65,18 +64,18 @@ impl Backend {
         wait: HostWait,
     ) -> Result<Vec<Vec<T>>> {
         if let Self::Cpu(cpu, _) = self {
-            return on_cpu(cpu, items);
+            return many_on_cpu(cpu, items);
         }
         let mut all = vec![Vec::new(); items.len()];
         let mut packed = Vec::new();
         let mut elements = 0;
         for (i, item) in items.iter().enumerate() {
-            if item.x.is_empty() || item.x.len() >= LARGE {
+            if item.x().is_empty() || item.x().len() >= LARGE {
                 all[i] = self.alone(item, wait).await?;
                 continue;
             }
             packed.push(i);
-            elements += item.x.len() + item.results();
+            elements += item.x().len() + item.results();
             if elements >= SUBMISSION {
                 elements = 0;
                 self.submit(items, &mut packed, &mut all, wait).await?;
@@ -97,12 +96,10 @@ impl Backend {
         if packed.is_empty() {
             return Ok(());
         }
-        let chosen: Vec<Item<'_, T>> = packed.iter().map(|&i| items[i]).collect();
-        let results = either!(
-            self,
-            |gpu| gpu.many_host(&chosen, wait).await,
-            |cpu| on_cpu(cpu, &chosen)
-        )?;
+        let chosen: Vec<&Item<'_, T>> = packed.iter().map(|&i| &items[i]).collect();
+        let results = either!(self, |gpu| gpu.many_host(&chosen, wait).await, |cpu| {
+            many_on_cpu(cpu, &chosen)
+        })?;
         for (i, result) in packed.drain(..).zip(results) {
             all[i] = result;
         }
@@ -110,33 +107,25 @@ impl Backend {
     }
 
     async fn alone<T: Element>(&self, item: &Item<'_, T>, wait: HostWait) -> Result<Vec<T>> {
-        match item.function {
-            Function::Elementwise(f) => self.value(&f, item.x, wait).await,
-            Function::Axis(function, shape) => {
-                let shape = [shape.outer, shape.len, shape.inner];
-                self.value(&function.along(1), item.x.of_shape(&shape), wait)
-                    .await
-            }
-        }
+        let shape = item.shape();
+        self.value(&*item.operation, item.x().of_shape(&shape), wait)
+            .await
     }
 }
 
 /// One item a thread.
-fn on_cpu<T: Element>(cpu: &Cpu, items: &[Item<'_, T>]) -> Result<Vec<Vec<T>>> {
-    items
-        .par_iter()
-        .map(|item| {
-            let mut y = vec![T::default(); item.results()];
-            match item.function {
-                Function::Elementwise(f) => cpu.apply_into(f, item.x, &mut y)?,
-                Function::Axis(function, shape) => {
-                    let shape = [shape.outer, shape.len, shape.inner];
-                    let mut wide = WideOutput::new(&mut y);
-                    cpu.apply_axis_into(function, &widened(item.x), &shape, 1, &mut wide)?;
-                    wide.finish();
-                }
-            }
-            Ok(y)
-        })
-        .collect()
+fn many_on_cpu<'a, T: Element, I: Borrow<Item<'a, T>> + Sync>(
+    cpu: &Cpu,
+    items: &[I],
+) -> Result<Vec<Vec<T>>> {
+    let compute = |item: &I| {
+        let (item, mut y) = (item.borrow(), vec![T::default(); item.borrow().results()]);
+        let shape = item.shape();
+        let arrays = item.x().of_shape(&shape).arrays();
+        let given = Given::new(&*item.operation, Direction::Forward, &arrays, None)?;
+        let outputs = &mut [Some(DataMut::of(&mut y))];
+        on_cpu(cpu, &*item.operation, Direction::Forward, &given, outputs)?;
+        Ok(y)
+    };
+    items.par_iter().map(compute).collect()
 }

@@ -59,8 +59,8 @@ fn every_call(backend: &Backend) -> Vec<(&'static str, Result<Vec<f32>>)> {
         backend.apply_in_place(f, &mut y).map(|()| y)
     };
     let items = [
-        Item::elementwise(Activation::Gelu, x),
-        Item::axis(softmax, x, shape, -1).unwrap(),
+        Item::new(Activation::Gelu, x).unwrap(),
+        Item::of_shape(softmax.along(-1), x, shape).unwrap(),
     ];
     let entmax = |alpha| SparseFunction::Entmax { alpha };
     vec![

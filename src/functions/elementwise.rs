@@ -7,9 +7,10 @@ use crate::element::DType;
 use crate::error::Result;
 use crate::kernels::Kernels;
 use crate::operation::{
-    Cut, Direction, Given, IntoOperation, Lowered, Operation, Outputs, Part, Reach, Role, Shapes,
-    Words, operations, shaped_as,
+    Cut, Direction, Given, IntoOperation, Lowered, Operation, Outputs, Part, Reach, Role, Rows,
+    Shapes, Words, operations, shaped_as,
 };
+use crate::shape::element_count;
 
 operations!(Elementwise);
 
@@ -99,6 +100,10 @@ impl Operation for Elementwise {
             ([x, dy], true) => kernels.grad_map_in_place(pass, *self, *x, *dy),
             _ => kernels.grad_map(pass, *self, part.read[0], part.read[1], part.written[0]),
         }
+    }
+
+    fn rows(&self, shape: &[usize]) -> Result<Option<Rows>> {
+        Ok(Some(Rows::of_elements(element_count(shape)?)))
     }
 
     fn boxed(&self) -> Box<dyn Operation> {

@@ -6,10 +6,9 @@ use crate::error::Result;
 use crate::gate::{Gate, GateShape, output_shape};
 use crate::kernels::Kernels;
 use crate::operation::{
-    Cut, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shapes, Words,
-    Written, f32_of, operations, shaped_as,
+    Cut, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Rows, Shapes,
+    Words, Written, f32_of, operations, shaped_as,
 };
-use crate::shape::AxisShape;
 
 operations!(Gate, Along<Gate>);
 
@@ -73,14 +72,7 @@ impl Operation for Along<Gate> {
         _output: usize,
         _kernels: &Kernels,
     ) -> Result<Lowered<'a>> {
-        let GateShape { blocks, half } =
-            GateShape::new(&self.function, given.x().shape, self.axis)?;
-        // Rows of two: of a value and its gate.
-        let rows = AxisShape {
-            outer: blocks,
-            len: 2,
-            inner: half,
-        };
+        let rows = GateShape::new(&self.function, given.x().shape, self.axis)?.rows();
         let reaches = [Reach::Elements, Reach::Rows];
         let inputs = given.all().flatten().zip(reaches);
         let inputs = inputs.map(|(view, reach)| (Words::wide(view.data), reach));
@@ -106,6 +98,16 @@ impl Operation for Along<Gate> {
             Direction::Backward => kernels.grad_gate(pass, gate, &shape, x, part.read(1), out),
             _ => kernels.gate(pass, gate, &shape, x, out),
         }
+    }
+
+    /// Rows of two: of a value and its gate.
+    fn rows(&self, shape: &[usize]) -> Result<Option<Rows>> {
+        let shape = GateShape::new(&self.function, shape, self.axis)?;
+        Ok(Some(Rows::new(shape.rows(), true)))
+    }
+
+    fn of_rows(&self, _first: u64) -> Box<dyn Operation> {
+        Box::new(self.function.along(1))
     }
 
     fn boxed(&self) -> Box<dyn Operation> {

@@ -7,8 +7,8 @@ use crate::gumbel::GumbelSoftmax;
 use crate::kernels::{Kernels, steps_of};
 use crate::maxout::Groups;
 use crate::operation::{
-    Cut, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shapes, Words,
-    f32_of, operations, shaped_as,
+    Cut, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Rows, Shapes,
+    Words, f32_of, operations, shaped_as,
 };
 use crate::plan::STEPS;
 use crate::shape::AxisShape;
@@ -90,6 +90,15 @@ impl Operation for Along<SparseFunction> {
             }
             _ => kernels.apply_sparse(pass, function, shape, x, out),
         }
+    }
+
+    fn rows(&self, shape: &[usize]) -> Result<Option<Rows>> {
+        let shape = AxisShape::new(shape, self.axis)?;
+        Ok(Some(Rows::new(shape, false)))
+    }
+
+    fn of_rows(&self, _first: u64) -> Box<dyn Operation> {
+        Box::new(self.function.along(1))
     }
 
     fn boxed(&self) -> Box<dyn Operation> {
@@ -200,6 +209,15 @@ impl Operation for Along<Maxout> {
         }
     }
 
+    fn rows(&self, shape: &[usize]) -> Result<Option<Rows>> {
+        let groups = Groups::new(shape, self.axis, self.function.pieces)?;
+        Ok(Some(Rows::new(groups.rows(), true)))
+    }
+
+    fn of_rows(&self, _first: u64) -> Box<dyn Operation> {
+        Box::new(self.function.along(1))
+    }
+
     fn boxed(&self) -> Box<dyn Operation> {
         Box::new(*self)
     }
@@ -286,6 +304,18 @@ impl Operation for Along<GumbelSoftmax> {
                 kernels.grad_gumbel_softmax_with(pass, gumbel, shape, x, noise, dy, out)
             }
         }
+    }
+
+    fn rows(&self, shape: &[usize]) -> Result<Option<Rows>> {
+        let shape = AxisShape::new(shape, self.axis)?;
+        Ok(Some(Rows {
+            numbered: true,
+            ..Rows::new(shape, false)
+        }))
+    }
+
+    fn of_rows(&self, first: u64) -> Box<dyn Operation> {
+        Box::new(self.function.skip(first).along(1))
     }
 
     fn boxed(&self) -> Box<dyn Operation> {

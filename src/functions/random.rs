@@ -4,10 +4,11 @@ use crate::cpu::Cpu;
 use crate::error::Result;
 use crate::kernels::Kernels;
 use crate::operation::{
-    Cut, Direction, Given, Lowered, Operation, Outputs, Part, Reach, Role, Shapes, Words, f32_of,
-    operations, shaped_as,
+    Cut, Direction, Given, Lowered, Operation, Outputs, Part, Reach, Role, Rows, Shapes, Words,
+    f32_of, operations, shaped_as,
 };
 use crate::rrelu::Rrelu;
+use crate::shape::element_count;
 
 operations!(Rrelu);
 
@@ -65,6 +66,17 @@ impl Operation for Rrelu {
             (Some(_), true) => kernels.grad_rrelu_in_place(pass, rrelu, x, part.read(1)),
             (Some(_), false) => kernels.grad_rrelu(pass, rrelu, x, part.read(1), part.written(0)),
         }
+    }
+
+    fn rows(&self, shape: &[usize]) -> Result<Option<Rows>> {
+        Ok(Some(Rows {
+            numbered: self.random().is_some(),
+            ..Rows::of_elements(element_count(shape)?)
+        }))
+    }
+
+    fn of_rows(&self, first: u64) -> Box<dyn Operation> {
+        Box::new(self.skip(first))
     }
 
     fn boxed(&self) -> Box<dyn Operation> {

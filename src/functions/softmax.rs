@@ -7,8 +7,8 @@ use crate::element::{DType, Element};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, ShapedJob, from_output};
 use crate::operation::{
-    Cut, DeviceCall, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shape,
-    Shapes, Words, Written, f32_of, operations,
+    Cut, DeviceCall, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Rows,
+    Shape, Shapes, Words, Written, f32_of, operations,
 };
 use crate::plan::STEPS;
 use crate::shape::AxisShape;
@@ -503,6 +503,23 @@ impl Operation for Softmax {
         let mut dsinks = vec![0.0; sums.sums()];
         Cpu::new().sum_into(&sums, &terms, &mut dsinks)?;
         Ok(dsinks)
+    }
+
+    fn rows(&self, shape: &[usize]) -> Result<Option<Rows>> {
+        let shape = AxisShape::new(shape, self.axis)?;
+        if self.settings.causal.is_some() || self.settings.query_axis.is_some() {
+            return Ok(None);
+        }
+        let is_plain = self.settings == PLAIN;
+        Ok(Some(Rows {
+            in_place: is_plain && !self.function.reduces(),
+            in_two_passes: is_plain.then_some(self.function),
+            ..Rows::new(shape, self.function.reduces())
+        }))
+    }
+
+    fn of_rows(&self, _first: u64) -> Box<dyn Operation> {
+        Box::new(Self { axis: 1, ..*self })
     }
 
     fn boxed(&self) -> Box<dyn Operation> {

@@ -1,29 +1,24 @@
-//! Many arrays in one submission: packed side by side, so that all of a function are one
+//! Many arrays in one submission: packed side by side, so that all of an operation are one
 //! dispatch, all that goes up is one write and all that comes down is one copy.
 
 use super::Gpu;
 use super::stream::{HostWait, Job, Target, run};
-use crate::arrays::{Data, DataMut};
-use crate::axis::AxisFunction;
-use crate::catalogue::Elementwise;
+use crate::arrays::{Data, DataMut, TypedSlice};
 use crate::cpu::convert::{narrow_into, widened};
 use crate::element::Element;
 use crate::error::Result;
-use crate::many::{Function, Item};
-use crate::operation::{Piece, Words};
+use crate::many::Item;
+use crate::operation::{Operation, Piece, Rows, Words};
 use crate::shape::AxisShape;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Arrays that are one dispatch: of one function, and of one length of rows.
-enum Group {
-    Elementwise(Elementwise),
-    Axis(AxisFunction, AxisShape),
-}
-
-/// A group with its items, by their numbers.
-struct Members {
-    group: Group,
+/// Items that are one dispatch: of one operation, and of one length and stride of rows.
+struct Group<'a> {
+    operation: &'a dyn Operation,
+    /// All rows together.
+    rows: Rows,
+    /// The items, by their numbers.
     items: Vec<usize>,
     /// Elements of the results, and of the inputs where those lie elsewhere.
     results: usize,
@@ -31,75 +26,60 @@ struct Members {
 }
 
 /// Items by what they share.
-#[derive(Default)]
-struct Groups {
-    all: Vec<Members>,
-    /// Where the groups along an axis are, by function, length and stride of a row.
-    by_rows: HashMap<(AxisFunction, usize, usize), usize>,
-}
-
-impl Groups {
-    /// The group that an item belongs to.
-    fn of(&mut self, function: Function) -> &mut Members {
-        let new = |group| Members {
-            group,
-            items: Vec::new(),
-            results: 0,
-            inputs: 0,
+fn grouped<'a, T: Element>(items: &'a [&Item<'_, T>]) -> Vec<Group<'a>> {
+    let mut groups: Vec<Group<'a>> = Vec::new();
+    let mut known: HashMap<(String, usize, usize), usize> = HashMap::new();
+    for (i, item) in items.iter().enumerate() {
+        let AxisShape { outer, len, inner } = item.rows.shape;
+        // What it prints are its options; what is numbered begins anew in every array.
+        let name = match item.rows.numbered {
+            true => i.to_string(),
+            false => format!("{:?}", item.operation),
         };
-        let next = self.all.len();
-        let index = match function {
-            Function::Elementwise(f) => {
-                let same = |m: &Members| matches!(m.group, Group::Elementwise(g) if g == f);
-                let found = self.all.iter().position(same);
-                found.unwrap_or_else(|| {
-                    self.all.push(new(Group::Elementwise(f)));
-                    next
-                })
-            }
-            Function::Axis(g, shape) => {
-                let key = (g, shape.len, shape.inner);
-                *self.by_rows.entry(key).or_insert_with(|| {
-                    self.all
-                        .push(new(Group::Axis(g, AxisShape { outer: 0, ..shape })));
-                    next
-                })
-            }
-        };
-        &mut self.all[index]
+        let key = (name, len, inner);
+        let index = *known.entry(key).or_insert_with(|| {
+            let shape = AxisShape {
+                outer: 0,
+                len,
+                inner,
+            };
+            groups.push(Group {
+                operation: &*item.operation,
+                rows: Rows { shape, ..item.rows },
+                items: Vec::new(),
+                results: 0,
+                inputs: 0,
+            });
+            groups.len() - 1
+        });
+        let group = &mut groups[index];
+        group.items.push(i);
+        group.rows.shape.outer += outer;
+        group.results += item.results();
+        if !item.rows.in_place {
+            group.inputs += item.x().len();
+        }
     }
+    groups
 }
 
 /// Where a group lies in the packed array.
-struct Placed {
-    group: Group,
+struct Placed<'a> {
+    operation: &'a dyn Operation,
+    shape: [usize; 3],
     results: Range<usize>,
     /// Where they are not in the place of the results.
     inputs: Option<Range<usize>>,
 }
 
 impl Gpu {
-    /// The functions of all items, none of which is empty, in one submission.
+    /// The operations of all items, none of which is empty, in one submission.
     pub(crate) async fn many_host<T: Element>(
         &self,
-        items: &[Item<'_, T>],
+        items: &[&Item<'_, T>],
         wait: HostWait,
     ) -> Result<Vec<Vec<T>>> {
-        let mut groups = Groups::default();
-        for (i, item) in items.iter().enumerate() {
-            let members = groups.of(item.function);
-            members.items.push(i);
-            members.results += item.results();
-            if let (Group::Axis(function, shape), Function::Axis(_, of)) =
-                (&mut members.group, item.function)
-            {
-                shape.outer += of.outer;
-                if function.reduces() {
-                    members.inputs += item.x.len();
-                }
-            }
-        }
-
+        let groups = grouped(items);
         // Results first, then the inputs that are not in their place: what comes down is the
         // beginning of what goes up.
         let traits = self.inner.kernels.traits();
@@ -110,29 +90,30 @@ impl Gpu {
             end = start + elements;
             start..end
         };
-        let results: Vec<Range<usize>> = groups.all.iter().map(|m| place(m.results)).collect();
+        let results: Vec<Range<usize>> = groups.iter().map(|m| place(m.results)).collect();
         let inputs = groups
-            .all
             .iter()
             .map(|m| (m.inputs > 0).then(|| place(m.inputs)));
         let inputs: Vec<Option<Range<usize>>> = inputs.collect();
         let down = results.last().map_or(0, |range| range.end);
         let mut packed = vec![0.0; end];
-        let mut placed = Vec::with_capacity(groups.all.len());
+        let mut placed = Vec::with_capacity(groups.len());
         let mut places = vec![0..0; items.len()];
-        for ((members, results), inputs) in groups.all.into_iter().zip(results).zip(inputs) {
+        for ((group, results), inputs) in groups.into_iter().zip(results).zip(inputs) {
             let mut at = inputs.as_ref().unwrap_or(&results).start;
             let mut result = results.start;
-            for i in members.items {
+            for i in group.items {
                 let item = &items[i];
-                let next = at + item.x.len();
-                packed[at..next].copy_from_slice(&widened(item.x));
+                let next = at + item.x().len();
+                packed[at..next].copy_from_slice(&widened(item.x()));
                 at = next;
                 places[i] = result..result + item.results();
                 result += item.results();
             }
+            let AxisShape { outer, len, inner } = group.rows.shape;
             placed.push(Placed {
-                group: members.group,
+                operation: group.operation,
+                shape: [outer, len, inner],
                 results,
                 inputs,
             });
@@ -158,15 +139,12 @@ impl Gpu {
                     slices[0].slice(bytes)
                 };
                 placed.iter().try_for_each(|placed| {
-                    let out = part(&placed.results);
-                    match (&placed.group, &placed.inputs) {
-                        (Group::Elementwise(f), _) => kernels.map_in_place(pass, *f, out),
-                        (Group::Axis(g, shape), None) => {
-                            kernels.apply_axis_in_place(pass, *g, shape, out)
-                        }
-                        (Group::Axis(g, shape), Some(inputs)) => {
-                            kernels.apply_axis(pass, *g, shape, part(inputs), out)
-                        }
+                    let (operation, out) = (placed.operation, part(&placed.results));
+                    let x = placed.inputs.as_ref().map_or(out, part);
+                    let x = TypedSlice::f32(x).of_shape(&placed.shape);
+                    match placed.inputs {
+                        None => kernels.apply_in_place(pass, operation, x),
+                        Some(_) => kernels.apply(pass, operation, x, out),
                     }
                 })
             },

@@ -204,7 +204,7 @@ impl Kernels {
                 term: Term::Array,
                 parameters: [0.0; 2],
                 divisor,
-                shape: &SumShape::new(&[count], &[0])?,
+                shape: &SumShape::over(&[count], &[true])?,
                 x: self.operand(losses, "loss")?,
                 dy: None,
                 out: self.operand(reduced, "output")?,

@@ -2,6 +2,7 @@
 
 use super::{Direction, Given};
 use crate::arrays::{Data, Owned, TypedSlice};
+use crate::axis::AxisFunction;
 use crate::element::DType;
 use crate::random::Random;
 use crate::shape::AxisShape;
@@ -295,5 +296,53 @@ pub(crate) fn of_elements(count: usize) -> AxisShape {
         outer: count,
         len: 1,
         inner: 1,
+    }
+}
+
+/// An operation of one array as rows that are computed apart from each other, for arrays that come in
+/// parts and for many arrays at once; elements are rows of one.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows {
+    /// The array around the axis of the rows.
+    pub shape: AxisShape,
+    /// Whether a row has one result.
+    pub reduces: bool,
+    /// Whether an element's number in the whole matters.
+    pub numbered: bool,
+    /// Whether kernels compute it in place.
+    pub in_place: bool,
+    /// The function, where parts of a row are enough: two passes over them.
+    pub in_two_passes: Option<AxisFunction>,
+}
+
+impl Rows {
+    /// Elements, computed in place.
+    pub(crate) fn of_elements(count: usize) -> Self {
+        Self {
+            in_place: true,
+            ..Self::new(of_elements(count), false)
+        }
+    }
+
+    pub(crate) fn new(shape: AxisShape, reduces: bool) -> Self {
+        Self {
+            shape,
+            reduces,
+            numbered: false,
+            in_place: false,
+            in_two_passes: None,
+        }
+    }
+
+    /// The elements of a block of rows: of the array, and of the results.
+    pub(crate) fn block(&self) -> [usize; 2] {
+        let AxisShape { len, inner, .. } = self.shape;
+        [len * inner, if self.reduces { inner } else { len * inner }]
+    }
+
+    /// So many elements of the array as blocks, around the axis.
+    pub(crate) fn part(&self, inner: usize, elements: usize) -> [usize; 3] {
+        let len = self.shape.len;
+        [elements / (len * inner).max(1), len, inner]
     }
 }

@@ -7,7 +7,7 @@ mod lowered;
 
 pub use given::{Given, Kind, Role, View};
 pub(crate) use lowered::{
-    Cut, DeviceCall, Lowered, Part, Piece, Reach, Words, Written, of_elements,
+    Cut, DeviceCall, Lowered, Part, Piece, Reach, Rows, Words, Written, of_elements,
 };
 
 use crate::arrays::{DataMut, TypedSlice};
@@ -231,6 +231,20 @@ pub trait Operation: fmt::Debug + Send + Sync + Sealed {
     #[doc(hidden)]
     fn finish(&self, _given: &Given<'_>, left: Vec<f32>) -> Result<Vec<f32>> {
         Ok(left)
+    }
+
+    /// The operation of an array of this shape as rows; none where it needs other arrays, or more than
+    /// a row for what comes out.
+    #[doc(hidden)]
+    fn rows(&self, _shape: &[usize]) -> Result<Option<Rows>> {
+        Ok(None)
+    }
+
+    /// The same operation along axis 1 of a part of the rows, around their axis, of which the first
+    /// element has this number in the whole.
+    #[doc(hidden)]
+    fn of_rows(&self, _first: u64) -> Box<dyn Operation> {
+        self.boxed()
     }
 
     /// The same operation for another thread.

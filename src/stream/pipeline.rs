@@ -88,8 +88,12 @@ pub(super) struct Chunk {
     pub output: Span,
 }
 
+/// What computes blocks, wherever they lie.
+pub(super) type OfBlocks<'a> = dyn Fn(&[&[f32]], &mut [f32]) -> crate::Result<()> + Sync + 'a;
+
 /// What computes a chunk.
-pub(super) type Compute<'a> = dyn Fn(&[&[f32]], &mut [f32]) -> crate::Result<()> + Sync + 'a;
+pub(super) type Compute<'a> =
+    dyn Fn(&Chunk, &[&[f32]], &mut [f32]) -> crate::Result<()> + Sync + 'a;
 
 /// A chunk with its inputs.
 struct Full {
@@ -107,7 +111,7 @@ impl Full {
         let Self { chunk, inputs } = self;
         chunk.output.fit(&mut output)?;
         let slices: Vec<&[f32]> = inputs.iter().map(Vec::as_slice).collect();
-        compute(&slices, &mut output)?;
+        compute(&chunk, &slices, &mut output)?;
         Ok((Done { chunk, output }, inputs))
     }
 }

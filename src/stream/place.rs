@@ -2,6 +2,7 @@
 //! place, such as files.
 
 use crate::element::Element;
+use std::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
 /// An array that is read in parts.
@@ -145,5 +146,51 @@ impl<T: Element, S: Write + Seek> Sink<T> for Raw<S> {
         self.stream.write_all(bytemuck::cast_slice(data))?;
         self.at = Some(place + size_of_val(data) as u64);
         Ok(())
+    }
+}
+
+/// An array that a stream goes through: a source, with a shape where the function runs along an axis.
+pub struct StreamInput<'a> {
+    pub(super) source: &'a mut dyn Source,
+    pub(super) shape: Option<&'a [usize]>,
+}
+
+impl fmt::Debug for StreamInput<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let elements = self.source.elements();
+        write!(f, "StreamInput({elements} elements, {:?})", self.shape)
+    }
+}
+
+impl<'a, S: Source> From<&'a mut S> for StreamInput<'a> {
+    fn from(source: &'a mut S) -> Self {
+        Self {
+            source,
+            shape: None,
+        }
+    }
+}
+
+impl<'a, S: Source> From<(&'a mut S, &'a [usize])> for StreamInput<'a> {
+    fn from((source, shape): (&'a mut S, &'a [usize])) -> Self {
+        Self {
+            source,
+            shape: Some(shape),
+        }
+    }
+}
+
+impl<'a, S: Source, const N: usize> From<(&'a mut S, &'a [usize; N])> for StreamInput<'a> {
+    fn from((source, shape): (&'a mut S, &'a [usize; N])) -> Self {
+        (source, &shape[..]).into()
+    }
+}
+
+impl<'a> From<(&'a mut dyn Source, &'a [usize])> for StreamInput<'a> {
+    fn from((source, shape): (&'a mut dyn Source, &'a [usize])) -> Self {
+        Self {
+            source,
+            shape: Some(shape),
+        }
     }
 }

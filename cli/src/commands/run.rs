@@ -59,8 +59,8 @@ impl Plan {
 
     /// The files, where the call goes through them in parts.
     fn files<'a>(&'a self, args: &'a RunArgs) -> Result<Option<Files<'a>>, CliError> {
-        match (self.call.streamed(), &self.targets[..]) {
-            (Some(call), [target]) => Files::open(args, call, target),
+        match &self.targets[..] {
+            [target] => Files::open(args, &*self.call, target),
             _ => Ok(None),
         }
     }

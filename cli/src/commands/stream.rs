@@ -5,12 +5,12 @@ use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::file::NpyError;
 use crate::npy::{Parts, Stored, Writer};
-use crate::operations::Streamed;
+use crate::operations::{Call, Input};
 use crate::output::{self, Target};
 use crate::terminal::Progress;
 use std::io;
 use std::path::{Path, PathBuf};
-use wgpu_activations::{AxisShape, Source, Stream, StreamError};
+use wgpu_activations::{Operation, Source, Stream, StreamError};
 
 /// The least memory for parts: with less, going from part to part is all that takes time.
 const LEAST: usize = 64 << 10;
@@ -18,7 +18,7 @@ const LEAST: usize = 64 << 10;
 /// What goes through in parts.
 pub struct Files<'a> {
     args: &'a RunArgs,
-    call: Streamed,
+    operation: Box<dyn Operation>,
     target: &'a Target,
     input: Stored,
     output_shape: Vec<usize>,
@@ -55,39 +55,31 @@ pub fn upstream_shape(path: &Path, got: &[usize], name: &str, want: &[usize]) ->
 }
 
 impl<'a> Files<'a> {
-    /// The input of a call, unless its order in the file means that it must be read whole.
+    /// The input of a call, unless the call or its order in the file means that it must be read whole.
     pub fn open(
         args: &'a RunArgs,
-        call: Streamed,
+        call: &dyn Call,
         target: &'a Target,
     ) -> Result<Option<Self>, CliError> {
-        let input = stored(&args.inputs[0])?;
-        if !input.is_row_major() {
+        // What has a second input has no parts.
+        let [path] = &args.inputs[..] else {
+            return Ok(None);
+        };
+        if call.streamed(&[1]).is_none() {
             return Ok(None);
         }
-        let mut output_shape = input.shape.clone();
-        if let Streamed::Axis {
-            function,
-            axis,
-            keepdims,
-        } = call
-        {
-            AxisShape::new(&output_shape, axis)?;
-            // A row of one has no axis to leave out, and needs no parts.
-            if output_shape.is_empty() {
-                return Ok(None);
-            }
-            // Invariant: the axis is in range, `AxisShape` has seen to it.
-            let axis = axis.rem_euclid(output_shape.len() as isize) as usize;
-            match (function.reduces(), keepdims) {
-                (false, _) => {}
-                (true, true) => output_shape[axis] = 1,
-                (true, false) => drop(output_shape.remove(axis)),
-            }
+        let input = stored(path)?;
+        // A row of one has no axis to leave out, and needs no parts.
+        if !input.is_row_major() || input.shape.is_empty() {
+            return Ok(None);
         }
+        let output_shape = call.output_shape(&[Input::unread(&input.shape)])?;
+        let Some(operation) = call.streamed(&input.shape) else {
+            return Ok(None);
+        };
         Ok(Some(Self {
             args,
-            call,
+            operation,
             target,
             input,
             output_shape,
@@ -96,24 +88,20 @@ impl<'a> Files<'a> {
 
     /// Writes the function's output.
     pub fn run(self) -> Result<(), CliError> {
-        let (call, shape) = (self.call, self.input.shape.clone());
+        let shape = self.input.shape.clone();
         let output_shape = self.output_shape.clone();
-        self.process(None, &output_shape, |stream, inputs, y| {
+        self.process(None, &output_shape, |stream, operation, inputs, y| {
             // Invariant: there is one input.
             let [x] = inputs else { return Ok(()) };
-            match call {
-                Streamed::Elementwise(f) => stream.apply(f, &mut **x, y),
-                Streamed::Axis { function, axis, .. } => {
-                    stream.apply_axis(function, &mut **x, &shape, axis, y)
-                }
-            }
+            let x: &mut dyn Source = &mut **x;
+            stream.apply(operation, (x, &shape[..]), y)
         })
     }
 
     /// Writes the gradient by the input; `upstream` is opened unless all of it is 1. None where
     /// it must be read whole.
     pub fn grad(self, name: &str, upstream: Option<&PathBuf>) -> Result<Option<()>, CliError> {
-        let (call, shape) = (self.call, self.input.shape.clone());
+        let shape = self.input.shape.clone();
         let opened = match upstream {
             None => None,
             Some(path) => {
@@ -132,15 +120,14 @@ impl<'a> Files<'a> {
                 Some((path, dy))
             }
         };
-        let compute = |stream: Stream<'_>, inputs: &mut [&mut dyn Source], dx: &mut Writer<'_>| {
+        let compute = |stream: Stream<'_>,
+                       operation: &dyn Operation,
+                       inputs: &mut [&mut dyn Source],
+                       dx: &mut Writer<'_>| {
             // Invariant: there are two inputs.
             let [x, dy] = inputs else { return Ok(()) };
-            match call {
-                Streamed::Elementwise(f) => stream.grad(f, &mut **x, &mut **dy, dx),
-                Streamed::Axis { function, axis, .. } => {
-                    stream.grad_axis(function, &mut **x, &mut **dy, &shape, axis, dx)
-                }
-            }
+            let x: &mut dyn Source = &mut **x;
+            stream.grad(operation, (x, &shape[..]), &mut **dy, dx)
         };
         let second = match opened {
             Some((path, dy)) => Second::File(path, Box::new(Parts::new(dy))),
@@ -155,6 +142,7 @@ impl<'a> Files<'a> {
         output_shape: &[usize],
         compute: impl FnOnce(
             Stream<'_>,
+            &dyn Operation,
             &mut [&mut dyn Source],
             &mut Writer<'_>,
         ) -> Result<(), StreamError>,
@@ -189,20 +177,22 @@ impl<'a> Files<'a> {
             Some(Second::Ones(dy)) => inputs.push(dy),
             None => {}
         }
-        compute(stream, &mut inputs, &mut y).map_err(|error| match (error, &second) {
-            (StreamError::Read { input: 1, source }, Some(Second::File(path, _))) => {
-                CliError::Input {
-                    path: path.to_path_buf(),
-                    source: NpyError::reading(source),
+        compute(stream, &*self.operation, &mut inputs, &mut y).map_err(|error| {
+            match (error, &second) {
+                (StreamError::Read { input: 1, source }, Some(Second::File(path, _))) => {
+                    CliError::Input {
+                        path: path.to_path_buf(),
+                        source: NpyError::reading(source),
+                    }
                 }
+                (StreamError::Read { source, .. }, _) => CliError::Input {
+                    path: self.args.inputs[0].clone(),
+                    source: NpyError::reading(source),
+                },
+                (StreamError::Compute(error), _) => error.into(),
+                (StreamError::Write(error), _) => staged.error(error),
+                (error, _) => CliError::Usage(format!("{error}; --memory says how much")),
             }
-            (StreamError::Read { source, .. }, _) => CliError::Input {
-                path: self.args.inputs[0].clone(),
-                source: NpyError::reading(source),
-            },
-            (StreamError::Compute(error), _) => error.into(),
-            (StreamError::Write(error), _) => staged.error(error),
-            (error, _) => CliError::Usage(format!("{error} with --memory")),
         })?;
         bar.doing("writing");
         output::publish(vec![staged])?;

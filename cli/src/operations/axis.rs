@@ -2,9 +2,7 @@
 //! several.
 
 use super::closures::gradient;
-use super::{
-    Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry, Streamed, read,
-};
+use super::{Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry, read};
 use crate::error::CliError;
 use crate::memory;
 use crate::npy::Array;
@@ -116,6 +114,8 @@ struct Ready {
 /// What is done to the elements of a row first, with the arrays still in files.
 struct Shaped {
     numbers: Shaping<'static>,
+    /// Whether a row's place among the others matters.
+    placed: bool,
     mask: Option<PathBuf>,
     bias: Option<PathBuf>,
     lengths: Option<PathBuf>,
@@ -151,12 +151,14 @@ impl Shaped {
             ("lower_right", Causal::LowerRight),
         ];
         let alignment = options.choice("causal", &alignments)?;
+        let mut placed = false;
         if options.causal() || alignment.is_some() {
             numbers = numbers.causal(alignment.unwrap_or(Causal::UpperLeft));
-            any = true;
+            (any, placed) = (true, true);
         }
         if let Some(axis) = options.integer("query_axis")? {
             numbers = numbers.query_axis(axis as isize);
+            placed = true;
         }
         let policies = [
             ("zero", RowPolicy::Zeros),
@@ -169,6 +171,7 @@ impl Shaped {
         }
         let shaped = Self {
             numbers,
+            placed,
             mask: options.file("mask"),
             bias: options.file("bias"),
             lengths: options.file("lengths"),
@@ -180,9 +183,13 @@ impl Shaped {
                     .to_owned(),
             ));
         }
-        let files = [&shaped.mask, &shaped.bias, &shaped.lengths, &shaped.sinks];
-        any |= files.into_iter().any(Option::is_some);
+        any |= shaped.has_files();
         Ok(any.then_some(shaped))
+    }
+
+    fn has_files(&self) -> bool {
+        let files = [&self.mask, &self.bias, &self.lengths, &self.sinks];
+        files.into_iter().any(Option::is_some)
     }
 
     /// Reads the arrays, and hands the whole to `work`, with the shape of the sinks.
@@ -312,13 +319,12 @@ impl Gathered {
 }
 
 impl Call for Ready {
-    fn streamed(&self) -> Option<Streamed> {
+    fn streamed(&self, _shape: &[usize]) -> Option<Box<dyn wgpu_activations::Operation>> {
         match (&self.shaping, &self.axes[..]) {
-            (None, &[axis]) => Some(Streamed::Axis {
-                function: self.function,
-                axis,
-                keepdims: self.keepdims,
-            }),
+            (None, &[axis]) => Some(Box::new(self.function.along(axis))),
+            (Some(shaped), &[axis]) if !shaped.placed && !shaped.has_files() => {
+                Some(Box::new(self.function.along(axis).shaped(&shaped.numbers)))
+            }
             _ => None,
         }
     }

@@ -2,10 +2,11 @@
 
 use super::{Call, Input, Output};
 use crate::error::CliError;
-use wgpu_activations::{Array, Backend, IntoOperation, OfShape, Shaped};
+use wgpu_activations::{Array, Backend, IntoOperation, OfShape, Operation, Shaped};
 
 type Shape = Box<dyn Fn(&[Input]) -> Result<Vec<usize>, CliError>>;
 type Run = Box<dyn Fn(&Backend, &[Input]) -> Result<Vec<f32>, CliError>>;
+type Streamed = Box<dyn Fn(&[usize]) -> Option<Box<dyn Operation>>>;
 type Grad = Box<dyn Fn(&Backend, &[Input], &[f32]) -> Result<Vec<Output>, CliError>>;
 
 /// What a call does.
@@ -18,6 +19,8 @@ pub struct Closures {
     pub gradients: &'static [&'static str],
     /// The shape of the output.
     pub shape: Shape,
+    /// The operation of one input of a shape, where files of any size go through it.
+    pub streamed: Streamed,
     /// The output.
     pub run: Run,
     /// The gradients.
@@ -35,6 +38,10 @@ impl Call for Closures {
 
     fn gradients(&self) -> &[&'static str] {
         self.gradients
+    }
+
+    fn streamed(&self, shape: &[usize]) -> Option<Box<dyn Operation>> {
+        (self.streamed)(shape)
     }
 
     fn output_shape(&self, inputs: &[Input]) -> Result<Vec<usize>, CliError> {
@@ -56,6 +63,21 @@ impl Call for Closures {
     ) -> Result<Vec<Output>, CliError> {
         (self.grad)(backend, &inputs, upstream)
     }
+}
+
+/// What goes through in parts: the operation of one input.
+pub fn in_parts<O: Operation + 'static>(
+    of: impl Fn(&[Input]) -> Result<O, CliError> + 'static,
+) -> Streamed {
+    Box::new(move |shape| {
+        let operation = of(&[Input::unread(shape)]).ok()?;
+        Some(Box::new(operation))
+    })
+}
+
+/// What needs all its inputs in memory.
+pub fn whole() -> Streamed {
+    Box::new(|_| None)
 }
 
 /// Output and gradients of the operation of the library's that `of` makes for the inputs: one, or two of

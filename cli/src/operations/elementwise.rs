@@ -1,6 +1,6 @@
 //! The catalogue's activations.
 
-use super::{Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry, Streamed};
+use super::{Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry};
 use crate::error::CliError;
 use crate::memory;
 use crate::terminal::Number;
@@ -51,8 +51,8 @@ impl Call for Ready {
         &self.gradients
     }
 
-    fn streamed(&self) -> Option<Streamed> {
-        Some(Streamed::Elementwise(self.f))
+    fn streamed(&self, _shape: &[usize]) -> Option<Box<dyn wgpu_activations::Operation>> {
+        Some(Box::new(self.f))
     }
 
     fn inputs(&self) -> &[&'static str] {

@@ -1,7 +1,7 @@
 //! Gated linear units: one array of values and gates, or two.
 
-use super::closures::{Closures, computed, gradient};
-use super::{Call, Default, Entry, Operation, Options, Output, ParameterEntry};
+use super::closures::{Closures, computed, gradient, in_parts, whole};
+use super::{Call, Default, Entry, Input, Operation, Options, Output, ParameterEntry};
 use crate::error::CliError;
 use wgpu_activations::{AxisShape, Gate, Layout, Order};
 
@@ -69,7 +69,8 @@ impl Operation for Gated {
         let axis = options.axis()?.unwrap_or(-1);
         let numbers = options.numbers(&gate.parameters())?;
         let gate = gate.with(numbers.iter().map(|(name, value)| (&**name, *value)))?;
-        let (run, grad) = computed(move |_| Ok(gate.along(axis)));
+        let of = move |_: &[Input]| Ok(gate.along(axis));
+        let (run, grad) = computed(of);
         Ok(Box::new(Closures {
             inputs: match gate.order() {
                 Order::ValueFirst => &["value and gate"],
@@ -87,6 +88,7 @@ impl Operation for Gated {
                 }
                 Ok(shape)
             }),
+            streamed: in_parts(of),
             run,
             grad,
         }))
@@ -117,6 +119,7 @@ fn pair(gate: Gate) -> Box<dyn Call> {
                 "value and gate must have one shape; they have {a:?} and {b:?}"
             )))
         }),
+        streamed: whole(),
         run: Box::new(move |backend, inputs| {
             Ok(backend.apply(gate, (inputs[value].floats(), inputs[other].floats()))?)
         }),

@@ -1,7 +1,7 @@
 //! Softmax of noisy scores: a differentiable draw.
 
-use super::closures::{Closures, computed, same_shape};
-use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
+use super::closures::{Closures, computed, in_parts, same_shape, whole};
+use super::{Call, Default, Entry, Input, Operation, Options, ParameterEntry};
 use crate::error::CliError;
 use crate::terminal::Number;
 use wgpu_activations::{GumbelSoftmax, Random};
@@ -43,7 +43,8 @@ impl Operation for Gumbel {
         let random = Random::new(options.seed()?.unwrap_or(0));
         let gumbel = GumbelSoftmax::new(tau, random)?.hard(hard);
         let noisy = inputs == 2;
-        let (run, grad) = computed(move |_| Ok(gumbel.along(axis)));
+        let of = move |_: &[Input]| Ok(gumbel.along(axis));
+        let (run, grad) = computed(of);
         Ok(Box::new(Closures {
             inputs: if noisy { &["x", "noise"] } else { &["x"] },
             integers: None,
@@ -56,6 +57,7 @@ impl Operation for Gumbel {
                 ))),
                 _ => same_shape(inputs),
             }),
+            streamed: if noisy { whole() } else { in_parts(of) },
             run,
             grad,
         }))

@@ -1,6 +1,6 @@
 //! The losses: of logits, log-probabilities or probabilities, and targets.
 
-use super::closures::{Closures, computed};
+use super::closures::{Closures, computed, whole};
 use super::{Call, Default, Entry, Input, Operation, Options, ParameterEntry, read};
 use crate::error::CliError;
 use crate::npy::Array;
@@ -150,6 +150,7 @@ impl Operation for Loss {
                 Self::Nll => &["the log-probabilities"],
                 Self::Bce => &["the probabilities"],
             },
+            streamed: whole(),
             shape: Box::new(move |inputs| shape.output_shape(inputs)),
             run,
             grad,

@@ -1,7 +1,7 @@
 //! The largest of several consecutive channels.
 
-use super::closures::{Closures, computed};
-use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
+use super::closures::{Closures, computed, in_parts};
+use super::{Call, Default, Entry, Input, Operation, Options, ParameterEntry};
 use crate::error::CliError;
 use wgpu_activations::Groups;
 
@@ -35,10 +35,11 @@ impl Operation for Maxout {
         })?;
         let axis = options.axis()?;
         let along = move |shape: &[usize]| axis.unwrap_or(if shape.len() < 2 { -1 } else { 1 });
-        let (run, grad) = computed(move |inputs| {
+        let of = move |inputs: &[Input]| {
             let maxout = wgpu_activations::Maxout::new(pieces);
             Ok(maxout.along(along(inputs[0].shape())))
-        });
+        };
+        let (run, grad) = computed(of);
         Ok(Box::new(Closures {
             inputs: &["x"],
             integers: None,
@@ -48,6 +49,7 @@ impl Operation for Maxout {
                 let groups = Groups::new(shape, along(shape), pieces)?;
                 Ok(groups.output_shape().to_vec())
             }),
+            streamed: in_parts(of),
             run,
             grad,
         }))

@@ -21,9 +21,7 @@ use crate::npy::{self, Array, Value};
 use crate::terminal::{Number, Progress};
 use serde::Serialize;
 use std::path::Path;
-use wgpu_activations::{
-    Activation, AxisFunction, Backend, Elementwise, Error, Gate, SparseFunction,
-};
+use wgpu_activations::{Activation, AxisFunction, Backend, DType, Error, Gate, SparseFunction};
 
 /// A function as `activations list` shows it.
 #[derive(Debug, Serialize)]
@@ -95,6 +93,16 @@ pub enum Input {
 }
 
 impl Input {
+    /// An array of this shape of which nothing was read.
+    pub fn unread(shape: &[usize]) -> Self {
+        Self::Floats(Array {
+            shape: shape.to_vec(),
+            data: Vec::new(),
+            float: DType::F32,
+            notes: Vec::new(),
+        })
+    }
+
     /// The dimensions.
     pub fn shape(&self) -> &[usize] {
         match self {
@@ -122,22 +130,6 @@ pub struct Output {
     pub data: Vec<f32>,
 }
 
-/// How a call goes through files of any size: in parts, of which few are in memory.
-#[derive(Clone, Copy, Debug)]
-pub enum Streamed {
-    /// Element by element.
-    Elementwise(Elementwise),
-    /// Along an axis.
-    Axis {
-        /// The function.
-        function: AxisFunction,
-        /// The axis, from the end where it is negative.
-        axis: isize,
-        /// Whether an axis that is reduced stays, with length 1.
-        keepdims: bool,
-    },
-}
-
 /// An operation with its options, ready for its inputs.
 pub trait Call {
     /// What the inputs are, in words; as many as there must be.
@@ -153,9 +145,9 @@ pub trait Call {
         &["the input"]
     }
 
-    /// How the call, and its gradient by the input, goes through one input file in parts; none
-    /// where it needs the whole array in memory.
-    fn streamed(&self) -> Option<Streamed> {
+    /// The operation of one input file of this shape, and its gradient by the input, that goes through
+    /// it in parts; none where it needs the whole array in memory.
+    fn streamed(&self, _shape: &[usize]) -> Option<Box<dyn wgpu_activations::Operation>> {
         None
     }
 

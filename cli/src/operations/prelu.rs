@@ -1,6 +1,6 @@
 //! The parametric rectifier: an array and its slopes.
 
-use super::closures::{Closures, computed, same_shape};
+use super::closures::{Closures, computed, same_shape, whole};
 use super::{Call, Default, Entry, Input, Operation, Options, ParameterEntry};
 use crate::error::CliError;
 use wgpu_activations::Prelu;
@@ -62,6 +62,7 @@ impl Operation for Parametric {
             inputs: &["x", "slope"],
             integers: None,
             gradients: &["x", "the slope"],
+            streamed: whole(),
             shape: Box::new(move |inputs| {
                 let slopes = of(inputs)?.slopes();
                 if slopes != inputs[1].floats().len() {

@@ -1,7 +1,7 @@
 //! The randomised leaky rectifier.
 
-use super::closures::{Closures, computed, same_shape};
-use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
+use super::closures::{Closures, computed, in_parts, same_shape};
+use super::{Call, Default, Entry, Input, Operation, Options, ParameterEntry};
 use crate::error::CliError;
 use crate::terminal::Number;
 use wgpu_activations::{Random, Rrelu};
@@ -50,12 +50,14 @@ impl Operation for Randomised {
         if let Some(seed) = options.seed()? {
             rrelu = rrelu.training(Random::new(seed));
         }
-        let (run, grad) = computed(move |_| Ok(rrelu));
+        let of = move |_: &[Input]| Ok(rrelu);
+        let (run, grad) = computed(of);
         Ok(Box::new(Closures {
             inputs: &["x"],
             integers: None,
             gradients: &["the input"],
             shape: Box::new(same_shape),
+            streamed: in_parts(of),
             run,
             grad,
         }))

@@ -1,6 +1,6 @@
 //! Softmax over the channels of images.
 
-use super::closures::{Closures, computed, same_shape};
+use super::closures::{Closures, computed, in_parts, same_shape};
 use super::{Call, Entry, Input, Operation, Options};
 use crate::error::CliError;
 use wgpu_activations::AxisFunction;
@@ -34,12 +34,14 @@ impl Operation for Channels {
     }
 
     fn prepare(&self, _: &mut Options, _: usize) -> Result<Box<dyn Call>, CliError> {
-        let (run, grad) = computed(|_| Ok(AxisFunction::Softmax.along(-3)));
+        let of = |_: &[Input]| Ok(AxisFunction::Softmax.along(-3));
+        let (run, grad) = computed(of);
         Ok(Box::new(Closures {
             inputs: &["x"],
             integers: None,
             gradients: &["the input"],
             shape: Box::new(images),
+            streamed: in_parts(of),
             run,
             grad,
         }))

@@ -1,7 +1,7 @@
 //! The kin of softmax whose results have zeros.
 
-use super::closures::{Closures, computed, same_shape};
-use super::{Call, Default, Entry, Operation, Options, ParameterEntry};
+use super::closures::{Closures, computed, in_parts, same_shape};
+use super::{Call, Default, Entry, Input, Operation, Options, ParameterEntry};
 use crate::error::CliError;
 use crate::terminal::Number;
 use wgpu_activations::SparseFunction;
@@ -44,12 +44,14 @@ impl Operation for Sparse {
         {
             function = SparseFunction::entmax(alpha)?;
         }
-        let (run, grad) = computed(move |_| Ok(function.along(axis)));
+        let of = move |_: &[Input]| Ok(function.along(axis));
+        let (run, grad) = computed(of);
         Ok(Box::new(Closures {
             inputs: &["x"],
             integers: None,
             gradients: &["the input"],
             shape: Box::new(same_shape),
+            streamed: in_parts(of),
             run,
             grad,
         }))

@@ -369,14 +369,14 @@ fn a_claim_costs_no_memory() {
         run(function, &input).refused(&["17179869184 bytes", "has 64 bytes"]);
     }
 
-    // The same limit, a file that really is that long: now it is the memory, for a function that
-    // does not go through it in parts.
+    // The same limit, a file that really is that long: now it is the memory, for a function of rows
+    // that have to fit.
     let file = std::fs::OpenOptions::new()
         .append(true)
         .open(&input)
         .unwrap();
     file.set_len(128 + (1 << 34)).unwrap();
-    run("sparsemax", &input).refused(&["4294967296 elements need more memory"]);
+    run("sparsemax", &input).refused(&["17179869184 bytes of buffers", "has to fit"]);
 }
 
 #[test]

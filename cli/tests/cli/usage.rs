@@ -46,8 +46,8 @@ fn wrong_arguments_are_refused_in_one_line() {
         ),
         ("check --dtype f16 glu", &["glu is a gate", "run glu"]),
         (
-            "batch {x.npy} -o {y} --apply x=swiglu",
-            &["function of batch", "swiglu is a gate", "run swiglu"],
+            "batch {x.npy} -o {y} --apply x=swoglu",
+            &["--apply 'x=swoglu'", "swiglu"],
         ),
         (
             "batch {x.npy} -o {y} --apply x=gelu(approximate=tanh)",
