@@ -301,20 +301,27 @@ impl<'a, 'b> Options<'a, 'b> {
     }
 
     /// An error where something is left that nobody asked for.
-    fn finish(&self) -> std::result::Result<(), Problem> {
+    fn finish(&self, function: &'static str) -> std::result::Result<(), Problem> {
         let left = self.left.borrow();
         let Some(argument) = left.first() else {
             return Ok(());
         };
         let known = self.known.borrow();
-        let names: Vec<&str> = known.iter().map(|option| option.name).collect();
-        let there = match names.len() {
-            0 => "it has no options".to_owned(),
-            _ => format!("there is {}", names.join(", ")),
-        };
+        let names: Vec<&'static str> = known.iter().map(|option| option.name).collect();
         let problem = match argument.name {
-            Some(name) => format!("there is no '{}' here; {there}", shown(name)),
-            None => format!("options have names, as in axis=-1; {there}"),
+            Some(name) => {
+                let unknown = Error::UnknownParameter {
+                    function,
+                    name: name.to_owned(),
+                    known: names,
+                };
+                unknown.to_string()
+            }
+            None if names.is_empty() => "it has no options".to_owned(),
+            None => {
+                let names = names.join(", ");
+                format!("options have names, as in axis=-1; there is {names}")
+            }
         };
         Err((argument.at, problem))
     }
@@ -817,7 +824,7 @@ pub fn operation_for(text: &str, shapes: &[&[usize]]) -> Result<Box<dyn Operatio
     let made = (found.make)(&options);
     // What is unknown comes before what an unknown option may have been for.
     match &made {
-        Err((0, _)) | Ok(_) => options.finish().map_err(syntax)?,
+        Err((0, _)) | Ok(_) => options.finish(found.names.0).map_err(syntax)?,
         Err(_) => {}
     }
     made.map_err(syntax)
@@ -857,7 +864,7 @@ mod tests {
             ("elu(1)", "column 5: options have names"),
             (
                 "relu(slope=1)",
-                "there is no 'slope' here; it has no options",
+                "relu has no parameter 'slope'; it has none",
             ),
             (
                 "softmax(axis=-1",
