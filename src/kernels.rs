@@ -26,7 +26,6 @@ pub(crate) use axis::{AxisUniforms, axis_slots};
 pub(crate) use binary::BinaryCall;
 #[cfg(test)]
 pub(crate) use binary::{BinaryUniforms, binary_slots};
-pub(crate) use calls::Call;
 pub(crate) use chain::ChainJob;
 pub use chain::ChainRanges;
 #[cfg(test)]

@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread::{self, ThreadId};
 use wgpu_activations::{
-    Activation, AxisFunction, Backend, Chain, CrossEntropy, Custom, CustomFormula, Gate, Inspect,
-    Item, NllLoss, Number, OfShape, Random, Result, Shaping, SparseFunction, Targets, half::f16,
+    Activation, Array, AxisFunction, Backend, Call, Chain, CrossEntropy, Custom, CustomFormula,
+    Gate, Inspect, Item, NllLoss, Number, OfShape, Operation, Random, Result, Shaping,
+    SparseFunction, Targets, half::f16,
 };
 
 const ROWS: usize = 300;
@@ -406,6 +407,39 @@ fn sources(folder: &str) -> Vec<(PathBuf, String)> {
         }
     }
     found
+}
+
+/// A call of arrays whose types are known when it runs.
+#[test]
+fn calls_that_are_made_when_they_run_have_twins() {
+    let x = [-1.0f32, 0.5, 2.0, 3.0];
+    for backend in backends() {
+        let operation: Box<dyn Operation> = "geglu(arrays=2)".parse().unwrap();
+        let arrays = || [Array::from(&x), Array::from(&x)];
+        let call = Call::gradients(arrays(), Array::from(&x));
+        let (mut first, mut second) = ([0.0f32; 4], [f16::ZERO; 4]);
+        let outputs = &mut [
+            Some((&mut first[..]).into()),
+            Some((&mut second[..]).into()),
+        ];
+        backend.run(&*operation, &call, outputs).unwrap();
+        let (mut again, mut narrow) = ([0.0f32; 4], [f16::ONE; 4]);
+        let outputs = &mut [
+            Some((&mut again[..]).into()),
+            Some((&mut narrow[..]).into()),
+        ];
+        polled(backend.run_async(&*operation, &call, outputs))
+            .0
+            .unwrap();
+        assert_eq!((again, narrow), (first, second));
+        assert!(first[2] != 0.0);
+        let none = &mut [];
+        assert!(
+            polled(backend.run_async(&*operation, &call, none))
+                .0
+                .is_err()
+        );
+    }
 }
 
 /// What stands before `fn`.

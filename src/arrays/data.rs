@@ -201,6 +201,17 @@ impl<'a> DataMut<'a> {
         }
     }
 
+    /// Takes numbers of its own type.
+    pub(crate) fn take(&mut self, x: Owned) {
+        match (self, x) {
+            (Self::F32(out), Owned::F32(x)) => out.copy_from_slice(&x),
+            (Self::F16(out), Owned::F16(x)) => out.copy_from_slice(&x),
+            (Self::Bf16(out), Owned::Bf16(x)) => out.copy_from_slice(&x),
+            // Invariant: whoever makes them makes them of its type.
+            _ => unreachable!("numbers of another type"),
+        }
+    }
+
     /// The array, where it is one of f32.
     pub(crate) fn as_f32(&mut self) -> Option<&mut [f32]> {
         match self {

@@ -484,7 +484,50 @@ impl Backend {
         outputs: &mut [Option<ArrayMut<'_>>],
     ) -> Result<()> {
         let held = operation.held();
-        pollster::block_on(self.outputs_of(held.as_operation(), call, outputs))
+        let wait = HostWait::BLOCK;
+        pollster::block_on(self.outputs_of(held.as_operation(), call, outputs, wait))
+    }
+
+    /// [`Backend::run`] without blocking its thread.
+    ///
+    /// # Errors
+    /// As [`Backend::run`].
+    pub fn run_async(
+        &self,
+        operation: impl IntoOperation,
+        call: &Call<'_>,
+        outputs: &mut [Option<ArrayMut<'_>>],
+    ) -> impl Future<Output = Result<()>> + Send {
+        let operation = operation.held();
+        async move {
+            let operation = operation.as_operation();
+            let (backend, place) = self.elsewhere(operation.is_for_the_host());
+            let (operation, call) = (operation.boxed(), call.carried().await);
+            let places = outputs.iter().map(|output| {
+                let output = output.as_ref()?;
+                Some(Owned::zeros(output.0.dtype(), output.0.len()))
+            });
+            let mut results: Vec<Option<Owned>> = places.collect();
+            let results = elsewhere(place, async move || {
+                let places = results.iter_mut().map(|result| {
+                    let place = result.as_mut()?.data_mut()?;
+                    Some(ArrayMut(place))
+                });
+                let mut places: Vec<Option<ArrayMut<'_>>> = places.collect();
+                let wait = HostWait::ELSEWHERE;
+                let done = backend
+                    .outputs_of(&*operation, &call, &mut places, wait)
+                    .await;
+                drop(places);
+                done.map(|()| results)
+            });
+            for (output, result) in outputs.iter_mut().zip(results.await?) {
+                if let (Some(output), Some(result)) = (output, result) {
+                    output.0.take(result);
+                }
+            }
+            Ok(())
+        }
     }
 
     async fn outputs_of(
@@ -492,8 +535,8 @@ impl Backend {
         operation: &dyn Operation,
         call: &Call<'_>,
         outputs: &mut [Option<ArrayMut<'_>>],
+        wait: HostWait,
     ) -> Result<()> {
-        let wait = HostWait::BLOCK;
         let shapes = call.shapes(operation)?;
         same_length("the outputs", shapes.len(), outputs.len())?;
         for (shape, output) in shapes.iter().zip(&*outputs) {

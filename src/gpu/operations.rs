@@ -1,203 +1,225 @@
-//! What a batch computes of an operation: the tensors that it is given, those that come out, and the call
-//! on their buffers.
+//! The calls of a batch: every operation, on tensors. It makes the tensors that come out, and records the
+//! call on all of their buffers.
 
-use super::loss::Labels;
-use super::shaping::{Lengths, Mask};
+use super::request::{Held, Request, TensorArray, Tensors, Wanted};
 use super::tensor::same_shape;
 use super::{Batch, Tensor};
-use crate::arrays::{Array, Arrays, Contents, Data, DataMut, OnDevice, Owned, TypedSlice};
+use crate::arrays::{Array, Arrays, Contents, Data, DataMut, Owned, TypedSlice};
 use crate::catalogue::Activation;
 use crate::cpu::Cpu;
 use crate::element::DType;
 use crate::error::{Error, Result};
-use crate::kernels::Call;
-use crate::operation::{Direction, Given, Operation, Shapes, on_cpu};
+use crate::operation::{
+    AsOperation, DeviceCall, Direction, Given, IntoOperation, Operation, Shapes, on_cpu,
+};
 use crate::shape::element_count;
 use smallvec::SmallVec;
-
-/// A tensor, or another array on the device, that is given to a call of [`Batch`]: they convert into it,
-/// and [`Tensor::named`] says which of an operation's inputs it is.
-#[derive(Clone, Copy, Debug)]
-pub struct TensorArray<'a> {
-    held: Held<'a>,
-    name: Option<&'static str>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Held<'a> {
-    Numbers(&'a Tensor),
-    Mask(&'a Mask),
-    Lengths(&'a Lengths),
-    Labels(&'a Labels),
-}
-
-macro_rules! held {
-    ($($type:ident => $variant:ident),*) => {$(
-        impl<'a> From<&'a $type> for TensorArray<'a> {
-            fn from(array: &'a $type) -> Self {
-                Self {
-                    held: Held::$variant(array),
-                    name: None,
-                }
-            }
-        }
-    )*};
-}
-held!(Tensor => Numbers, Mask => Mask, Lengths => Lengths, Labels => Labels);
-
-impl<'a> TensorArray<'a> {
-    /// The memory.
-    fn tensor(&self) -> &'a Tensor {
-        match self.held {
-            Held::Numbers(tensor) => tensor,
-            Held::Mask(mask) => &mask.words,
-            Held::Lengths(lengths) => &lengths.words,
-            Held::Labels(labels) => &labels.targets,
-        }
-    }
-
-    fn shape(&self) -> &'a [usize] {
-        match self.held {
-            Held::Mask(mask) => mask.shape(),
-            _ => self.tensor().shape(),
-        }
-    }
-
-    fn contents(&self) -> Contents {
-        match self.held {
-            Held::Numbers(tensor) => Contents::Numbers(tensor.dtype()),
-            Held::Mask(_) => Contents::Mask,
-            Held::Lengths(_) => Contents::Lengths,
-            Held::Labels(labels) if labels.probabilities => Contents::Numbers(DType::F32),
-            Held::Labels(_) => Contents::Classes,
-        }
-    }
-
-    /// The array, which lies in a range of a buffer where work is recorded.
-    fn array(&self, slice: Option<wgpu::BufferSlice<'a>>, contents: Contents) -> Array<'a> {
-        let len = self.shape().iter().product();
-        let mut array = OnDevice {
-            slice,
-            ..OnDevice::new(contents, len)
-        };
-        if let Held::Labels(labels) = self.held {
-            array.total = Some(labels.total);
-            let loss = &labels.loss;
-            array.checked_for = Some(loss.options().checked_for(loss.name(), &labels.shape));
-        }
-        Array::on_device(array, Some(self.shape()), self.name)
-    }
-}
-
-impl Tensor {
-    /// The input of this name, as [`Array::named`]: `noise` of gumbel_softmax, or `bias` and `sinks` of
-    /// the softmax family where one is given without the other.
-    pub fn named(&self, name: &'static str) -> TensorArray<'_> {
-        TensorArray {
-            name: Some(name),
-            ..self.into()
-        }
-    }
-}
-
-type TensorArrays<'a> = SmallVec<[TensorArray<'a>; 4]>;
-
-/// What a call of [`Batch`] is computed of: a tensor, or a tuple or slice of tensors, masks, lengths and
-/// labels.
-pub trait Tensors<'a> {
-    #[doc(hidden)]
-    fn tensors(self) -> TensorArrays<'a>;
-}
-
-impl<'a> Tensors<'a> for &'a Tensor {
-    fn tensors(self) -> TensorArrays<'a> {
-        std::iter::once(self.into()).collect()
-    }
-}
-
-impl<'a> Tensors<'a> for &[TensorArray<'a>] {
-    fn tensors(self) -> TensorArrays<'a> {
-        self.iter().copied().collect()
-    }
-}
-
-macro_rules! tuples {
-    ($($tensors:ident),*) => {
-        impl<'a, $($tensors: Into<TensorArray<'a>>),*> Tensors<'a> for ($($tensors,)*) {
-            fn tensors(self) -> TensorArrays<'a> {
-                #[expect(non_snake_case, reason = "values are named by their types")]
-                let ($($tensors,)*) = self;
-                [$($tensors.into()),*].into_iter().collect()
-            }
-        }
-    };
-}
-tuples!(A, B);
-tuples!(A, B, C);
-tuples!(A, B, C, D);
-tuples!(A, B, C, D, E);
-
-/// Which of the outputs are wanted.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Wanted {
-    First,
-    All,
-    /// The gradient by the input of this name.
-    By(&'static str),
-}
-
-/// What a batch is asked to compute.
-#[derive(Clone)]
-pub(super) struct Request<'a> {
-    direction: Direction,
-    pub inputs: TensorArrays<'a>,
-    dy: Option<&'a Tensor>,
-    wanted: Wanted,
-    /// Where the first output goes that is wanted, if not into a new tensor.
-    place: Option<&'a Tensor>,
-    /// Whether it takes the place of the last input.
-    in_place: bool,
-}
-
-impl<'a> Request<'a> {
-    pub fn new(direction: Direction, inputs: impl Tensors<'a>) -> Self {
-        Self {
-            direction,
-            inputs: inputs.tensors(),
-            dy: None,
-            wanted: Wanted::First,
-            place: None,
-            in_place: false,
-        }
-    }
-
-    pub fn with_dy(self, dy: &'a Tensor) -> Self {
-        let dy = Some(dy);
-        Self { dy, ..self }
-    }
-
-    pub fn wanting(self, wanted: Wanted) -> Self {
-        Self { wanted, ..self }
-    }
-
-    /// The same arrays, for another direction.
-    pub fn toward(&self, direction: Direction) -> Self {
-        Self {
-            direction,
-            ..self.clone()
-        }
-    }
-
-    pub fn into(self, place: &'a Tensor) -> Self {
-        let place = Some(place);
-        Self { place, ..self }
-    }
-}
 
 /// Outputs as far as they are computed.
 type Results = SmallVec<[Option<Tensor>; 2]>;
 
 impl Batch {
+    /// The value of an operation, in a new tensor of the first input's type: an activation of a tensor, a
+    /// function along an axis of it, a gate, a loss.
+    ///
+    /// ```no_run
+    /// # fn run(gpu: &wgpu_activations::Gpu) -> wgpu_activations::Result<()> {
+    /// use wgpu_activations::{Activation, AxisFunction, CrossEntropy, Gate};
+    /// let x = gpu.upload(&[1.0, 2.0, 3.0, 4.0], &[2, 2])?;
+    /// let loss = CrossEntropy::new();
+    /// let labels = gpu.labels(loss.clone(), &[2, 2], (&[0i64, 1]).into())?;
+    /// let mut batch = gpu.batch();
+    /// let y = batch.apply(Activation::Gelu, &x)?;
+    /// let p = batch.apply(AxisFunction::Softmax.along(-1).scale(0.5), &y)?;
+    /// let gated = batch.apply(Gate::GLU, (&x, &p))?;
+    /// let loss = batch.apply(loss, (&gated, &labels))?;
+    /// batch.submit()?;
+    /// println!("{:?}", loss.read()?);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Inputs`] where a tensor is missing, too many or of a wrong kind;
+    /// [`Error::ShapeMismatch`], [`Error::AxisOutOfRange`] and what else the operation refuses;
+    /// [`Error::OtherLabels`], [`Error::ForeignTensor`], [`Error::NoValues`];
+    /// [`Error::AxisStepTooLarge`] where a step along the axis is more than a binding holds;
+    /// [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    pub fn apply<'a>(
+        &mut self,
+        operation: impl IntoOperation,
+        inputs: impl Tensors<'a>,
+    ) -> Result<Tensor> {
+        let request = Request::new(Direction::Forward, inputs);
+        self.one(operation.held().as_operation(), &request)
+    }
+
+    /// The value of an operation, in a tensor of any type.
+    ///
+    /// # Errors
+    /// As [`Batch::apply`]; [`Error::BufferOverlap`] where y is an input.
+    pub fn apply_into<'a>(
+        &mut self,
+        operation: impl IntoOperation,
+        inputs: impl Tensors<'a>,
+        y: &'a Tensor,
+    ) -> Result<()> {
+        let request = Request::new(Direction::Forward, inputs).into(y);
+        self.one(operation.held().as_operation(), &request)?;
+        Ok(())
+    }
+
+    /// x = the value of an operation of it, which has its shape.
+    ///
+    /// # Errors
+    /// As [`Batch::apply`].
+    pub fn apply_in_place(&mut self, operation: impl IntoOperation, x: &Tensor) -> Result<()> {
+        let held = operation.held();
+        let operation = held.as_operation();
+        let request = Request::new(Direction::Forward, x);
+        self.in_place(operation, request, ("input", x))
+    }
+
+    /// The gradient of an operation by its first input, in a new tensor of its type, for the upstream
+    /// gradient dy, which has the shape of the operation's value.
+    ///
+    /// # Errors
+    /// As [`Batch::apply`].
+    pub fn grad<'a>(
+        &mut self,
+        operation: impl IntoOperation,
+        inputs: impl Tensors<'a>,
+        dy: &'a Tensor,
+    ) -> Result<Tensor> {
+        let request = Request::new(Direction::Backward, inputs).with_dy(dy);
+        self.one(operation.held().as_operation(), &request)
+    }
+
+    /// The gradient by the first input, in a tensor of any type.
+    ///
+    /// # Errors
+    /// As [`Batch::apply_into`].
+    pub fn grad_into<'a>(
+        &mut self,
+        operation: impl IntoOperation,
+        inputs: impl Tensors<'a>,
+        dy: &'a Tensor,
+        dx: &'a Tensor,
+    ) -> Result<()> {
+        let request = Request::new(Direction::Backward, inputs);
+        let request = request.with_dy(dy).into(dx);
+        self.one(operation.held().as_operation(), &request)?;
+        Ok(())
+    }
+
+    /// dy = the gradient by the first input, which has its shape.
+    ///
+    /// # Errors
+    /// As [`Batch::apply_into`].
+    pub fn grad_in_place<'a>(
+        &mut self,
+        operation: impl IntoOperation,
+        inputs: impl Tensors<'a>,
+        dy: &'a Tensor,
+    ) -> Result<()> {
+        let held = operation.held();
+        let operation = held.as_operation();
+        let request = Request::new(Direction::Backward, inputs).with_dy(dy);
+        self.in_place(operation, request, ("upstream gradient", dy))
+    }
+
+    /// The gradients by all inputs that the operation has gradients by, in their order and of their
+    /// types: by value and gate of a [`Gate`](crate::Gate), by x and the slope of a
+    /// [`Prelu`](crate::Prelu), by x and the sinks of a softmax that has some; else the one by the first
+    /// input.
+    ///
+    /// # Errors
+    /// As [`Batch::apply`].
+    pub fn grads<'a>(
+        &mut self,
+        operation: impl IntoOperation,
+        inputs: impl Tensors<'a>,
+        dy: &'a Tensor,
+    ) -> Result<Vec<Tensor>> {
+        let request = Request::new(Direction::Backward, inputs).with_dy(dy);
+        let request = request.wanting(Wanted::All);
+        let all = self.run(operation.held().as_operation(), &request)?;
+        Ok(all.into_vec())
+    }
+
+    /// The gradient by the input of a name alone: `sinks` of the softmax family, `slope` of a
+    /// [`Prelu`](crate::Prelu).
+    ///
+    /// # Errors
+    /// As [`Batch::apply`]; [`Error::Inputs`] where there is no gradient by that.
+    pub fn grad_by<'a>(
+        &mut self,
+        operation: impl IntoOperation,
+        input: &'static str,
+        inputs: impl Tensors<'a>,
+        dy: &'a Tensor,
+    ) -> Result<Tensor> {
+        let request = Request::new(Direction::Backward, inputs).with_dy(dy);
+        let request = request.wanting(Wanted::By(input));
+        self.one(operation.held().as_operation(), &request)
+    }
+
+    /// The gradient by the first input, from the operation's output y, in a new tensor.
+    ///
+    /// # Errors
+    /// As [`Batch::apply`]; [`Error::NotFromOutput`] of operations whose rounded output does not hold the
+    /// gradient to full accuracy.
+    pub fn grad_from_output<'a>(
+        &mut self,
+        operation: impl IntoOperation,
+        y: impl Tensors<'a>,
+        dy: &'a Tensor,
+    ) -> Result<Tensor> {
+        let request = Request::new(Direction::FromOutput, y).with_dy(dy);
+        self.one(operation.held().as_operation(), &request)
+    }
+
+    /// The value, and its gradient by the first input for an upstream gradient of 1, in new tensors: of
+    /// cross entropy the logits are read twice, for the sums and for the gradient.
+    ///
+    /// # Errors
+    /// As [`Batch::apply`].
+    pub fn apply_with_grad<'a>(
+        &mut self,
+        operation: impl IntoOperation,
+        inputs: impl Tensors<'a>,
+    ) -> Result<(Tensor, Tensor)> {
+        let held = operation.held();
+        let operation = held.as_operation();
+        let request = Request::new(Direction::Both, inputs);
+        if operation.has_both() {
+            let request = request.wanting(Wanted::All);
+            let mut both = self.run(operation, &request)?.into_iter();
+            // Invariant: an operation that has both has two outputs.
+            let mut next = || both.next().expect("two outputs");
+            return Ok((next(), next()));
+        }
+        let y = self.one(operation, &request.toward(Direction::Forward))?;
+        let ones = self.handle.upload(&vec![1.0; y.len()], y.shape())?;
+        let inputs = &request.inputs[..];
+        let backward = Request::new(Direction::Backward, inputs).with_dy(&ones);
+        let dx = self.one(operation, &backward)?;
+        Ok((y, dx))
+    }
+
+    /// The same numbers in a new tensor of another type, rounded to the nearest; x itself where it
+    /// has that type.
+    ///
+    /// # Errors
+    /// As [`Batch::apply`].
+    pub fn cast(&mut self, x: &Tensor, dtype: DType) -> Result<Tensor> {
+        if x.dtype() == dtype {
+            return Ok(x.clone());
+        }
+        let y = self.output(x.shape(), dtype)?;
+        self.apply_into(Activation::Identity, x, &y)?;
+        Ok(y)
+    }
+
     /// The only output that is wanted.
     pub(super) fn one(
         &mut self,
@@ -338,22 +360,23 @@ impl Batch {
             let dy = request.dy.map(TensorArray::from);
             let found_dy = dy.as_ref().map(&mut array);
             let arrays = inputs.iter().zip(&found);
-            let call = Call {
-                direction: request.direction,
-                arrays: arrays
-                    .map(|(input, (slice, contents))| input.array(*slice, *contents))
-                    .collect(),
-                dy: dy
-                    .as_ref()
-                    .zip(found_dy)
-                    .map(|(dy, (slice, contents))| dy.array(slice, contents)),
-                outputs: std::array::from_fn(|i| {
-                    let result = results.get(i)?.as_ref()?;
-                    Some(TypedSlice::new(slices.next()?, dtype_of(result)))
-                }),
+            let arrays = arrays.map(|(input, (slice, contents))| input.array(*slice, *contents));
+            let arrays: Arrays<'_> = arrays.collect();
+            let dy = dy.as_ref().zip(found_dy);
+            let dy = dy.map(|(dy, (slice, contents))| dy.array(slice, contents));
+            let outputs = results.iter().map(|result| {
+                let result = result.as_ref()?;
+                Some(TypedSlice::new(slices.next()?, dtype_of(result)))
+            });
+            let outputs: SmallVec<[Option<TypedSlice<'_>>; 2]> = outputs.collect();
+            let direction = request.direction;
+            let call = DeviceCall {
+                direction,
+                given: &Given::new(operation, direction, &arrays, dy.as_ref())?,
+                outputs: &outputs,
                 in_place: request.in_place,
             };
-            kernels.call(pass, operation, call)
+            operation.record_call(kernels, pass, &call)
         };
         if wide {
             self.record_all(tensors, &written, work)

@@ -11,13 +11,13 @@ use crate::shape::element_count;
 const MOST_OUTPUTS: usize = 2;
 
 /// What a call computes, with its arrays on the device.
-pub(crate) struct Call<'a> {
-    pub direction: Direction,
-    pub arrays: Arrays<'a>,
-    pub dy: Option<Array<'a>>,
+struct Call<'a> {
+    direction: Direction,
+    arrays: Arrays<'a>,
+    dy: Option<Array<'a>>,
     /// Where outputs go that are wanted.
-    pub outputs: [Option<TypedSlice<'a>>; MOST_OUTPUTS],
-    pub in_place: bool,
+    outputs: [Option<TypedSlice<'a>>; MOST_OUTPUTS],
+    in_place: bool,
 }
 
 impl<'a> Call<'a> {
@@ -216,7 +216,7 @@ impl Kernels {
     }
 
     /// Records an operation.
-    pub(crate) fn call(
+    fn call(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
         operation: &dyn Operation,
