@@ -833,6 +833,9 @@ fn options_that_an_operation_does_not_take_are_refused() {
                 assert!(error.contains(option), "{error}");
             }
         }
+        let two = [dx_range.into(), losses_range.into()];
+        let two = kernels.grads(&mut pass, &each, (logits, classes), losses_range, two);
+        assert!(two.unwrap_err().to_string().contains("one gradient"));
         let in_place = kernels.apply_in_place(&mut pass, &each, (logits, classes));
         assert!(matches!(in_place, Err(Error::NotInPlace { .. })));
         let half = TypedSlice::new(x, DType::F16).of_shape(&[2, 2]);

@@ -195,10 +195,7 @@ impl Operation for CrossEntropy {
                 kernels.cross_entropy_with_grad(pass, loss, shape, buffers, out, dx, scale)
             }
             Direction::Backward => {
-                let dy = match self.classes.reduction {
-                    Reduction::None => UpstreamBuffer::Each(part.read(3)),
-                    Reduction::Mean | Reduction::Sum => UpstreamBuffer::Same(part.read(3), 1.0),
-                };
+                let dy = self.classes.reduction.upstream(part.read(3), 1.0);
                 kernels.grad_cross_entropy(pass, loss, shape, buffers, dy, out)
             }
             _ => kernels.cross_entropy(pass, loss, shape, buffers, out),
@@ -717,10 +714,8 @@ fn record_binary<L: Binary>(
     part: &Part<'_>,
 ) -> Result<()> {
     let problem = &loss.of(part.given)?;
-    let dy = part.given.dy.map(|_| match problem.reduction {
-        Reduction::None => UpstreamBuffer::Each(part.read(4)),
-        Reduction::Mean | Reduction::Sum => UpstreamBuffer::Same(part.read(4), 1.0),
-    });
+    let dy = part.given.dy;
+    let dy = dy.map(|_| problem.reduction.upstream(part.read(4), 1.0));
     let call = BinaryCall {
         problem,
         start: part.first_row as usize,

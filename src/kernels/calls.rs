@@ -227,6 +227,13 @@ impl Kernels {
         }
         let given = Given::new(operation, call.direction, &call.arrays, call.dy.as_ref())?;
         let shapes = operation.infer(call.direction, &given)?;
+        if shapes.len() == 1 && call.outputs[1].is_some() {
+            // What nobody writes would have any contents.
+            return Err(Error::Inputs {
+                function: operation.name(),
+                detail: "has one gradient here; `Kernels::grad` records it".to_owned(),
+            });
+        }
         self.check(operation, &given, &call)?;
         // What is computed along with what is wanted needs a place.
         let alone = call.in_place || operation.is_one_by_one(call.direction);
