@@ -119,8 +119,6 @@ def parameter(option):
             kind += " | bool"
     else:
         kind = TYPES.get(option["kind"], "str")
-    if option["required"]:
-        return f"{option['name']}: {kind}"
     return f"{option['name']}: {kind} | None = ..."
 
 

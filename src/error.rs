@@ -226,6 +226,24 @@ pub enum Error {
         /// What is wrong, and what would be right.
         problem: String,
     },
+    /// Options of an operation that do not go together, or a value that is none.
+    #[error("{function}: {problem}")]
+    Options {
+        /// The function.
+        function: &'static str,
+        /// What is wrong, and what would be right.
+        problem: String,
+    },
+    /// A weight was given as an option and as an array.
+    #[error(
+        "{function} was given {what} twice: as an option and as an array; leave one of them out"
+    )]
+    GivenTwice {
+        /// The function.
+        function: &'static str,
+        /// What was given twice.
+        what: &'static str,
+    },
     /// The text of an operation cannot be read.
     #[error("the function at column {column}: {problem}")]
     OperationSyntax {

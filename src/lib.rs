@@ -123,8 +123,8 @@ pub use custom::{Custom, CustomBuilder, CustomFormula, Number};
 pub use element::{DType, Element};
 pub use error::{Error, Result};
 pub use functions::{
-    Along, InputInfo, Maxout, OperationInfo, OptionInfo, OptionKind, Softmax, operation_for,
-    operations,
+    Along, InputInfo, Maxout, OperationInfo, OptionInfo, OptionKind, Softmax, Way, operation_for,
+    operation_named, operations,
 };
 pub use gate::{Gate, Layout, Order};
 pub use gpu::{

@@ -4,6 +4,7 @@ use crate::arrays::{Array, CheckedFor, Data};
 use crate::error::{Error, Result};
 use crate::range::Range;
 use crate::shape::{AxisShape, element_count, same_length};
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -120,7 +121,7 @@ impl<'a> From<Targets<'a>> for Array<'a> {
 }
 
 /// The class index that PyTorch ignores by default.
-const IGNORE_INDEX: i64 = -100;
+pub(crate) const IGNORE_INDEX: i64 = -100;
 
 /// A row's class where the row is ignored, among checked targets.
 pub(crate) const IGNORED: u32 = u32::MAX;
@@ -239,9 +240,21 @@ impl CrossEntropy {
         shape: &[usize],
         targets: Targets<'a>,
     ) -> Result<ClassProblem<'a>> {
+        self.weighted(logits, shape, targets, self.classes.weight.as_deref())
+    }
+
+    /// [`CrossEntropy::problem`] with this weight of classes.
+    pub(crate) fn weighted<'a>(
+        &self,
+        logits: usize,
+        shape: &[usize],
+        targets: Targets<'a>,
+        weight: Option<&'a [f32]>,
+    ) -> Result<ClassProblem<'a>> {
         let around = self.around(shape)?;
         same_length("the logits", around.elements(), logits)?;
-        self.classes.problem(around, targets, self.label_smoothing)
+        self.classes
+            .problem(around, targets, weight, self.label_smoothing)
     }
 
     /// The same for rows whose targets are checked, which are not reduced: ignored rows have the bits
@@ -332,6 +345,18 @@ impl NllLoss {
         shape: &[usize],
         targets: Targets<'a>,
     ) -> Result<ClassProblem<'a>> {
+        let weight = self.classes.weight.as_deref();
+        self.weighted(log_probabilities, shape, targets, weight)
+    }
+
+    /// [`NllLoss::problem`] with this weight of classes.
+    pub(crate) fn weighted<'a>(
+        &self,
+        log_probabilities: usize,
+        shape: &[usize],
+        targets: Targets<'a>,
+        weight: Option<&'a [f32]>,
+    ) -> Result<ClassProblem<'a>> {
         if matches!(targets, Targets::Probabilities(_)) {
             return Err(Error::TargetsAreIndices {
                 function: "nll_loss",
@@ -343,7 +368,7 @@ impl NllLoss {
             around.elements(),
             log_probabilities,
         )?;
-        self.classes.problem(around, targets, 0.0)
+        self.classes.problem(around, targets, weight, 0.0)
     }
 }
 
@@ -361,10 +386,7 @@ impl ClassOptions {
     /// The array seen around the class axis, with the weight checked.
     pub(crate) fn around(&self, shape: &[usize]) -> Result<AxisShape> {
         let around = AxisShape::new(shape, self.axis(shape.len()))?;
-        if let Some(weight) = &self.weight {
-            same_length("the class weight", around.len, weight.len())?;
-            finite("the class weight", weight)?;
-        }
+        check_class_weight(&around, self.weight.as_deref())?;
         Ok(around)
     }
 
@@ -394,21 +416,22 @@ impl ClassOptions {
     }
 
     fn problem<'a>(
-        &'a self,
+        &self,
         shape: AxisShape,
         targets: Targets<'a>,
+        weight: Option<&'a [f32]>,
         smoothing: f32,
     ) -> Result<ClassProblem<'a>> {
-        let weight = self.weight.as_deref();
+        check_class_weight(&shape, weight)?;
         let (targets, total) = match targets {
             Targets::Probabilities(q) => {
                 same_length("the target probabilities", shape.elements(), q.len())?;
                 self.no_ignored_probabilities()?;
                 (ClassTargets::Probabilities(q), shape.rows() as f64)
             }
-            Targets::Indices(t) => self.checked(shape, t.len(), t.iter().copied())?,
+            Targets::Indices(t) => self.checked(shape, t.len(), t.iter().copied(), weight)?,
             Targets::Indices32(t) => {
-                self.checked(shape, t.len(), t.iter().map(|&t| i64::from(t)))?
+                self.checked(shape, t.len(), t.iter().map(|&t| i64::from(t)), weight)?
             }
         };
         Ok(ClassProblem {
@@ -427,6 +450,7 @@ impl ClassOptions {
         shape: AxisShape,
         count: usize,
         targets: impl Iterator<Item = i64>,
+        weight: Option<&[f32]>,
     ) -> Result<(ClassTargets<'a>, f64)> {
         same_length("the targets", shape.rows(), count)?;
         let mut total = 0.0;
@@ -438,7 +462,7 @@ impl ClassOptions {
             }
             match usize::try_from(target) {
                 Ok(class) if class < shape.len && class < IGNORED as usize => {
-                    total += self.weight.as_ref().map_or(1.0, |w| f64::from(w[class]));
+                    total += weight.map_or(1.0, |w| f64::from(w[class]));
                     // Below IGNORED, a u32.
                     classes.push(class as u32);
                 }
@@ -453,6 +477,15 @@ impl ClassOptions {
         }
         Ok((ClassTargets::Classes(classes), total))
     }
+}
+
+/// An error where there are not as many weights as classes, or one is not finite.
+fn check_class_weight(around: &AxisShape, weight: Option<&[f32]>) -> Result<()> {
+    let Some(weight) = weight else {
+        return Ok(());
+    };
+    same_length("the class weight", around.len, weight.len())?;
+    finite("the class weight", weight)
 }
 
 /// A checked call of a loss over classes.
@@ -640,35 +673,25 @@ impl BceWithLogits {
         shape: &[usize],
         targets: usize,
     ) -> Result<BinaryProblem<'_>> {
-        self.check_weights()?;
-        self.outline(logits, shape, targets)
+        let weights = self.options.spread_all(self.weights(), shape)?;
+        self.spread(logits, shape, targets, weights)
     }
 
-    pub(crate) fn check_weights(&self) -> Result<()> {
-        self.options.check_weight()?;
-        let weight = self.pos_weight.as_deref().unwrap_or_default();
-        finite("the weight of positives", weight)
-    }
-
-    /// All but the weights' values.
-    pub(crate) fn outline(
+    /// [`BceWithLogits::problem`] with these weights, whose values are not checked.
+    pub(crate) fn spread<'a>(
         &self,
         logits: usize,
         shape: &[usize],
         targets: usize,
-    ) -> Result<BinaryProblem<'_>> {
-        self.options
-            .problem(["the logits", "the targets"], logits, shape, targets)
-            .and_then(|problem| {
-                Ok(BinaryProblem {
-                    pos_weight: self.options.spread(
-                        "the weight of positives",
-                        self.pos_weight.as_deref(),
-                        shape,
-                    )?,
-                    ..problem
-                })
-            })
+        weights: [Option<Spread<'a>>; 2],
+    ) -> Result<BinaryProblem<'a>> {
+        let roles = ["the logits", "the targets"];
+        self.options.problem(roles, logits, shape, targets, weights)
+    }
+
+    /// The weight and the weight of positives.
+    pub(crate) fn weights(&self) -> Weights<'_> {
+        [self.options.weight.as_deref(), self.pos_weight.as_deref()]
     }
 }
 
@@ -679,9 +702,31 @@ impl BinaryCrossEntropy {
         shape: &[usize],
         targets: usize,
     ) -> Result<BinaryProblem<'_>> {
-        let problem = self.unchecked(probabilities.len(), shape, targets)?;
         self.check_probabilities(probabilities)?;
-        Ok(problem)
+        let weights = self.options.spread_all(self.weights(), shape)?;
+        self.spread(probabilities.len(), shape, targets, weights)
+    }
+
+    /// [`BinaryCrossEntropy::problem`] with these weights; neither their values nor the probabilities
+    /// are checked.
+    pub(crate) fn spread<'a>(
+        &self,
+        probabilities: usize,
+        shape: &[usize],
+        targets: usize,
+        weights: [Option<Spread<'a>>; 2],
+    ) -> Result<BinaryProblem<'a>> {
+        let roles = ["the probabilities", "the targets"];
+        let options = &self.options;
+        Ok(BinaryProblem {
+            with_logits: false,
+            ..options.problem(roles, probabilities, shape, targets, weights)?
+        })
+    }
+
+    /// The weight, and none of positives.
+    pub(crate) fn weights(&self) -> Weights<'_> {
+        [self.options.weight.as_deref(), None]
     }
 
     /// An error where a number is no probability, and no NaN.
@@ -695,80 +740,140 @@ impl BinaryCrossEntropy {
             }),
         }
     }
+}
 
-    /// All but the probabilities themselves.
-    pub(crate) fn unchecked(
-        &self,
-        probabilities: usize,
-        shape: &[usize],
-        targets: usize,
-    ) -> Result<BinaryProblem<'_>> {
-        self.options.check_weight()?;
-        self.outline(probabilities, shape, targets)
-    }
+/// The weight of a binary loss, and that of positives.
+pub(crate) type Weights<'a> = [Option<&'a [f32]>; 2];
 
-    /// All but the probabilities themselves, and the weights' values.
-    pub(crate) fn outline(
-        &self,
-        probabilities: usize,
-        shape: &[usize],
-        targets: usize,
-    ) -> Result<BinaryProblem<'_>> {
-        let roles = ["the probabilities", "the targets"];
-        let problem = self.options.problem(roles, probabilities, shape, targets)?;
-        Ok(BinaryProblem {
-            with_logits: false,
-            ..problem
-        })
-    }
+const WEIGHTS: [&str; 2] = ["the weight", "the weight of positives"];
+
+/// An error where a weight is not finite.
+pub(crate) fn check_weights(weights: Weights<'_>) -> Result<()> {
+    WEIGHTS
+        .into_iter()
+        .zip(weights)
+        .try_for_each(|(what, weight)| finite(what, weight.unwrap_or_default()))
 }
 
 impl BinaryOptions {
-    pub(crate) fn problem(
+    /// A call of logits with these weights.
+    fn problem<'a>(
         &self,
         [what, of_targets]: [&'static str; 2],
         inputs: usize,
         shape: &[usize],
         targets: usize,
-    ) -> Result<BinaryProblem<'_>> {
+        [weight, pos_weight]: [Option<Spread<'a>>; 2],
+    ) -> Result<BinaryProblem<'a>> {
         let count = element_count(shape)?;
         same_length(what, count, inputs)?;
         same_length(of_targets, count, targets)?;
         Ok(BinaryProblem {
             with_logits: true,
-            weight: self.spread("the weight", self.weight.as_deref(), shape)?,
-            pos_weight: None,
+            weight,
+            pos_weight,
             reduction: self.reduction,
             count,
         })
     }
 
-    pub(crate) fn check_weight(&self) -> Result<()> {
-        finite("the weight", self.weight.as_deref().unwrap_or_default())
+    /// How weights without shapes are spread over an array, with their values checked.
+    fn spread_all<'a>(
+        &self,
+        weights: Weights<'a>,
+        shape: &[usize],
+    ) -> Result<[Option<Spread<'a>>; 2]> {
+        check_weights(weights)?;
+        let spread = |i: usize| {
+            let spread = |values: &'a [f32]| {
+                let stride = self.stride(WEIGHTS[i], values.len(), shape)?;
+                Ok(Spread { values, stride })
+            };
+            weights[i].map(spread).transpose()
+        };
+        Ok([spread(0)?, spread(1)?])
     }
 
-    /// How a weight is spread over an array.
-    pub(crate) fn spread<'a>(
+    /// The elements that follow each other with one weight, of so many weights without a shape: one for
+    /// all, one for each element or one for each index of the axis.
+    fn stride(&self, what: &'static str, weights: usize, shape: &[usize]) -> Result<usize> {
+        if weights == element_count(shape)? || weights == 1 {
+            return Ok(1);
+        }
+        let around = AxisShape::new(shape, self.axis)?;
+        same_length(what, around.len, weights)?;
+        Ok(around.inner)
+    }
+
+    /// A weight in its place: of more axes than one it broadcasts from the last axis on.
+    pub(crate) fn placed<'a>(
         &self,
         what: &'static str,
-        weight: Option<&'a [f32]>,
+        values: Cow<'a, [f32]>,
+        own: Option<&[usize]>,
         shape: &[usize],
-    ) -> Result<Option<Spread<'a>>> {
-        let Some(values) = weight else {
-            return Ok(None);
+    ) -> Result<Weight<'a>> {
+        let own = match own {
+            None | Some([] | [_]) => {
+                let stride = self.stride(what, values.len(), shape)?;
+                return Ok(Weight { values, stride });
+            }
+            Some(own) => own,
         };
-        let count = element_count(shape)?;
-        let stride = if values.len() == count {
-            1
-        } else if values.len() == 1 {
-            // Any stride will do: there is one value.
-            1
-        } else {
-            let around = AxisShape::new(shape, self.axis)?;
-            same_length(what, around.len, values.len())?;
-            around.inner
+        let leading = shape.len().checked_sub(own.len());
+        let ones = std::iter::repeat_n(1, leading.unwrap_or(0));
+        let aligned: Vec<usize> = ones.chain(own.iter().copied()).collect();
+        let fits = |(own, of): (&usize, &usize)| own == of || *own == 1;
+        if leading.is_none() || !aligned.iter().zip(shape).all(fits) {
+            return Err(Error::NotBroadcastable {
+                what,
+                shape: own.to_vec(),
+                to: shape.to_vec(),
+            });
+        }
+        if shape.contains(&0) {
+            let values = Cow::Owned(Vec::new());
+            return Ok(Weight { values, stride: 1 });
+        }
+        let is_own = |&i: &usize| aligned[i] == shape[i] && shape[i] != 1;
+        let mut axes = (0..shape.len()).filter(is_own);
+        let (first, last) = (axes.clone().next(), axes.next_back());
+        let (Some(first), Some(last)) = (first, last) else {
+            return Ok(Weight { values, stride: 1 });
         };
-        Ok(Some(Spread { values, stride }))
+        if (first..=last).all(|i| is_own(&i) || shape[i] == 1) {
+            let stride = shape[last + 1..].iter().product();
+            return Ok(Weight { values, stride });
+        }
+        // From the last axis on, whose elements lie side by side.
+        let (mut all, mut block) = (values.into_owned(), 1);
+        for (&own, &len) in aligned.iter().zip(shape).rev() {
+            if own < len {
+                let repeated = all.chunks(block).flat_map(|part| part.repeat(len));
+                all = repeated.collect();
+            }
+            block *= len;
+        }
+        Ok(Weight {
+            values: Cow::Owned(all),
+            stride: 1,
+        })
+    }
+}
+
+/// A weight of elements, which may be of a call's own.
+#[derive(Clone, Debug)]
+pub(crate) struct Weight<'a> {
+    pub values: Cow<'a, [f32]>,
+    stride: usize,
+}
+
+impl Weight<'_> {
+    pub(crate) fn spread(&self) -> Spread<'_> {
+        Spread {
+            values: &self.values,
+            stride: self.stride,
+        }
     }
 }
 

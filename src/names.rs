@@ -43,7 +43,7 @@ pub(crate) fn axis_functions() -> impl Iterator<Item = Names> {
 }
 
 /// A name in the spelling of the names here.
-fn spelled(name: &str) -> String {
+pub(crate) fn spelled(name: &str) -> String {
     name.to_lowercase().replace('-', "_")
 }
 

@@ -10,7 +10,7 @@ pub use place::{Raw, Sink, Source, StreamInput};
 
 use crate::backend::{Backend, BackendKind};
 use crate::error::Error;
-use crate::operation::{AsOperation, IntoOperation};
+use crate::operation::{AsOperation, Direction, Given, IntoOperation};
 use pipeline::{Chunk, Compute, OfBlocks, Span};
 use std::io;
 
@@ -145,6 +145,32 @@ impl<'a> Stream<'a> {
         dx: &mut dyn Sink,
     ) -> Result<(), StreamError> {
         self.rows_of(operation.held().as_operation(), x.into(), Some(dy), dx)
+    }
+
+    /// The shape of an operation's value of an array of a shape, where it goes through in parts; none
+    /// where it takes other arrays, or is causal.
+    ///
+    /// ```
+    /// use wgpu_activations::{Gate, Stream};
+    /// assert_eq!(Stream::output_shape(Gate::GLU.along(-1), &[2, 6])?, Some(vec![2, 3]));
+    /// assert_eq!(Stream::output_shape(Gate::GLU, &[2, 6])?, None);
+    /// # Ok::<(), wgpu_activations::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::AxisOutOfRange`], and what else the operation refuses.
+    pub fn output_shape(
+        operation: impl IntoOperation,
+        shape: &[usize],
+    ) -> crate::Result<Option<Vec<usize>>> {
+        let held = operation.held();
+        let operation = held.as_operation();
+        if operation.rows(shape)?.is_none() {
+            return Ok(None);
+        }
+        let given = Given::of_shape(shape);
+        let shapes = operation.infer(Direction::Forward, &given)?;
+        Ok(shapes.first().map(|shape| shape.to_vec()))
     }
 
     /// Any computation that takes whole blocks: so many elements of each input give so many of

@@ -3,6 +3,7 @@
 mod common;
 
 use wgpu_activations::check::{self, Report};
+use wgpu_activations::half::f16;
 use wgpu_activations::reference::{loss as reference, ulp_error};
 use wgpu_activations::{
     AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, CrossEntropy, DType,
@@ -973,4 +974,147 @@ fn products_of_extreme_weights_do_not_leave_f32_on_the_way() {
             assert!(error <= 4.0, "{what} {q:e} {row:?}: {dx:e}, not {want:e}");
         }
     }
+}
+
+/// A weight is an option of the loss or an array of the call, of any type of numbers, and broadcasts: with
+/// the same bits.
+#[test]
+fn weights_are_options_or_arrays() {
+    let mut noise = Noise(17);
+    let shape = [5, 3, 4];
+    let x = noise.take(60);
+    let shares: Vec<f32> = x.iter().map(|x| (x + 1.0) / 2.0).collect();
+    let targets: Vec<f32> = noise.take(60).iter().map(|t| t.abs()).collect();
+    let classes: Vec<i64> = (0..20).map(|i| i * 7 % 3).collect();
+    // Numbers that f16 has too.
+    let weight = [0.5f32, 2.0, 1.25];
+    let half = weight.map(f16::from_f32);
+    for backend in &common::backends() {
+        let cross = CrossEntropy::new().label_smoothing(0.1);
+        for reduction in Reduction::ALL {
+            let (cross, nll) = (
+                cross.clone().reduction(*reduction),
+                NllLoss::new().reduction(*reduction),
+            );
+            let (x, classes) = (x.of_shape(&shape), &classes);
+            let want = backend
+                .apply(cross.clone().weight(&weight), (x, classes))
+                .unwrap();
+            assert_eq!(backend.apply(&cross, (x, classes, &weight)).unwrap(), want);
+            assert_eq!(backend.apply(&cross, (x, classes, &half)).unwrap(), want);
+            let q = targets.of_shape(&shape);
+            let want = backend
+                .apply(cross.clone().weight(&weight), (x, q))
+                .unwrap();
+            assert_eq!(backend.apply(&cross, (x, q, &weight)).unwrap(), want);
+            let dy = &noise.take(want.len())[..];
+            let dx = backend
+                .grad(cross.clone().weight(&weight), (x, classes), dy)
+                .unwrap();
+            assert_eq!(backend.grad(&cross, (x, classes, &weight), dy).unwrap(), dx);
+            let both = backend
+                .apply_with_grad(&cross, (x, classes, &weight))
+                .unwrap();
+            let of_option = backend
+                .apply_with_grad(cross.weight(&weight), (x, classes))
+                .unwrap();
+            assert_eq!(both, of_option);
+            let want = backend
+                .apply(nll.clone().weight(&weight), (x, classes))
+                .unwrap();
+            assert_eq!(backend.apply(&nll, (x, classes, &weight)).unwrap(), want);
+            let dx = backend
+                .grad(nll.clone().weight(&weight), (x, classes), dy)
+                .unwrap();
+            assert_eq!(backend.grad(&nll, (x, classes, &weight), dy).unwrap(), dx);
+        }
+        let logits = BceWithLogits::new().axis(1);
+        let all = &noise.take(60)[..];
+        // Each: an array, its shape, and how it lies over all elements.
+        type Own<'a> = (&'a [f32], &'a [usize], fn(usize) -> usize);
+        let ones: [Own<'_>; 6] = [
+            (&[1.5], &[], |_| 0),
+            (&weight, &[3], |i| i / 4 % 3),
+            (&weight, &[3, 1], |i| i / 4 % 3),
+            (&all[..12], &[3, 4], |i| i % 12),
+            (&all[..20], &[5, 1, 4], |i| i / 12 * 4 % 20 + i % 4),
+            (all, &[5, 3, 4], |i| i),
+        ];
+        for (own, own_shape, place) in ones {
+            let spread: Vec<f32> = (0..60).map(|i| own[place(i)]).collect();
+            let (x, shares, t) = (
+                x.of_shape(&shape),
+                shares.of_shape(&shape),
+                targets.of_shape(&shape),
+            );
+            let own = own.of_shape(own_shape);
+            let option = logits.clone().weight(&spread).pos_weight(&spread);
+            let want = backend.apply(&option, (x, t)).unwrap();
+            let given = (x, t, own.named("weight"), own.named("pos_weight"));
+            assert_eq!(
+                backend.apply(&logits, given).unwrap(),
+                want,
+                "{own_shape:?}"
+            );
+            let dx = backend.grad(&option, (x, t), &[0.75]).unwrap();
+            let given = (x, t, own.named("weight"), own.named("pos_weight"));
+            assert_eq!(
+                backend.grad(&logits, given, &[0.75]).unwrap(),
+                dx,
+                "{own_shape:?}"
+            );
+            let plain = BinaryCrossEntropy::new().axis(1).reduction(Reduction::None);
+            let want = backend
+                .apply(plain.clone().weight(&spread), (shares, t))
+                .unwrap();
+            assert_eq!(
+                backend.apply(&plain, (shares, t, own)).unwrap(),
+                want,
+                "{own_shape:?}"
+            );
+        }
+        let (x, t) = (x.of_shape(&shape), targets.of_shape(&shape));
+        let refused = |error: wgpu_activations::Result<Vec<f32>>, words: &str| {
+            let text = error.unwrap_err().to_string();
+            assert!(text.contains(words), "{text}");
+        };
+        let twice = cross.clone().weight(&weight);
+        refused(
+            backend.apply(twice, (x, &classes, &weight)),
+            "leave one of them out",
+        );
+        refused(
+            backend.apply(&cross, (x, &classes, &weight[..2])),
+            "3 are expected",
+        );
+        refused(
+            backend.apply(&cross, (x, &classes, &[1.0, f32::NAN, 1.0])),
+            "NaN",
+        );
+        refused(
+            backend.apply(&logits, (x, t, [1.0; 10].of_shape(&[5, 2, 1]))),
+            "does not broadcast",
+        );
+        refused(backend.apply(&logits, (x, t, &[f32::INFINITY])), "inf");
+        let none = [0.0f32; 0].of_shape(&[0, 3]);
+        let empty = (none, none, [1.0; 3].of_shape(&[1, 3]));
+        let loss = BceWithLogits::new().reduction(Reduction::Sum);
+        assert_eq!(backend.apply(&loss, empty).unwrap(), [0.0]);
+    }
+}
+
+/// On a device a weight is the loss's own.
+#[test]
+fn weights_on_a_device_are_options() {
+    let Some(gpu) = common::gpu() else {
+        return;
+    };
+    let logits = gpu.upload(&[0.5, -1.0], &[2]).unwrap();
+    let mut batch = gpu.batch();
+    let loss = BceWithLogits::new();
+    let error = batch.apply(&loss, (&logits, &logits, &logits)).unwrap_err();
+    assert!(
+        error.to_string().contains("by its method `weight`"),
+        "{error}"
+    );
 }

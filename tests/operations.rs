@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::fmt::Debug;
 use wgpu_activations::half::{bf16, f16};
 use wgpu_activations::{
-    AxisFunction, Backend, BceWithLogits, BufferArray, ClassLoss, CrossEntropy, DType, Element,
-    Error, Gpu, NllLoss, OfShape, Operation, Prelu, Reduction, Tensor, TensorArray, TypedSlice,
-    operations, wgpu,
+    Activation, AxisFunction, Backend, BceWithLogits, BufferArray, Chain, ClassLoss, CrossEntropy,
+    DType, Element, Error, Gpu, Item, NllLoss, OfShape, Operation, Prelu, Reduction, Stream,
+    Tensor, TensorArray, TypedSlice, Way, operations, wgpu,
 };
 
 /// Rows of six, of which every operation here takes some.
@@ -156,6 +156,7 @@ fn of_one_array() {
             let text = match name {
                 "maxout" => "maxout(pieces=3)",
                 "rrelu" => "rrelu(seed=3)",
+                "softmax2d" => "softmax2d(axis=-1)",
                 name => name,
             };
             every_way!(&backend, text, &*made(text), numbers(1), |x| x);
@@ -337,6 +338,7 @@ fn one_array_on_a_device() {
             let text = match name {
                 "maxout" => "maxout(pieces=3)",
                 "rrelu" => "rrelu(seed=3)",
+                "softmax2d" => "softmax2d(axis=-1)",
                 name => name,
             };
             let operation = &*made(text);
@@ -548,7 +550,7 @@ fn gradients_from_outputs() {
     let (dy, x) = (numbers(5), numbers(1));
     let mut from_output = BTreeSet::new();
     for name in operations().map(|operation| operation.name) {
-        if ["maxout", "prelu"].contains(&name) {
+        if ["maxout", "prelu", "softmax2d"].contains(&name) {
             continue;
         }
         let operation = &*made(name);
@@ -610,4 +612,46 @@ fn wrong_arrays_are_errors() {
     );
     let error = text(backend.grad_by(softmax, "mask", &x, &x));
     assert!(error.contains("no gradient by 'mask'"), "{error}");
+}
+
+/// What the registry says of the ways that not every operation has.
+#[test]
+fn ways_are_as_they_are_told() {
+    let x = numbers(1);
+    let gpu = common::gpu();
+    let mut told = [0, 0];
+    for info in operations() {
+        let has = |way: Way| info.missing.iter().all(|(missing, _)| *missing != way);
+        if info.name == "prelu" {
+            // It is made by the shapes of its arrays; no way of one array has it.
+            assert!(!has(Way::InParts) && !has(Way::InPlaceInPass));
+            continue;
+        }
+        let operation = &*made(match info.name {
+            "softmax2d" => "softmax2d(axis=-1)",
+            name => name,
+        });
+        let what = info.name;
+        told[usize::from(has(Way::InParts))] += 1;
+        let parts = Stream::output_shape(operation, &SHAPE).unwrap();
+        assert_eq!(parts.is_some(), has(Way::InParts), "{what}");
+        let item = Item::of_shape(operation, &x, &SHAPE);
+        assert_eq!(item.is_ok(), has(Way::InParts), "{what}");
+        let chain = operation.name().parse::<Chain>();
+        assert_eq!(chain.is_ok(), has(Way::InChains), "{what}");
+        let activation = what.parse::<Activation>();
+        assert_eq!(activation.is_ok(), has(Way::InPlaceInMemory), "{what}");
+        let Some(gpu) = &gpu else {
+            continue;
+        };
+        let tensor = gpu.upload(&x, &SHAPE).unwrap();
+        let done = gpu.batch().apply_in_place(operation, &tensor);
+        assert_eq!(done.is_ok(), has(Way::InPlaceOnTensors), "{what}");
+        let mut encoder = gpu.device().create_command_encoder(&Default::default());
+        let mut pass = encoder.begin_compute_pass(&Default::default());
+        let range = TypedSlice::f32(tensor.buffer().slice(..)).of_shape(&SHAPE);
+        let done = gpu.kernels().apply_in_place(&mut pass, operation, range);
+        assert_eq!(done.is_ok(), has(Way::InPlaceInPass), "{what}");
+    }
+    assert!(told[0] > 3 && told[1] > 50, "{told:?}");
 }

@@ -281,7 +281,7 @@ fn rows_of_every_operation() {
     for backend in backends() {
         for text in [
             "swiglu(axis=1)",
-            "geglu(axis=1, first=gate)",
+            "geglu(axis=1, order=gate_first)",
             "reglu(axis=2, layout=interleaved)",
             "sparsemax(axis=1)",
             "entmax(axis=1, alpha=1.5)",

@@ -194,7 +194,7 @@ impl From<BackendName> for BackendKind {
 pub struct RunArgs {
     /// The function's name or an alias, see `activations list`; or a chain of them
     pub function: String,
-    /// The input arrays; of a gate one with value and gate, or two in the same order
+    /// The input arrays; of a gate one with value and gate, or two: the value and the gate
     #[arg(required = true, value_name = "IN.npy")]
     pub inputs: Vec<PathBuf>,
     /// The output array; it is written whole or not at all. FILE.safetensors:TENSOR replaces or
@@ -209,7 +209,7 @@ pub struct RunArgs {
     #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     pub parameters: Vec<(String, String)>,
     /// The axis of a function along one, negative from the end; several for logsumexp, as 0,2
-    /// [default: -1; 1 for cross_entropy, nll_loss, prelu and maxout]
+    /// [default: -1; 1 for cross_entropy, nll_loss and prelu]
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = axes)]
     pub axis: Option<Axes>,
     /// Keep the axes that logsumexp reduces, with length 1

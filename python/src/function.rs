@@ -504,18 +504,11 @@ impl Function {
         }
         function.options.sort_by_key(|(i, _)| *i);
         function.text = function.text_of(&function.options);
-        let is_given = |i: usize| function.options.iter().any(|(at, _)| *at == i);
-        let all_there = info
-            .options
-            .iter()
-            .enumerate()
-            .all(|(i, o)| !o.required || is_given(i));
-        if all_there {
-            // Values that cannot be are told here, and not by the first call.
-            let shape: &[usize] = &[1, 1];
-            let required = info.forms[0].iter().filter(|input| !input.optional).count();
-            operation_for(&function.text, &vec![shape; required]).map_err(raised)?;
-        }
+        // Values that cannot be are told here, and not by the first call.
+        let any: &[usize] = &[];
+        let required = info.forms[0].iter().filter(|input| !input.optional).count();
+        let shapes = vec![any; if required > 1 { required } else { 0 }];
+        operation_for(&function.text, &shapes).map_err(raised)?;
         Ok(function)
     }
 
@@ -652,7 +645,6 @@ fn told<'py>(py: Python<'py>, info: &OperationInfo) -> PyResult<Bound<'py, PyDic
         told.set_item("words", PyTuple::new(py, words)?)?;
         told.set_item("default", option.default.as_deref())?;
         told.set_item("meaning", &option.meaning)?;
-        told.set_item("required", option.required)?;
         Ok(told)
     });
     told.set_item("options", options.collect::<PyResult<Vec<_>>>()?)?;

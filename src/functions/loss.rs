@@ -5,8 +5,9 @@ use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::kernels::{BinaryCall, ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer};
 use crate::loss::{
-    BceWithLogits, BinaryCrossEntropy, BinaryProblem, ClassOptions, ClassProblem, ClassTargets,
-    CrossEntropy, NllLoss, Reduction, Spread, Targets, reduce, upstream,
+    BceWithLogits, BinaryCrossEntropy, BinaryOptions, BinaryProblem, ClassOptions, ClassTargets,
+    CrossEntropy, NllLoss, Reduction, Spread, Targets, Weight, Weights, check_weights, reduce,
+    upstream,
 };
 use crate::operation::{
     Cut, DeviceCall, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shape,
@@ -14,12 +15,59 @@ use crate::operation::{
 };
 use crate::plan::STEPS;
 use crate::shape::{AxisShape, same_length};
+use std::borrow::Cow;
 
 operations!(CrossEntropy, NllLoss, BceWithLogits, BinaryCrossEntropy);
 
 const TARGETS: Role = Role::new("targets", "the targets", Kind::Targets);
 const OF_ELEMENTS: Role = Role::new("targets", "the targets", Kind::Numbers);
 const LOGITS: Role = Role::new("logits", "the logits", Kind::Numbers);
+
+/// For each class.
+const CLASS_WEIGHT: Role = Role::new("weight", "the class weight", Kind::Numbers).optional();
+/// For each element, or what broadcasts.
+const WEIGHT: Role = Role::new("weight", "the weight", Kind::Numbers).optional();
+const POS_WEIGHT: Role =
+    Role::new("pos_weight", "the weight of positives", Kind::Numbers).optional();
+
+/// A weight as the loss's option or as an array of a call.
+fn weight<'a>(
+    function: &'static str,
+    option: Option<&'a [f32]>,
+    given: &Given<'a>,
+    role: usize,
+    what: &'static str,
+) -> Result<Option<Cow<'a, [f32]>>> {
+    match (option, given.get(role)) {
+        (Some(_), Some(_)) => Err(Error::GivenTwice { function, what }),
+        (Some(weight), None) => Ok(Some(Cow::Borrowed(weight))),
+        // What a mean divides by is the host's to know.
+        (None, Some(view)) if matches!(view.data, Data::Device(_)) => Err(Error::OptionNotTaken {
+            operation: function,
+            option: "weight as an array on a device",
+            instead: "give the loss its weight from host memory, by its method `weight`",
+        }),
+        (None, given) => Ok(given.map(|view| view.data.widened())),
+    }
+}
+
+fn class_weight<'a>(
+    function: &'static str,
+    options: &'a ClassOptions,
+    given: &Given<'a>,
+) -> Result<Option<Cow<'a, [f32]>>> {
+    let own = options.weight.as_deref();
+    weight(function, own, given, 2, CLASS_WEIGHT.what)
+}
+
+/// A weight as a device reads it; without one, nothing.
+fn words(weight: Option<Cow<'_, [f32]>>) -> Words<'_> {
+    match weight {
+        None => Words::new(Data::F32(&[])),
+        Some(Cow::Borrowed(weight)) => Words::new(Data::F32(weight)),
+        Some(Cow::Owned(weight)) => Words::owned(weight),
+    }
+}
 
 /// Targets as f32 or as classes, which executors have made them.
 fn targets(view: View<'_>) -> Targets<'_> {
@@ -42,6 +90,9 @@ fn of_rows(options: &ClassOptions, shape: &[usize]) -> Shape {
 fn infer(options: &ClassOptions, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
     let shape = given.x().shape;
     let around = options.around(shape)?;
+    if let Some(weight) = given.get(2) {
+        same_length(CLASS_WEIGHT.what, around.len, weight.len())?;
+    }
     let targets = given.at(1);
     match targets.data.dtype() {
         Some(_) => same_length("the target probabilities", around.elements(), targets.len())?,
@@ -70,20 +121,13 @@ fn reduced(reduction: Reduction, total: f64, losses: &[f32]) -> Vec<f32> {
     reduce(reduction, &losses, total)
 }
 
-impl CrossEntropy {
-    fn given<'a>(&'a self, given: &'a Given<'_>) -> Result<ClassProblem<'a>> {
-        let (x, to) = (given.x(), targets(given.at(1)));
-        self.problem(x.len(), x.shape, to)
-    }
-}
-
 impl Operation for CrossEntropy {
     fn name(&self) -> &'static str {
         "cross_entropy"
     }
 
     fn roles(&self) -> &'static [Role] {
-        &[LOGITS, TARGETS]
+        &[LOGITS, TARGETS, CLASS_WEIGHT]
     }
 
     fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
@@ -106,7 +150,9 @@ impl Operation for CrossEntropy {
         given: &Given<'_>,
         outputs: &mut Outputs<'_>,
     ) -> Result<()> {
-        let (problem, x) = (self.given(given)?, given.x().f32());
+        let weight = class_weight(self.name(), &self.classes, given)?;
+        let (x, shape, to) = (given.x().f32(), given.x().shape, targets(given.at(1)));
+        let problem = self.weighted(x.len(), shape, to, weight.as_deref())?;
         let upstream = match direction {
             Direction::Backward => Some(problem.upstream(given.dy().f32())?),
             Direction::Both => Some(problem.ones()),
@@ -136,12 +182,12 @@ impl Operation for CrossEntropy {
             Some(_) => Targets::Probabilities(&wide),
             None => targets(to),
         };
-        let problem = self.problem(x.len(), x.shape, to_wide)?;
+        let weight = class_weight(self.name(), &self.classes, given)?;
+        let problem = self.weighted(x.len(), x.shape, to_wide, weight.as_deref())?;
         let to = match problem.targets {
             ClassTargets::Classes(classes) => (Words::owned(classes), Reach::Rows),
             ClassTargets::Probabilities(_) => (Words::wide(to.data), Reach::Elements),
         };
-        let weight = self.classes.weight.as_deref().unwrap_or_default();
         let (shape, total, reduction) = (problem.shape, problem.total, problem.reduction);
         let dy = match given.dy {
             Some(dy) if reduction == Reduction::None => (Words::wide(dy.data), Reach::Rows),
@@ -155,7 +201,7 @@ impl Operation for CrossEntropy {
         let inputs = [
             (Words::wide(x.data), Reach::Elements),
             to,
-            (Words::new(Data::F32(weight)), Reach::Whole),
+            (words(weight), Reach::Whole),
             dy,
         ];
         let losses = losses(reduction, Reach::Rows, shape.rows());
@@ -185,7 +231,10 @@ impl Operation for CrossEntropy {
                 Some(_) => TargetBuffer::Probabilities(part.read(1)),
                 None => TargetBuffer::Indices(part.read(1)),
             },
-            weight: self.classes.weight.as_ref().map(|_| part.read(2)),
+            weight: match (&self.classes.weight, part.given.get(2)) {
+                (None, None) => None,
+                _ => Some(part.read(2)),
+            },
         };
         // Targets are checked, and ignored rows have the bits that the host marks them with.
         let loss = &self.for_checked_targets();
@@ -247,7 +296,8 @@ impl CrossEntropy {
             Some(_) => Targets::Probabilities(&wide),
             None => targets(to),
         };
-        self.problem(x.len(), x.shape, to)
+        let weight = class_weight(self.name(), &self.classes, given)?;
+        self.weighted(x.len(), x.shape, to, weight.as_deref())
             .map(|problem| problem.total)
     }
 }
@@ -261,6 +311,7 @@ impl Operation for NllLoss {
         const ROLES: &[Role] = &[
             Role::new("log_probabilities", "the log-probabilities", Kind::Numbers),
             TARGETS,
+            CLASS_WEIGHT,
         ];
         ROLES
     }
@@ -291,7 +342,8 @@ impl Operation for NllLoss {
         outputs: &mut Outputs<'_>,
     ) -> Result<()> {
         let (x, to) = (given.x(), targets(given.at(1)));
-        let problem = self.problem(x.len(), x.shape, to)?;
+        let weight = class_weight(self.name(), &self.classes, given)?;
+        let problem = self.weighted(x.len(), x.shape, to, weight.as_deref())?;
         let out = f32_of(&mut outputs[0]);
         match direction {
             Direction::Backward => {
@@ -350,6 +402,7 @@ impl<'a> OnDeviceLoss<'a> {
         if call.in_place {
             return Err(Error::NotInPlace { function });
         }
+        let weight = class_weight(function, options, call.given)?;
         let shape = options.around(call.given.x().shape)?;
         let to = call.given.at(1).data.on_device();
         if let Some(checked) = to.checked_for {
@@ -396,10 +449,7 @@ impl<'a> OnDeviceLoss<'a> {
             shape,
             logits: call.read(0),
             targets,
-            weight: options
-                .weight
-                .as_ref()
-                .map(|weight| kernels.constant(weight)),
+            weight: weight.map(|weight| kernels.constant(&weight)),
             ignore_index: match to.checked_for {
                 Some(_) => -1,
                 None => options.ignore_index,
@@ -472,28 +522,77 @@ trait Binary: Sync {
     const ROLES: &'static [Role];
     const NAME: &'static str;
 
-    /// How the loss is spread over arrays of these lengths.
-    fn outlined(&self, count: usize, shape: &[usize], targets: usize) -> Result<BinaryProblem<'_>>;
+    fn options(&self) -> &BinaryOptions;
+
+    /// The weights that the loss has as options.
+    fn own_weights(&self) -> Weights<'_>;
+
+    /// The call with these weights.
+    fn problem<'a>(
+        &self,
+        count: usize,
+        shape: &[usize],
+        targets: usize,
+        weights: [Option<Spread<'a>>; 2],
+    ) -> Result<BinaryProblem<'a>>;
 
     /// An error where there is a number that the loss does not take.
     fn check_values(&self, x: &[f32]) -> Result<()>;
 
-    fn of(&self, given: &Given<'_>) -> Result<BinaryProblem<'_>> {
+    /// The weight and that of positives, as options or as arrays.
+    fn weights<'a>(&'a self, given: &Given<'a>) -> Result<[Option<Weight<'a>>; 2]> {
+        let own = self.own_weights();
+        let of = |i: usize, role: Role| -> Result<Option<Weight<'a>>> {
+            let weight = weight(Self::NAME, own[i], given, 2 + i, role.what)?;
+            let Some(values) = weight else {
+                return Ok(None);
+            };
+            let shape = given.get(2 + i).map(|view| view.shape);
+            self.options()
+                .placed(role.what, values, shape, given.x().shape)
+                .map(Some)
+        };
+        Ok([of(0, WEIGHT)?, of(1, POS_WEIGHT)?])
+    }
+
+    /// The call with the weights that it was given.
+    fn of<'a>(
+        &self,
+        given: &Given<'_>,
+        weights: &'a [Option<Weight<'_>>; 2],
+    ) -> Result<BinaryProblem<'a>> {
         let x = given.x();
-        self.outlined(x.len(), x.shape, given.at(1).len())
+        let weights = weights
+            .each_ref()
+            .map(|weight| weight.as_ref().map(Weight::spread));
+        self.problem(x.len(), x.shape, given.at(1).len(), weights)
     }
 }
 
 impl Binary for BceWithLogits {
-    const ROLES: &'static [Role] = &[LOGITS, OF_ELEMENTS];
+    const ROLES: &'static [Role] = &[LOGITS, OF_ELEMENTS, WEIGHT, POS_WEIGHT];
     const NAME: &'static str = "binary_cross_entropy_with_logits";
 
-    fn outlined(&self, count: usize, shape: &[usize], targets: usize) -> Result<BinaryProblem<'_>> {
-        self.outline(count, shape, targets)
+    fn options(&self) -> &BinaryOptions {
+        &self.options
+    }
+
+    fn own_weights(&self) -> Weights<'_> {
+        self.weights()
+    }
+
+    fn problem<'a>(
+        &self,
+        count: usize,
+        shape: &[usize],
+        targets: usize,
+        weights: [Option<Spread<'a>>; 2],
+    ) -> Result<BinaryProblem<'a>> {
+        self.spread(count, shape, targets, weights)
     }
 
     fn check_values(&self, _x: &[f32]) -> Result<()> {
-        self.check_weights()
+        Ok(())
     }
 }
 
@@ -501,15 +600,29 @@ impl Binary for BinaryCrossEntropy {
     const ROLES: &'static [Role] = &[
         Role::new("probabilities", "the probabilities", Kind::Numbers),
         OF_ELEMENTS,
+        WEIGHT,
     ];
     const NAME: &'static str = "binary_cross_entropy";
 
-    fn outlined(&self, count: usize, shape: &[usize], targets: usize) -> Result<BinaryProblem<'_>> {
-        self.outline(count, shape, targets)
+    fn options(&self) -> &BinaryOptions {
+        &self.options
+    }
+
+    fn own_weights(&self) -> Weights<'_> {
+        self.weights()
+    }
+
+    fn problem<'a>(
+        &self,
+        count: usize,
+        shape: &[usize],
+        targets: usize,
+        weights: [Option<Spread<'a>>; 2],
+    ) -> Result<BinaryProblem<'a>> {
+        self.spread(count, shape, targets, weights)
     }
 
     fn check_values(&self, x: &[f32]) -> Result<()> {
-        self.options.check_weight()?;
         self.check_probabilities(x)
     }
 }
@@ -580,8 +693,15 @@ macro_rules! binary_losses {
 }
 binary_losses!(BceWithLogits, BinaryCrossEntropy);
 
+/// Weights that are finite.
+fn checked(weights: [Option<Weight<'_>>; 2]) -> Result<[Option<Weight<'_>>; 2]> {
+    check_weights(weights.each_ref().map(|w| w.as_ref().map(|w| &*w.values)))?;
+    Ok(weights)
+}
+
 fn infer_binary<L: Binary>(loss: &L, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-    let problem = loss.of(given)?;
+    let weights = loss.weights(given)?;
+    let problem = loss.of(given, &weights)?;
     let whole = Shape::from_slice(given.x().shape);
     match problem.reduction {
         Reduction::None => given.check_dy(&whole)?,
@@ -603,7 +723,8 @@ fn compute_binary<L: Binary>(
 ) -> Result<()> {
     let (x, targets) = (given.x().f32(), given.at(1).f32());
     loss.check_values(x)?;
-    let problem = loss.of(given)?;
+    let weights = checked(loss.weights(given)?)?;
+    let problem = loss.of(given, &weights)?;
     match direction {
         Direction::Backward => cpu.grad_binary(&problem, x, targets, given.dy().f32(), out),
         _ => {
@@ -620,23 +741,25 @@ fn lower_binary<'a, L: Binary>(
 ) -> Result<Lowered<'a>> {
     let (x, targets) = (given.x(), given.at(1));
     loss.check_values(&x.data.widened())?;
-    let problem = loss.of(given)?;
-    let (count, reduction) = (problem.count, problem.reduction);
-    let weight = |spread: Option<Spread<'a>>| {
-        let values = spread.map_or(&[][..], |spread| spread.values);
+    let weights = checked(loss.weights(given)?)?;
+    let problem = loss.of(given, &weights)?;
+    let (count, reduction, total) = (problem.count, problem.reduction, problem.total());
+    let weight = |weight: Option<Weight<'a>>| {
+        let values = weight.map(|weight| weight.values);
         // Each element has its own, or they take turns.
-        let reach = if values.len() == count && count > 1 {
-            Reach::Elements
-        } else {
-            Reach::Whole
+        let is_each = |values: &Cow<'_, [f32]>| values.len() == count && count > 1;
+        let reach = match values.as_ref().is_some_and(is_each) {
+            true => Reach::Elements,
+            false => Reach::Whole,
         };
-        (Words::new(Data::F32(values)), reach)
+        (words(values), reach)
     };
+    let [all, positive] = weights;
     let dy = match given.dy {
         Some(dy) if reduction == Reduction::None => (Words::wide(dy.data), Reach::Elements),
         Some(dy) => {
             let dy = dy.data.widened();
-            let dy = upstream(reduction, &dy, count, problem.total())?;
+            let dy = upstream(reduction, &dy, count, total)?;
             (Words::owned(vec![dy.at(0) as f32]), Reach::Whole)
         }
         None => (Words::new(Data::F32(&[])), Reach::Whole),
@@ -644,8 +767,8 @@ fn lower_binary<'a, L: Binary>(
     let inputs = [
         (Words::wide(x.data), Reach::Elements),
         (Words::wide(targets.data), Reach::Elements),
-        weight(problem.weight),
-        weight(problem.pos_weight),
+        weight(all),
+        weight(positive),
         dy,
     ];
     let mut lowered = Lowered::new(Cut::Elements(count), inputs, Reach::Elements);
@@ -664,9 +787,8 @@ fn record_binary_call<L: Binary>(
     if call.in_place {
         return Err(Error::NotInPlace { function: L::NAME });
     }
-    // Nobody reads the numbers themselves.
-    loss.check_values(&[])?;
-    let problem = &loss.of(call.given)?;
+    let weights = checked(loss.weights(call.given)?)?;
+    let problem = &loss.of(call.given, &weights)?;
     let scale = match problem.reduction {
         Reduction::None | Reduction::Sum => 1.0,
         Reduction::Mean => (1.0 / problem.total()) as f32,
@@ -713,7 +835,8 @@ fn record_binary<L: Binary>(
     pass: &mut wgpu::ComputePass<'_>,
     part: &Part<'_>,
 ) -> Result<()> {
-    let problem = &loss.of(part.given)?;
+    let weights = loss.weights(part.given)?;
+    let problem = &loss.of(part.given, &weights)?;
     let dy = part.given.dy;
     let dy = dy.map(|_| problem.reduction.upstream(part.read(4), 1.0));
     let call = BinaryCall {

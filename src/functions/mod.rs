@@ -8,7 +8,11 @@ mod prelu;
 mod random;
 mod registry;
 mod softmax;
+mod ways;
 
 pub use kin::Maxout;
-pub use registry::{InputInfo, OperationInfo, OptionInfo, OptionKind, operation_for, operations};
+pub use registry::{
+    InputInfo, OperationInfo, OptionInfo, OptionKind, operation_for, operation_named, operations,
+};
 pub use softmax::{Along, Softmax};
+pub use ways::Way;

@@ -2,14 +2,17 @@
 //! to compute.
 
 use super::Maxout;
+use super::ways::{self, Way};
 use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
-use crate::chain::parse::{Argument, Problem, split};
+use crate::chain::parse::{Argument, split};
 use crate::error::{Error, Result, shown};
 use crate::gate::{Gate, Layout, Order};
 use crate::gumbel::GumbelSoftmax;
-use crate::loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction};
-use crate::names::Names;
+use crate::loss::{
+    BceWithLogits, BinaryCrossEntropy, CrossEntropy, IGNORE_INDEX, NllLoss, Reduction,
+};
+use crate::names::{Names, spelled};
 use crate::operation::{Kind as InputKind, Operation};
 use crate::prelu::Prelu;
 use crate::random::Random;
@@ -18,11 +21,47 @@ use crate::rrelu::Rrelu;
 use crate::shaping::{Causal, RowPolicy};
 use crate::sparse::SparseFunction;
 use std::cell::RefCell;
+use std::fmt;
 use std::str::FromStr;
 use std::sync::LazyLock;
 
+/// What is wrong with options.
+enum Wrong {
+    /// A text, at some place.
+    At(usize, String),
+    /// A name that the operation has no option of, at some place.
+    Unknown(usize, Error),
+    /// Values, which are no text's.
+    Value(Error),
+}
+
+impl Wrong {
+    /// The error where options are a text, of which bytes have these columns.
+    fn in_text(self, column: impl Fn(usize) -> usize) -> Error {
+        let (at, problem) = match self {
+            Self::At(at, problem) => (at, problem),
+            Self::Unknown(at, error) => (at, error.to_string()),
+            Self::Value(error) => return error,
+        };
+        Error::OperationSyntax {
+            column: column(at),
+            problem,
+        }
+    }
+
+    /// The error where options are names with values.
+    fn of(self, function: &'static str) -> Error {
+        match self {
+            Self::At(_, problem) => Error::Options { function, problem },
+            Self::Unknown(_, error) | Self::Value(error) => error,
+        }
+    }
+}
+
+type Asked<T> = std::result::Result<T, Wrong>;
+
 /// An operation, with its options set.
-type Made = std::result::Result<Box<dyn Operation>, Problem>;
+type Made = Asked<Box<dyn Operation>>;
 
 /// What an operation is, for programs that offer every operation: its names, options, inputs, and what it
 /// computes.
@@ -31,6 +70,8 @@ type Made = std::result::Result<Box<dyn Operation>, Problem>;
 pub struct OperationInfo {
     /// The name: PyTorch's where it has one.
     pub name: &'static str,
+    /// What it has in common with its like: `activation`, `gate`, `softmax`, `loss` and so on.
+    pub family: &'static str,
     /// Names that other frameworks use for the same function.
     pub aliases: &'static [&'static str],
     /// One sentence on what it is.
@@ -54,6 +95,9 @@ pub struct OperationInfo {
     pub elementwise: bool,
     /// Whether it has a gradient from its output.
     pub from_output: bool,
+    /// The ways that it does not run, each with the reason; a gate as one of a single array. Under masks
+    /// and other arrays beside the first, nothing runs in parts, nor in place but on tensors.
+    pub missing: Vec<(Way, &'static str)>,
 }
 
 /// An option of an operation.
@@ -68,8 +112,6 @@ pub struct OptionInfo {
     pub default: Option<String>,
     /// Which values are defined, or what they mean.
     pub meaning: String,
-    /// Whether it must be given.
-    pub required: bool,
 }
 
 /// What values of an option are.
@@ -102,6 +144,18 @@ pub struct InputInfo {
     pub differentiable: bool,
 }
 
+impl InputInfo {
+    /// Real numbers that there is a gradient by, of a name.
+    pub fn numbers(name: &'static str) -> Self {
+        Self {
+            name,
+            kind: InputKind::Numbers,
+            optional: false,
+            differentiable: true,
+        }
+    }
+}
+
 /// What an operation computes, in words.
 struct About {
     summary: &'static str,
@@ -117,6 +171,7 @@ impl About {
 
 /// A function by its names.
 struct Entry {
+    family: &'static str,
     names: Names,
     about: About,
     elementwise: bool,
@@ -124,18 +179,44 @@ struct Entry {
 }
 
 /// Values of options, as text has them.
-trait OfText: FromStr {
+trait OfText: Sized {
     const KIND: OptionKind;
+
+    /// The value; else what it must be.
+    fn of_text(text: &str) -> std::result::Result<Self, &'static str>;
 }
 
 macro_rules! of_text {
-    ($($type:ty => $kind:ident),*) => {$(
+    ($($type:ty => $kind:ident, $what:literal;)*) => {$(
         impl OfText for $type {
             const KIND: OptionKind = OptionKind::$kind;
+
+            fn of_text(text: &str) -> std::result::Result<Self, &'static str> {
+                text.parse().map_err(|_| $what)
+            }
         }
     )*};
 }
-of_text!(f32 => Number, isize => Integer, i64 => Integer, usize => Count, u64 => Count, bool => Flag);
+of_text! {
+    isize => Integer, "a whole number";
+    i64 => Integer, "a whole number";
+    usize => Count, "a whole number, 0 or more";
+    u64 => Count, "a whole number from 0 to 2^64 - 1";
+    bool => Flag, "true or false";
+}
+
+impl OfText for f32 {
+    const KIND: OptionKind = OptionKind::Number;
+
+    fn of_text(text: &str) -> std::result::Result<Self, &'static str> {
+        let number: f32 = text.parse().map_err(|_| "a number")?;
+        // Infinities are welcome by name only.
+        if number.is_infinite() && text.bytes().any(|b| b.is_ascii_digit()) {
+            return Err("a number that an f32 holds");
+        }
+        Ok(number)
+    }
+}
 
 /// The options of a text: those that are asked for are taken out, and each question says what it is
 /// about, so that what an entry asks for is what it has.
@@ -147,8 +228,6 @@ struct Options<'a, 'b> {
     known: RefCell<Vec<OptionInfo>>,
     /// The shapes of the arrays, where they are known.
     shapes: &'b [&'b [usize]],
-    /// Whether what must be given may be anything.
-    probing: bool,
 }
 
 impl<'a, 'b> Options<'a, 'b> {
@@ -158,18 +237,18 @@ impl<'a, 'b> Options<'a, 'b> {
             left: RefCell::new(arguments.iter().collect()),
             known: RefCell::default(),
             shapes,
-            probing: false,
         }
     }
 
-    fn take(&self, option: OptionInfo) -> std::result::Result<Option<&'b Argument<'a>>, Problem> {
+    /// The value of an option as text, where it is given.
+    fn take(&self, option: OptionInfo) -> Asked<Option<&'b Argument<'a>>> {
         let name = option.name;
         self.known.borrow_mut().push(option);
         let mut left = self.left.borrow_mut();
         let is_it = |argument: &&Argument<'_>| argument.name == Some(name);
         let found = left.iter().position(is_it).map(|i| left.remove(i));
         match left.iter().find(|argument| is_it(argument)) {
-            Some(again) => Err((again.at, "this is given twice".to_owned())),
+            Some(again) => Err(Wrong::At(again.at, format!("{name} is given twice"))),
             None => Ok(found),
         }
     }
@@ -179,89 +258,66 @@ impl<'a, 'b> Options<'a, 'b> {
         name: &'static str,
         default: Option<String>,
         meaning: &str,
-        required: bool,
-    ) -> std::result::Result<Option<T>, Problem> {
+    ) -> Asked<Option<T>> {
         let option = OptionInfo {
             name,
             kind: T::KIND,
             default,
             meaning: meaning.to_owned(),
-            required,
         };
         let Some(argument) = self.take(option)? else {
             return Ok(None);
         };
-        let wrong = |_| {
-            let problem = format!("'{}' is no value of {name}", shown(argument.value));
-            (argument.at, problem)
-        };
-        argument.value.parse().map(Some).map_err(wrong)
+        let wrong = |expected| Self::wrong(name, argument, expected);
+        T::of_text(argument.value).map(Some).map_err(wrong)
+    }
+
+    fn wrong(name: &str, argument: &Argument<'_>, expected: impl fmt::Display) -> Wrong {
+        let value = shown(argument.value);
+        Wrong::At(argument.at, format!("{name} = {value} must be {expected}"))
     }
 
     /// The value of an option that has no default, where it is given.
-    fn get<T: OfText>(
-        &self,
-        name: &'static str,
-        meaning: &str,
-    ) -> std::result::Result<Option<T>, Problem> {
-        self.parsed(name, None, meaning, false)
+    fn get<T: OfText>(&self, name: &'static str, meaning: &str) -> Asked<Option<T>> {
+        self.parsed(name, None, meaning)
     }
 
     /// The value of an option, or its default.
-    fn or<T: OfText + ToString>(
-        &self,
-        name: &'static str,
-        default: T,
-        meaning: &str,
-    ) -> std::result::Result<T, Problem> {
-        let given = self.parsed(name, Some(default.to_string()), meaning, false)?;
+    fn or<T: OfText + ToString>(&self, name: &'static str, default: T, meaning: &str) -> Asked<T> {
+        let given = self.parsed(name, Some(default.to_string()), meaning)?;
         Ok(given.unwrap_or(default))
     }
 
-    /// The value of an option that must be given; `any` stands for it where nothing is computed.
-    fn required<T: OfText>(
-        &self,
-        name: &'static str,
-        any: T,
-        meaning: &str,
-    ) -> std::result::Result<T, Problem> {
-        match self.parsed(name, None, meaning, true)? {
-            Some(value) => Ok(value),
-            None if self.probing => Ok(any),
-            None => Err((0, format!("the value {name} is missing"))),
-        }
-    }
-
-    /// One of some words.
+    /// One of some words; case and `-` for `_` do not matter.
     fn choice<T: Copy>(
         &self,
         name: &'static str,
         default: Option<&str>,
         words: &[(&'static str, T)],
         meaning: &str,
-    ) -> std::result::Result<Option<T>, Problem> {
+    ) -> Asked<Option<T>> {
         let known: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let option = OptionInfo {
             name,
             kind: OptionKind::Choice(known.clone()),
             default: default.map(str::to_owned),
             meaning: meaning.to_owned(),
-            required: false,
         };
         let Some(argument) = self.take(option)? else {
             return Ok(None);
         };
-        let found = words.iter().find(|(word, _)| *word == argument.value);
+        let wanted = spelled(argument.value);
+        let found = words.iter().find(|(word, _)| *word == wanted);
         found
             .map(|&(_, value)| Some(value))
-            .ok_or_else(|| (argument.at, format!("{name} is {}", known.join(" or "))))
+            .ok_or_else(|| Self::wrong(name, argument, known.join(" or ")))
     }
 
-    fn axis(&self) -> std::result::Result<isize, Problem> {
+    fn axis(&self) -> Asked<isize> {
         self.or("axis", -1, "negative from the end")
     }
 
-    fn reduction(&self) -> std::result::Result<Reduction, Problem> {
+    fn reduction(&self) -> Asked<Reduction> {
         let words: [_; Reduction::ALL.len()] = std::array::from_fn(|i| {
             let reduction = Reduction::ALL[i];
             (reduction.name(), reduction)
@@ -273,7 +329,7 @@ impl<'a, 'b> Options<'a, 'b> {
     }
 
     /// A seed, and the number of the first element's random number.
-    fn random(&self, seed: Option<u64>) -> std::result::Result<Option<Random>, Problem> {
+    fn random(&self, seed: Option<u64>) -> Asked<Option<Random>> {
         let meaning = match seed {
             Some(_) => "of the random numbers",
             None => "of the random numbers; with one, training",
@@ -291,53 +347,50 @@ impl<'a, 'b> Options<'a, 'b> {
     fn parameters(
         &self,
         names: impl IntoIterator<Item = (&'static str, String, Range)>,
-    ) -> std::result::Result<Vec<(&'static str, f32)>, Problem> {
+    ) -> Asked<Vec<(&'static str, f32)>> {
         let mut given = Vec::new();
         for (name, default, range) in names {
-            let value = self.parsed(name, Some(default), &range.to_string(), false)?;
+            let value = self.parsed(name, Some(default), &range.to_string())?;
             given.extend(value.map(|value| (name, value)));
         }
         Ok(given)
     }
 
     /// An error where something is left that nobody asked for.
-    fn finish(&self, function: &'static str) -> std::result::Result<(), Problem> {
+    fn finish(&self, function: &'static str) -> Asked<()> {
         let left = self.left.borrow();
         let Some(argument) = left.first() else {
             return Ok(());
         };
         let known = self.known.borrow();
         let names: Vec<&'static str> = known.iter().map(|option| option.name).collect();
-        let problem = match argument.name {
+        Err(match argument.name {
             Some(name) => {
                 let unknown = Error::UnknownParameter {
                     function,
                     name: name.to_owned(),
                     known: names,
                 };
-                unknown.to_string()
+                Wrong::Unknown(argument.at, unknown)
             }
-            None if names.is_empty() => "it has no options".to_owned(),
+            None if names.is_empty() => Wrong::At(argument.at, "it has no options".to_owned()),
             None => {
                 let names = names.join(", ");
-                format!("options have names, as in axis=-1; there is {names}")
+                let problem = format!("options have names, as in axis=-1; there is {names}");
+                Wrong::At(argument.at, problem)
             }
-        };
-        Err((argument.at, problem))
+        })
     }
 }
 
-/// An error of the options' values, which is nowhere in particular.
-fn refused(error: Error) -> Problem {
-    (0, error.to_string())
-}
-
 fn entry(
+    family: &'static str,
     names: Names,
     about: About,
     make: impl Fn(&Options<'_, '_>) -> Made + Send + Sync + 'static,
 ) -> Entry {
     Entry {
+        family,
         names,
         about,
         elementwise: false,
@@ -360,11 +413,11 @@ fn activation(activation: Activation) -> Entry {
             (p.name, default, p.range)
         });
         let parameters = options.parameters(parameters)?;
-        Ok(Box::new(activation.with(parameters).map_err(refused)?))
+        Ok(Box::new(activation.with(parameters).map_err(Wrong::Value)?))
     };
     Entry {
         elementwise: true,
-        ..entry((info.name, info.aliases), about, make)
+        ..entry("activation", (info.name, info.aliases), about, make)
     }
 }
 
@@ -382,30 +435,35 @@ fn rrelu() -> Entry {
         let meaning = "a finite number that is not below lower";
         let upper = options.or("upper", standard.upper(), meaning)?;
         let random = options.random(None)?;
-        let rrelu = Rrelu::new(lower, upper).map_err(refused)?;
+        let rrelu = Rrelu::new(lower, upper).map_err(Wrong::Value)?;
         Ok(Box::new(
             random.map_or(rrelu, |random| rrelu.training(random)),
         ))
     };
     Entry {
         elementwise: true,
-        ..entry(("rrelu", &[]), about, make)
+        ..entry("rrelu", ("rrelu", &[]), about, make)
     }
 }
 
 fn gate(gate: Gate) -> Entry {
     let about = About {
-        summary: "A gated linear unit: of one array that holds value and gate along an axis, or of two.",
+        summary: "A gated linear unit: of one array that holds value and gate along an axis, or of two, the value \
+                  and the gate. In one array the value is first, or the gate, as vLLM's names have it.",
         formula: gate.formula(),
         gradient: "dy f(gate) by the value, dy value f'(gate) by the gate",
         source: gate.source(),
         shapes: "The result has half of the input along the axis; of two arrays, which have one shape, \
                  that one.",
     };
-    entry((gate.name(), gate.aliases()), about, move |options| {
+    let names = (gate.name(), gate.aliases());
+    entry("gate", names, about, move |options| {
         // A name of vLLM's has the gate first.
-        let gate: Gate = options.called.parse().map_err(refused)?;
-        let orders = [("value", Order::ValueFirst), ("gate", Order::GateFirst)];
+        let gate: Gate = options.called.parse().map_err(Wrong::Value)?;
+        let orders = [
+            ("value_first", Order::ValueFirst),
+            ("gate_first", Order::GateFirst),
+        ];
         let layouts = [
             ("split", Layout::Split),
             ("interleaved", Layout::Interleaved),
@@ -421,26 +479,32 @@ fn gate(gate: Gate) -> Entry {
                 .find(|(_, o)| *o == order)
                 .map(|(word, _)| *word)
         };
-        let meaning = "which of the two comes first in one array";
-        let order = options.choice("first", word(gate.order()), &orders, meaning)?;
+        let meaning = "which of the two one array has first";
+        let order = options.choice("order", word(gate.order()), &orders, meaning)?;
         let word = |layout| {
             layouts
                 .iter()
                 .find(|(_, l)| *l == layout)
                 .map(|(word, _)| *word)
         };
-        let meaning = "how one array holds them: in halves, or in turns";
+        let meaning = "in halves of one array, or in turns";
         let layout = options.choice("layout", word(gate.layout()), &layouts, meaning)?;
         let meaning = "how many arrays there are; as many as are given, where that is known";
         let arrays = options.choice("arrays", None, &[("1", 1), ("2", 2)], meaning)?;
         let axis = options.axis()?;
-        let gate = gate.with(parameters).map_err(refused)?;
+        let gate = gate.with(parameters).map_err(Wrong::Value)?;
         let gate = order.map_or(gate, |order| gate.with_order(order));
         let gate = layout.map_or(gate, |layout| gate.with_layout(layout));
-        Ok(match arrays.unwrap_or(options.shapes.len()) {
-            2 => Box::new(gate),
-            _ => Box::new(gate.along(axis)),
-        })
+        match (arrays.unwrap_or(options.shapes.len()), order, layout) {
+            (2, None, None) => Ok(Box::new(gate)),
+            (2, _, _) => Err(Wrong::At(
+                0,
+                "order and layout are how one array holds value and gate; leave them out for two, the value \
+                 and the gate"
+                    .to_owned(),
+            )),
+            _ => Ok(Box::new(gate.along(axis))),
+        }
     })
 }
 
@@ -459,50 +523,68 @@ fn of_rows(function: AxisFunction) -> Entry {
              lengths are aligned at its first axis, sinks at its last with length 1."
         },
     };
-    entry(
-        (function.name(), function.aliases()),
-        about,
-        move |options| {
-            let mut softmax = function.along(options.axis()?);
-            let scale = options.get("scale", "x is multiplied by it")?;
-            let temperature = options.get("temperature", "x is divided by it")?;
-            let cap = options.get("soft_cap", "elements v become cap tanh(v / cap)")?;
-            let sink = options.get(
-                "sink",
-                "an element more in each row, which is not in the result",
-            )?;
-            let corners = [
-                ("upper_left", Causal::UpperLeft),
-                ("lower_right", Causal::LowerRight),
-            ];
-            let meaning =
-                "no query sees a later key; the first sees the first, or the last the last";
-            let causal = options.choice("causal", None, &corners, meaning)?;
-            let meaning = "the axis of the queries for causal; the one before the axis by default";
-            let query_axis = options.get("query_axis", meaning)?;
-            let policies = [
-                ("zeros", RowPolicy::Zeros),
-                ("nan", RowPolicy::Nan),
-                ("error", RowPolicy::Error),
-            ];
-            let meaning = "what a row is of which nothing takes part";
-            let policy = options.choice("fully_masked", Some("zeros"), &policies, meaning)?;
-            if scale.is_some() && temperature.is_some() {
-                return Err((
-                    0,
-                    "scale and temperature are one option: give one".to_owned(),
-                ));
-            }
-            softmax = scale.map_or(softmax, |scale| softmax.scale(scale));
-            softmax = temperature.map_or(softmax, |t| softmax.temperature(t));
-            softmax = cap.map_or(softmax, |cap| softmax.soft_cap(cap));
-            softmax = sink.map_or(softmax, |sink| softmax.sink(sink));
-            softmax = causal.map_or(softmax, |causal| softmax.causal(causal));
-            softmax = query_axis.map_or(softmax, |axis| softmax.query_axis(axis));
-            softmax = policy.map_or(softmax, |policy| softmax.row_policy(policy));
-            Ok(Box::new(softmax))
-        },
-    )
+    let names = (function.name(), function.aliases());
+    entry("softmax", names, about, move |options| {
+        let mut softmax = function.along(options.axis()?);
+        let scale = options.get("scale", "x is multiplied by it")?;
+        let temperature = options.get("temperature", "x is divided by it")?;
+        let cap = options.get("soft_cap", "elements v become cap tanh(v / cap)")?;
+        let sink = options.get(
+            "sink",
+            "an element more in each row, which is not in the result",
+        )?;
+        let corners = [
+            ("upper_left", Causal::UpperLeft),
+            ("lower_right", Causal::LowerRight),
+        ];
+        let meaning = "no query sees a later key, from that corner";
+        let causal = options.choice("causal", None, &corners, meaning)?;
+        let meaning = "the axis of the queries; the one before the axis by default";
+        let query_axis = options.get("query_axis", meaning)?;
+        let policies = [
+            ("zeros", RowPolicy::Zeros),
+            ("nan", RowPolicy::Nan),
+            ("error", RowPolicy::Error),
+        ];
+        let meaning = "what a row is of which nothing takes part";
+        let policy = options.choice("row_policy", Some("zeros"), &policies, meaning)?;
+        if scale.is_some() && temperature.is_some() {
+            let problem = "scale and temperature say the same thing; give one of them";
+            return Err(Wrong::At(0, problem.to_owned()));
+        }
+        softmax = scale.map_or(softmax, |scale| softmax.scale(scale));
+        softmax = temperature.map_or(softmax, |t| softmax.temperature(t));
+        softmax = cap.map_or(softmax, |cap| softmax.soft_cap(cap));
+        softmax = sink.map_or(softmax, |sink| softmax.sink(sink));
+        softmax = causal.map_or(softmax, |causal| softmax.causal(causal));
+        softmax = query_axis.map_or(softmax, |axis| softmax.query_axis(axis));
+        softmax = policy.map_or(softmax, |policy| softmax.row_policy(policy));
+        Ok(Box::new(softmax))
+    })
+}
+
+fn softmax2d() -> Entry {
+    let softmax = AxisFunction::Softmax;
+    let about = About {
+        summary: "Softmax over the channels of images.",
+        formula: softmax.formula(),
+        gradient: softmax.gradient(),
+        source: "PyTorch",
+        shapes: "The input has the shape (C, H, W) or (N, C, H, W), and so has the result.",
+    };
+    let names = ("softmax2d", &["softmax_2d"][..]);
+    entry("softmax", names, about, move |options| {
+        let axis = options.or("axis", -3, "of the channels")?;
+        match options.shapes.first().map(|shape| shape.len()) {
+            None | Some(3 | 4) => Ok(Box::new(softmax.along(axis))),
+            Some(axes) => Err(Wrong::At(
+                0,
+                format!(
+                    "it is of (C, H, W) or (N, C, H, W), the input has {axes} axes; softmax takes any axis"
+                ),
+            )),
+        }
+    })
 }
 
 fn sparse(function: SparseFunction) -> Entry {
@@ -518,21 +600,18 @@ fn sparse(function: SparseFunction) -> Entry {
         },
         shapes: About::SAME_SHAPE,
     };
-    entry(
-        (function.name(), function.aliases()),
-        about,
-        move |options| {
-            let axis = options.axis()?;
-            let function = match function {
-                SparseFunction::Entmax { alpha } => {
-                    let alpha = options.or("alpha", alpha, "a finite number, 1 or more")?;
-                    SparseFunction::entmax(alpha).map_err(refused)?
-                }
-                function => function,
-            };
-            Ok(Box::new(function.along(axis)))
-        },
-    )
+    let names = (function.name(), function.aliases());
+    entry("sparse", names, about, move |options| {
+        let axis = options.axis()?;
+        let function = match function {
+            SparseFunction::Entmax { alpha } => {
+                let alpha = options.or("alpha", alpha, "a finite number, 1 or more")?;
+                SparseFunction::entmax(alpha).map_err(Wrong::Value)?
+            }
+            function => function,
+        };
+        Ok(Box::new(function.along(axis)))
+    })
 }
 
 fn gumbel_softmax() -> Entry {
@@ -543,13 +622,14 @@ fn gumbel_softmax() -> Entry {
         source: "Jang et al. 2017; Maddison et al. 2017",
         shapes: "The result has the shape of the input, and so has the noise.",
     };
-    entry(("gumbel_softmax", &[]), about, |options| {
+    let names = ("gumbel_softmax", &["concrete"][..]);
+    entry("gumbel_softmax", names, about, |options| {
         let standard = GumbelSoftmax::default();
         let tau = options.or("tau", standard.tau(), "the temperature, from 1e-30 to 1e30")?;
         let hard = options.or("hard", standard.is_hard(), "whether the result is one-hot")?;
         let random = options.random(Some(standard.random().seed()))?;
         let axis = options.axis()?;
-        let gumbel = GumbelSoftmax::new(tau, random.unwrap_or_default()).map_err(refused)?;
+        let gumbel = GumbelSoftmax::new(tau, random.unwrap_or_default()).map_err(Wrong::Value)?;
         Ok(Box::new(gumbel.hard(hard).along(axis)))
     })
 }
@@ -562,10 +642,10 @@ fn maxout() -> Entry {
         source: "Goodfellow et al. 2013",
         shapes: "The result has the axis' length divided by the pieces.",
     };
-    entry(("maxout", &[]), about, |options| {
+    entry("maxout", ("maxout", &["max_out"]), about, |options| {
         let axis = options.axis()?;
         let meaning = "elements of a group, which divide the axis";
-        let pieces = options.required("pieces", 1, meaning)?;
+        let pieces = options.or("pieces", 2, meaning)?;
         Ok(Box::new(Maxout::new(pieces).along(axis)))
     })
 }
@@ -579,17 +659,20 @@ fn prelu() -> Entry {
         shapes: "The result has the shape of the input. A slope of one element is for all, one of one \
                  axis has one for each index of the option's axis, others broadcast from the last axis on.",
     };
-    entry(("prelu", &[]), about, |options| {
+    entry("prelu", ("prelu", &["parametric_relu"]), about, |options| {
         let meaning = "the axis of the slopes, negative from the end; 1 by default, as in PyTorch";
         let axis: Option<isize> = options.get("axis", meaning)?;
-        let meaning =
-            "whether slopes of one axis are aligned at the last axis, as in ONNX and NumPy";
+        let meaning = "whether slopes of one axis lie along the last, as in ONNX and NumPy";
         let broadcast = options.or("broadcast", false, meaning)?;
         let [shape, slope] = *options.shapes else {
             let problem = "it is made by the shapes of its two arrays, as `Prelu` is; a name alone does \
                            not do";
-            return Err((0, problem.to_owned()));
+            return Err(Wrong::At(0, problem.to_owned()));
         };
+        if broadcast && axis.is_some() {
+            let problem = "slopes that broadcast from the last axis have no axis; leave it out";
+            return Err(Wrong::At(0, problem.to_owned()));
+        }
         let prelu = match (slope, axis) {
             (_, _) if slope.iter().product::<usize>() == 1 => Prelu::shared(shape),
             ([_], axis) if !broadcast => match axis {
@@ -598,32 +681,35 @@ fn prelu() -> Entry {
             },
             _ => Prelu::broadcast(shape, slope),
         };
-        Ok(Box::new(prelu.map_err(refused)?))
+        Ok(Box::new(prelu.map_err(Wrong::Value)?))
     })
 }
 
 const OF_CLASSES: &str = "One number, or with reduction=none the logits' shape without the axis. Targets are \
-                          classes of that shape, or probabilities of the logits' shape.";
-const OF_ELEMENTS: &str =
-    "One number, or with reduction=none the input's shape, which the targets have.";
+                          classes of that shape, or probabilities of the logits' shape; the weight has \
+                          one number for each class.";
+const OF_WEIGHTS: &str = "of weights that have one axis; the last by default";
+const OF_ELEMENTS: &str = "One number, or with reduction=none the input's shape, which the targets have. A weight of one axis \
+     has one for each index of the option's axis, others broadcast from the last axis on.";
 
 fn cross_entropy() -> Entry {
     let about = About {
         summary: "The cross entropy of softmax and classes, or probabilities of classes.",
-        formula: "-log softmax(x)[t]",
-        gradient: "softmax(x) - onehot(t)",
+        formula: "-w[t] log softmax(x)[t]",
+        gradient: "w[t] (softmax(x) - onehot(t))",
         source: "PyTorch",
         shapes: OF_CLASSES,
     };
-    entry(("cross_entropy", &[]), about, |options| {
+    let aliases = &[
+        "crossentropy",
+        "softmax_cross_entropy",
+        "cross_entropy_loss",
+    ];
+    entry("loss", ("cross_entropy", aliases), about, |options| {
         let mut loss = CrossEntropy::new().reduction(options.reduction()?);
         let meaning = "rows of this class are left out";
-        if let Some(class) =
-            options.parsed("ignore_index", Some("-100".to_owned()), meaning, false)?
-        {
-            loss = loss.ignore_index(class);
-        }
-        let meaning = "the share of the target that is spread over all classes, from 0 to 1";
+        loss = loss.ignore_index(options.or("ignore_index", IGNORE_INDEX, meaning)?);
+        let meaning = "the share of the target spread over all classes, from 0 to 1";
         loss = loss.label_smoothing(options.or("label_smoothing", 0.0, meaning)?);
         let meaning = "of the classes; 1 by default, 0 of an array of one axis";
         if let Some(axis) = options.get("axis", meaning)? {
@@ -636,19 +722,16 @@ fn cross_entropy() -> Entry {
 fn nll_loss() -> Entry {
     let about = About {
         summary: "The negative log likelihood of classes: cross entropy of what log_softmax made.",
-        formula: "-x[t]",
-        gradient: "-onehot(t)",
+        formula: "-w[t] x[t]",
+        gradient: "-w[t] onehot(t)",
         source: "PyTorch",
         shapes: OF_CLASSES,
     };
-    entry(("nll_loss", &[]), about, |options| {
+    let aliases = &["nll", "negative_log_likelihood"];
+    entry("loss", ("nll_loss", aliases), about, |options| {
         let mut loss = NllLoss::new().reduction(options.reduction()?);
         let meaning = "rows of this class are left out";
-        if let Some(class) =
-            options.parsed("ignore_index", Some("-100".to_owned()), meaning, false)?
-        {
-            loss = loss.ignore_index(class);
-        }
+        loss = loss.ignore_index(options.or("ignore_index", IGNORE_INDEX, meaning)?);
         let meaning = "of the classes; 1 by default, 0 of an array of one axis";
         if let Some(axis) = options.get("axis", meaning)? {
             loss = loss.axis(axis);
@@ -660,29 +743,35 @@ fn nll_loss() -> Entry {
 fn bce_with_logits() -> Entry {
     let about = About {
         summary: "The binary cross entropy of sigmoid and probabilities.",
-        formula: "(1 - t) x + log(1 + exp(-x))",
-        gradient: "sigmoid(x) - t",
+        formula: "w ((1 - t) x + (1 + (p - 1) t) log(1 + exp(-x)))",
+        gradient: "w (sigmoid(x) (1 + (p - 1) t) - p t)",
         source: "PyTorch",
         shapes: OF_ELEMENTS,
     };
-    let names = ("binary_cross_entropy_with_logits", &["bce_with_logits"][..]);
-    entry(names, about, |options| {
-        let loss = BceWithLogits::new();
-        Ok(Box::new(loss.reduction(options.reduction()?)))
+    let names = (
+        "binary_cross_entropy_with_logits",
+        &["bce_with_logits", "sigmoid_cross_entropy_with_logits"][..],
+    );
+    entry("loss", names, about, |options| {
+        let loss = BceWithLogits::new().reduction(options.reduction()?);
+        let axis = options.get("axis", OF_WEIGHTS)?;
+        Ok(Box::new(axis.map_or(loss.clone(), |axis| loss.axis(axis))))
     })
 }
 
 fn binary_cross_entropy() -> Entry {
     let about = About {
         summary: "The binary cross entropy of probabilities.",
-        formula: "-(t log x + (1 - t) log(1 - x)), logarithms from -100 on",
-        gradient: "(x - t) / max(x (1 - x), 1e-12)",
+        formula: "-w (t log x + (1 - t) log(1 - x)), logarithms from -100 on",
+        gradient: "w (x - t) / max(x (1 - x), 1e-12)",
         source: "PyTorch",
         shapes: OF_ELEMENTS,
     };
-    entry(("binary_cross_entropy", &["bce"]), about, |options| {
-        let loss = BinaryCrossEntropy::new();
-        Ok(Box::new(loss.reduction(options.reduction()?)))
+    let names = ("binary_cross_entropy", &["bce", "bce_loss"][..]);
+    entry("loss", names, about, |options| {
+        let loss = BinaryCrossEntropy::new().reduction(options.reduction()?);
+        let axis = options.get("axis", OF_WEIGHTS)?;
+        Ok(Box::new(axis.map_or(loss.clone(), |axis| loss.axis(axis))))
     })
 }
 
@@ -692,6 +781,7 @@ static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
     all.push(rrelu());
     all.extend(Gate::ALL.iter().map(|&f| gate(f)));
     all.extend(AxisFunction::ALL.iter().map(|&f| of_rows(f)));
+    all.push(softmax2d());
     all.extend(SparseFunction::ALL.iter().map(|&f| sparse(f)));
     all.extend([
         gumbel_softmax(),
@@ -705,14 +795,36 @@ static ENTRIES: LazyLock<Vec<Entry>> = LazyLock::new(|| {
 });
 
 impl Entry {
+    /// The entry of a name or an alias.
+    fn find(name: &str) -> Result<&'static Self> {
+        let wanted = spelled(name);
+        let found = ENTRIES.iter().find(|entry| {
+            let (own, aliases) = entry.names;
+            own == wanted || aliases.contains(&wanted.as_str())
+        });
+        found.ok_or_else(|| {
+            let taken = ENTRIES.iter().map(|entry| entry.names);
+            Error::unknown_function("function", name, taken)
+        })
+    }
+
+    /// The operation of some options.
+    fn made(&self, called: &str, arguments: &[Argument<'_>], shapes: &[&[usize]]) -> Made {
+        let options = Options::new(called, arguments, shapes);
+        let made = (self.make)(&options);
+        // What is unknown comes before what an unknown option may have been for.
+        match &made {
+            Err(Wrong::At(0, _) | Wrong::Value(_)) | Ok(_) => options.finish(self.names.0)?,
+            Err(_) => {}
+        }
+        made
+    }
+
     /// The options, and the operation for so many arrays where there is one.
     fn probed(&self, arrays: usize) -> (Vec<OptionInfo>, Option<Box<dyn Operation>>) {
         let shape: &[usize] = &[2, 2];
         let shapes = vec![shape; arrays];
-        let options = Options {
-            probing: true,
-            ..Options::new(self.names.0, &[], &shapes)
-        };
+        let options = Options::new(self.names.0, &[], &shapes);
         let made = (self.make)(&options).ok();
         (options.known.into_inner(), made)
     }
@@ -722,8 +834,11 @@ impl Entry {
         let (options, by_name) = self.probed(0);
         let mut forms: Vec<Vec<InputInfo>> = Vec::new();
         let mut from_output = false;
+        let mut missing = None;
         for operation in (0..3).filter_map(|arrays| self.probed(arrays).1) {
             from_output |= operation.check_from_output().is_ok();
+            // Axes of which every operation takes some.
+            missing.get_or_insert_with(|| ways::missing(self.family, &*operation, &[2, 4, 2, 2]));
             let differentiable: Vec<usize> = operation.gradients().iter().map(|g| g.0).collect();
             let inputs = operation.roles().iter().enumerate();
             let form = inputs.map(|(i, role)| InputInfo {
@@ -739,6 +854,7 @@ impl Entry {
         }
         OperationInfo {
             name: self.names.0,
+            family: self.family,
             aliases: self.names.1,
             summary: about.summary,
             formula: about.formula,
@@ -750,6 +866,7 @@ impl Entry {
             by_shapes: by_name.is_none(),
             elementwise: self.elementwise,
             from_output,
+            missing: missing.unwrap_or_default(),
         }
     }
 }
@@ -806,28 +923,45 @@ impl FromStr for Box<dyn Operation> {
 /// [`Error::UnknownFunction`], [`Error::OperationSyntax`].
 pub fn operation_for(text: &str, shapes: &[&[usize]]) -> Result<Box<dyn Operation>> {
     let begin = text.len() - text.trim_start().len();
-    let syntax = |(offset, problem): Problem| Error::OperationSyntax {
-        column: text[..begin + offset].chars().count() + 1,
-        problem,
-    };
-    let (name, arguments) = split(text.trim()).map_err(syntax)?;
-    let wanted = name.to_lowercase().replace('-', "_");
-    let found = ENTRIES.iter().find(|entry| {
-        let (own, aliases) = entry.names;
-        own == wanted || aliases.contains(&wanted.as_str())
+    let column = |offset| text[..begin + offset].chars().count() + 1;
+    let (name, arguments) = split(text.trim()).map_err(|(offset, problem)| {
+        let wrong = Wrong::At(offset, problem);
+        wrong.in_text(column)
+    })?;
+    let entry = Entry::find(name)?;
+    let made = entry.made(&spelled(name), &arguments, shapes);
+    made.map_err(|wrong| wrong.in_text(column))
+}
+
+/// An operation by its name or an alias, with options as names and values, for arrays of these shapes, as
+/// [`operation_for`] has them.
+///
+/// ```
+/// use wgpu_activations::{Backend, operation_named};
+/// let elu = operation_named("elu", &[("alpha", "0.5")], &[])?;
+/// assert_eq!(Backend::cpu().apply(&*elu, &[3.0])?, [3.0]);
+/// let error = operation_named("elu", &[("alpha", "two")], &[]).unwrap_err();
+/// assert_eq!(error.to_string(), "elu: alpha = two must be a number");
+/// # Ok::<(), wgpu_activations::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::UnknownFunction`]; [`Error::UnknownParameter`], [`Error::Options`] and what else the operation
+/// refuses.
+pub fn operation_named(
+    name: &str,
+    options: &[(&str, &str)],
+    shapes: &[&[usize]],
+) -> Result<Box<dyn Operation>> {
+    let entry = Entry::find(name)?;
+    let arguments = options.iter().map(|&(name, value)| Argument {
+        name: Some(name),
+        value,
+        at: 0,
     });
-    let Some(found) = found else {
-        let taken = ENTRIES.iter().map(|entry| entry.names);
-        return Err(Error::unknown_function("function", name, taken));
-    };
-    let options = Options::new(&wanted, &arguments, shapes);
-    let made = (found.make)(&options);
-    // What is unknown comes before what an unknown option may have been for.
-    match &made {
-        Err((0, _)) | Ok(_) => options.finish(found.names.0).map_err(syntax)?,
-        Err(_) => {}
-    }
-    made.map_err(syntax)
+    let arguments: Vec<Argument<'_>> = arguments.collect();
+    let made = entry.made(&spelled(name), &arguments, shapes);
+    made.map_err(|wrong| wrong.of(entry.names.0))
 }
 
 #[cfg(test)]
@@ -839,14 +973,16 @@ mod tests {
         let mut count = 0;
         for info in operations() {
             for name in [&info.name].into_iter().chain(info.aliases) {
-                let text = match *name {
-                    "maxout" => "maxout(pieces=2)".to_owned(),
-                    name => name.to_uppercase(),
+                let text = name.to_uppercase();
+                let shape: &[usize] = match info.name {
+                    "softmax2d" => &[2, 2, 2],
+                    _ => &[2, 2],
                 };
-                let shape: &[usize] = &[2, 2];
                 let shapes = vec![shape; info.forms[0].len()];
                 let operation = operation_for(&text, &shapes[..shapes.len().min(2)]).unwrap();
-                assert_eq!(operation.name(), info.name);
+                if info.name != "softmax2d" {
+                    assert_eq!(operation.name(), info.name);
+                }
                 assert_eq!(info.by_shapes, text.parse::<Box<dyn Operation>>().is_err());
                 count += 1;
             }
@@ -859,8 +995,12 @@ mod tests {
         let error = |text: &str| text.parse::<Box<dyn Operation>>().unwrap_err().to_string();
         for (text, words) in [
             ("gelo", "gelu"),
-            (" elu(alpha=x)", "column 6: 'x' is no value of alpha"),
-            ("elu(alpha=1, alpha=2)", "column 14: this is given twice"),
+            (" elu(alpha=x)", "column 6: alpha = x must be a number"),
+            (
+                "elu(alpha=1e39)",
+                "alpha = 1e39 must be a number that an f32",
+            ),
+            ("elu(alpha=1, alpha=2)", "column 14: alpha is given twice"),
             ("elu(1)", "column 5: options have names"),
             (
                 "relu(slope=1)",
@@ -870,16 +1010,25 @@ mod tests {
                 "softmax(axis=-1",
                 "column 8: this parenthesis is not closed",
             ),
-            ("maxout", "pieces is missing"),
+            (
+                "maxout(pieces=-1)",
+                "pieces = -1 must be a whole number, 0 or",
+            ),
             ("entmax(alpha=0.5)", "entmax's alpha"),
             (
                 "cross_entropy(reduction=average)",
-                "reduction is none or mean or sum",
+                "reduction = average must be none or mean or sum",
             ),
-            ("softmax(causal=yes)", "causal is upper_left or lower_right"),
-            ("swiglu(layout=pairs)", "layout is split or interleaved"),
+            (
+                "softmax(causal=yes)",
+                "yes must be upper_left or lower_right",
+            ),
+            ("swiglu(layout=pairs)", "pairs must be split or interleaved"),
             ("softmax(scale=2, temperature=2)", "give one"),
-            ("maxout(axis=0)", "pieces is missing"),
+            (
+                "swiglu(arrays=2, order=gate_first)",
+                "leave them out for two",
+            ),
             ("entmax(alpha=0.5, axis=0)", "entmax's alpha"),
             ("prelu", "made by the shapes of its two arrays"),
         ] {
@@ -897,7 +1046,10 @@ mod tests {
                 "{}",
                 info.name
             );
-            let shape: &[usize] = &[4, 4];
+            let shape: &[usize] = match info.name {
+                "softmax2d" => &[4, 4, 4],
+                _ => &[4, 4],
+            };
             for form in &info.forms {
                 let required = form.iter().filter(|input| !input.optional).count();
                 let shapes = vec![shape; required];
@@ -913,6 +1065,10 @@ mod tests {
                         (_, OptionKind::Choice(words)) => words[0].to_owned(),
                         (_, OptionKind::Flag) => "false".to_owned(),
                         (_, _) if option.name == "temperature" => continue,
+                        // Of two arrays of one, or of slopes that do not broadcast.
+                        (_, _) if ["order", "layout"].contains(&option.name) && required == 2 => {
+                            continue;
+                        }
                         (_, _) => "1".to_owned(),
                     };
                     values.push(format!("{}={value}", option.name));
@@ -936,9 +1092,9 @@ mod tests {
     #[test]
     fn names_of_gates_say_the_order() {
         let of = |text: &str| format!("{:?}", text.parse::<Box<dyn Operation>>().unwrap());
-        assert_eq!(of("silu_and_mul"), of("swiglu(first=gate)"));
+        assert_eq!(of("silu_and_mul"), of("swiglu(order=Gate-First)"));
         assert_ne!(of("silu_and_mul"), of("swiglu"));
-        assert_eq!(of("silu_and_mul(first=value)"), of("swiglu"));
+        assert_eq!(of("silu_and_mul(order=value_first)"), of("swiglu"));
     }
 
     /// A part of an array has the random numbers of its place in the whole.

@@ -163,15 +163,7 @@ impl Softmax {
                 _ => unreachable!("lengths that are none"),
             }),
             sinks: numbers(4),
-            settings: self.settings_of(given),
-        }
-    }
-
-    /// The settings; an array of sinks replaces the number.
-    fn settings_of(&self, given: &Given<'_>) -> Settings {
-        Settings {
-            sink: self.settings.sink.filter(|_| given.get(4).is_none()),
-            ..self.settings
+            settings: self.settings,
         }
     }
 
@@ -187,7 +179,7 @@ impl Softmax {
             bias: of(2),
             lengths: of(3),
             sinks: of(4),
-            settings: self.settings_of(given),
+            settings: self.settings,
         }
     }
 
@@ -287,6 +279,10 @@ impl Operation for Softmax {
     fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
         let shape = given.x().shape;
         let output = self.output(shape)?;
+        if self.settings.sink.is_some() && given.get(4).is_some() {
+            let (function, what) = (self.name(), "a sink");
+            return Err(Error::GivenTwice { function, what });
+        }
         let outline = self.outline(given);
         self.geometry(given)?;
         given.check_dy(&output)?;
@@ -431,7 +427,7 @@ impl Operation for Softmax {
             let job = ShapedJob {
                 function,
                 geometry: &self.geometry(part.given)?,
-                settings: &self.settings_of(part.given),
+                settings: &self.settings,
                 shape: *shape,
                 first_row: part.first_row,
                 arrays,
@@ -540,7 +536,7 @@ impl Softmax {
         }
         let (given, x) = (call.given, call.read(0));
         let geometry = &self.geometry(given)?;
-        let settings = &self.settings_of(given);
+        let settings = &self.settings;
         let arrays = ARRAYS.map(|(slot, _)| given.get(slot).map(|_| (call.read(slot), 0)));
         let job = |out, by_sink| ShapedJob {
             function: self.function,

@@ -143,6 +143,18 @@ pub struct Given<'a> {
 }
 
 impl<'a> Given<'a> {
+    /// One array of which nothing but its shape is known.
+    pub(crate) fn of_shape(shape: &'a [usize]) -> Self {
+        let view = View {
+            data: Data::F32(&[]),
+            shape,
+            is_flat: false,
+        };
+        let mut inputs = [None; MOST_INPUTS];
+        inputs[0] = Some(view);
+        Self { inputs, dy: None }
+    }
+
     /// The first input, which is always there; from the output, that.
     pub(crate) fn x(&self) -> View<'a> {
         // Invariant: whoever makes one puts the first input in.

@@ -231,6 +231,30 @@ fn text(entries: &[Entry], upstream: &[Entry]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::bench;
+    use wgpu_activations::{Way, operations};
+
+    /// What is checked and measured is what the registry says is.
+    #[test]
+    fn the_registry_says_what_is_checked() {
+        let mut checked = 0;
+        for info in operations() {
+            // Softmax's, under another name.
+            if info.name == "softmax2d" {
+                continue;
+            }
+            let has = |way: Way| info.missing.iter().all(|(missing, _)| *missing != way);
+            let names = [info.name.to_owned()];
+            assert_eq!(subjects(&names).is_ok(), has(Way::Check), "{names:?}");
+            let of_halves = Function::find(info.name).is_some();
+            assert_eq!(of_halves, has(Way::CheckOfSixteenBits), "{names:?}");
+            let measured = bench::Subject::select(&names).is_ok();
+            assert_eq!(measured, has(Way::Bench), "{names:?}");
+            checked += 1;
+        }
+        assert!(checked > 60, "{checked}");
+    }
+
     use wgpu_activations::Activation;
 
     fn entries(spoil: impl Fn(&mut Report)) -> Vec<Entry> {

@@ -4,15 +4,13 @@ use super::stream::{Files, upstream_shape};
 use crate::args::{GradArgs, RunArgs};
 use crate::error::CliError;
 use crate::memory;
-use crate::npy;
-use crate::operations::{self, Call, Input, Options, Output, read};
+use crate::operations::{self, Call, Input, Output, read};
 use crate::output::{self, Target};
 use crate::terminal::Progress;
 use wgpu_activations::DType;
 
 /// Arguments that fit together.
 struct Plan {
-    name: &'static str,
     call: Box<dyn Call>,
     targets: Vec<Target>,
 }
@@ -20,41 +18,27 @@ struct Plan {
 impl Plan {
     /// `gradients` says whether the outputs are those of `grad`.
     fn new(args: &RunArgs, gradients: bool) -> Result<Self, CliError> {
-        let operation = operations::find(&args.function)?;
-        let name = operation.entry().name;
-        let usage = |text: String| Err(CliError::Usage(text));
-        let mut options = Options::new(name, args)?;
-        let call = operation.prepare(&mut options, args.inputs.len())?;
-        options.finish()?;
-        let wanted = call.inputs();
-        if wanted.len() != args.inputs.len() {
-            let (plural, given) = (if wanted.len() == 1 { "" } else { "s" }, args.inputs.len());
-            return usage(format!(
-                "{name} has {} input{plural} ({}), {given} files are given",
-                wanted.len(),
-                wanted.join(", "),
-            ));
-        }
-        let most = if gradients { call.gradients() } else { &[""] };
+        let call = operations::prepare(args)?;
+        let name = call.name();
+        let most = match gradients {
+            true => call.gradients(),
+            false => vec![""],
+        };
         let given = args.outputs.len();
         if given == 0 || given > most.len() {
-            return usage(if most.len() == 1 {
+            return Err(CliError::Usage(if most.len() == 1 {
                 format!("{name} needs one -o, {given} are given")
             } else {
                 format!(
-                    "{name} has gradients of {}, in this order; {given} -o are given",
+                    "{name} has gradients by {}, in this order; {given} -o are given",
                     most.join(", ")
                 )
-            });
+            }));
         }
         let targets = args.outputs.iter().map(|path| Target::new(path));
         let targets: Vec<Target> = targets.collect::<Result<_, _>>()?;
         Target::apart(&targets)?;
-        Ok(Self {
-            name,
-            call,
-            targets,
-        })
+        Ok(Self { call, targets })
     }
 
     /// The files, where the call goes through them in parts.
@@ -66,30 +50,18 @@ impl Plan {
     }
 
     fn read(&self, args: &RunArgs, progress: &Progress) -> Result<Vec<Input>, CliError> {
-        let files = args.inputs.iter().enumerate();
+        let by_position = self.call.inputs().into_iter().zip(&args.inputs);
+        let flagged = self.call.flagged().iter().map(|(info, path)| (*info, path));
+        let files = by_position.chain(flagged);
         files
-            .map(|(i, path)| {
-                let integers = self.call.takes_integers(i)
-                    && npy::has_integers(path).map_err(|source| CliError::Input {
-                        path: path.clone(),
-                        source,
-                    })?;
-                Ok(if integers {
-                    Input::Integers(read(path, progress)?)
-                } else {
-                    Input::Floats(read(path, progress)?)
-                })
-            })
+            .map(|(info, path)| Input::read(info, path, progress))
             .collect()
     }
 }
 
 /// What the outputs are stored as: what is asked for, or as the first input.
 fn dtype(args: &RunArgs, inputs: &[Input]) -> DType {
-    let own = || match inputs.first() {
-        Some(Input::Floats(array)) => array.float,
-        _ => DType::F32,
-    };
+    let own = || inputs.first().map_or(DType::F32, Input::dtype);
     args.dtype.unwrap_or_else(own)
 }
 
@@ -114,7 +86,7 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
     let backend = super::open(&args.backend, &progress)?;
     progress.doing("computing");
     let dtype = dtype(args, &inputs);
-    let output = plan.call.run(&backend, inputs)?;
+    let output = plan.call.run(&backend, &inputs)?;
     progress.doing("writing");
     write(&plan.targets, &[output], dtype)
 }
@@ -123,7 +95,7 @@ pub fn run(args: &RunArgs) -> Result<(), CliError> {
 pub fn grad(args: &GradArgs) -> Result<(), CliError> {
     let plan = Plan::new(&args.run, true)?;
     if let Some(files) = plan.files(&args.run)?
-        && let Some(done) = files.grad(plan.name, args.upstream.as_ref())?
+        && let Some(done) = files.grad(plan.call.name(), args.upstream.as_ref())?
     {
         return Ok(done);
     }
@@ -135,7 +107,7 @@ pub fn grad(args: &GradArgs) -> Result<(), CliError> {
         Some(path) => {
             let dy = read(path, &progress)?;
             if dy.shape != shape {
-                let text = upstream_shape(path, &dy.shape, plan.name, &shape);
+                let text = upstream_shape(path, &dy.shape, plan.call.name(), &shape);
                 return Err(CliError::Usage(text));
             }
             dy.data
@@ -146,7 +118,7 @@ pub fn grad(args: &GradArgs) -> Result<(), CliError> {
     progress.doing("computing");
     let wanted = plan.targets.len();
     let dtype = dtype(&args.run, &inputs);
-    let outputs = plan.call.grad(&backend, inputs, &upstream, wanted)?;
+    let outputs = plan.call.grad(&backend, &inputs, &upstream, wanted)?;
     progress.doing("writing");
     write(&plan.targets, &outputs, dtype)
 }

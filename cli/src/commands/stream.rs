@@ -5,7 +5,7 @@ use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::file::NpyError;
 use crate::npy::{Parts, Stored, Writer};
-use crate::operations::{Call, Input};
+use crate::operations::Call;
 use crate::output::{self, Target};
 use crate::terminal::Progress;
 use std::io;
@@ -65,7 +65,7 @@ impl<'a> Files<'a> {
         let [path] = &args.inputs[..] else {
             return Ok(None);
         };
-        if call.streamed(&[1]).is_none() {
+        if !call.flagged().is_empty() {
             return Ok(None);
         }
         let input = stored(path)?;
@@ -73,8 +73,7 @@ impl<'a> Files<'a> {
         if !input.is_row_major() || input.shape.is_empty() {
             return Ok(None);
         }
-        let output_shape = call.output_shape(&[Input::unread(&input.shape)])?;
-        let Some(operation) = call.streamed(&input.shape) else {
+        let Some((operation, output_shape)) = call.in_parts(&input.shape)? else {
             return Ok(None);
         };
         Ok(Some(Self {

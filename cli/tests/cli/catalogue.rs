@@ -21,8 +21,8 @@ fn the_list_has_names_parameters_and_formulas() {
     assert_eq!(get("clamp")["parameters"][0]["default"], "-inf");
     // No f32 is this one.
     assert_eq!(get("hardsigmoid")["parameters"][0]["default"], "1/6");
-    assert_eq!(get("softmax")["kind"], "axis");
-    assert_eq!(get("gelu")["kind"], "elementwise");
+    assert_eq!(get("softmax")["family"], "softmax");
+    assert_eq!(get("gelu")["family"], "activation");
     for function in &all {
         for field in ["formula", "gradient", "summary"] {
             let text = function[field].as_str().unwrap();

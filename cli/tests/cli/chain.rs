@@ -56,7 +56,7 @@ fn what_is_wrong_is_told() {
         ("run scale(2)|gelo {x.npy} -o {y.npy}", "column 10"),
         (
             "run add {x.npy} -o {y.npy}",
-            "the chain has 2 inputs (x, add)",
+            "the chain has 2 inputs (input, add)",
         ),
         (
             "run add {x.npy} {bias.npy} {rest.npy} -o {y.npy}",

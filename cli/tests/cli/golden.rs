@@ -261,7 +261,7 @@ fn everything_has_a_case() {
         missing.join(", ")
     );
     let parameters = serde_json::json!([{"name": "p"}]);
-    let other = serde_json::json!({"name": "other", "kind": "axis", "parameters": parameters});
+    let other = serde_json::json!({"name": "other", "family": "softmax", "parameters": parameters});
     let missing = cases::missing(&[other], &cases);
     assert_eq!(missing, ["run other", "grad other", "other with -p p="]);
 

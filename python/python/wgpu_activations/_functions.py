@@ -20,8 +20,6 @@ class _Default:
 
 def _default(option):
     text = option["default"]
-    if option["required"]:
-        return _EMPTY
     if text is None:
         return None
     if option["kind"] == "choice":
@@ -84,10 +82,7 @@ def _documentation(info):
         lines += ["", "Options"]
     for option in info["options"]:
         kind = " or ".join(map(repr, option["words"])) or _OPTION_KINDS.get(option["kind"], "text")
-        if option["required"]:
-            default = "must be given"
-        else:
-            default = f"default {option['default'] or 'None'}"
+        default = f"default {option['default'] or 'None'}"
         lines.append(_wrapped(f"{option['name']}: {kind}, {default}: {option['meaning']}", "    "))
     lines += ["", "out: an array that takes the result, of its shape, and is returned."]
     by = [array["name"] for form in info["forms"] for array in form if array["differentiable"]]
@@ -133,7 +128,7 @@ class Function(_native.Function):
 
 
 def function(name, /, **options):
-    """A function by its name or an alias, with options: ``function("swiglu", first="gate")``.
+    """A function by its name or an alias, with options: ``function("swiglu", order="gate_first")``.
 
     A text with options in parentheses does, too: ``function("elu(alpha=0.5)")``.
     """

@@ -43,16 +43,17 @@ def apply(f, *arrays, **options):
         raise ValueError("the chunks' sizes are not known: call compute_chunk_sizes() first")
     if info["name"] == "cross_entropy":
         targets = others[0] if others else named.pop("targets")
-        return _cross_entropy(x, targets, **options)
+        return _cross_entropy(x, targets, **named, **options)
     if options.get("reduction", "none" if not _has(info, "reduction") else "mean") != "none":
         raise TypeError(f"{f.name} of chunks takes reduction='none'; reduce what comes of it")
     others = [_like(other, x, f.name) for other in others]
     named = {name: _like(other, x, f.name) for name, other in named.items() if other is not None}
     if _draws(bare, options):
         return _seeded(bare, x, others, options, info)
-    if info["elementwise"] or not _has(info, "axis"):
+    axis = _axis(info, options)
+    if axis is None:
         return _by_chunks(bare, x, others, named, options, None)
-    axis = int(options.get("axis") if options.get("axis") is not None else -1) % x.ndim
+    axis %= x.ndim
     if len(x.chunks[axis]) > 1:
         is_plain = not others and not named and set(_given(options)) <= {"axis"}
         if info["name"] not in _BY_PARTS or not is_plain:
@@ -72,6 +73,14 @@ def apply(f, *arrays, **options):
 
 def _names(form):
     return [array["name"] for array in form]
+
+
+def _axis(info, options):
+    """The axis of the rows; none where there are no rows."""
+    if info["elementwise"] or options.get("axis") is not None:
+        return None if info["elementwise"] else int(options["axis"])
+    defaults = [option["default"] for option in info["options"] if option["name"] == "axis"]
+    return int(defaults[0]) if defaults and defaults[0] is not None else None
 
 
 def _has(info, name):
@@ -142,7 +151,8 @@ def _token(f):
 
 def _seeded(f, x, others, options, info):
     """Random numbers are numbered by the place in the whole, so that chunks may be cut anywhere."""
-    axis = None if info["elementwise"] else int(options.get("axis") if options.get("axis") is not None else -1) % x.ndim
+    axis = _axis(info, options)
+    axis = axis if axis is None else axis % x.ndim
     cut = [i for i in range(1, x.ndim) if len(x.chunks[i]) > 1]
     if cut or axis == 0 and len(x.chunks[0]) > 1:
         raise ValueError("with a seed, chunks are along the first axis alone, and rows are whole: rechunk first")
