@@ -58,7 +58,7 @@ use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::few::Few;
-use crate::plan::{Quirks, Traits, Walk, axis_within, lacking};
+use crate::plan::{Quirks, Traits, axis_within, lacking};
 use crate::self_check::{SelfCheck, Trust};
 use crate::shader::{
     self, Access, Bend, BinaryModule, ChainModule, ClassModule, Draw, Lanes, OPERAND_GRADIENTS,
@@ -482,7 +482,8 @@ impl Kernels {
     }
 
     /// The same kernels, which walk arrays in another way; pipelines are compiled anew.
-    pub(crate) fn walking(&self, walk: Walk) -> Self {
+    #[cfg(feature = "cache")]
+    pub(crate) fn walking(&self, walk: crate::plan::Walk) -> Self {
         let traits = Traits {
             walk,
             ..self.inner.traits

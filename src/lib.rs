@@ -62,6 +62,14 @@
 //! Wrong shapes, parameters, axes and buffers, a lost device and what wgpu reports
 //! asynchronously all arrive as an [`Error`], and never as a panic.
 //!
+//! # Features
+//!
+//! `default` is `cache` and wgpu's own default features. With `default-features = false` and what is needed
+//! of wgpu's (`wgpu = { version = "30", default-features = false, features = ["vulkan"] }` beside this crate)
+//! a program has the graphics interfaces that it wants and no more. `cache` keeps compiled pipelines and tuned
+//! numbers from run to run; without it there are no files, and neither serde nor directories. `ndarray` takes
+//! arrays of that crate.
+//!
 //! # Environment
 //!
 //! `WGPU_BACKEND` limits the graphics interfaces that are asked (`vulkan`, `metal`, `dx12`, `gl`),
@@ -129,8 +137,10 @@ pub use functions::{
 pub use gate::{Gate, Layout, Order};
 pub use gpu::{
     AdapterChoice, AdapterReport, Batch, Cache, Gpu, GpuOptions, Labels, Lengths, Mask, Tensor,
-    TensorArray, Tensors, TuneCandidate, TuneReport, Tuned, adapters, adapters_async,
+    TensorArray, Tensors, adapters, adapters_async,
 };
+#[cfg(feature = "cache")]
+pub use gpu::{TuneCandidate, TuneReport, Tuned};
 pub use gumbel::GumbelSoftmax;
 pub use half;
 pub use kernels::{ChainRanges, Counts, Kernels};

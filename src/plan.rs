@@ -12,7 +12,6 @@ use crate::error::Error;
 use crate::few::Few;
 use crate::shader::{Access, Width};
 use crate::shape::AxisShape;
-use serde::{Deserialize, Serialize};
 
 /// The least limits of a device that operations run on.
 struct Least {
@@ -103,8 +102,9 @@ pub(crate) struct Traits {
 }
 
 /// How kernels walk arrays; what can be tuned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "cache", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "cache", serde(deny_unknown_fields))]
 pub(crate) struct Walk {
     /// Element-wise kernels over arrays of f32.
     pub wide: Access,
@@ -144,6 +144,7 @@ impl Walk {
     }
 
     /// Whether a device, with words of 64 bits or not, can: what a file says may be anything.
+    #[cfg(feature = "cache")]
     pub(crate) fn fits(&self, long: bool) -> bool {
         let group = |n: u32| n.is_power_of_two() && n <= Self::MOST_TOGETHER;
         // Tails are made up for by element, or by the two of a word.

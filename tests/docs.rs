@@ -5,7 +5,9 @@ use std::path::Path;
 use wgpu_activations::{Gate, OperationInfo, Order, Way, operations};
 
 /// A page's table: the page, the word in its marks, and what it must be.
-const TABLES: [(&str, &str, fn() -> String); 2] = [
+type Table = (&'static str, &'static str, fn() -> String);
+
+const TABLES: [Table; 2] = [
     ("docs/functions.md", "functions", functions),
     ("docs/rust.md", "ways", ways),
 ];

@@ -25,8 +25,10 @@ pub enum Family {
     MaskedSoftmax,
     /// Random numbers and Gumbel noise.
     Noise,
-    /// cross_entropy and nll_loss.
+    /// cross_entropy.
     CrossEntropy,
+    /// nll_loss.
+    NllLoss,
     /// The binary losses.
     BinaryCrossEntropy,
 }
@@ -45,6 +47,7 @@ impl Family {
             Self::MaskedSoftmax,
             Self::Noise,
             Self::CrossEntropy,
+            Self::NllLoss,
             Self::BinaryCrossEntropy,
         ];
         gates.chain(sparse).chain(rest).collect()
@@ -71,6 +74,7 @@ impl Family {
             Self::MaskedSoftmax => "masked_softmax",
             Self::Noise => "gumbel_noise",
             Self::CrossEntropy => "cross_entropy",
+            Self::NllLoss => "nll_loss",
             Self::BinaryCrossEntropy => "binary_cross_entropy",
         }
     }
@@ -100,6 +104,7 @@ impl Family {
             }
             Self::Noise => check::random::noise(backend),
             Self::CrossEntropy => check::loss::cross_entropy(backend),
+            Self::NllLoss => check::loss::nll_loss(backend),
             Self::BinaryCrossEntropy => check::loss::binary_cross_entropy(backend),
         }
     }

@@ -27,7 +27,7 @@ struct Made {
     operation: Arc<dyn Operation>,
 }
 
-/// The shapes that an operation is made by, or for all but a few no more than their number.
+/// The shapes that an operation is made by, or for all but a few no more than the numbers of axes.
 type Shapes = Vec<Vec<usize>>;
 
 /// An operation of the registry, with some of its options set.
@@ -325,9 +325,12 @@ impl Function {
         let text = text.as_deref().unwrap_or(&self.text);
         let is_shaped = self.info.by_shapes;
         let same = |made: &&Made| {
-            let shapes = made.shapes.len() == arrays.len();
-            let shapes = shapes
-                && (!is_shaped || made.shapes.iter().zip(arrays).all(|(a, b)| a == b.shape()));
+            let same = |(a, b): (&Vec<usize>, &Held)| match is_shaped {
+                true => a == b.shape(),
+                false => a.len() == b.shape().len(),
+            };
+            let shapes =
+                made.shapes.len() == arrays.len() && made.shapes.iter().zip(arrays).all(same);
             shapes && made.text == text
         };
         let Ok(mut made) = self.made.lock() else {

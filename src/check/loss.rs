@@ -4,7 +4,7 @@ use super::{Noise, Pass, Report, SHAPES, beyond, special_rows};
 use crate::arrays::OfShape;
 use crate::backend::Backend;
 use crate::error::Result;
-use crate::loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, Reduction, Targets};
+use crate::loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets};
 use crate::reference::loss as reference;
 use crate::shape::AxisShape;
 
@@ -38,6 +38,30 @@ pub fn cross_entropy(backend: &Backend) -> Result<Vec<Report>> {
         }
     }
     Ok(vec![forward, backward])
+}
+
+/// Holds negative log likelihood, forward and backward, against the reference: weights, ignored rows, each
+/// row and their mean. On a device it is asked of tensors, as calls on host memory compute it on the host.
+///
+/// # Errors
+/// The backend's own; a breach is in the report.
+pub fn nll_loss(backend: &Backend) -> Result<Vec<Report>> {
+    let backend = &backend.trusting();
+    let mut reports =
+        [Pass::Forward, Pass::Backward].map(|pass| Report::new("nll_loss".to_owned(), pass, BOUND));
+    for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
+        for (k, &scale) in [1.0, 1e30].iter().enumerate() {
+            let mut noise = Noise(0x9e37_79b9_7f4a_7c15 ^ (i * 8 + k) as u64);
+            let case = Case::new(shape, axis, (scale, 0.0), k == 0, &mut noise)?;
+            let plain = NllLoss::new().axis(axis);
+            for loss in [plain.clone(), plain.weight(&case.weight)] {
+                for reduction in [Reduction::None, Reduction::Mean] {
+                    case.compare_nll(backend, loss.clone().reduction(reduction), &mut reports)?;
+                }
+            }
+        }
+    }
+    Ok(reports.into())
 }
 
 /// Logits of one shape, and what losses of them take.
@@ -103,6 +127,59 @@ impl<'a> Case<'a> {
             (plain, q),
             (weighted.label_smoothing(0.3), q),
         ]
+    }
+
+    fn compare_nll(
+        &self,
+        backend: &Backend,
+        loss: NllLoss,
+        [forward, backward]: &mut [Report; 2],
+    ) -> Result<()> {
+        let (x, shape) = (&self.x[..], self.shape);
+        let classes = Targets::Indices(&self.classes);
+        let dy = match loss.classes.reduction {
+            Reduction::None => &self.dy[..],
+            Reduction::Mean | Reduction::Sum => &self.dy[..1],
+        };
+        let (got, dx) = match backend {
+            Backend::Gpu(gpu) => {
+                let labels = gpu.labels(loss.clone(), shape, classes)?;
+                let mut of_losses = shape.to_vec();
+                match loss.classes.reduction {
+                    Reduction::None => {
+                        of_losses.remove(loss.classes.index(shape.len()));
+                    }
+                    Reduction::Mean | Reduction::Sum => of_losses.clear(),
+                }
+                let (x, dy) = (gpu.upload(x, shape)?, gpu.upload(dy, &of_losses)?);
+                let mut batch = gpu.batch();
+                let losses = batch.apply(&loss, (&x, &labels))?;
+                let dx = batch.grad(&loss, (&x, &labels), &dy)?;
+                batch.submit()?;
+                (losses.read()?, dx.read()?)
+            }
+            _ => {
+                let x = x.of_shape(shape);
+                let losses = backend.apply(&loss, (x, classes))?;
+                (losses, backend.grad(&loss, (x, classes), dy)?)
+            }
+        };
+        let want = reference::nll_loss(&loss, x, shape, classes)?;
+        let levels = match loss.classes.reduction {
+            Reduction::None => 0.0,
+            // Each pairwise level of the rows' sum rounds once.
+            _ => (self.around.rows() as f64).log2().ceil() * 2f64.powi(-24),
+        };
+        for (j, &got) in got.iter().enumerate() {
+            let (want, largest) = (want.0[j], want.1[j]);
+            let sum = levels * want.abs().max(largest);
+            forward.add(x[j], got, want, beyond(got, want, largest, sum));
+        }
+        let want = reference::grad_nll_loss(&loss, shape, classes, dy)?;
+        for (j, &got) in dx.iter().enumerate() {
+            backward.add(x[j], got, want[j], beyond(got, want[j], want[j].abs(), 0.0));
+        }
+        Ok(())
     }
 
     fn compare(

@@ -9,7 +9,7 @@ use std::fmt;
 /// A way to run or to hold an operation that not every operation has. The others every operation has:
 /// arrays in host memory, blocking and async, results of the caller's, views of ndarray, f32, f16 and bf16,
 /// the CPU in the place of an adapter that is wrong, tensors, a caller's compute pass, the command line's
-/// `run` and `grad`, Python.
+/// `run`, `grad` and `check`, Python.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Way {
@@ -28,8 +28,6 @@ pub enum Way {
     SixteenBitsOnTensors,
     /// Known answers of the self-check.
     KnownAnswers,
-    /// `activations check`.
-    Check,
     /// `activations check --dtype`.
     CheckOfSixteenBits,
     /// `activations bench`.
@@ -48,7 +46,6 @@ impl Way {
         Self::InParts,
         Self::SixteenBitsOnTensors,
         Self::KnownAnswers,
-        Self::Check,
         Self::CheckOfSixteenBits,
         Self::Bench,
         Self::InChains,
@@ -65,7 +62,6 @@ impl fmt::Display for Way {
             Self::InParts => "`Stream`, `apply_many`, files in parts, `activations batch`",
             Self::SixteenBitsOnTensors => "tensors of 16 bits without a copy aside",
             Self::KnownAnswers => "known answers of the self-check",
-            Self::Check => "`activations check`",
             Self::CheckOfSixteenBits => "`activations check --dtype`",
             Self::Bench => "`activations bench`",
             Self::InChains => "in a chain",
@@ -131,10 +127,6 @@ pub(super) fn missing(
             Way::KnownAnswers => has(
                 is_activation || is_axis,
                 "the probes hold it, and a gate its activation's answers",
-            ),
-            Way::Check => has(
-                name != "nll_loss",
-                "it reads one number of each row, on the host whatever the backend",
             ),
             Way::CheckOfSixteenBits => has(
                 is_activation || is_axis,

@@ -16,9 +16,11 @@ mod rows;
 mod self_check;
 mod shaping;
 mod statistics;
+#[cfg_attr(not(feature = "cache"), path = "uncached.rs")]
 mod store;
 mod stream;
 mod tensor;
+#[cfg(feature = "cache")]
 mod tune;
 
 pub use adapter::{AdapterChoice, AdapterReport, adapters, adapters_async};
@@ -29,6 +31,7 @@ pub use shaping::{Lengths, Mask};
 pub use store::Cache;
 pub(crate) use stream::HostWait;
 pub use tensor::Tensor;
+#[cfg(feature = "cache")]
 pub use tune::{TuneCandidate, TuneReport, Tuned};
 
 use crate::cpu::threads::{self, Place, elsewhere};
@@ -101,6 +104,7 @@ pub struct GpuOptions {
     adapter: AdapterChoice,
     admitted: Admitted,
     cache: Cache,
+    #[cfg(feature = "cache")]
     tune: bool,
 }
 
@@ -130,6 +134,7 @@ impl GpuOptions {
 
     /// Whether a device that nobody has tuned yet is tuned when it is opened ([`Gpu::tune`]), which
     /// takes some seconds; it is not by default.
+    #[cfg(feature = "cache")]
     pub fn tune_on_first_use(mut self, tune: bool) -> Self {
         self.tune = tune;
         self
@@ -245,6 +250,7 @@ impl Gpu {
         });
         let gpu = Self::assemble(device, queue, info, why, Some(faults), &options.cache);
         gpu.inner.probe(wait).await?;
+        #[cfg(feature = "cache")]
         if options.tune {
             return gpu.tuned(wait).await;
         }
@@ -291,7 +297,7 @@ impl Gpu {
             .and_then(|store| pipelines(&device, store, &mut warnings));
         let mut traits = Traits::of(&device);
         if let Some(store) = &store {
-            match tune::kept(store, &device) {
+            match store::kept(store, &device) {
                 Ok(walk) => traits.walk = walk.unwrap_or(traits.walk),
                 Err(warning) => warnings.push(warning),
             }

@@ -2,6 +2,7 @@
 //! folder. A file is written whole or not at all; one that is broken or of another adapter is
 //! ignored with a warning.
 
+use crate::plan::Walk;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -183,6 +184,28 @@ impl Store {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
+        }
+    }
+}
+
+/// What was tuned for a device in a run before; a file that is of no use is a warning.
+pub(super) fn kept(
+    store: &Store,
+    device: &wgpu::Device,
+) -> std::result::Result<Option<Walk>, String> {
+    let Some(data) = store.read(Content::Tuning)? else {
+        return Ok(None);
+    };
+    let long = device.features().contains(wgpu::Features::SHADER_INT64);
+    let walk = serde_json::from_slice::<Walk>(&data).ok();
+    match walk.filter(|walk| walk.fits(long)) {
+        Some(walk) => Ok(Some(walk)),
+        None => {
+            let path = store.path(Content::Tuning);
+            Err(format!(
+                "{} is ignored: its numbers are not for this device",
+                path.display()
+            ))
         }
     }
 }

@@ -243,17 +243,20 @@ impl Readback {
 }
 
 /// A buffer of the pool for a while.
+#[cfg(feature = "cache")]
 pub(super) struct Lent<'a> {
     pool: &'a Pool,
     buffer: wgpu::Buffer,
 }
 
+#[cfg(feature = "cache")]
 impl Lent<'_> {
     pub(super) fn buffer(&self) -> &wgpu::Buffer {
         &self.buffer
     }
 }
 
+#[cfg(feature = "cache")]
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
         self.pool.give(Purpose::Storage, self.buffer.clone());
@@ -261,6 +264,7 @@ impl Drop for Lent<'_> {
 }
 
 /// A buffer of at least so many bytes, with any contents.
+#[cfg(feature = "cache")]
 pub(super) fn storage(gpu: &Inner, bytes: u64) -> Result<Lent<'_>> {
     Ok(Lent {
         pool: &gpu.pool,

@@ -1,7 +1,7 @@
 //! Tuning: how kernels walk arrays is measured on the adapter at hand, and kept for the devices
 //! that are opened from then on.
 
-use super::store::{Content, Store};
+use super::store::{Content, kept};
 use super::{Gpu, Inner, Wait, stream};
 use crate::arrays::TypedSlice;
 use crate::axis::AxisFunction;
@@ -47,28 +47,6 @@ pub struct TuneCandidate {
     pub name: String,
     /// The least seconds that the work took; none where the device cannot.
     pub seconds: Option<f64>,
-}
-
-/// What was tuned for a device in a run before; a file that is of no use is a warning.
-pub(super) fn kept(
-    store: &Store,
-    device: &wgpu::Device,
-) -> std::result::Result<Option<Walk>, String> {
-    let Some(data) = store.read(Content::Tuning)? else {
-        return Ok(None);
-    };
-    let long = device.features().contains(wgpu::Features::SHADER_INT64);
-    let walk = serde_json::from_slice::<Walk>(&data).ok();
-    match walk.filter(|walk| walk.fits(long)) {
-        Some(walk) => Ok(Some(walk)),
-        None => {
-            let path = store.path(Content::Tuning);
-            Err(format!(
-                "{} is ignored: its numbers are not for this device",
-                path.display()
-            ))
-        }
-    }
 }
 
 /// Work that candidates are measured on.

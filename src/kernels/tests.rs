@@ -6,7 +6,7 @@ mod sparse;
 mod sum;
 
 use super::*;
-use crate::plan;
+use crate::plan::{self, Walk};
 use crate::shape::AxisShape;
 use crate::{Backend, Gpu, Tensor, reference};
 use std::io::Write;

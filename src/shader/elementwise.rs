@@ -4,13 +4,13 @@ use super::memory::{self, Array, Width};
 use super::{ACTIVATIONS, MATH, derivative_name, function_name, spelled, uniform_arguments};
 use crate::catalogue::Activation;
 use crate::element::DType;
-use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 const ELEMENTWISE: &str = include_str!("../../shaders/elementwise.wgsl");
 
 /// How an invocation walks arrays: in so many units of a width.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "cache", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Access {
     pub width: Width,
     pub units: u32,

@@ -2,13 +2,13 @@
 //! of numbers, so that the kernel itself sees f32 alone.
 
 use crate::element::DType;
-use serde::{Deserialize, Serialize};
 use std::fmt::Write;
 
 /// How many neighbouring elements an invocation reads and writes at a time: a unit. The composed
 /// text has them as an `Elements`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "cache", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "cache", serde(rename_all = "lowercase"))]
 pub(crate) enum Width {
     /// An f32; `Elements` is `f32`.
     One,

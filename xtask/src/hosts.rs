@@ -10,31 +10,43 @@ struct Host {
     target: &'static str,
     /// The packages that are meant to run there.
     packages: &'static [&'static str],
+    /// Of cargo.
+    options: &'static [&'static str],
     /// The compiler of what a dependency has in C or assembler.
     compiler: Option<(&'static str, &'static str)>,
 }
 
 const BOTH: &[&str] = &["wgpu-activations", "activations-cli"];
 
-const HOSTS: [Host; 4] = [
+const HOSTS: [Host; 5] = [
     Host {
         target: "x86_64-pc-windows-gnu",
         packages: BOTH,
+        options: &[],
         compiler: None,
     },
     Host {
         target: "aarch64-apple-darwin",
         packages: BOTH,
+        options: &[],
         compiler: Some(("CC_aarch64_apple_darwin", "clang")),
     },
     Host {
         target: ARM,
         packages: BOTH,
+        options: &[],
         compiler: Some(("CC_aarch64_unknown_linux_gnu", ARM_COMPILER)),
+    },
+    Host {
+        target: ARM,
+        packages: &["wgpu-activations"],
+        options: &["--no-default-features"],
+        compiler: None,
     },
     Host {
         target: "wasm32-unknown-unknown",
         packages: &["wgpu-activations"],
+        options: &[],
         compiler: None,
     },
 ];
@@ -52,6 +64,7 @@ pub fn run() -> Outcome {
         provide(host.target)?;
         let mut arguments = vec!["check", "--release", "--target", host.target];
         arguments.extend(host.packages.iter().flat_map(|package| ["-p", package]));
+        arguments.extend(host.options);
         let mut environment = vec![("RUSTFLAGS", "-D warnings")];
         environment.extend(host.compiler);
         cargo::run(&arguments, &environment)?;

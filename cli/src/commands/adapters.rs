@@ -136,7 +136,7 @@ impl From<AdapterReport> for Entry {
 }
 
 /// The limits that decide what an operation may look like.
-fn limits(limits: &wgpu_activations::wgpu::Limits) -> Map<String, Value> {
+fn limits(limits: &wgpu::Limits) -> Map<String, Value> {
     [
         ("max_buffer_size", limits.max_buffer_size),
         (

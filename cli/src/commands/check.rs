@@ -245,7 +245,7 @@ mod tests {
             }
             let has = |way: Way| info.missing.iter().all(|(missing, _)| *missing != way);
             let names = [info.name.to_owned()];
-            assert_eq!(subjects(&names).is_ok(), has(Way::Check), "{names:?}");
+            assert!(subjects(&names).is_ok(), "{names:?}");
             let of_halves = Function::find(info.name).is_some();
             assert_eq!(of_halves, has(Way::CheckOfSixteenBits), "{names:?}");
             let measured = bench::Subject::select(&names).is_ok();

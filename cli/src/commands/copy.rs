@@ -1,7 +1,7 @@
 //! The copy kernel that the GPU's rates are compared with: one vec4 an invocation, as it is written
 //! where nobody thinks about it.
 
-use wgpu_activations::{Gpu, wgpu};
+use wgpu_activations::Gpu;
 
 const TEXT: &str = "
 @group(0) @binding(0) var<storage, read> source: array<vec4<f32>>;

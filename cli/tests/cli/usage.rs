@@ -37,7 +37,6 @@ fn wrong_arguments_are_refused_in_one_line() {
             &["did you mean softmax2d"],
         ),
         ("check cross_entropyy", &["did you mean cross_entropy"]),
-        ("check nll_loss", &["nll_loss is a loss", "run nll_loss"]),
         ("bench masked_softmaxx", &["did you mean masked_softmax"]),
         ("bench entmax", &["entmax is a sparse kin", "run entmax"]),
         (

@@ -540,13 +540,13 @@ def glu(
     input: ArrayLike,
     gate: ArrayLike | None = None,
     *,
-    first: Literal['value', 'gate'] | None = ...,
+    order: Literal['value_first', 'gate_first'] | None = ...,
     layout: Literal['split', 'interleaved'] | None = ...,
     arrays: Literal['1', '2'] | bool | None = ...,
     axis: int | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """A gated linear unit: of one array that holds value and gate along an axis, or of two.
+    """A gated linear unit: of one array that holds value and gate along an axis, or of two, the value and the gate. In one array the value is first, or the gate, as vLLM's names have it.
 
     y = value * sigmoid(gate)
     """
@@ -555,13 +555,13 @@ def reglu(
     input: ArrayLike,
     gate: ArrayLike | None = None,
     *,
-    first: Literal['value', 'gate'] | None = ...,
+    order: Literal['value_first', 'gate_first'] | None = ...,
     layout: Literal['split', 'interleaved'] | None = ...,
     arrays: Literal['1', '2'] | bool | None = ...,
     axis: int | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """A gated linear unit: of one array that holds value and gate along an axis, or of two.
+    """A gated linear unit: of one array that holds value and gate along an axis, or of two, the value and the gate. In one array the value is first, or the gate, as vLLM's names have it.
 
     y = value * relu(gate)
     """
@@ -570,13 +570,13 @@ def geglu(
     input: ArrayLike,
     gate: ArrayLike | None = None,
     *,
-    first: Literal['value', 'gate'] | None = ...,
+    order: Literal['value_first', 'gate_first'] | None = ...,
     layout: Literal['split', 'interleaved'] | None = ...,
     arrays: Literal['1', '2'] | bool | None = ...,
     axis: int | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """A gated linear unit: of one array that holds value and gate along an axis, or of two.
+    """A gated linear unit: of one array that holds value and gate along an axis, or of two, the value and the gate. In one array the value is first, or the gate, as vLLM's names have it.
 
     y = value * gelu(gate)
     """
@@ -585,13 +585,13 @@ def geglu_tanh(
     input: ArrayLike,
     gate: ArrayLike | None = None,
     *,
-    first: Literal['value', 'gate'] | None = ...,
+    order: Literal['value_first', 'gate_first'] | None = ...,
     layout: Literal['split', 'interleaved'] | None = ...,
     arrays: Literal['1', '2'] | bool | None = ...,
     axis: int | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """A gated linear unit: of one array that holds value and gate along an axis, or of two.
+    """A gated linear unit: of one array that holds value and gate along an axis, or of two, the value and the gate. In one array the value is first, or the gate, as vLLM's names have it.
 
     y = value * gelu_tanh(gate)
     """
@@ -601,13 +601,13 @@ def swiglu(
     gate: ArrayLike | None = None,
     *,
     alpha: float | None = ...,
-    first: Literal['value', 'gate'] | None = ...,
+    order: Literal['value_first', 'gate_first'] | None = ...,
     layout: Literal['split', 'interleaved'] | None = ...,
     arrays: Literal['1', '2'] | bool | None = ...,
     axis: int | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """A gated linear unit: of one array that holds value and gate along an axis, or of two.
+    """A gated linear unit: of one array that holds value and gate along an axis, or of two, the value and the gate. In one array the value is first, or the gate, as vLLM's names have it.
 
     y = value * gate * sigmoid(alpha * gate)
     """
@@ -616,13 +616,13 @@ def bilinear(
     input: ArrayLike,
     gate: ArrayLike | None = None,
     *,
-    first: Literal['value', 'gate'] | None = ...,
+    order: Literal['value_first', 'gate_first'] | None = ...,
     layout: Literal['split', 'interleaved'] | None = ...,
     arrays: Literal['1', '2'] | bool | None = ...,
     axis: int | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """A gated linear unit: of one array that holds value and gate along an axis, or of two.
+    """A gated linear unit: of one array that holds value and gate along an axis, or of two, the value and the gate. In one array the value is first, or the gate, as vLLM's names have it.
 
     y = value * gate
     """
@@ -634,13 +634,13 @@ def clamped_swiglu(
     alpha: float | None = ...,
     limit: float | None = ...,
     offset: float | None = ...,
-    first: Literal['value', 'gate'] | None = ...,
+    order: Literal['value_first', 'gate_first'] | None = ...,
     layout: Literal['split', 'interleaved'] | None = ...,
     arrays: Literal['1', '2'] | bool | None = ...,
     axis: int | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
-    """A gated linear unit: of one array that holds value and gate along an axis, or of two.
+    """A gated linear unit: of one array that holds value and gate along an axis, or of two, the value and the gate. In one array the value is first, or the gate, as vLLM's names have it.
 
     y = (clamp(value, -limit, limit) + offset) * g * sigmoid(alpha * g), g = min(gate, limit)
     """
@@ -659,7 +659,7 @@ def softmax(
     sink: float | None = ...,
     causal: Literal['upper_left', 'lower_right'] | bool | None = ...,
     query_axis: int | None = ...,
-    fully_masked: Literal['zeros', 'nan', 'error'] | None = ...,
+    row_policy: Literal['zeros', 'nan', 'error'] | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """A function of whole rows along an axis, with what is done to their elements before: scaled, capped, biased, masked.
@@ -681,7 +681,7 @@ def log_softmax(
     sink: float | None = ...,
     causal: Literal['upper_left', 'lower_right'] | bool | None = ...,
     query_axis: int | None = ...,
-    fully_masked: Literal['zeros', 'nan', 'error'] | None = ...,
+    row_policy: Literal['zeros', 'nan', 'error'] | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """A function of whole rows along an axis, with what is done to their elements before: scaled, capped, biased, masked.
@@ -703,7 +703,7 @@ def softmin(
     sink: float | None = ...,
     causal: Literal['upper_left', 'lower_right'] | bool | None = ...,
     query_axis: int | None = ...,
-    fully_masked: Literal['zeros', 'nan', 'error'] | None = ...,
+    row_policy: Literal['zeros', 'nan', 'error'] | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """A function of whole rows along an axis, with what is done to their elements before: scaled, capped, biased, masked.
@@ -725,12 +725,27 @@ def logsumexp(
     sink: float | None = ...,
     causal: Literal['upper_left', 'lower_right'] | bool | None = ...,
     query_axis: int | None = ...,
-    fully_masked: Literal['zeros', 'nan', 'error'] | None = ...,
+    row_policy: Literal['zeros', 'nan', 'error'] | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """A function of whole rows along an axis, with what is done to their elements before: scaled, capped, biased, masked.
 
     y = max x + log sum exp(x - max x)
+    """
+
+def softmax2d(
+    input: ArrayLike,
+    *,
+    mask: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    axis: int | None = ...,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Softmax over the channels of images.
+
+    y = exp(x - max x) / sum exp(x - max x)
     """
 
 def hardmax(
@@ -787,7 +802,7 @@ def maxout(
     input: ArrayLike,
     *,
     axis: int | None = ...,
-    pieces: int,
+    pieces: int | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """The maxima of groups of consecutive elements along an axis.
@@ -812,6 +827,7 @@ def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
+    weight: ArrayLike | None = None,
     reduction: Literal['none', 'mean', 'sum'] | None = ...,
     ignore_index: int | None = ...,
     label_smoothing: float | None = ...,
@@ -820,13 +836,14 @@ def cross_entropy(
 ) -> NDArray[Any]:
     """The cross entropy of softmax and classes, or probabilities of classes.
 
-    y = -log softmax(x)[t]
+    y = -w[t] log softmax(x)[t]
     """
 
 def nll_loss(
     log_probabilities: ArrayLike,
     targets: ArrayLike,
     *,
+    weight: ArrayLike | None = None,
     reduction: Literal['none', 'mean', 'sum'] | None = ...,
     ignore_index: int | None = ...,
     axis: int | None = ...,
@@ -834,29 +851,34 @@ def nll_loss(
 ) -> NDArray[Any]:
     """The negative log likelihood of classes: cross entropy of what log_softmax made.
 
-    y = -x[t]
+    y = -w[t] x[t]
     """
 
 def binary_cross_entropy_with_logits(
     logits: ArrayLike,
     targets: ArrayLike,
     *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
     reduction: Literal['none', 'mean', 'sum'] | None = ...,
+    axis: int | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """The binary cross entropy of sigmoid and probabilities.
 
-    y = (1 - t) x + log(1 + exp(-x))
+    y = w ((1 - t) x + (1 + (p - 1) t) log(1 + exp(-x)))
     """
 
 def binary_cross_entropy(
     probabilities: ArrayLike,
     targets: ArrayLike,
     *,
+    weight: ArrayLike | None = None,
     reduction: Literal['none', 'mean', 'sum'] | None = ...,
+    axis: int | None = ...,
     out: NDArray[Any] | None = None,
 ) -> NDArray[Any]:
     """The binary cross entropy of probabilities.
 
-    y = -(t log x + (1 - t) log(1 - x)), logarithms from -100 on
+    y = -w (t log x + (1 - t) log(1 - x)), logarithms from -100 on
     """
