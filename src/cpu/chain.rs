@@ -208,7 +208,7 @@ impl Steps<'_> {
                 let mut block = [0.0; BLOCK];
                 let upstream = &mut block[..g.len()];
                 upstream.copy_from_slice(g);
-                self.isa.chunk(f, v, Some(upstream), g);
+                self.isa.backward(f, v, upstream, g);
             }
             Step::Custom(f) => f.grad_block(v, g),
             Step::Scale(factor) => g.iter_mut().for_each(|g| *g *= factor),

@@ -117,6 +117,34 @@ impl Isa {
         }
     }
 
+    pub(super) fn backward(self, f: &Elementwise, x: &[f32], dy: &[f32], out: &mut [f32]) {
+        match f.activation() {
+            Activation::Sigmoid => self.narrow_slope::<narrow::SigmoidSlope>(f, x, dy, out),
+            Activation::Silu => self.narrow_slope::<narrow::SiluSlope>(f, x, dy, out),
+            Activation::Gelu => self.narrow_slope::<narrow::GeluSlope>(f, x, dy, out),
+            _ => self.chunk(f, x, Some(dy), out),
+        }
+    }
+
+    /// The gradient of `f` by the f32 formula `F` of its derivative, as [`Isa::narrow`].
+    fn narrow_slope<F: narrow::Narrow>(
+        self,
+        f: &Elementwise,
+        x: &[f32],
+        dy: &[f32],
+        out: &mut [f32],
+    ) {
+        if F::FUSES && !self.fuses() {
+            return self.chunk(f, x, Some(dy), out);
+        }
+        self.run(narrow::Backward {
+            slope: std::marker::PhantomData::<F>,
+            x,
+            dy,
+            out,
+        });
+    }
+
     /// `f` by its f32 formula `F`, where these instructions keep that within its bounds.
     fn narrow<F: narrow::Narrow>(self, f: &Elementwise, x: &[f32], out: &mut [f32]) {
         if F::FUSES && !self.fuses() {
@@ -129,7 +157,7 @@ impl Isa {
         });
     }
 
-    pub(super) fn chunk(self, f: &Elementwise, x: &[f32], dy: Option<&[f32]>, out: &mut [f32]) {
+    fn chunk(self, f: &Elementwise, x: &[f32], dy: Option<&[f32]>, out: &mut [f32]) {
         f.activation().visit(Chunk {
             isa: self,
             parameters: f.packed(),
@@ -215,14 +243,14 @@ pub(super) fn grad<T: Element, U: Element, V: Element>(
     let chunk = |((dx, x), dy): ((&mut [V], &[T]), &[U])| {
         if [T::DTYPE, U::DTYPE, V::DTYPE] == [DType::F32; 3] {
             let (x, dy) = (bytemuck::cast_slice(x), bytemuck::cast_slice(dy));
-            return isa.chunk(f, x, Some(dy), bytemuck::cast_slice_mut(dx));
+            return isa.backward(f, x, dy, bytemuck::cast_slice_mut(dx));
         }
         let (mut wide, mut upstream, mut out) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
         let inputs = x.chunks(BLOCK).zip(dy.chunks(BLOCK));
         for (dx, (x, dy)) in dx.chunks_mut(BLOCK).zip(inputs) {
             let x = block(isa, x, &mut wide);
             let dy = block(isa, dy, &mut upstream);
-            result(isa, dx, &mut out, |dx| isa.chunk(f, x, Some(dy), dx));
+            result(isa, dx, &mut out, |dx| isa.backward(f, x, dy, dx));
         }
     };
     if x.len() < SERIAL_BELOW {
@@ -304,10 +332,18 @@ mod tests {
         errors.fold((0.0, 0.0), |a, b| if b.0 > a.0 { b } else { a })
     }
 
+    /// Those of them whose derivative is in f32, too.
+    const NARROW_SLOPE: [Activation; 3] = [Activation::Sigmoid, Activation::Silu, Activation::Gelu];
+
     fn worst_backward(f: &Elementwise, x: &[f32], dy: &[f32], got: &[f32]) -> (f64, f32) {
         let errors = x.iter().zip(dy).zip(got).map(|((&x, &dy), &got)| {
             let slope = reference::backward(f, x.into());
             let dy = f64::from(dy);
+            // In f32 a derivative that is subnormal may be flushed before it is multiplied.
+            let flushed = slope.abs() < f32::MIN_POSITIVE.into();
+            if flushed && NARROW_SLOPE.contains(&f.activation()) && dy.is_finite() && slope != 0.0 {
+                return (0.0, x);
+            }
             let zero = (slope == 0.0 && !dy.is_nan()) || (dy == 0.0 && !slope.is_nan());
             let want = if zero { 0.0 } else { slope * dy };
             let largest = reference::largest_term(f, x.into()) * dy.abs();
@@ -344,7 +380,9 @@ mod tests {
                     let dy: Vec<f32> = x.iter().map(|_| scale).collect();
                     grad(isa, f, &x, &dy, &mut y);
                     let (error, at) = worst_backward(f, &x, &dy, &y);
-                    assert!(error < 0.51, "{} {f}' at {at:e}: {error} ULP", isa.name());
+                    let wide = !NARROW_SLOPE.contains(&f.activation());
+                    let limit = if wide { 0.51 } else { 3.5 };
+                    assert!(error < limit, "{} {f}' at {at:e}: {error} ULP", isa.name());
                     assert!(error <= bound.backward.into());
                     backward = backward.max(error);
                 }
@@ -410,7 +448,7 @@ mod tests {
                 apply_in_place(isa, &gelu, &mut in_place);
                 assert_eq!(y, in_place);
                 grad(isa, &gelu, &x, &dy, &mut y);
-                assert!(worst_backward(&gelu, &x, &dy, &y).0 < 1.0);
+                assert!(worst_backward(&gelu, &x, &dy, &y).0 < 3.5);
                 let mut copy = vec![1.0; n];
                 apply(isa, &Activation::Identity.into(), &x, &mut copy);
                 assert_eq!(copy, x);
