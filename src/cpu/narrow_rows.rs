@@ -1,31 +1,51 @@
-//! Forward softmax, softmin and log_softmax over contiguous rows in f32: the hottest rows, at twice
-//! the lanes of [`rows`](super::rows).
+//! The softmax family over contiguous rows in f32: the hottest rows, at twice the lanes of
+//! [`rows`](super::rows).
 //!
-//! A row is read once, block by block: a block's weights are relative to its own maximum, so that
-//! the row's need not be known. What a block's weights are multiplied by in the end makes up for
-//! that. log_softmax keeps no weights and reads the row again.
+//! A row is read once, block by block, and a block is in the first cache from its maximum to its
+//! sums. Its weights are relative to a power of two next to e^maximum: then nothing is subtracted
+//! from an element, whose rounding a weight would show, and another exponent is all that it takes.
+//! What a block's weights are multiplied by in the end makes up for the power, so that the row's
+//! maximum need not be known before. Weights stay in the output; a logarithm keeps none and reads
+//! the row again. Short rows go through the same steps side by side, some blocks' worth at a time.
 //!
-//! The difference of an element and the maximum is carried as a sum of two, weights are rounded
-//! once, sums are added up in f64. Blocks are of a size at which they are still in the first cache
-//! when their maximum is known.
+//! Weights are rounded once. A few are added up in f32, those sums in f64, and so are the products
+//! with an upstream gradient. A row that f32 does not hold (sums beyond its range, infinities and
+//! NaN in gradients) is left to [`rows`](super::rows).
 
 use super::isa::{Isa, Kernel};
 use super::narrow::scaled_exp_parts;
 use super::phases::{Direction, Job, Piece, Segment};
+use super::rows::weight;
 use super::threads::prelude::*;
 use super::wide::Wide;
 use crate::axis::AxisFunction;
+use std::hint::black_box;
 use std::ops::Range;
 
 /// Elements with a maximum of their own.
 const BLOCK: usize = 2048;
+/// The most rows side by side.
+const BATCH: usize = 32;
 /// SIMD lanes of f32 at the widest.
 const LANES: usize = 16;
-/// Elements that are added up at a time.
+/// Elements whose terms are added up in f32 before f64.
 const GROUP: usize = 4 * LANES;
+/// The vector that a row ends with, over elements before it where they are no whole vectors.
+const LAST: usize = 8;
+/// Rows of fewer elements are faster side by side in a tile, forward and backward.
+const SHORTEST: [usize; 2] = [33, 16];
 
-/// Rows from this length on are faster here than side by side in a tile.
-const SHORTEST: usize = 64;
+/// Weights of which some may be below all f32 add up to no more than this.
+const SMALLEST_REST: f64 = 1e-28;
+
+/// Maxima up to here are near enough to 0: the argument of an element's exponential is the element.
+const NEAR: f32 = 256.0;
+
+/// Whether [`Rows`] and [`split`] compute the job.
+pub(super) fn computes(isa: Isa, job: &Job) -> bool {
+    let shortest = SHORTEST[usize::from(job.direction != Direction::Forward)];
+    job.shape.inner == 1 && job.shape.len >= shortest && isa.fuses()
+}
 
 /// Blocks on the stack, made once for many rows: clearing them costs more than a short row.
 #[repr(align(64))]
@@ -46,24 +66,342 @@ impl Scratch {
     }
 }
 
-/// Whether [`Rows`] and [`split`] compute the job.
-pub(super) fn computes(isa: Isa, job: &Job) -> bool {
-    let is_forward = job.direction == Direction::Forward;
-    let is_known = is_forward && job.function != AxisFunction::LogSumExp;
-    is_known && job.shape.inner == 1 && job.shape.len >= SHORTEST && isa.fuses()
+/// Where the weights of a row's elements go.
+#[derive(PartialEq)]
+enum Weights {
+    /// They stay in the output until the results are made of them.
+    Kept,
+    /// Only their sums are wanted.
+    Aside,
+    /// The input is what others have made of them.
+    Given,
+}
+
+/// Which sum over the upstream gradient a row takes.
+#[derive(PartialEq)]
+enum Upstream {
+    None,
+    /// That of its products with the weights.
+    Product,
+    /// Its own.
+    Sum,
+}
+
+/// What is computed of a row.
+trait Way {
+    /// Whether it is of -x.
+    const NEGATED: bool = false;
+    const WEIGHTS: Weights;
+    const UPSTREAM: Upstream = Upstream::None;
+    /// Whether the logarithm of the sum is wanted.
+    const LOG: bool = false;
+    /// Whether a row has one result, the first coefficient.
+    const REDUCES: bool = false;
+
+    /// Whether f32 holds the row's coefficients; `dy` is the upstream gradient of a row that has one.
+    #[inline(always)]
+    fn holds(_: &Whole, _dy: f32) -> bool {
+        true
+    }
+
+    /// What [`Way::at`] needs of a block, whose weights are to be multiplied by `scale`.
+    fn coefficients(row: &Whole, scale: f64, dy: f32) -> [f32; 3];
+
+    /// The result of a weight, or of an element where none are kept.
+    fn at<const FMA: bool>(x: f32, dy: f32, coefficients: [f32; 3]) -> f32;
+}
+
+/// A number as a sum of two f32.
+#[inline(always)]
+fn parts(x: f64) -> [f32; 2] {
+    let high = x as f32;
+    [high, (x - f64::from(high)) as f32]
+}
+
+/// Sums up to here, and differences of them and any f32, stay in range after [`QUARTER`].
+const LARGEST: f64 = 1e37;
+/// What keeps the difference of two f32 in range.
+const QUARTER: f32 = 0.25;
+
+#[inline(always)]
+fn held(x: f64) -> bool {
+    x.abs() <= LARGEST
+}
+
+struct Softmax<const NEGATED: bool>;
+
+impl<const NEGATED: bool> Way for Softmax<NEGATED> {
+    const NEGATED: bool = NEGATED;
+    const WEIGHTS: Weights = Weights::Kept;
+
+    #[inline(always)]
+    fn coefficients(row: &Whole, scale: f64, _: f32) -> [f32; 3] {
+        let [high, low] = parts(row.defined(scale / row.sum));
+        [high, low, 0.0]
+    }
+
+    #[inline(always)]
+    fn at<const FMA: bool>(weight: f32, _: f32, [high, low, _]: [f32; 3]) -> f32 {
+        mul_add::<FMA>(weight, high, weight * low)
+    }
+}
+
+struct LogSoftmax;
+
+impl Way for LogSoftmax {
+    const WEIGHTS: Weights = Weights::Aside;
+    const LOG: bool = true;
+
+    #[inline(always)]
+    fn coefficients(row: &Whole, _: f64, _: f32) -> [f32; 3] {
+        [row.max, row.defined(row.log) as f32, 0.0]
+    }
+
+    /// Both terms are of one sign.
+    #[inline(always)]
+    fn at<const FMA: bool>(x: f32, _: f32, [max, log, _]: [f32; 3]) -> f32 {
+        (x - max) - log
+    }
+}
+
+struct LogSumExp;
+
+impl Way for LogSumExp {
+    const WEIGHTS: Weights = Weights::Aside;
+    const LOG: bool = true;
+    const REDUCES: bool = true;
+
+    #[inline(always)]
+    fn coefficients(row: &Whole, _: f64, _: f32) -> [f32; 3] {
+        [(f64::from(row.max) + row.log) as f32, 0.0, 0.0]
+    }
+
+    #[inline(always)]
+    fn at<const FMA: bool>(x: f32, _: f32, _: [f32; 3]) -> f32 {
+        x
+    }
+}
+
+/// p·(dy - Σ p·dy).
+struct SoftmaxGradient<const NEGATED: bool>;
+
+impl<const NEGATED: bool> Way for SoftmaxGradient<NEGATED> {
+    const NEGATED: bool = NEGATED;
+    const WEIGHTS: Weights = Weights::Kept;
+    const UPSTREAM: Upstream = Upstream::Product;
+
+    #[inline(always)]
+    fn holds(row: &Whole, _: f32) -> bool {
+        row.max.is_finite() && held(row.upstream)
+    }
+
+    #[inline(always)]
+    fn coefficients(row: &Whole, scale: f64, _: f32) -> [f32; 3] {
+        let dot = row.upstream / row.sum;
+        let sign = if NEGATED { -1.0 } else { 1.0 };
+        let factor = sign / f64::from(QUARTER) * (scale / row.sum);
+        let [high, low] = parts(factor);
+        [high, low, QUARTER * dot as f32]
+    }
+
+    #[inline(always)]
+    fn at<const FMA: bool>(weight: f32, dy: f32, [high, low, dot]: [f32; 3]) -> f32 {
+        let p = mul_add::<FMA>(weight, high, weight * low);
+        p * mul_add::<FMA>(dy, QUARTER, -dot)
+    }
+}
+
+/// dy - p·Σ dy.
+struct LogSoftmaxGradient;
+
+impl Way for LogSoftmaxGradient {
+    const WEIGHTS: Weights = Weights::Kept;
+    const UPSTREAM: Upstream = Upstream::Sum;
+
+    #[inline(always)]
+    fn holds(row: &Whole, _: f32) -> bool {
+        row.max.is_finite() && held(row.upstream)
+    }
+
+    #[inline(always)]
+    fn coefficients(row: &Whole, scale: f64, _: f32) -> [f32; 3] {
+        let [high, low] = parts(-row.upstream * (scale / row.sum));
+        [high, low, 0.0]
+    }
+
+    #[inline(always)]
+    fn at<const FMA: bool>(weight: f32, dy: f32, [high, low, _]: [f32; 3]) -> f32 {
+        mul_add::<FMA>(weight, high, mul_add::<FMA>(weight, low, dy))
+    }
+}
+
+/// p·dy, of the row's one dy.
+struct LogSumExpGradient;
+
+impl Way for LogSumExpGradient {
+    const WEIGHTS: Weights = Weights::Kept;
+
+    #[inline(always)]
+    fn holds(row: &Whole, dy: f32) -> bool {
+        row.max.is_finite() && held(dy.into())
+    }
+
+    #[inline(always)]
+    fn coefficients(row: &Whole, scale: f64, dy: f32) -> [f32; 3] {
+        let [high, low] = parts(f64::from(dy) * (scale / row.sum));
+        [high, low, 0.0]
+    }
+
+    #[inline(always)]
+    fn at<const FMA: bool>(weight: f32, _: f32, [high, low, _]: [f32; 3]) -> f32 {
+        mul_add::<FMA>(weight, high, weight * low)
+    }
+}
+
+/// [`SoftmaxGradient`] from p.
+struct FromOutput<const NEGATED: bool>;
+
+impl<const NEGATED: bool> Way for FromOutput<NEGATED> {
+    const WEIGHTS: Weights = Weights::Given;
+    const UPSTREAM: Upstream = Upstream::Product;
+
+    #[inline(always)]
+    fn holds(row: &Whole, _: f32) -> bool {
+        held(row.upstream)
+    }
+
+    #[inline(always)]
+    fn coefficients(row: &Whole, _: f64, _: f32) -> [f32; 3] {
+        let sign = if NEGATED { -1.0 } else { 1.0 };
+        [sign / QUARTER, 0.0, QUARTER * row.upstream as f32]
+    }
+
+    #[inline(always)]
+    fn at<const FMA: bool>(p: f32, dy: f32, [factor, _, dot]: [f32; 3]) -> f32 {
+        p * factor * mul_add::<FMA>(dy, QUARTER, -dot)
+    }
+}
+
+/// Calls a method of the job's way.
+macro_rules! by_way {
+    ($job:expr, $call:ident::<FMA>($($argument:expr),*)) => {{
+        assert!(FMA, "`computes` leaves the others out, and so does the compiler");
+        use AxisFunction::{LogSoftmax as Log, LogSumExp as Lse, Softmax as Soft, Softmin as Min};
+        match ($job.direction, $job.function) {
+            (Direction::Forward, Soft) => $call::<Softmax<false>, FMA>($($argument),*),
+            (Direction::Forward, Min) => $call::<Softmax<true>, FMA>($($argument),*),
+            (Direction::Forward, Log) => $call::<LogSoftmax, FMA>($($argument),*),
+            (Direction::Forward, Lse) => $call::<LogSumExp, FMA>($($argument),*),
+            (Direction::Backward, Soft) => $call::<SoftmaxGradient<false>, FMA>($($argument),*),
+            (Direction::Backward, Min) => $call::<SoftmaxGradient<true>, FMA>($($argument),*),
+            (Direction::Backward, Log) => $call::<LogSoftmaxGradient, FMA>($($argument),*),
+            (Direction::Backward, Lse) => $call::<LogSumExpGradient, FMA>($($argument),*),
+            (Direction::FromOutput, Min) => $call::<FromOutput<true>, FMA>($($argument),*),
+            (Direction::FromOutput, _) => $call::<FromOutput<false>, FMA>($($argument),*),
+        }
+    }};
 }
 
 /// What is known of a block.
 #[derive(Clone, Copy)]
 struct Found {
     max: f32,
-    /// The sum of its weights; for a logarithm only of those below the maximum.
+    /// The logarithm of what its weights are relative to.
+    shift: f64,
+    /// The sum of its weights.
     sum: f64,
-    /// For a logarithm, the number of elements that are the maximum.
-    ties: f64,
+    /// For a logarithm, that sum without the maximum's.
+    rest: f64,
+    upstream: f64,
 }
 
-/// All rows of some steps along the outer dimension.
+impl Found {
+    const NOTHING: Self = Self {
+        max: 0.0,
+        shift: 0.0,
+        sum: 1.0,
+        rest: 0.0,
+        upstream: 0.0,
+    };
+}
+
+/// A row's maximum and sums, these relative to what its weights are.
+#[derive(Clone, Copy)]
+struct Whole {
+    max: f32,
+    sum: f64,
+    upstream: f64,
+    /// The logarithm of the sum over e^max.
+    log: f64,
+}
+
+impl Whole {
+    /// A value where the row has one, NaN where its maximum is infinite.
+    #[inline(always)]
+    fn defined(&self, value: f64) -> f64 {
+        if self.max.is_infinite() {
+            f64::NAN
+        } else {
+            value
+        }
+    }
+}
+
+/// log(1 + rest) of a row; beside an infinite maximum the rest is nothing, or NaN.
+#[inline(always)]
+fn logarithm<const FMA: bool>(max: f32, rest: f64) -> f64 {
+    let log = Wide::<FMA>(rest).ln_1p_any().0;
+    if max.is_infinite() { rest } else { log }
+}
+
+/// e^(shift - to), 1 where both are the same infinity.
+#[inline(always)]
+fn scale<const FMA: bool>(shift: f64, to: f64) -> f64 {
+    if shift == to {
+        1.0
+    } else {
+        Wide::<FMA>(shift - to).exp_below_zero().0
+    }
+}
+
+/// A row from its blocks, and the logarithm of what its sums are relative to.
+#[inline(always)]
+fn merged<W: Way, const FMA: bool>(found: &[Found]) -> (Whole, f64) {
+    let mut largest = found[0];
+    for block in found {
+        if block.max > largest.max {
+            largest = *block;
+        }
+    }
+    let Found { max, shift, .. } = largest;
+    let top = scale::<FMA>(max.into(), shift);
+    let (mut sum, mut upstream, mut rest, mut ties) = (0.0, 0.0, 0.0, 0.0);
+    for block in found {
+        let scale = scale::<FMA>(block.shift, shift);
+        sum += scale * block.sum;
+        upstream += match W::UPSTREAM {
+            Upstream::Product => scale * block.upstream,
+            _ => block.upstream,
+        };
+        // The first maximum is the 1 in log(1 + ...), so that small logarithms keep their precision.
+        if block.max == max {
+            rest += block.rest / top + ties;
+            ties = 1.0;
+        } else {
+            rest += scale * block.sum / top;
+        }
+    }
+    let log = logarithm::<FMA>(max, rest);
+    let whole = Whole {
+        max,
+        sum,
+        upstream,
+        log,
+    };
+    (whole, shift)
+}
+
+/// All rows of some steps along the outer dimension. Returns those that f32 does not hold.
 pub(super) struct Rows<'a> {
     pub job: &'a Job<'a>,
     pub outer: Range<usize>,
@@ -71,46 +409,199 @@ pub(super) struct Rows<'a> {
 }
 
 impl Kernel for Rows<'_> {
-    type Output = ();
+    type Output = Vec<usize>;
     #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let Self { job, outer, piece } = self;
-        let len = job.shape.len;
-        let mut found = Vec::with_capacity(len.div_ceil(BLOCK));
-        let mut scratch = Scratch::new();
-        let rows = piece.out.chunks_exact_mut(len);
-        for (row, out) in outer.zip(rows) {
-            let x = job.x.map(|x| &x[row * len..(row + 1) * len]);
-            found.clear();
-            first::<FMA>(job.function, x, out, &mut found, &mut scratch);
-            let whole = Whole::new::<FMA>(&found);
-            second::<FMA>(job.function, x, out, &found, whole);
-        }
+    fn run<const FMA: bool>(self) -> Vec<usize> {
+        by_way!(self.job, rows::<FMA>(self))
     }
 }
 
-/// One row by all threads, each on its segments.
-pub(super) fn split(isa: Isa, job: &Job, parts: &mut [Segment]) {
+#[inline(always)]
+fn rows<W: Way, const FMA: bool>(Rows { job, outer, piece }: Rows) -> Vec<usize> {
+    let len = job.shape.len;
+    let mut scratch = Scratch::new();
+    let mut not_held = Vec::new();
+    let out_len = if W::REDUCES { 1 } else { len };
+    if len <= BLOCK {
+        let many = (BLOCK / len).min(BATCH);
+        let all = outer.clone().step_by(many);
+        for (first, out) in all.zip(piece.out.chunks_mut(many * out_len)) {
+            batch::<W, FMA>(job, first, out, &mut scratch, &mut not_held);
+        }
+        return not_held;
+    }
+    let mut found = Vec::with_capacity(len.div_ceil(BLOCK));
+    for (row, out) in outer.zip(piece.out.chunks_exact_mut(out_len)) {
+        let x = job.x.map(|x| &x[row * len..(row + 1) * len]);
+        let dy = upstream::<W>(job, row * len, len);
+        found.clear();
+        first::<W, FMA>(x, dy, out, &mut found, &mut scratch);
+        let (whole, shift) = merged::<W, FMA>(&found);
+        let dy_of_row = of_row(job, row);
+        if !W::holds(&whole, dy_of_row) {
+            not_held.push(row);
+        } else if W::REDUCES {
+            out[0] = W::coefficients(&whole, 1.0, dy_of_row)[0];
+        } else {
+            second::<W, FMA>(x, dy, out, &found, (&whole, shift), dy_of_row);
+        }
+    }
+    not_held
+}
+
+/// The upstream gradient over some elements, where each has its own.
+#[inline(always)]
+fn upstream<'a, W: Way>(job: &Job<'a>, first: usize, count: usize) -> &'a [f32] {
+    if W::UPSTREAM == Upstream::None {
+        &[]
+    } else {
+        &job.dy[first..first + count]
+    }
+}
+
+/// The upstream gradient of a row that has one.
+#[inline(always)]
+fn of_row(job: &Job, row: usize) -> f32 {
+    if job.direction == Direction::Backward && job.function.reduces() {
+        job.dy[row]
+    } else {
+        0.0
+    }
+}
+
+/// Short rows from `first` on, side by side in each step.
+#[inline(always)]
+fn batch<W: Way, const FMA: bool>(
+    job: &Job,
+    first: usize,
+    out: &mut [f32],
+    scratch: &mut Scratch,
+    not_held: &mut Vec<usize>,
+) {
+    let len = job.shape.len;
+    let count = out.len() / if W::REDUCES { 1 } else { len };
+    let elements = count * len;
+    let x = match job.x {
+        Some(x) => &x[first * len..first * len + elements],
+        None => {
+            scratch.x[..elements].copy_from_slice(out);
+            &scratch.x[..elements]
+        }
+    };
+    let dy = upstream::<W>(job, first * len, elements);
+    let dy_of = |at: &Range<usize>| if dy.is_empty() { dy } else { &dy[at.clone()] };
+    let row = |i: usize| i * len..(i + 1) * len;
+    // An array for each, so that what is done to all rows is SIMD code.
+    let mut max = [0.0; BATCH];
+    let mut shift = [0.0; BATCH];
+    let (mut sum, mut rest, mut upstream) = ([1.0; BATCH], [0.0; BATCH], [0.0; BATCH]);
+    if W::WEIGHTS != Weights::Given {
+        for i in 0..count {
+            max[i] = largest::<W>(&x[row(i)]);
+        }
+        for i in 0..BATCH {
+            shift[i] = shift_of(max[i]);
+        }
+        let to = if W::WEIGHTS == Weights::Kept {
+            &mut *out
+        } else {
+            &mut scratch.weights[..elements]
+        };
+        for i in 0..count {
+            weights::<W, FMA>(&x[row(i)], &mut to[row(i)], max[i]);
+        }
+    }
+    let weights: &[f32] = match W::WEIGHTS {
+        Weights::Kept => out,
+        Weights::Aside => &scratch.weights[..elements],
+        Weights::Given => x,
+    };
+    for i in 0..count {
+        let at = row(i);
+        let (of_weights, of_dy) = summed::<W, FMA>(&weights[at.clone()], dy_of(&at));
+        (sum[i], upstream[i]) = (of_weights, of_dy);
+        if W::LOG {
+            rest[i] = rest_of::<FMA>(&x[at.clone()], &weights[at], max[i], of_weights);
+        }
+    }
+    let mut coefficients = [[0.0; BATCH]; 3];
+    let mut holds = true;
+    let whole = |i: usize| {
+        let log = if W::LOG {
+            let top = scale::<FMA>(max[i].into(), shift[i]);
+            logarithm::<FMA>(max[i], rest[i] / top)
+        } else {
+            0.0
+        };
+        Whole {
+            max: max[i],
+            sum: sum[i],
+            upstream: upstream[i],
+            log,
+        }
+    };
+    let mut dy_of_rows = [0.0; BATCH];
+    if job.function.reduces() && job.direction == Direction::Backward {
+        dy_of_rows[..count].copy_from_slice(&job.dy[first..first + count]);
+    }
+    for i in 0..BATCH {
+        let (whole, dy) = (whole(i), dy_of_rows[i]);
+        holds &= W::holds(&whole, dy);
+        let [a, b, c] = W::coefficients(&whole, 1.0, dy);
+        coefficients[0][i] = a;
+        coefficients[1][i] = b;
+        coefficients[2][i] = c;
+    }
+    if W::REDUCES {
+        out.copy_from_slice(&coefficients[0][..count]);
+        return;
+    }
+    for i in 0..count {
+        let (at, c) = (row(i), coefficients.map(|c| c[i]));
+        let dy = dy_of(&at);
+        let out = &mut out[at.clone()];
+        if W::WEIGHTS == Weights::Kept {
+            map_in_place::<W, FMA>(out, dy, c);
+        } else {
+            map::<W, FMA>(&x[at], dy, out, c);
+        }
+    }
+    if !holds {
+        let all = (0..count).filter(|&i| !W::holds(&whole(i), dy_of_rows[i]));
+        not_held.extend(all.map(|i| first + i));
+    }
+}
+
+/// One row by all threads, each on its segments. Returns the value of a reduction; none where f32
+/// does not hold the row.
+pub(super) fn split(isa: Isa, job: &Job, row: usize, parts: &mut [Segment]) -> Option<f32> {
     let found: Vec<Vec<Found>> = parts
         .par_iter_mut()
         .map(|part| isa.run(First { job, part }))
         .collect();
-    let whole = isa.run(Merge(&found));
+    let (whole, shift, holds) = isa.run(Merge {
+        job,
+        found: &found,
+        dy: of_row(job, row),
+    });
+    if !holds {
+        return None;
+    }
+    let dy = of_row(job, row);
+    if job.reduces() {
+        return Some(LogSumExp::coefficients(&whole, 1.0, dy)[0]);
+    }
     parts.par_iter_mut().zip(&found).for_each(|(part, found)| {
         isa.run(Second {
             job,
             part,
             found,
             whole,
+            shift,
+            dy,
         });
     });
-}
-
-/// The part of the input that lies over a segment's output; none where the call is in place.
-#[inline(always)]
-fn input<'a>(job: &Job<'a>, part: &Segment) -> Option<&'a [f32]> {
-    let base = part.piece.base;
-    job.x.map(|x| &x[base..base + part.piece.out.len()])
+    Some(0.0)
 }
 
 struct First<'a, 'b> {
@@ -122,22 +613,45 @@ impl Kernel for First<'_, '_> {
     type Output = Vec<Found>;
     #[inline(always)]
     fn run<const FMA: bool>(self) -> Vec<Found> {
-        let x = input(self.job, self.part);
-        let mut found = Vec::with_capacity(self.part.piece.out.len().div_ceil(BLOCK));
-        let (out, scratch) = (&mut *self.part.piece.out, &mut Scratch::new());
-        first::<FMA>(self.job.function, x, out, &mut found, scratch);
-        found
+        by_way!(self.job, first_of_part::<FMA>(self))
     }
 }
 
-struct Merge<'a>(&'a [Vec<Found>]);
+/// The part of the input that lies over a segment; none where the call is in place.
+#[inline(always)]
+fn input<'a>(job: &Job<'a>, part: &Segment) -> Option<&'a [f32]> {
+    let base = part.piece.base;
+    job.x.map(|x| &x[base..base + part.range.len()])
+}
+
+#[inline(always)]
+fn first_of_part<W: Way, const FMA: bool>(First { job, part }: First) -> Vec<Found> {
+    let count = part.range.len();
+    let mut found = Vec::with_capacity(count.div_ceil(BLOCK));
+    let (x, dy) = (input(job, part), upstream::<W>(job, part.piece.base, count));
+    let (out, scratch) = (&mut *part.piece.out, &mut Scratch::new());
+    first::<W, FMA>(x, dy, out, &mut found, scratch);
+    found
+}
+
+struct Merge<'a> {
+    job: &'a Job<'a>,
+    found: &'a [Vec<Found>],
+    dy: f32,
+}
 
 impl Kernel for Merge<'_> {
-    type Output = Whole;
+    type Output = (Whole, f64, bool);
     #[inline(always)]
-    fn run<const FMA: bool>(self) -> Whole {
-        Whole::new::<FMA>(&self.0.concat())
+    fn run<const FMA: bool>(self) -> (Whole, f64, bool) {
+        by_way!(self.job, merged_parts::<FMA>(&self))
     }
+}
+
+#[inline(always)]
+fn merged_parts<W: Way, const FMA: bool>(parts: &Merge) -> (Whole, f64, bool) {
+    let (whole, shift) = merged::<W, FMA>(&parts.found.concat());
+    (whole, shift, W::holds(&whole, parts.dy))
 }
 
 struct Second<'a, 'b> {
@@ -145,130 +659,91 @@ struct Second<'a, 'b> {
     part: &'a mut Segment<'b>,
     found: &'a [Found],
     whole: Whole,
+    shift: f64,
+    dy: f32,
 }
 
 impl Kernel for Second<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let x = input(self.job, self.part);
-        let out = &mut *self.part.piece.out;
-        second::<FMA>(self.job.function, x, out, self.found, self.whole);
+        by_way!(self.job, second_of_part::<FMA>(self));
     }
 }
 
-/// A row's maximum and sums, relative to it.
-#[derive(Clone, Copy)]
-struct Whole {
-    max: f64,
-    sum: f64,
-    ties: f64,
-}
-
-impl Whole {
-    #[inline(always)]
-    fn new<const FMA: bool>(found: &[Found]) -> Self {
-        let max = found.iter().fold(f32::NEG_INFINITY, |a, b| a.max(b.max));
-        let mut whole = Self {
-            max: max.into(),
-            sum: 0.0,
-            ties: 0.0,
-        };
-        for block in found {
-            if block.max == max {
-                whole.sum += block.sum;
-                whole.ties += block.ties;
-            } else {
-                let scale = whole.scale::<FMA>(block.max);
-                whole.sum += scale * (block.sum + block.ties);
-            }
-        }
-        whole
-    }
-
-    /// e^(max - the row's).
-    #[inline(always)]
-    fn scale<const FMA: bool>(&self, max: f32) -> f64 {
-        Wide::<FMA>(f64::from(max) - self.max).exp_below_zero().0
-    }
-
-    /// A value where the row has one, NaN where its maximum is infinite.
-    fn defined(&self, value: f64) -> f64 {
-        if self.max.is_infinite() {
-            f64::NAN
-        } else {
-            value
-        }
-    }
-}
-
-/// Finds what there is to know of each block; softmax leaves its weights in the output.
 #[inline(always)]
-fn first<const FMA: bool>(
-    function: AxisFunction,
+fn second_of_part<W: Way, const FMA: bool>(this: Second) {
+    let (job, part) = (this.job, this.part);
+    let x = input(job, part);
+    let dy = upstream::<W>(job, part.piece.base, part.range.len());
+    let (out, whole) = (&mut *part.piece.out, (&this.whole, this.shift));
+    second::<W, FMA>(x, dy, out, this.found, whole, this.dy);
+}
+
+/// Finds what there is to know of each block; where they are kept, it leaves weights in the output.
+#[inline(always)]
+fn first<W: Way, const FMA: bool>(
     x: Option<&[f32]>,
+    dy: &[f32],
     out: &mut [f32],
     found: &mut Vec<Found>,
     scratch: &mut Scratch,
 ) {
-    for start in (0..out.len()).step_by(BLOCK) {
-        let out = &mut out[start..];
-        let count = out.len().min(BLOCK);
-        let out = &mut out[..count];
+    let len = x.map_or(out.len(), <[f32]>::len);
+    for start in (0..len).step_by(BLOCK) {
+        let at = start..len.min(start + BLOCK);
+        let count = at.len();
         let x = match x {
-            Some(x) => &x[start..start + count],
+            Some(x) => &x[at.clone()],
             None => {
-                scratch.x[..count].copy_from_slice(out);
+                scratch.x[..count].copy_from_slice(&out[at.clone()]);
                 &scratch.x[..count]
             }
         };
-        found.push(match function {
-            AxisFunction::LogSoftmax => logarithmic::<FMA>(x, &mut scratch.weights),
-            AxisFunction::Softmin => weights::<FMA, true>(x, out),
-            _ => weights::<FMA, false>(x, out),
-        });
+        let dy = if dy.is_empty() { dy } else { &dy[at.clone()] };
+        let mut block = Found::NOTHING;
+        let weights: &[f32] = if W::WEIGHTS == Weights::Given {
+            x
+        } else {
+            let to = if W::WEIGHTS == Weights::Kept {
+                &mut out[at]
+            } else {
+                &mut scratch.weights[..count]
+            };
+            block.max = largest::<W>(x);
+            block.shift = shift_of(block.max);
+            weights::<W, FMA>(x, to, block.max);
+            to
+        };
+        let (sum, upstream) = summed::<W, FMA>(weights, dy);
+        (block.sum, block.upstream) = (sum, upstream);
+        if W::LOG {
+            block.rest = rest_of::<FMA>(x, weights, block.max, sum);
+        }
+        found.push(block);
     }
 }
 
-/// The results from what is known of the row.
+/// The results from what is known of the row, and what its sums are relative to.
 #[inline(always)]
-fn second<const FMA: bool>(
-    function: AxisFunction,
+fn second<W: Way, const FMA: bool>(
     x: Option<&[f32]>,
+    dy: &[f32],
     out: &mut [f32],
     found: &[Found],
-    whole: Whole,
+    (whole, shift): (&Whole, f64),
+    dy_of_row: f32,
 ) {
-    if function == AxisFunction::LogSoftmax {
-        // Without the first tie, which is the 1 in log(1 + ...), small logarithms keep their
-        // precision.
-        let log = Wide::<FMA>(whole.ties - 1.0 + whole.sum).ln_1p_any().0;
-        let log = whole.defined(log);
+    for (i, (out, block)) in out.chunks_mut(BLOCK).zip(found).enumerate() {
+        let scale = scale::<FMA>(block.shift, shift);
+        let coefficients = W::coefficients(whole, scale, dy_of_row);
+        let at = i * BLOCK..i * BLOCK + out.len();
+        let dy = if dy.is_empty() { dy } else { &dy[at.clone()] };
         match x {
-            Some(x) => {
-                for (y, &x) in out.iter_mut().zip(x) {
-                    *y = (f64::from(x) - whole.max - log) as f32;
-                }
+            Some(x) if W::WEIGHTS != Weights::Kept => {
+                map::<W, FMA>(&x[at], dy, out, coefficients);
             }
-            None => {
-                for y in out {
-                    *y = (f64::from(*y) - whole.max - log) as f32;
-                }
-            }
-        }
-        return;
-    }
-    for (out, block) in out.chunks_mut(BLOCK).zip(found) {
-        let scale = if f64::from(block.max) == whole.max {
-            1.0
-        } else {
-            whole.scale::<FMA>(block.max)
-        };
-        let scale = whole.defined(scale / whole.sum);
-        let high = scale as f32;
-        let low = (scale - f64::from(high)) as f32;
-        for y in out {
-            *y = mul_add::<FMA>(*y, high, *y * low);
+            _ => map_in_place::<W, FMA>(out, dy, coefficients),
         }
     }
 }
@@ -280,134 +755,375 @@ fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
 
 /// The largest element that is not NaN; the sums see the others.
 #[inline(always)]
-fn largest<const NEGATED: bool>(x: &[f32]) -> f32 {
+fn largest<W: Way>(x: &[f32]) -> f32 {
+    let larger = |max: f32, x: f32| if x > max { x } else { max };
+    let of = |x: f32| if W::NEGATED { -x } else { x };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (chunks, rest) = x.as_chunks::<LANES>();
     for chunk in chunks {
         for (max, &x) in lanes.iter_mut().zip(chunk) {
-            let x = if NEGATED { -x } else { x };
-            *max = if x > *max { x } else { *max };
+            *max = larger(*max, of(x));
         }
     }
-    let rest = rest.iter().map(|&x| if NEGATED { -x } else { x });
-    lanes
-        .into_iter()
-        .chain(rest)
-        .fold(f32::NEG_INFINITY, f32::max)
-}
-
-/// A maximum to subtract: any will do where no element is finite.
-#[inline(always)]
-fn finite(max: f32) -> f32 {
-    if max == f32::NEG_INFINITY { 0.0 } else { max }
-}
-
-/// e^(x - max), 0 below e^-88.
-#[inline(always)]
-fn weight<const FMA: bool, const NEGATED: bool>(x: f32, max: f32) -> f32 {
-    let x = if NEGATED { -x } else { x };
-    // What the difference loses is the exponent's, so that the weight would show it (Knuth).
-    let d = x - max;
-    let of_max = d - x;
-    let lost = (max + of_max) - (x - (d - of_max));
-    let is_far = d < -88.0;
-    let d = if is_far { -88.0 } else { d };
-    let lost = if is_far { 0.0 } else { lost };
-    let (scale, rest) = scaled_exp_parts::<FMA>(d, lost, 0.0);
-    mul_add::<FMA>(scale, rest, scale)
-}
-
-/// The weights of a block.
-#[inline(always)]
-fn weights<const FMA: bool, const NEGATED: bool>(x: &[f32], out: &mut [f32]) -> Found {
-    let max = largest::<NEGATED>(x);
-    let shift = finite(max);
-    let mut lanes = [0.0f64; LANES];
-    let (groups, rest) = x.as_chunks::<GROUP>();
-    let (to, to_rest) = out.as_chunks_mut::<GROUP>();
-    for (to, x) in to.iter_mut().zip(groups) {
-        for (to, &x) in to.iter_mut().zip(x) {
-            *to = weight::<FMA, NEGATED>(x, shift);
-        }
-        add(&mut lanes, to);
-    }
-    if !rest.is_empty() {
-        let mut last = padded(
-            rest,
-            if NEGATED {
-                f32::INFINITY
-            } else {
-                f32::NEG_INFINITY
-            },
-        );
-        for x in &mut last {
-            *x = weight::<FMA, NEGATED>(*x, shift);
-        }
-        to_rest.copy_from_slice(&last[..rest.len()]);
-        add(&mut lanes, &last);
-    }
-    Found {
-        max,
-        sum: lanes.iter().sum(),
-        ties: 0.0,
-    }
-}
-
-/// The sums of a block for a logarithm; its weights go aside.
-#[inline(always)]
-fn logarithmic<const FMA: bool>(x: &[f32], aside: &mut [f32; BLOCK]) -> Found {
-    let max = largest::<false>(x);
-    let shift = finite(max);
-    // Elements that are the maximum have no weight here.
-    let below = |x: f32| {
-        let weight = weight::<FMA, false>(x, shift);
-        if x == max { 0.0 } else { weight }
+    let (chunks, tail) = rest.as_chunks::<LAST>();
+    // An element may well be seen twice.
+    let last = if tail.is_empty() {
+        None
+    } else {
+        x.last_chunk()
     };
+    for chunk in chunks.iter().chain(last) {
+        for (max, &x) in lanes.iter_mut().zip(chunk) {
+            *max = larger(*max, of(x));
+        }
+    }
+    // The lanes go through memory: the loop would be taken apart into the pairs of this one.
+    let lanes: [f32; LAST] = std::array::from_fn(|i| larger(lanes[i], lanes[i + LAST]));
+    let [a, b, c, d, e, f, g, h] = black_box(lanes);
+    let max = larger(
+        larger(larger(a, e), larger(b, f)),
+        larger(larger(c, g), larger(d, h)),
+    );
+    if x.len() < LAST {
+        tail.iter().fold(max, |max, &x| larger(max, of(x)))
+    } else {
+        max
+    }
+}
+
+/// The weights of a block with this maximum.
+#[inline(always)]
+fn weights<W: Way, const FMA: bool>(x: &[f32], to: &mut [f32], max: f32) {
+    let sign = if W::NEGATED { -1.0 } else { 1.0 };
+    // NaN in a block of nothing else but -infinity shows on this way, too.
+    let anchor = if max == f32::NEG_INFINITY { 0.0 } else { max };
+    if anchor.abs() <= NEAR {
+        let power = Power::near(anchor);
+        each(x, to, |x| power.weight::<FMA>(x * sign));
+    } else {
+        let max = f64::from(max);
+        each(x, to, |x| weight::<FMA>(x, sign, max) as f32);
+    }
+}
+
+/// The logarithm of what the weights of a block with this maximum are relative to.
+#[inline(always)]
+fn shift_of(max: f32) -> f64 {
+    if max.abs() <= NEAR {
+        Power::near(max).log()
+    } else {
+        max.into()
+    }
+}
+
+/// The sum of a block's weights but for that of its maximum.
+#[inline(always)]
+fn rest_of<const FMA: bool>(x: &[f32], weights: &[f32], max: f32, sum: f64) -> f64 {
+    let top = f64::from(weight_of::<FMA>(max));
+    if sum >= 2.0 * top && max.is_finite() {
+        return sum - top;
+    }
+    // The maximum is most of the sum, and what a difference would leave is too little.
     let mut lanes = [0.0f64; LANES];
-    let (groups, rest) = x.as_chunks::<GROUP>();
-    let whole = GROUP * groups.len();
-    for (to, &x) in aside[..whole].iter_mut().zip(x) {
-        *to = below(x);
-    }
-    for weights in aside[..whole].as_chunks::<GROUP>().0 {
-        add(&mut lanes, weights);
-    }
-    if !rest.is_empty() {
-        let mut last = padded(rest, f32::NEG_INFINITY);
-        for x in &mut last {
-            *x = below(*x);
-        }
-        add(&mut lanes, &last);
-    }
-    let mut ties = [0.0f32; LANES];
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (ties, &x) in ties.iter_mut().zip(chunk) {
-            *ties += if x == max { 1.0 } else { 0.0 };
+    for (weights, x) in weights.chunks(LANES).zip(x.chunks(LANES)) {
+        for (sum, (&weight, &x)) in lanes.iter_mut().zip(weights.iter().zip(x)) {
+            *sum += f64::from(if x == max { 0.0 } else { weight });
         }
     }
-    let rest = rest.iter().filter(|&&x| x == max).count();
-    Found {
-        max,
-        sum: lanes.iter().sum(),
-        ties: ties.iter().map(|&t| f64::from(t)).sum::<f64>() + rest as f64,
+    let rest = lanes.iter().sum();
+    if rest < SMALLEST_REST && max.is_finite() {
+        let exact = |&x: &f32| {
+            if x == max {
+                0.0
+            } else {
+                weight::<FMA>(x, 1.0, max.into())
+            }
+        };
+        return x.iter().map(exact).sum::<f64>() * top;
+    }
+    rest
+}
+
+/// The weight of a block's maximum itself.
+#[inline(always)]
+fn weight_of<const FMA: bool>(max: f32) -> f32 {
+    if max.abs() <= NEAR {
+        Power::near(max).weight::<FMA>(max)
+    } else {
+        1.0
     }
 }
 
-/// A group that starts with `x`.
-#[inline(always)]
-fn padded(x: &[f32], pad: f32) -> [f32; GROUP] {
-    let mut group = [pad; GROUP];
-    group[..x.len()].copy_from_slice(x);
-    group
+/// A power of two that weights are relative to.
+#[derive(Clone, Copy)]
+struct Power {
+    of_two: f32,
+    /// Where weights end.
+    lowest: f32,
 }
 
-/// Adds a group to the lanes' sums.
+impl Power {
+    /// That next to e^max.
+    #[inline(always)]
+    fn near(max: f32) -> Self {
+        let of_two = (max * std::f32::consts::LOG2_E).round_ties_even();
+        Self {
+            of_two,
+            lowest: (of_two - 127.0) * std::f32::consts::LN_2,
+        }
+    }
+
+    #[inline(always)]
+    fn log(self) -> f64 {
+        f64::from(self.of_two) * std::f64::consts::LN_2
+    }
+
+    /// e^x over the power, 0 below 2^-126.5; NaN for NaN.
+    #[inline(always)]
+    fn weight<const FMA: bool>(self, x: f32) -> f32 {
+        let x = if x < self.lowest { self.lowest } else { x };
+        let (scale, rest) = scaled_exp_parts::<FMA>(x, 0.0, -self.of_two);
+        mul_add::<FMA>(scale, rest, scale)
+    }
+}
+
+/// to = f(x), element by element.
 #[inline(always)]
-fn add(sums: &mut [f64; LANES], terms: &[f32; GROUP]) {
-    for terms in terms.as_chunks::<LANES>().0 {
-        for (sum, &term) in sums.iter_mut().zip(terms) {
-            *sum += f64::from(term);
+fn each(x: &[f32], to: &mut [f32], f: impl Fn(f32) -> f32) {
+    each_with(x, &[], to, |x, _| f(x));
+}
+
+/// to = f(x, dy), element by element; dy is 0 where it is empty.
+#[inline(always)]
+fn each_with(x: &[f32], dy: &[f32], to: &mut [f32], f: impl Fn(f32, f32) -> f32) {
+    let whole = vectors::<LANES>(x, dy, to, 0, &f);
+    let whole = vectors::<LAST>(x, dy, to, whole, &f);
+    if whole == x.len() {
+        return;
+    }
+    if x.len() < LAST {
+        for (i, (to, &x)) in to.iter_mut().zip(x).enumerate() {
+            *to = f(x, dy.get(i).copied().unwrap_or(0.0));
+        }
+    } else {
+        // Some are the same once more.
+        vectors::<LAST>(x, dy, to, x.len() - LAST, &f);
+    }
+}
+
+/// Whole vectors of [`each_with`] from an element on. Returns where they end.
+#[inline(always)]
+fn vectors<const N: usize>(
+    x: &[f32],
+    dy: &[f32],
+    to: &mut [f32],
+    first: usize,
+    f: impl Fn(f32, f32) -> f32,
+) -> usize {
+    let (x, to) = (x[first..].as_chunks::<N>().0, &mut to[first..]);
+    let dy = &dy[first.min(dy.len())..];
+    let to = to.as_chunks_mut::<N>().0;
+    if dy.is_empty() {
+        for (to, x) in to.iter_mut().zip(x) {
+            for (to, &x) in to.iter_mut().zip(x) {
+                *to = f(x, 0.0);
+            }
+        }
+    } else {
+        for (to, (x, dy)) in to.iter_mut().zip(x.iter().zip(dy.as_chunks::<N>().0)) {
+            for (to, (&x, &dy)) in to.iter_mut().zip(x.iter().zip(dy)) {
+                *to = f(x, dy);
+            }
+        }
+    }
+    first + N * x.len()
+}
+
+/// to = f(to, dy), element by element; dy is 0 where it is empty.
+#[inline(always)]
+fn each_in_place(to: &mut [f32], dy: &[f32], f: impl Fn(f32, f32) -> f32) {
+    // The last vector may share elements with those before it.
+    let last = to.last_chunk::<LAST>().map(|x| {
+        let dy = dy.last_chunk::<LAST>().unwrap_or(&[0.0; LAST]);
+        std::array::from_fn::<f32, LAST, _>(|i| f(x[i], dy[i]))
+    });
+    let Some(last) = last else {
+        for (i, to) in to.iter_mut().enumerate() {
+            *to = f(*to, dy.get(i).copied().unwrap_or(0.0));
+        }
+        return;
+    };
+    let (chunks, rest) = to.as_chunks_mut::<LANES>();
+    in_place(chunks, dy, &f);
+    let dy = &dy[(LANES * chunks.len()).min(dy.len())..];
+    in_place(rest.as_chunks_mut::<LAST>().0, dy, &f);
+    if let Some(to) = to.last_chunk_mut::<LAST>() {
+        *to = last;
+    }
+}
+
+/// Whole vectors of [`each_in_place`].
+#[inline(always)]
+fn in_place<const N: usize>(to: &mut [[f32; N]], dy: &[f32], f: impl Fn(f32, f32) -> f32) {
+    if dy.is_empty() {
+        for to in to {
+            for to in to {
+                *to = f(*to, 0.0);
+            }
+        }
+    } else {
+        for (to, dy) in to.iter_mut().zip(dy.as_chunks::<N>().0) {
+            for (to, &dy) in to.iter_mut().zip(dy) {
+                *to = f(*to, dy);
+            }
+        }
+    }
+}
+
+/// to = results of x.
+#[inline(always)]
+fn map<W: Way, const FMA: bool>(x: &[f32], dy: &[f32], to: &mut [f32], c: [f32; 3]) {
+    each_with(x, dy, to, |x, dy| W::at::<FMA>(x, dy, c));
+}
+
+/// to = results of what it holds.
+#[inline(always)]
+fn map_in_place<W: Way, const FMA: bool>(to: &mut [f32], dy: &[f32], c: [f32; 3]) {
+    each_in_place(to, dy, |x, dy| W::at::<FMA>(x, dy, c));
+}
+
+/// The sums of a block's weights, and with or of its upstream gradient.
+#[inline(always)]
+fn summed<W: Way, const FMA: bool>(weights: &[f32], dy: &[f32]) -> (f64, f64) {
+    let mut sums = Sums {
+        weights: [0.0; LANES],
+        upstream: [0.0; LANES],
+    };
+    let (groups, rest) = weights.as_chunks::<GROUP>();
+    for (i, weights) in groups.iter().enumerate() {
+        let mut few = Few::NOTHING;
+        let dy: &[f32; GROUP] = vector::<W, GROUP>(dy, i);
+        for (j, weights) in weights.as_chunks::<LANES>().0.iter().enumerate() {
+            few.add::<W, FMA, LANES>(weights, vector::<W, LANES>(dy, j));
+        }
+        sums.add::<W>(&few);
+    }
+    let mut few = Few::NOTHING;
+    let all_dy = dy;
+    let dy = &dy[(GROUP * groups.len()).min(dy.len())..];
+    let (chunks, rest) = rest.as_chunks::<LANES>();
+    for (i, weights) in chunks.iter().enumerate() {
+        few.add::<W, FMA, LANES>(weights, vector::<W, LANES>(dy, i));
+    }
+    let dy = &dy[(LANES * chunks.len()).min(dy.len())..];
+    let (chunks, tail) = rest.as_chunks::<LAST>();
+    for (i, weights) in chunks.iter().enumerate() {
+        few.add::<W, FMA, LAST>(weights, vector::<W, LAST>(dy, i));
+    }
+    if !tail.is_empty() {
+        // The row's last vector without the elements that were added.
+        let (mut last, mut dy) = ([0.0; LAST], [0.0; LAST]);
+        if let Some(weights) = weights.last_chunk::<LAST>() {
+            let new = std::array::from_fn(|i| KEPT[tail.len() + i]);
+            last = times(weights, &new);
+            dy = times(all_dy.last_chunk().unwrap_or(&dy), &new);
+        } else {
+            last[..tail.len()].copy_from_slice(tail);
+            dy[..all_dy.len()].copy_from_slice(all_dy);
+        }
+        few.add::<W, FMA, LAST>(&last, &dy);
+    }
+    sums.add::<W>(&few);
+    let is_summed = W::UPSTREAM != Upstream::None;
+    let upstream = if is_summed { total(sums.upstream) } else { 0.0 };
+    let is_weighed = W::WEIGHTS != Weights::Given;
+    let weights = if is_weighed { total(sums.weights) } else { 1.0 };
+    (weights, upstream)
+}
+
+#[inline(always)]
+fn total(lanes: [f64; LANES]) -> f64 {
+    let four: [f64; 4] =
+        std::array::from_fn(|i| (lanes[i] + lanes[i + 4]) + (lanes[i + 8] + lanes[i + 12]));
+    // As in `largest`.
+    let [a, b, c, d] = black_box(four);
+    (a + c) + (b + d)
+}
+
+/// As many ones as a window of [`LAST`] is moved to the right, behind zeros.
+const KEPT: [f32; 2 * LAST] = {
+    let mut kept = [0.0; 2 * LAST];
+    let mut i = LAST;
+    while i < 2 * LAST {
+        kept[i] = 1.0;
+        i += 1;
+    }
+    kept
+};
+
+#[inline(always)]
+fn times(a: &[f32; LAST], b: &[f32; LAST]) -> [f32; LAST] {
+    std::array::from_fn(|i| a[i] * b[i])
+}
+
+/// A vector of the upstream gradient by its number, where there is one.
+#[inline(always)]
+fn vector<W: Way, const N: usize>(dy: &[f32], i: usize) -> &[f32; N] {
+    if W::UPSTREAM == Upstream::None {
+        &[0.0; N]
+    } else {
+        &dy.as_chunks::<N>().0[i]
+    }
+}
+
+/// Sums of a few terms a lane.
+struct Few {
+    weights: [f32; LANES],
+    upstream: [f32; LANES],
+}
+
+impl Few {
+    const NOTHING: Self = Self {
+        weights: [0.0; LANES],
+        upstream: [0.0; LANES],
+    };
+
+    /// Adds a vector to the first lanes.
+    #[inline(always)]
+    fn add<W: Way, const FMA: bool, const N: usize>(&mut self, weights: &[f32; N], dy: &[f32; N]) {
+        if W::WEIGHTS != Weights::Given {
+            for (sum, &weight) in self.weights.iter_mut().zip(weights) {
+                *sum += weight;
+            }
+        }
+        for (i, sum) in self.upstream[..N].iter_mut().enumerate() {
+            match W::UPSTREAM {
+                Upstream::None => {}
+                Upstream::Product => *sum = mul_add::<FMA>(weights[i], dy[i], *sum),
+                Upstream::Sum => *sum += dy[i],
+            }
+        }
+    }
+}
+
+struct Sums {
+    weights: [f64; LANES],
+    upstream: [f64; LANES],
+}
+
+impl Sums {
+    #[inline(always)]
+    fn add<W: Way>(&mut self, few: &Few) {
+        // f32 of whole vectors before f64 of half as many lanes: as in `largest`.
+        if W::WEIGHTS != Weights::Given {
+            for (sum, few) in self.weights.iter_mut().zip(black_box(few.weights)) {
+                *sum += f64::from(few);
+            }
+        }
+        if W::UPSTREAM != Upstream::None {
+            for (sum, few) in self.upstream.iter_mut().zip(black_box(few.upstream)) {
+                *sum += f64::from(few);
+            }
         }
     }
 }
