@@ -48,7 +48,7 @@ fn a_report_is_written_for_programs_and_people() {
     }
     let people = std::fs::read_to_string(scratch.path("r.md")).unwrap();
     assert!(people.contains("4 of 4 checks are done"), "{people}");
-    assert!(people.contains("| `gelu` | backward | 0 | 0."), "{people}");
+    assert!(people.contains("| `tanh` | backward | 0 | 0."), "{people}");
 }
 
 /// Stopped in the middle, a run goes on and ends with the report of one that was not.
