@@ -234,7 +234,7 @@ pub enum Error {
         /// What is wrong, and what would be right.
         problem: String,
     },
-    /// A weight was given as an option and as an array.
+    /// What is an option and an array, such as a weight or a sink, was given as both.
     #[error(
         "{function} was given {what} twice: as an option and as an array; leave one of them out"
     )]

@@ -66,7 +66,7 @@
 //!
 //! `default` is `cache` and wgpu's own default features. With `default-features = false` and what is needed
 //! of wgpu's (`wgpu = { version = "30", default-features = false, features = ["vulkan"] }` beside this crate)
-//! a program has the graphics interfaces that it wants and no more. `cache` keeps compiled pipelines and tuned
+//! a program has the graphics interfaces that it wants and no more (`metal` for Apple's systems). `cache` keeps compiled pipelines and tuned
 //! numbers from run to run; without it there are no files, and neither serde nor directories. `ndarray` takes
 //! arrays of that crate.
 //!

@@ -787,7 +787,11 @@ impl BinaryOptions {
         let spread = |i: usize| {
             let spread = |values: &'a [f32]| {
                 let stride = self.stride(WEIGHTS[i], values.len(), shape)?;
-                Ok(Spread { values, stride })
+                Ok(Spread {
+                    values,
+                    stride,
+                    count: values.len(),
+                })
             };
             weights[i].map(spread).transpose()
         };
@@ -805,18 +809,18 @@ impl BinaryOptions {
         Ok(around.inner)
     }
 
-    /// A weight in its place: of more axes than one it broadcasts from the last axis on.
-    pub(crate) fn placed<'a>(
+    /// Where weights lie: those of more axes than one broadcast from the last axis on.
+    pub(crate) fn place(
         &self,
         what: &'static str,
-        values: Cow<'a, [f32]>,
+        count: usize,
         own: Option<&[usize]>,
         shape: &[usize],
-    ) -> Result<Weight<'a>> {
+    ) -> Result<Place> {
         let own = match own {
             None | Some([] | [_]) => {
-                let stride = self.stride(what, values.len(), shape)?;
-                return Ok(Weight { values, stride });
+                let stride = self.stride(what, count, shape)?;
+                return Ok(Place::strided(count, stride));
             }
             Some(own) => own,
         };
@@ -832,32 +836,78 @@ impl BinaryOptions {
             });
         }
         if shape.contains(&0) {
-            let values = Cow::Owned(Vec::new());
-            return Ok(Weight { values, stride: 1 });
+            return Ok(Place::strided(0, 1));
         }
         let is_own = |&i: &usize| aligned[i] == shape[i] && shape[i] != 1;
         let mut axes = (0..shape.len()).filter(is_own);
         let (first, last) = (axes.clone().next(), axes.next_back());
         let (Some(first), Some(last)) = (first, last) else {
-            return Ok(Weight { values, stride: 1 });
+            return Ok(Place::strided(count, 1));
         };
         if (first..=last).all(|i| is_own(&i) || shape[i] == 1) {
             let stride = shape[last + 1..].iter().product();
-            return Ok(Weight { values, stride });
+            return Ok(Place::strided(count, stride));
         }
-        // From the last axis on, whose elements lie side by side.
-        let (mut all, mut block) = (values.into_owned(), 1);
-        for (&own, &len) in aligned.iter().zip(shape).rev() {
-            if own < len {
-                let repeated = all.chunks(block).flat_map(|part| part.repeat(len));
-                all = repeated.collect();
-            }
-            block *= len;
-        }
-        Ok(Weight {
-            values: Cow::Owned(all),
+        Ok(Place {
+            count: element_count(shape)?,
             stride: 1,
+            repeated: Some((aligned, shape.to_vec())),
         })
+    }
+}
+
+/// Where weights lie over an array.
+pub(crate) struct Place {
+    count: usize,
+    stride: usize,
+    /// The shapes of the weights and of the array, where the weights have to be repeated.
+    repeated: Option<(Vec<usize>, Vec<usize>)>,
+}
+
+impl Place {
+    fn strided(count: usize, stride: usize) -> Self {
+        Self {
+            count,
+            stride,
+            repeated: None,
+        }
+    }
+
+    /// The weights in their places.
+    pub(crate) fn filled(self, values: Cow<'_, [f32]>) -> Weight<'_> {
+        let values = match self.repeated {
+            None if self.count == 0 => Cow::Owned(Vec::new()),
+            None => values,
+            Some((own, shape)) => {
+                // From the last axis on, whose elements lie side by side.
+                let (mut all, mut block) = (values.into_owned(), 1);
+                for (&own, &len) in own.iter().zip(&shape).rev() {
+                    if own < len {
+                        let mut repeated = Vec::with_capacity(all.len() * len);
+                        for part in all.chunks(block) {
+                            (0..len).for_each(|_| repeated.extend_from_slice(part));
+                        }
+                        all = repeated;
+                    }
+                    block *= len;
+                }
+                Cow::Owned(all)
+            }
+        };
+        Weight {
+            values,
+            stride: self.stride,
+            count: self.count,
+        }
+    }
+
+    /// Where they lie, for kernels, which have the weights in a buffer.
+    pub(crate) fn without_numbers(self) -> Weight<'static> {
+        Weight {
+            values: Cow::Borrowed(&[]),
+            stride: self.stride,
+            count: self.count,
+        }
     }
 }
 
@@ -866,6 +916,7 @@ impl BinaryOptions {
 pub(crate) struct Weight<'a> {
     pub values: Cow<'a, [f32]>,
     stride: usize,
+    count: usize,
 }
 
 impl Weight<'_> {
@@ -873,6 +924,7 @@ impl Weight<'_> {
         Spread {
             values: &self.values,
             stride: self.stride,
+            count: self.count,
         }
     }
 }
@@ -880,8 +932,10 @@ impl Weight<'_> {
 /// Values over an array: element i has number (i / stride) modulo their count.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Spread<'a> {
+    /// None where a device has them.
     pub values: &'a [f32],
     pub stride: usize,
+    pub count: usize,
 }
 
 impl Spread<'_> {

@@ -637,7 +637,7 @@ fn ways_are_as_they_are_told() {
         assert_eq!(parts.is_some(), has(Way::InParts), "{what}");
         let item = Item::of_shape(operation, &x, &SHAPE);
         assert_eq!(item.is_ok(), has(Way::InParts), "{what}");
-        let chain = operation.name().parse::<Chain>();
+        let chain = what.parse::<Chain>();
         assert_eq!(chain.is_ok(), has(Way::InChains), "{what}");
         let activation = what.parse::<Activation>();
         assert_eq!(activation.is_ok(), has(Way::InPlaceInMemory), "{what}");

@@ -209,7 +209,7 @@ pub struct RunArgs {
     #[arg(short, long = "param", value_name = "NAME=VALUE", value_parser = parameter)]
     pub parameters: Vec<(String, String)>,
     /// The axis of a function along one, negative from the end; several for logsumexp, as 0,2
-    /// [default: -1; 1 for cross_entropy, nll_loss and prelu]
+    /// [default: -1; 1 for cross_entropy, nll_loss and prelu, -3 for softmax2d]
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = axes)]
     pub axis: Option<Axes>,
     /// Keep the axes that logsumexp reduces, with length 1

@@ -20,6 +20,13 @@ pub fn filled(len: usize, value: f32) -> Result<Vec<f32>, CliError> {
     Ok(values)
 }
 
+/// Zeros for an array of this shape.
+pub fn zeros_of(shape: &[usize]) -> Result<Vec<f32>, CliError> {
+    let len = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));
+    // More than can be addressed is more than there is.
+    zeros(len.unwrap_or(usize::MAX))
+}
+
 /// `len` zeros.
 pub fn zeros(len: usize) -> Result<Vec<f32>, CliError> {
     filled(len, 0.0)

@@ -45,7 +45,7 @@ fn weight<'a>(
         (None, Some(view)) if matches!(view.data, Data::Device(_)) => Err(Error::OptionNotTaken {
             operation: function,
             option: "weight as an array on a device",
-            instead: "give the loss its weight from host memory, by its method `weight`",
+            instead: "give the loss its weights from host memory, by its methods `weight` and `pos_weight`",
         }),
         (None, given) => Ok(given.map(|view| view.data.widened())),
     }
@@ -76,12 +76,18 @@ fn targets(view: View<'_>) -> Targets<'_> {
 
 /// The shape of the losses of rows, reduced as the options say.
 fn of_rows(options: &ClassOptions, shape: &[usize]) -> Shape {
-    let mut rows = Shape::from_slice(shape);
     match options.reduction {
-        Reduction::None => {
-            rows.remove(options.index(shape.len()));
-        }
-        Reduction::Mean | Reduction::Sum => rows.clear(),
+        Reduction::None => rows_of(options, shape),
+        Reduction::Mean | Reduction::Sum => Shape::new(),
+    }
+}
+
+/// The shape without the axis of the classes.
+fn rows_of(options: &ClassOptions, shape: &[usize]) -> Shape {
+    let mut rows = Shape::from_slice(shape);
+    // One number has no axis to leave out.
+    if !rows.is_empty() {
+        rows.remove(options.index(shape.len()));
     }
     rows
 }
@@ -95,8 +101,8 @@ fn infer(options: &ClassOptions, direction: Direction, given: &Given<'_>) -> Res
     }
     let targets = given.at(1);
     match targets.data.dtype() {
-        Some(_) => same_length("the target probabilities", around.elements(), targets.len())?,
-        None => same_length("the targets", around.rows(), targets.len())?,
+        Some(_) => targets.check("the target probabilities", shape)?,
+        None => targets.check("the targets", &rows_of(options, shape))?,
     }
     let (loss, gradient) = (of_rows(options, shape), Shape::from_slice(shape));
     given.check_dy(&loss)?;
@@ -539,18 +545,24 @@ trait Binary: Sync {
     /// An error where there is a number that the loss does not take.
     fn check_values(&self, x: &[f32]) -> Result<()>;
 
-    /// The weight and that of positives, as options or as arrays.
-    fn weights<'a>(&'a self, given: &Given<'a>) -> Result<[Option<Weight<'a>>; 2]> {
+    /// The weight and that of positives, as options or as arrays; without their numbers where they are
+    /// only an `outline`.
+    fn weights<'a>(&'a self, given: &Given<'a>, outline: bool) -> Result<[Option<Weight<'a>>; 2]> {
         let own = self.own_weights();
         let of = |i: usize, role: Role| -> Result<Option<Weight<'a>>> {
-            let weight = weight(Self::NAME, own[i], given, 2 + i, role.what)?;
-            let Some(values) = weight else {
-                return Ok(None);
+            let array = given.get(2 + i);
+            let (count, own_shape) = match (own[i], array) {
+                (None, None) => return Ok(None),
+                (Some(own), _) => (own.len(), None),
+                (None, Some(view)) => (view.len(), Some(view.shape)),
             };
-            let shape = given.get(2 + i).map(|view| view.shape);
-            self.options()
-                .placed(role.what, values, shape, given.x().shape)
-                .map(Some)
+            let options = self.options();
+            let place = options.place(role.what, count, own_shape, given.x().shape)?;
+            if outline {
+                return Ok(Some(place.without_numbers()));
+            }
+            let values = weight(Self::NAME, own[i], given, 2 + i, role.what)?;
+            Ok(values.map(|values| place.filled(values)))
         };
         Ok([of(0, WEIGHT)?, of(1, POS_WEIGHT)?])
     }
@@ -700,8 +712,20 @@ fn checked(weights: [Option<Weight<'_>>; 2]) -> Result<[Option<Weight<'_>>; 2]> 
 }
 
 fn infer_binary<L: Binary>(loss: &L, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-    let weights = loss.weights(given)?;
+    // What is given twice, or on a device, is told here.
+    let own = loss.own_weights();
+    for (i, role) in [WEIGHT, POS_WEIGHT].into_iter().enumerate() {
+        match given.get(2 + i) {
+            None => {}
+            Some(view) if own[i].is_none() && !matches!(view.data, Data::Device(_)) => {}
+            Some(_) => {
+                weight(L::NAME, own[i], given, 2 + i, role.what)?;
+            }
+        }
+    }
+    let weights = loss.weights(given, true)?;
     let problem = loss.of(given, &weights)?;
+    given.at(1).check("the targets", given.x().shape)?;
     let whole = Shape::from_slice(given.x().shape);
     match problem.reduction {
         Reduction::None => given.check_dy(&whole)?,
@@ -723,7 +747,7 @@ fn compute_binary<L: Binary>(
 ) -> Result<()> {
     let (x, targets) = (given.x().f32(), given.at(1).f32());
     loss.check_values(x)?;
-    let weights = checked(loss.weights(given)?)?;
+    let weights = checked(loss.weights(given, false)?)?;
     let problem = loss.of(given, &weights)?;
     match direction {
         Direction::Backward => cpu.grad_binary(&problem, x, targets, given.dy().f32(), out),
@@ -741,7 +765,7 @@ fn lower_binary<'a, L: Binary>(
 ) -> Result<Lowered<'a>> {
     let (x, targets) = (given.x(), given.at(1));
     loss.check_values(&x.data.widened())?;
-    let weights = checked(loss.weights(given)?)?;
+    let weights = checked(loss.weights(given, false)?)?;
     let problem = loss.of(given, &weights)?;
     let (count, reduction, total) = (problem.count, problem.reduction, problem.total());
     let weight = |weight: Option<Weight<'a>>| {
@@ -787,7 +811,7 @@ fn record_binary_call<L: Binary>(
     if call.in_place {
         return Err(Error::NotInPlace { function: L::NAME });
     }
-    let weights = checked(loss.weights(call.given)?)?;
+    let weights = checked(loss.weights(call.given, false)?)?;
     let problem = &loss.of(call.given, &weights)?;
     let scale = match problem.reduction {
         Reduction::None | Reduction::Sum => 1.0,
@@ -835,7 +859,7 @@ fn record_binary<L: Binary>(
     pass: &mut wgpu::ComputePass<'_>,
     part: &Part<'_>,
 ) -> Result<()> {
-    let weights = loss.weights(part.given)?;
+    let weights = loss.weights(part.given, true)?;
     let problem = &loss.of(part.given, &weights)?;
     let dy = part.given.dy;
     let dy = dy.map(|_| problem.reduction.upstream(part.read(4), 1.0));

@@ -95,8 +95,8 @@ pub struct OperationInfo {
     pub elementwise: bool,
     /// Whether it has a gradient from its output.
     pub from_output: bool,
-    /// The ways that it does not run, each with the reason; a gate as one of a single array. Under masks
-    /// and other arrays beside the first, nothing runs in parts, nor in place but on tensors.
+    /// The ways that it does not run, each with the reason; a gate as one of a single array. Causal, and with
+    /// arrays beside the first, nothing runs in parts or in place.
     pub missing: Vec<(Way, &'static str)>,
 }
 
@@ -198,11 +198,18 @@ macro_rules! of_text {
     )*};
 }
 of_text! {
-    isize => Integer, "a whole number";
-    i64 => Integer, "a whole number";
-    usize => Count, "a whole number, 0 or more";
-    u64 => Count, "a whole number from 0 to 2^64 - 1";
-    bool => Flag, "true or false";
+isize => Integer, "a whole number";
+i64 => Integer, "a whole number";
+usize => Count, "a whole number, 0 or more";
+u64 => Count, "a whole number from 0 to 2^64 - 1";
+}
+
+impl OfText for bool {
+    const KIND: OptionKind = OptionKind::Flag;
+
+    fn of_text(text: &str) -> std::result::Result<Self, &'static str> {
+        spelled(text).parse().map_err(|_| "true or false")
+    }
 }
 
 impl OfText for f32 {
@@ -491,19 +498,19 @@ fn gate(gate: Gate) -> Entry {
         let layout = options.choice("layout", word(gate.layout()), &layouts, meaning)?;
         let meaning = "how many arrays there are; as many as are given, where that is known";
         let arrays = options.choice("arrays", None, &[("1", 1), ("2", 2)], meaning)?;
-        let axis = options.axis()?;
+        let meaning = "negative from the end";
+        let axis: Option<isize> = options.parsed("axis", Some("-1".to_owned()), meaning)?;
         let gate = gate.with(parameters).map_err(Wrong::Value)?;
         let gate = order.map_or(gate, |order| gate.with_order(order));
         let gate = layout.map_or(gate, |layout| gate.with_layout(layout));
-        match (arrays.unwrap_or(options.shapes.len()), order, layout) {
-            (2, None, None) => Ok(Box::new(gate)),
-            (2, _, _) => Err(Wrong::At(
-                0,
-                "order and layout are how one array holds value and gate; leave them out for two, the value \
-                 and the gate"
-                    .to_owned(),
-            )),
-            _ => Ok(Box::new(gate.along(axis))),
+        match (arrays.unwrap_or(options.shapes.len()), order, layout, axis) {
+            (2, None, None, None) => Ok(Box::new(gate)),
+            (2, ..) => {
+                let problem = "order, layout and axis are how one array holds value and gate; leave them out \
+                               for two, the value and the gate";
+                Err(Wrong::At(0, problem.to_owned()))
+            }
+            (_, _, _, axis) => Ok(Box::new(gate.along(axis.unwrap_or(-1)))),
         }
     })
 }
@@ -669,7 +676,7 @@ fn prelu() -> Entry {
                            not do";
             return Err(Wrong::At(0, problem.to_owned()));
         };
-        if broadcast && axis.is_some() {
+        if axis.is_some() && (broadcast || slope.len() > 1) {
             let problem = "slopes that broadcast from the last axis have no axis; leave it out";
             return Err(Wrong::At(0, problem.to_owned()));
         }
@@ -725,7 +732,8 @@ fn nll_loss() -> Entry {
         formula: "-w[t] x[t]",
         gradient: "-w[t] onehot(t)",
         source: "PyTorch",
-        shapes: OF_CLASSES,
+        shapes: "One number, or with reduction=none the input's shape without the axis. Targets are classes \
+                 of that shape; the weight has one number for each class.",
     };
     let aliases = &["nll", "negative_log_likelihood"];
     entry("loss", ("nll_loss", aliases), about, |options| {
@@ -838,7 +846,9 @@ impl Entry {
         for operation in (0..3).filter_map(|arrays| self.probed(arrays).1) {
             from_output |= operation.check_from_output().is_ok();
             // Axes of which every operation takes some.
-            missing.get_or_insert_with(|| ways::missing(self.family, &*operation, &[2, 4, 2, 2]));
+            missing.get_or_insert_with(|| {
+                ways::missing((self.names.0, self.family), &*operation, &[2, 4, 2, 2])
+            });
             let differentiable: Vec<usize> = operation.gradients().iter().map(|g| g.0).collect();
             let inputs = operation.roles().iter().enumerate();
             let form = inputs.map(|(i, role)| InputInfo {
@@ -954,10 +964,11 @@ pub fn operation_named(
     shapes: &[&[usize]],
 ) -> Result<Box<dyn Operation>> {
     let entry = Entry::find(name)?;
-    let arguments = options.iter().map(|&(name, value)| Argument {
+    // Their numbers are their places; 0 is none's.
+    let arguments = (1..).zip(options).map(|(at, &(name, value))| Argument {
         name: Some(name),
         value,
-        at: 0,
+        at,
     });
     let arguments: Vec<Argument<'_>> = arguments.collect();
     let made = entry.made(&spelled(name), &arguments, shapes);
@@ -1055,6 +1066,11 @@ mod tests {
                 let shapes = vec![shape; required];
                 let mut values = Vec::new();
                 for option in &info.options {
+                    // How one array holds value and gate; and the axis of slopes of one.
+                    let is_of_one = ["order", "layout", "axis"].contains(&option.name);
+                    if required == 2 && ["gate", "prelu"].contains(&info.family) && is_of_one {
+                        continue;
+                    }
                     with_options += 1;
                     let value = match (&option.default, &option.kind) {
                         // A fraction stands for itself, and is no text of an f32.
@@ -1065,10 +1081,6 @@ mod tests {
                         (_, OptionKind::Choice(words)) => words[0].to_owned(),
                         (_, OptionKind::Flag) => "false".to_owned(),
                         (_, _) if option.name == "temperature" => continue,
-                        // Of two arrays of one, or of slopes that do not broadcast.
-                        (_, _) if ["order", "layout"].contains(&option.name) && required == 2 => {
-                            continue;
-                        }
                         (_, _) => "1".to_owned(),
                     };
                     values.push(format!("{}={value}", option.name));

@@ -75,11 +75,10 @@ const ANOTHER_SHAPE: &str = "the result has another shape than the input";
 /// The ways that an operation of a family does not run, each with the reason. Its arrays have `shape` where
 /// it is one of a single array.
 pub(super) fn missing(
-    family: &str,
+    (name, family): (&str, &str),
     operation: &dyn Operation,
     shape: &[usize],
 ) -> Vec<(Way, &'static str)> {
-    let name = operation.name();
     // What an operation refuses of one array is one of several.
     let rows = operation.rows(shape).ok().flatten();
     let is_single = operation
@@ -115,6 +114,7 @@ pub(super) fn missing(
                 "its result goes into an array of its own, by `apply_into`",
             ),
             Way::InPlaceOnTensors => has(is_single, OTHER_ARRAYS),
+            Way::InPlaceInPass if !is_single => Some(OTHER_ARRAYS),
             Way::InPlaceInPass => has(
                 rows.is_some_and(|rows| rows.in_place),
                 "its kernels read elements that they have written already",
@@ -125,7 +125,7 @@ pub(super) fn missing(
                 "its kernels read and write f32; numbers are converted around them",
             ),
             Way::KnownAnswers => has(
-                is_activation || is_axis,
+                is_activation || operation.name().parse::<AxisFunction>().is_ok(),
                 "the probes hold it, and a gate its activation's answers",
             ),
             Way::CheckOfSixteenBits => has(
@@ -138,7 +138,7 @@ pub(super) fn missing(
             ),
             Way::InChains => has(
                 name.parse::<Chain>().is_ok(),
-                "a step is a function of one array that keeps its shape",
+                "chains take activations, softmax, log_softmax and softmin",
             ),
         }
     };

@@ -257,6 +257,13 @@ fn interfaces() -> Option<String> {
 /// That no adapter will do, of none or of some that there are, through the graphics interfaces
 /// that `WGPU_BACKEND` names.
 fn none(some: bool, interfaces: Option<String>) -> Error {
+    if wgpu::Instance::enabled_backend_features().is_empty() {
+        return Error::NoAdapter {
+            reason: "this program was built without any graphics interface of wgpu".to_owned(),
+            remedy: "add wgpu's features vulkan, metal, dx12, gles or webgpu, or this crate's default features"
+                .to_owned(),
+        };
+    }
     let driver = "install a Vulkan driver (Mesa's lavapipe runs on any CPU)";
     let reason = if some {
         "no adapter runs compute shaders"

@@ -71,7 +71,10 @@ impl Gpu {
     ) -> Result<Labels> {
         let problem = loss.problem(element_count(shape)?, shape, targets)?;
         let mut rows = shape.to_vec();
-        rows.remove(loss.options().index(shape.len()));
+        // One number has no axis to leave out.
+        if !rows.is_empty() {
+            rows.remove(loss.options().index(shape.len()));
+        }
         let send = async |values: &[f32], shape: &[usize]| {
             let tensor = self.empty(shape)?;
             stream::upload(&self.inner, values, tensor.buffer(), wait).await?;

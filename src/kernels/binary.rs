@@ -96,13 +96,13 @@ impl Kernels {
         let mut weights = [None, None];
         for (i, (slice, spread)) in call.weights.iter().zip(spreads).enumerate() {
             if let (Some(slice), Some(spread)) = (slice, spread) {
-                let own = spread.values.len() == problem.count && problem.count > 1;
+                let own = spread.count == problem.count && problem.count > 1;
                 let operand = self.operand(*slice, "weight")?;
-                holds(&operand, if own { count } else { spread.values.len() })?;
+                holds(&operand, if own { count } else { spread.count })?;
                 weights[i] = Some(Spreading {
                     operand,
                     stride: spread.stride,
-                    count: spread.values.len(),
+                    count: spread.count,
                     own,
                     start: call.start,
                 });

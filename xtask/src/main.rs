@@ -111,6 +111,8 @@ fn helped(arguments: &[&str], usage: &str) -> bool {
 }
 
 fn ci() -> Outcome {
+    // What Python's tests need is downloaded while the compiler has both cores.
+    let python = std::thread::spawn(python::environment);
     cargo::run(&["fmt", "--all", "--check"], &[])?;
     let lint = "clippy --release --workspace --all-targets -- -D warnings";
     cargo::run(&lint.split(' ').collect::<Vec<_>>(), &[])?;
@@ -121,7 +123,10 @@ fn ci() -> Outcome {
     let compiled = compilers::ci(&mut counts);
     let elsewhere = adapters::ci(&mut counts);
     // Last: maturin's environment compiles PyO3 anew, and the workspace's would once more.
-    let packaged = python::ci(&mut counts, true);
+    let python = python
+        .join()
+        .unwrap_or(Err("the download of Python's packages panicked".to_owned()));
+    let packaged = python.and_then(|python| python::ci(&mut counts, &python, true));
     println!("\n{counts}");
     tests_ran.and(compiled).and(elsewhere).and(packaged)?;
     counts.verdict()

@@ -12,17 +12,16 @@ use std::process::{Command, Stdio};
 /// Builds, installs and tests. What cannot be downloaded is a failure.
 pub fn run() -> Outcome {
     let mut counts = Counts::default();
-    let ran = ci(&mut counts, false);
+    let ran = environment().and_then(|python| ci(&mut counts, &python, false));
     println!("\n{counts}");
     ran?;
     counts.verdict()
 }
 
-/// The same as a stage; where `built` says so, the library and wgpu were built by the workspace's tests, and
+/// The same as a stage, with the interpreter of [`environment`]; where `built` says so, the library and wgpu were built by the workspace's tests, and
 /// to build them again is a failure.
-pub fn ci(counts: &mut Counts, built: bool) -> Outcome {
-    let python = environment()?;
-    let wheel = wheel(&python, built)?;
+pub fn ci(counts: &mut Counts, python: &Path, built: bool) -> Outcome {
+    let wheel = wheel(python, built)?;
     let size = fs::metadata(&wheel).map_or(0, |data| data.len());
     println!("     Wheel {} ({} KiB)", wheel.display(), size / 1024);
     let install = [
@@ -34,8 +33,8 @@ pub fn ci(counts: &mut Counts, built: bool) -> Outcome {
         "--no-deps",
     ];
     let install = install.iter().map(OsStr::new).chain([wheel.as_os_str()]);
-    passed(Command::new(&python).args(install), "pip")?;
-    let mut pytest = Command::new(&python);
+    passed(Command::new(python).args(install), "pip")?;
+    let mut pytest = Command::new(python);
     pytest
         .args(["-m", "pytest", "-p", "no:cacheprovider", "--durations=8"])
         // An engine that waits for a worker for ever is a failure.
@@ -48,7 +47,7 @@ pub fn ci(counts: &mut Counts, built: bool) -> Outcome {
 }
 
 /// The interpreter of an environment of its own, with what the tests need.
-fn environment() -> Result<PathBuf, String> {
+pub fn environment() -> Result<PathBuf, String> {
     let folder = cargo::target_directory()?.join("python").join("venv");
     let bin = folder.join(if cfg!(windows) { "Scripts" } else { "bin" });
     let python = bin.join("python");

@@ -13,6 +13,8 @@ struct Entry {
     name: &'static str,
     family: &'static str,
     aliases: &'static [&'static str],
+    /// The arrays of each form that it has; a flag names those that may be missing.
+    inputs: Vec<Vec<&'static str>>,
     /// What `-p` takes.
     parameters: Vec<Parameter>,
     summary: &'static str,
@@ -53,6 +55,11 @@ impl From<OperationInfo> for Entry {
             name: info.name,
             family: info.family,
             aliases: info.aliases,
+            inputs: info
+                .forms
+                .iter()
+                .map(|form| form.iter().map(|input| input.name).collect())
+                .collect(),
             parameters: parameters.map(Parameter::from).collect(),
             summary: info.summary,
             formula: info.formula,
@@ -87,6 +94,6 @@ pub fn list(json: bool) -> Result<(), CliError> {
     let mut text = terminal::table(&rows, &[]);
     text += "\nA line with -p is a parameter with its default and its range; a default that is a\n\
              fraction is exactly that, as no value that is given can be. Functions along an axis\n\
-             take --axis: -1 by default, 1 for cross_entropy, nll_loss and prelu.\n";
+             take --axis: -1 by default, 1 for cross_entropy, nll_loss and prelu, -3 for softmax2d.\n";
     terminal::print(&text)
 }

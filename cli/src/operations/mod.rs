@@ -135,6 +135,7 @@ fn told(info: &OperationInfo, error: Error) -> CliError {
     };
     let inputs = info.forms.iter().flatten().filter_map(flag);
     let flags = inputs.chain(known.iter().copied().filter(|name| options::is_flag(name)));
+    let flags = flags.chain(several::reduces(info).then_some("keepdims"));
     let flag = flags
         .filter(|flag| *flag == wanted)
         .map(str::to_owned)

@@ -155,7 +155,7 @@ impl Call for Named {
 
     fn run(&self, backend: &Backend, inputs: &[Input]) -> Result<Output, CliError> {
         let shape = self.output_shape(inputs)?;
-        let mut data = memory::zeros(shape.iter().product())?;
+        let mut data = memory::zeros_of(&shape)?;
         let mut outputs = [Some(ArrayMut::from(&mut data[..]))];
         let call = library::Call::value(arrays(inputs));
         backend.run(&*self.of(inputs)?, &call, &mut outputs)?;
@@ -174,7 +174,7 @@ impl Call for Named {
         let shapes = call.shapes(&*operation)?;
         let mut results = Vec::new();
         for shape in shapes.iter().take(wanted).cloned() {
-            let data = memory::zeros(shape.iter().product())?;
+            let data = memory::zeros_of(&shape)?;
             results.push(Output { shape, data });
         }
         let wanted_data = results.iter_mut().map(|output| &mut output.data[..]);

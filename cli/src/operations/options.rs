@@ -71,11 +71,6 @@ impl Options {
         std::mem::take(&mut self.keepdims)
     }
 
-    /// Whether an input comes from a file that a flag names.
-    pub fn has_files(&self) -> bool {
-        !self.files.is_empty()
-    }
-
     /// Names with values as the registry has them, flags among them, and the inputs that flags name.
     pub fn of(mut self, info: &OperationInfo) -> Result<Told, CliError> {
         if let Some((name, _)) = self.parameters.iter().find(|(name, _)| is_only_flag(name)) {

@@ -15,21 +15,20 @@ pub struct Axes {
     keepdims: bool,
 }
 
+/// Whether an operation of one array leaves an axis out.
+pub fn reduces(info: &OperationInfo) -> bool {
+    let of = operation_named(info.name, &[], &[]);
+    let shape = of.and_then(|operation| Stream::output_shape(&*operation, &[2, 2]));
+    info.forms.len() == 1 && shape.is_ok_and(|shape| shape.is_some_and(|shape| shape.len() == 1))
+}
+
 /// The axes of a call that needs them here: along several, or where axes are kept.
 pub fn axes(info: &OperationInfo, options: &mut Options) -> Result<Option<Axes>, CliError> {
-    let reduces = || {
-        let of = operation_named(info.name, &[], &[]);
-        let shape = of.and_then(|operation| Stream::output_shape(&*operation, &[2, 2]));
-        shape.is_ok_and(|shape| shape.is_some_and(|shape| shape.len() == 1))
-    };
-    if info.forms.len() != 1 || !reduces() {
+    if !reduces(info) {
         return Ok(None);
     }
     let keepdims = options.keepdims();
     let axes = options.axes().unwrap_or_else(|| vec![-1]);
-    if options.has_files() && axes.len() > 1 {
-        return Err(shaped(info.name));
-    }
     Ok(Some(Axes { axes, keepdims }))
 }
 
@@ -193,7 +192,7 @@ impl Call for Several {
             let output = self.named.run(backend, inputs)?;
             return Ok(Output { shape, ..output });
         }
-        let mut data = memory::zeros(shape.iter().product())?;
+        let mut data = memory::zeros_of(&shape)?;
         let (moved, of) = self.moved(&inputs[0], data.len())?;
         let operation = self.named.made_along_last()?;
         backend.apply_into(&*operation, moved.of_shape(&of), &mut data)?;

@@ -313,7 +313,7 @@ fn help_says_what_the_axis_is() {
     for command in ["run", "grad"] {
         let help = activations(&[command, "--help"]).ok().stdout;
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
-        let default = "[default: -1; 1 for cross_entropy, nll_loss and prelu]";
+        let default = "[default: -1; 1 for cross_entropy, nll_loss and prelu, -3 for softmax2d]";
         assert!(help.contains(default), "{help}");
     }
 }

@@ -42,6 +42,8 @@ def apply(f, *arrays, **options):
     if any(_math.isnan(length) for length in x.shape):
         raise ValueError("the chunks' sizes are not known: call compute_chunk_sizes() first")
     if info["name"] == "cross_entropy":
+        if len(others) > 1:
+            raise TypeError("cross_entropy of chunks takes logits and targets")
         targets = others[0] if others else named.pop("targets")
         return _cross_entropy(x, targets, **named, **options)
     if options.get("reduction", "none" if not _has(info, "reduction") else "mean") != "none":
@@ -50,7 +52,8 @@ def apply(f, *arrays, **options):
     named = {name: _like(other, x, f.name) for name, other in named.items() if other is not None}
     if _draws(bare, options):
         return _seeded(bare, x, others, options, info)
-    axis = _axis(info, options)
+    # A gate of two arrays has no axis.
+    axis = None if others and len(info["forms"]) > 1 else _axis(info, options)
     if axis is None:
         return _by_chunks(bare, x, others, named, options, None)
     axis %= x.ndim
@@ -97,7 +100,7 @@ def _bound(f):
 
 
 def _given(options):
-    return {name: value for name, value in options.items() if value not in (None, False)}
+    return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
 def _like(other, x, name):
