@@ -55,7 +55,11 @@ impl Family {
 
     /// The family of a name or an alias; none where no family has it.
     pub fn find(name: &str) -> Option<Self> {
-        let wanted = operations::canonical(name);
+        let wanted = match &*operations::canonical(name) {
+            // One check holds both.
+            "binary_cross_entropy_with_logits" => "binary_cross_entropy".to_owned(),
+            name => name.to_owned(),
+        };
         Self::all()
             .into_iter()
             .find(|family| family.name() == wanted)
