@@ -674,19 +674,8 @@ impl BceWithLogits {
         targets: usize,
     ) -> Result<BinaryProblem<'_>> {
         let weights = self.options.spread_all(self.weights(), shape)?;
-        self.spread(logits, shape, targets, weights)
-    }
-
-    /// [`BceWithLogits::problem`] with these weights, whose values are not checked.
-    pub(crate) fn spread<'a>(
-        &self,
-        logits: usize,
-        shape: &[usize],
-        targets: usize,
-        weights: [Option<Spread<'a>>; 2],
-    ) -> Result<BinaryProblem<'a>> {
-        let roles = ["the logits", "the targets"];
-        self.options.problem(roles, logits, shape, targets, weights)
+        self.options
+            .problem(true, shape, [logits, targets], weights)
     }
 
     /// The weight and the weight of positives.
@@ -704,24 +693,8 @@ impl BinaryCrossEntropy {
     ) -> Result<BinaryProblem<'_>> {
         self.check_probabilities(probabilities)?;
         let weights = self.options.spread_all(self.weights(), shape)?;
-        self.spread(probabilities.len(), shape, targets, weights)
-    }
-
-    /// [`BinaryCrossEntropy::problem`] with these weights; neither their values nor the probabilities
-    /// are checked.
-    pub(crate) fn spread<'a>(
-        &self,
-        probabilities: usize,
-        shape: &[usize],
-        targets: usize,
-        weights: [Option<Spread<'a>>; 2],
-    ) -> Result<BinaryProblem<'a>> {
-        let roles = ["the probabilities", "the targets"];
-        let options = &self.options;
-        Ok(BinaryProblem {
-            with_logits: false,
-            ..options.problem(roles, probabilities, shape, targets, weights)?
-        })
+        self.options
+            .problem(false, shape, [probabilities.len(), targets], weights)
     }
 
     /// The weight, and none of positives.
@@ -756,20 +729,23 @@ pub(crate) fn check_weights(weights: Weights<'_>) -> Result<()> {
 }
 
 impl BinaryOptions {
-    /// A call of logits with these weights.
-    fn problem<'a>(
+    /// A call with these weights, whose values are not checked, of so many inputs and targets.
+    pub(crate) fn problem<'a>(
         &self,
-        [what, of_targets]: [&'static str; 2],
-        inputs: usize,
+        with_logits: bool,
         shape: &[usize],
-        targets: usize,
+        [inputs, targets]: [usize; 2],
         [weight, pos_weight]: [Option<Spread<'a>>; 2],
     ) -> Result<BinaryProblem<'a>> {
         let count = element_count(shape)?;
+        let what = match with_logits {
+            true => "the logits",
+            false => "the probabilities",
+        };
         same_length(what, count, inputs)?;
-        same_length(of_targets, count, targets)?;
+        same_length("the targets", count, targets)?;
         Ok(BinaryProblem {
-            with_logits: true,
+            with_logits,
             weight,
             pos_weight,
             reduction: self.reduction,
@@ -814,16 +790,13 @@ impl BinaryOptions {
         &self,
         what: &'static str,
         count: usize,
-        own: Option<&[usize]>,
+        own: &[usize],
         shape: &[usize],
     ) -> Result<Place> {
-        let own = match own {
-            None | Some([] | [_]) => {
-                let stride = self.stride(what, count, shape)?;
-                return Ok(Place::strided(count, stride));
-            }
-            Some(own) => own,
-        };
+        if own.len() < 2 {
+            let stride = self.stride(what, count, shape)?;
+            return Ok(Place::strided(count, stride));
+        }
         let leading = shape.len().checked_sub(own.len());
         let ones = std::iter::repeat_n(1, leading.unwrap_or(0));
         let aligned: Vec<usize> = ones.chain(own.iter().copied()).collect();

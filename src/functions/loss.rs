@@ -6,8 +6,7 @@ use crate::error::{Error, Result};
 use crate::kernels::{BinaryCall, ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer};
 use crate::loss::{
     BceWithLogits, BinaryCrossEntropy, BinaryOptions, BinaryProblem, ClassOptions, ClassTargets,
-    CrossEntropy, NllLoss, Reduction, Spread, Targets, Weight, Weights, check_weights, reduce,
-    upstream,
+    CrossEntropy, NllLoss, Reduction, Targets, Weight, Weights, check_weights, reduce, upstream,
 };
 use crate::operation::{
     Cut, DeviceCall, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shape,
@@ -30,24 +29,28 @@ const WEIGHT: Role = Role::new("weight", "the weight", Kind::Numbers).optional()
 const POS_WEIGHT: Role =
     Role::new("pos_weight", "the weight of positives", Kind::Numbers).optional();
 
-/// A weight as the loss's option or as an array of a call.
+/// A weight as the loss's option or as an array of a call; an error where it is both, or on a device.
 fn weight<'a>(
     function: &'static str,
     option: Option<&'a [f32]>,
     given: &Given<'a>,
     role: usize,
     what: &'static str,
-) -> Result<Option<Cow<'a, [f32]>>> {
+) -> Result<Option<View<'a>>> {
     match (option, given.get(role)) {
         (Some(_), Some(_)) => Err(Error::GivenTwice { function, what }),
-        (Some(weight), None) => Ok(Some(Cow::Borrowed(weight))),
+        (Some(weight), None) => Ok(Some(View {
+            data: Data::F32(weight),
+            shape: &[],
+            is_flat: true,
+        })),
         // What a mean divides by is the host's to know.
         (None, Some(view)) if matches!(view.data, Data::Device(_)) => Err(Error::OptionNotTaken {
             operation: function,
             option: "weight as an array on a device",
             instead: "give the loss its weights from host memory, by its methods `weight` and `pos_weight`",
         }),
-        (None, given) => Ok(given.map(|view| view.data.widened())),
+        (None, given) => Ok(given),
     }
 }
 
@@ -57,7 +60,8 @@ fn class_weight<'a>(
     given: &Given<'a>,
 ) -> Result<Option<Cow<'a, [f32]>>> {
     let own = options.weight.as_deref();
-    weight(function, own, given, 2, CLASS_WEIGHT.what)
+    let weight = weight(function, own, given, 2, CLASS_WEIGHT.what)?;
+    Ok(weight.map(|view| view.data.widened()))
 }
 
 /// A weight as a device reads it; without one, nothing.
@@ -525,6 +529,8 @@ impl Reduction {
 
 /// A binary loss, with its options checked for an array.
 trait Binary: Sync {
+    /// Whether it is of logits, not of probabilities.
+    const WITH_LOGITS: bool;
     const ROLES: &'static [Role];
     const NAME: &'static str;
 
@@ -532,15 +538,6 @@ trait Binary: Sync {
 
     /// The weights that the loss has as options.
     fn own_weights(&self) -> Weights<'_>;
-
-    /// The call with these weights.
-    fn problem<'a>(
-        &self,
-        count: usize,
-        shape: &[usize],
-        targets: usize,
-        weights: [Option<Spread<'a>>; 2],
-    ) -> Result<BinaryProblem<'a>>;
 
     /// An error where there is a number that the loss does not take.
     fn check_values(&self, x: &[f32]) -> Result<()>;
@@ -550,19 +547,17 @@ trait Binary: Sync {
     fn weights<'a>(&'a self, given: &Given<'a>, outline: bool) -> Result<[Option<Weight<'a>>; 2]> {
         let own = self.own_weights();
         let of = |i: usize, role: Role| -> Result<Option<Weight<'a>>> {
-            let array = given.get(2 + i);
-            let (count, own_shape) = match (own[i], array) {
-                (None, None) => return Ok(None),
-                (Some(own), _) => (own.len(), None),
-                (None, Some(view)) => (view.len(), Some(view.shape)),
+            let Some(view) = weight(Self::NAME, own[i], given, 2 + i, role.what)? else {
+                return Ok(None);
             };
-            let options = self.options();
-            let place = options.place(role.what, count, own_shape, given.x().shape)?;
-            if outline {
-                return Ok(Some(place.without_numbers()));
-            }
-            let values = weight(Self::NAME, own[i], given, 2 + i, role.what)?;
-            Ok(values.map(|values| place.filled(values)))
+            let shape = given.x().shape;
+            let place = self
+                .options()
+                .place(role.what, view.len(), view.shape, shape)?;
+            Ok(Some(match outline {
+                true => place.without_numbers(),
+                false => place.filled(view.data.widened()),
+            }))
         };
         Ok([of(0, WEIGHT)?, of(1, POS_WEIGHT)?])
     }
@@ -577,11 +572,14 @@ trait Binary: Sync {
         let weights = weights
             .each_ref()
             .map(|weight| weight.as_ref().map(Weight::spread));
-        self.problem(x.len(), x.shape, given.at(1).len(), weights)
+        let lengths = [x.len(), given.at(1).len()];
+        self.options()
+            .problem(Self::WITH_LOGITS, x.shape, lengths, weights)
     }
 }
 
 impl Binary for BceWithLogits {
+    const WITH_LOGITS: bool = true;
     const ROLES: &'static [Role] = &[LOGITS, OF_ELEMENTS, WEIGHT, POS_WEIGHT];
     const NAME: &'static str = "binary_cross_entropy_with_logits";
 
@@ -593,22 +591,13 @@ impl Binary for BceWithLogits {
         self.weights()
     }
 
-    fn problem<'a>(
-        &self,
-        count: usize,
-        shape: &[usize],
-        targets: usize,
-        weights: [Option<Spread<'a>>; 2],
-    ) -> Result<BinaryProblem<'a>> {
-        self.spread(count, shape, targets, weights)
-    }
-
     fn check_values(&self, _x: &[f32]) -> Result<()> {
         Ok(())
     }
 }
 
 impl Binary for BinaryCrossEntropy {
+    const WITH_LOGITS: bool = false;
     const ROLES: &'static [Role] = &[
         Role::new("probabilities", "the probabilities", Kind::Numbers),
         OF_ELEMENTS,
@@ -622,16 +611,6 @@ impl Binary for BinaryCrossEntropy {
 
     fn own_weights(&self) -> Weights<'_> {
         self.weights()
-    }
-
-    fn problem<'a>(
-        &self,
-        count: usize,
-        shape: &[usize],
-        targets: usize,
-        weights: [Option<Spread<'a>>; 2],
-    ) -> Result<BinaryProblem<'a>> {
-        self.spread(count, shape, targets, weights)
     }
 
     fn check_values(&self, x: &[f32]) -> Result<()> {
@@ -712,17 +691,6 @@ fn checked(weights: [Option<Weight<'_>>; 2]) -> Result<[Option<Weight<'_>>; 2]> 
 }
 
 fn infer_binary<L: Binary>(loss: &L, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-    // What is given twice, or on a device, is told here.
-    let own = loss.own_weights();
-    for (i, role) in [WEIGHT, POS_WEIGHT].into_iter().enumerate() {
-        match given.get(2 + i) {
-            None => {}
-            Some(view) if own[i].is_none() && !matches!(view.data, Data::Device(_)) => {}
-            Some(_) => {
-                weight(L::NAME, own[i], given, 2 + i, role.what)?;
-            }
-        }
-    }
     let weights = loss.weights(given, true)?;
     let problem = loss.of(given, &weights)?;
     given.at(1).check("the targets", given.x().shape)?;
