@@ -56,6 +56,22 @@ impl Counts {
         }
     }
 
+    /// Adds what a line says that these counts were written as; whether it is one.
+    pub fn read_total(&mut self, line: &str) -> bool {
+        let numbers: Option<Vec<u64>> = line
+            .split(", ")
+            .zip(["passed", "failed", "skipped"])
+            .map(|(part, what)| part.strip_suffix(what)?.trim_end().parse().ok())
+            .collect();
+        let Some([passed, failed, skipped]) = numbers.as_deref() else {
+            return false;
+        };
+        self.passed += passed;
+        self.failed += failed;
+        self.skipped += skipped;
+        true
+    }
+
     /// Adds one run that stands for a test.
     pub fn add(&mut self, passed: bool) {
         if passed {
@@ -149,6 +165,22 @@ mod tests {
         counts = Counts::default();
         counts.read_pytest("no tests ran in 0.01s");
         assert!(counts.verdict().is_err());
+    }
+
+    #[test]
+    fn a_total_reads_as_it_is_written() {
+        let mut counts = read(&["test result: FAILED. 3 passed; 2 failed; 1 ignored; 0 measured"]);
+        let line = counts.to_string();
+        assert!(counts.read_total(&line));
+        assert_eq!(counts.to_string(), "6 passed, 4 failed, 2 skipped");
+        for line in [
+            "",
+            "xtask: it failed",
+            "3 passed, 2 failed",
+            "x passed, 2 failed, 1 skipped",
+        ] {
+            assert!(!counts.read_total(line), "{line}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod counts;
 mod devices;
 mod docs;
 mod hosts;
+mod lane;
 mod packages;
 mod performance;
 mod python;
@@ -25,8 +26,8 @@ usage: cargo xtask COMMAND
 
   test      install the software adapter where it is missing and may be installed,
             then run every test, documentation test and example
-  ci        check the format, the lints and the documentation with warnings denied, then test,
-            then compile for Direct3D, Metal and Chrome, then check lavapipe and SwiftShader, then
+  ci        check the format, the lints and the documentation with warnings denied, then test, and
+            beside that compile for Direct3D, Metal and Chrome, check lavapipe and SwiftShader, and
             build and test the Python package
   adapters  hold every function against the f64 reference on each implementation of Vulkan and
             OpenGL that is there or can be had; `cargo xtask adapters --help` has the options
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
     let outcome = match arguments[..] {
         ["test"] => test(),
         ["ci"] => ci(),
+        ["ci", lane::STAGES] => lane::stages(),
         ["docs"] => docs::write(),
         ["torture"] => torture("60"),
         ["torture", seconds] if seconds.parse::<u32>().is_ok() => torture(seconds),
@@ -111,24 +113,25 @@ fn helped(arguments: &[&str], usage: &str) -> bool {
 }
 
 fn ci() -> Outcome {
-    // What Python's tests need is downloaded while the compiler has both cores.
+    // What the later stages need is downloaded while the compiler has both cores.
     let python = std::thread::spawn(python::environment);
     cargo::run(&["fmt", "--all", "--check"], &[])?;
     let lint = "clippy --release --workspace --all-targets -- -D warnings";
     cargo::run(&lint.split(' ').collect::<Vec<_>>(), &[])?;
     let doc = ["doc", "--release", "--workspace", "--no-deps"];
     cargo::run(&doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
+    let build = ["test", "--release", "--workspace", "--no-run"];
+    cargo::run(&build, &[])?;
+    adapter::provide();
+    // Its failure is told by the stage that needs it.
+    let _ = python.join();
     let mut counts = Counts::default();
+    // Tests and stages leave a core idle for much of their time: they run side by side.
+    let lane = lane::start()?;
     let tests_ran = run_tests(&mut counts);
-    let compiled = compilers::ci(&mut counts);
-    let elsewhere = adapters::ci(&mut counts);
-    // Last: maturin's environment compiles PyO3 anew, and the workspace's would once more.
-    let python = python
-        .join()
-        .unwrap_or(Err("the download of Python's packages panicked".to_owned()));
-    let packaged = python.and_then(|python| python::ci(&mut counts, &python, true));
+    let stages_ran = lane.end(&mut counts);
     println!("\n{counts}");
-    tests_ran.and(compiled).and(elsewhere).and(packaged)?;
+    tests_ran.and(stages_ran)?;
     counts.verdict()
 }
 
