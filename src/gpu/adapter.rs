@@ -219,6 +219,8 @@ async fn open_from(
         adapter: info.name.clone(),
         reason: error.to_string(),
     })?;
+    #[cfg(target_arch = "wasm32")]
+    let info = info_of(&device);
     let why = match why_named {
         Some(reason) => reason.to_owned(),
         None => why(adapter, true, found.len()),
@@ -296,6 +298,28 @@ fn none(some: bool, interfaces: Option<String>) -> Error {
     }
 }
 
+/// What is said of a device's adapter.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn info_of(device: &wgpu::Device) -> wgpu::AdapterInfo {
+    device.adapter_info()
+}
+
+/// What a browser says of a device's adapter; where it has no name, the vendor and the architecture.
+#[cfg(target_arch = "wasm32")]
+pub(super) fn info_of(device: &wgpu::Device) -> wgpu::AdapterInfo {
+    let mut info = device.adapter_info();
+    if info.name.is_empty() {
+        let said = device.as_webgpu().map(|device| device.adapter_info());
+        let words = said.map(|said| [said.vendor(), said.architecture()]);
+        let words = words.into_iter().flatten().filter(|word| !word.is_empty());
+        info.name = words.collect::<Vec<_>>().join(" ");
+    }
+    if info.name.is_empty() {
+        info.name = "a GPU without a name".to_owned();
+    }
+    info
+}
+
 fn is_software(info: &wgpu::AdapterInfo) -> bool {
     info.device_type == wgpu::DeviceType::Cpu
 }
@@ -311,6 +335,17 @@ fn only_software(info: &wgpu::AdapterInfo) -> Error {
     }
 }
 
+/// A browser has one adapter for each power preference.
+#[cfg(target_arch = "wasm32")]
+async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
+    let options = wgpu::RequestAdapterOptions {
+        power_preference: wgpu::PowerPreference::HighPerformance,
+        ..Default::default()
+    };
+    Vec::from_iter(instance.request_adapter(&options).await.ok())
+}
+
+#[cfg(not(target_arch = "wasm32"))]
 async fn enumerate(instance: &wgpu::Instance) -> Vec<wgpu::Adapter> {
     let mut found = instance.enumerate_adapters(wgpu::Backends::all()).await;
     found.retain(|a| a.get_info().backend != wgpu::Backend::Noop);

@@ -1,7 +1,7 @@
 //! Known answers that ride along with the work: asked where it is recorded, judged when they
 //! arrive, and waited for before its results are.
 
-use super::{Inner, Wait};
+use super::{Inner, Submission, Wait};
 use crate::error::Result;
 use crate::kernels::{Asking, Kernels};
 use crate::self_check::Answer;
@@ -26,7 +26,7 @@ impl Inner {
     pub(super) async fn answered(
         self: &Arc<Self>,
         answers: &[Arc<Answer>],
-        submission: wgpu::SubmissionIndex,
+        submission: Submission,
         wait: Wait,
     ) -> Result<()> {
         if answers.is_empty() {

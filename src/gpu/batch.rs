@@ -32,6 +32,9 @@ pub struct Batch {
     /// Tensors that batches which are to be submitted before use, too.
     after: Vec<After>,
     fate: Undecided,
+    /// What a browser will have against it.
+    #[cfg(target_arch = "wasm32")]
+    later: Arc<super::later::Later>,
 }
 
 /// A batch that must be settled before another one is submitted, because both use a tensor.
@@ -78,6 +81,8 @@ impl Batch {
             kept: std::mem::take(&mut *lock(&gpu.inner.spare)),
             after: Vec::new(),
             fate: Undecided::default(),
+            #[cfg(target_arch = "wasm32")]
+            later: super::later::Later::new(),
         }
     }
 
@@ -96,13 +101,18 @@ impl Batch {
             mut kept,
             after,
             fate,
+            #[cfg(target_arch = "wasm32")]
+            later,
             ..
         } = self;
         // The pass ends before its encoder.
         drop(pass);
         after.iter().try_for_each(After::check)?;
         let staged = Staged::copied(&gpu, kernels.take_asking(), &mut encoder)?;
+        #[cfg(not(target_arch = "wasm32"))]
         gpu.submit(|| Some(encoder.finish()))?;
+        #[cfg(target_arch = "wasm32")]
+        gpu.submit_batch(encoder, &later)?;
         staged.submitted();
         fate.submitted();
         kept.clear();
@@ -220,7 +230,13 @@ impl Batch {
                 .begin_compute_pass(&wgpu::ComputePassDescriptor::default())
                 .forget_lifetime()
         });
-        work(&self.kernels, pass, &slices)?;
+        let kernels = &self.kernels;
+        self.gpu.recorded(|| work(kernels, pass, &slices))?;
+        #[cfg(target_arch = "wasm32")]
+        for tensor in written {
+            let given = tensors.iter().flat_map(|(_, tensor)| tensor.later());
+            tensor.depend(given.chain([Arc::clone(&self.later)]).collect());
+        }
         self.kept
             .extend(tensors.iter().map(|(_, tensor)| (*tensor).clone()));
         let mut answers = self.kernels.take_relied();

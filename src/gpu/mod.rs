@@ -5,6 +5,8 @@ mod adapter;
 mod asked;
 mod batch;
 mod chain;
+#[cfg(target_arch = "wasm32")]
+mod later;
 mod learn;
 mod loss;
 mod many;
@@ -83,13 +85,48 @@ struct Inner {
     spare: Mutex<Vec<Tensor>>,
     /// What went to the queue.
     submissions: AtomicU64,
+    #[cfg(target_arch = "wasm32")]
+    later: Unsettled,
 }
+
+/// What a browser has not said yet.
+#[cfg(target_arch = "wasm32")]
+#[derive(Debug, Default)]
+struct Unsettled {
+    /// The scopes of what the next submission is for.
+    scopes: Mutex<Vec<later::Scope>>,
+    /// Batches that nobody has waited for.
+    batches: Mutex<Vec<Arc<later::Later>>>,
+}
+
+/// A submission, as something to wait for.
+#[cfg(not(target_arch = "wasm32"))]
+type Submission = wgpu::SubmissionIndex;
+#[cfg(target_arch = "wasm32")]
+use later::Submission;
 
 /// What the device reported of itself, asynchronously.
 #[derive(Debug, Default)]
 struct Faults {
     lost: Mutex<Option<String>>,
     errors: Mutex<Vec<String>>,
+}
+
+impl Faults {
+    /// Those of a device, which tells its loss.
+    fn of_loss(device: &wgpu::Device) -> Arc<Self> {
+        let faults = Arc::new(Self::default());
+        let reports = Arc::clone(&faults);
+        device.set_device_lost_callback(move |reason, message| {
+            let text = if message.is_empty() {
+                format!("{reason:?}")
+            } else {
+                message
+            };
+            lock(&reports.lost).get_or_insert(text);
+        });
+        faults
+    }
 }
 
 /// How a [`Gpu`] is opened, where [`Gpu::open`]'s way is not wanted.
@@ -234,20 +271,11 @@ impl Gpu {
             info,
             why,
         } = adapter::open(&options.adapter, options.admitted).await?;
-        let faults = Arc::new(Faults::default());
+        let faults = Faults::of_loss(&device);
         let reports = Arc::clone(&faults);
         device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
             lock(&reports.errors).push(error.to_string());
         }));
-        let reports = Arc::clone(&faults);
-        device.set_device_lost_callback(move |reason, message| {
-            let text = if message.is_empty() {
-                format!("{reason:?}")
-            } else {
-                message
-            };
-            lock(&reports.lost).get_or_insert(text);
-        });
         let gpu = Self::assemble(device, queue, info, why, Some(faults), &options.cache);
         gpu.inner.probe(wait).await?;
         #[cfg(feature = "cache")]
@@ -276,9 +304,14 @@ impl Gpu {
     /// [`Gpu::from_device`], with tuned numbers from a cache; compiled pipelines are kept there,
     /// too, where the device has `PIPELINE_CACHE`.
     pub fn from_device_with(device: wgpu::Device, queue: wgpu::Queue, cache: &Cache) -> Self {
-        let info = device.adapter_info();
+        let info = adapter::info_of(&device);
         let why = "the caller's device".to_owned();
-        Self::assemble(device, queue, info, why, None, cache)
+        // In a browser any number of programs may listen to a device's loss.
+        #[cfg(target_arch = "wasm32")]
+        let faults = Some(Faults::of_loss(&device));
+        #[cfg(not(target_arch = "wasm32"))]
+        let faults = None;
+        Self::assemble(device, queue, info, why, faults, cache)
     }
 
     fn assemble(
@@ -316,6 +349,8 @@ impl Gpu {
                 faults,
                 spare: Mutex::default(),
                 submissions: AtomicU64::new(0),
+                #[cfg(target_arch = "wasm32")]
+                later: Unsettled::default(),
             }),
         }
     }
@@ -350,6 +385,8 @@ impl Gpu {
                 faults: gpu.faults.clone(),
                 spare: Mutex::default(),
                 submissions: AtomicU64::new(0),
+                #[cfg(target_arch = "wasm32")]
+                later: Unsettled::default(),
             }),
         }
     }
@@ -549,7 +586,14 @@ impl Inner {
         asked.err().unwrap_or(Error::Device { message })
     }
 
+    /// A browser tells of a loss before anybody can ask.
+    #[cfg(target_arch = "wasm32")]
+    fn answers(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// An error where a device is lost, whatever it has reported: it maps nothing.
+    #[cfg(not(target_arch = "wasm32"))]
     fn answers(&self) -> Result<()> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let probe = self.device.create_buffer(&wgpu::BufferDescriptor {
@@ -574,16 +618,40 @@ impl Inner {
         let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let value = work();
-        let found = [memory, internal, validation].map(|scope| now(scope.pop()));
-        self.healthy()?;
-        match found.into_iter().flatten().flatten().next() {
-            None => Ok(value),
-            Some(wgpu::Error::OutOfMemory { .. }) => Err(Error::OutOfMemory {
+        let scopes = [memory, internal, validation].map(|scope| scope.pop());
+        #[cfg(target_arch = "wasm32")]
+        {
+            // A browser answers later: whoever waits for the next submission waits for that.
+            let later = scopes.map(|found| later::Scope {
                 bytes,
-                reason: "the driver refused".to_owned(),
-            }),
-            Some(error) => Err(self.failed(error.to_string())),
+                found: Box::pin(found),
+            });
+            lock(&self.later.scopes).extend(later);
+            self.healthy()?;
+            Ok(value)
         }
+        #[cfg(not(target_arch = "wasm32"))]
+        {
+            let found = scopes.map(now);
+            self.healthy()?;
+            match found.into_iter().flatten().flatten().next() {
+                None => Ok(value),
+                Some(error @ wgpu::Error::OutOfMemory { .. }) => Err(refused(bytes, &error)),
+                Some(error) => Err(self.failed(error.to_string())),
+            }
+        }
+    }
+
+    /// Runs `work` that compiles. A browser tells of a shader that it refuses where the work is waited for;
+    /// elsewhere the submission is refused.
+    #[cfg(target_arch = "wasm32")]
+    fn recorded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.watched(0, work)?
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn recorded<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        work()
     }
 
     fn create(&self, descriptor: &wgpu::BufferDescriptor<'_>) -> Result<wgpu::Buffer> {
@@ -591,12 +659,57 @@ impl Inner {
     }
 
     /// Submits, and says what the device had against it.
-    fn submit(
-        &self,
-        commands: impl FnOnce() -> Option<wgpu::CommandBuffer>,
-    ) -> Result<wgpu::SubmissionIndex> {
+    #[cfg(not(target_arch = "wasm32"))]
+    fn submit(&self, commands: impl FnOnce() -> Option<wgpu::CommandBuffer>) -> Result<Submission> {
         self.submissions.fetch_add(1, Ordering::Relaxed);
         self.watched(0, || self.queue.submit(commands()))
+    }
+
+    /// Submits; what the device has against it, the submission will know.
+    #[cfg(target_arch = "wasm32")]
+    fn submit(&self, commands: impl FnOnce() -> Option<wgpu::CommandBuffer>) -> Result<Submission> {
+        self.submissions.fetch_add(1, Ordering::Relaxed);
+        self.watched(0, || self.queue.submit(commands()))?;
+        let later = later::Later::new();
+        later.begin(self.scopes());
+        Ok(later::Submission(later))
+    }
+
+    /// The scopes of what was made for a submission.
+    #[cfg(target_arch = "wasm32")]
+    fn scopes(&self) -> Vec<later::Scope> {
+        std::mem::take(&mut *lock(&self.later.scopes))
+    }
+
+    /// Submits a batch, whose results know what the device has against it.
+    #[cfg(target_arch = "wasm32")]
+    fn submit_batch(&self, encoder: wgpu::CommandEncoder, later: &Arc<later::Later>) -> Result<()> {
+        self.submissions.fetch_add(1, Ordering::Relaxed);
+        self.watched(0, || self.queue.submit([encoder.finish()]))?;
+        later.begin(self.scopes());
+        let mut batches = lock(&self.later.batches);
+        // Of those that went wrong and are not waited for, the first is told.
+        let mut wrong = false;
+        batches.retain(|batch| {
+            !batch.is_right() && (!batch.is_wrong() || !std::mem::replace(&mut wrong, true))
+        });
+        batches.push(Arc::clone(later));
+        Ok(())
+    }
+
+    /// An error of submissions that are not waited for, which were told of elsewhere when they were made.
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn settled(&self, _: impl IntoIterator<Item = Submission>) -> Result<()> {
+        Ok(())
+    }
+
+    /// An error of submissions that are not waited for.
+    #[cfg(target_arch = "wasm32")]
+    async fn settled(&self, submissions: impl IntoIterator<Item = Submission>) -> Result<()> {
+        for submission in submissions {
+            submission.0.verdict().await?;
+        }
+        Ok(())
     }
 
     /// Waits for everything that was submitted.
@@ -606,16 +719,29 @@ impl Inner {
             Wait::Block => self.device.poll(poll).map(|_| ()),
             Wait::Async => poll_elsewhere(self, poll).await,
         };
+        #[cfg(target_arch = "wasm32")]
+        self.all_settled().await?;
         self.healthy()?;
         polled.map_err(|error| self.failed(error.to_string()))
     }
 
+    /// The first error of all batches that nobody has waited for, and of what is made since.
+    #[cfg(target_arch = "wasm32")]
+    async fn all_settled(&self) -> Result<()> {
+        let made = later::Later::new();
+        made.begin(self.scopes());
+        let batches = std::mem::take(&mut *lock(&self.later.batches));
+        let mut first = Ok(());
+        for batch in batches.into_iter().chain([made]) {
+            let verdict = batch.verdict().await;
+            first = first.and(verdict);
+        }
+        first
+    }
+
     /// Waits for a submission.
-    async fn finished(
-        self: &Arc<Self>,
-        submission: wgpu::SubmissionIndex,
-        wait: Wait,
-    ) -> Result<()> {
+    #[cfg(not(target_arch = "wasm32"))]
+    async fn finished(self: &Arc<Self>, submission: Submission, wait: Wait) -> Result<()> {
         let poll = wgpu::PollType::Wait {
             submission_index: Some(submission),
             timeout: None,
@@ -626,6 +752,20 @@ impl Inner {
         };
         self.healthy()?;
         polled.map_err(|error| self.failed(error.to_string()))
+    }
+
+    /// Waits for a submission, and for what the device has against it.
+    #[cfg(target_arch = "wasm32")]
+    async fn finished(self: &Arc<Self>, submission: Submission, _: Wait) -> Result<()> {
+        work_done(&self.queue).await;
+        let verdict = submission.0.verdict().await;
+        self.reported_loss()?;
+        if let Err(Error::OutOfMemory { .. }) = verdict {
+            // What nobody uses may be what is missing, for the next call.
+            self.pool.empty();
+        }
+        verdict?;
+        self.healthy()
     }
 }
 
@@ -649,13 +789,38 @@ async fn poll_elsewhere(
     inner.device.poll(poll).map(|_| ())
 }
 
-/// In a browser the event loop polls.
+/// In a browser the event loop polls, and the queue tells when it is empty.
 #[cfg(target_arch = "wasm32")]
 async fn poll_elsewhere(
-    _inner: &Arc<Inner>,
+    inner: &Arc<Inner>,
     _poll: wgpu::PollType,
 ) -> std::result::Result<(), wgpu::PollError> {
+    work_done(&inner.queue).await;
     Ok(())
+}
+
+/// Waits for everything that was submitted.
+#[cfg(target_arch = "wasm32")]
+async fn work_done(queue: &wgpu::Queue) {
+    let (sender, receiver) = futures_intrusive::channel::shared::oneshot_channel();
+    queue.on_submitted_work_done(move || {
+        // The receiver may be gone: its future was dropped.
+        let _ = sender.send(());
+    });
+    let _ = receiver.receive().await;
+}
+
+/// What the device had against watched work.
+fn refused(bytes: u64, error: &wgpu::Error) -> Error {
+    match error {
+        wgpu::Error::OutOfMemory { .. } => Error::OutOfMemory {
+            bytes,
+            reason: "the driver refused".to_owned(),
+        },
+        error => Error::Device {
+            message: error.to_string(),
+        },
+    }
 }
 
 /// The value of a future that is ready; wgpu's error scopes are, outside of a browser.

@@ -167,7 +167,7 @@ impl Pool {
     }
 
     /// Lets go of all unused buffers; whether there were some.
-    fn empty(&self) -> bool {
+    pub(super) fn empty(&self) -> bool {
         let buffers = {
             let mut free = lock(&self.free);
             free.bytes = 0;

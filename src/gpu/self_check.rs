@@ -164,7 +164,8 @@ impl Inner {
                 out
             })
         })?;
-        self.submit(|| Some(encoder.finish()))?;
+        let submission = self.submit(|| Some(encoder.finish()))?;
+        self.settled([submission]).await?;
         let mut words = parts.map(|(_, words, _)| vec![0f32; words]);
         for (out, words) in outs.iter().zip(&mut words) {
             super::stream::download(self, out, words, wait).await?;

@@ -211,7 +211,8 @@ impl Passes<'_> {
             let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
             kernels.clear_counts(&mut pass, f, counts.slice(counters))?;
         }
-        self.gpu.submit(|| Some(encoder.finish()))?;
+        let cleared = self.gpu.submit(|| Some(encoder.finish()))?;
+        self.gpu.settled([cleared]).await?;
 
         let mut under_way = VecDeque::new();
         let mut filled = 0;
@@ -245,7 +246,8 @@ impl Passes<'_> {
             let mut encoder = self.encoder();
             {
                 let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor::default());
-                kernels.statistics(&mut pass, f, &part, stage)?;
+                let recorded = || kernels.statistics(&mut pass, f, &part, stage);
+                self.gpu.recorded(recorded)?;
             }
             under_way.push_back(self.gpu.submit(|| Some(encoder.finish()))?);
             filled += lanes * words;
@@ -268,6 +270,7 @@ impl Passes<'_> {
         }
         let mut found = vec![0.0; counters];
         stream::download(self.gpu, &counts.1, &mut found, self.wait).await?;
+        self.gpu.settled(under_way).await?;
         Ok(bytemuck::cast_vec(found))
     }
 

@@ -120,7 +120,7 @@ pub(super) async fn upload<T: bytemuck::Pod>(
             gpu.finished(oldest, wait).await?;
         }
     }
-    Ok(())
+    gpu.settled(under_way).await
 }
 
 /// Reads the start of `buffer` into `out`.
@@ -169,7 +169,7 @@ struct Readback {
 
 enum State {
     Recorded,
-    Submitted(wgpu::SubmissionIndex, MappedReceiver),
+    Submitted(super::Submission, MappedReceiver),
 }
 
 impl Readback {
@@ -201,7 +201,7 @@ impl Readback {
     }
 
     /// Asks for the results of a submission.
-    fn submitted(self, index: wgpu::SubmissionIndex) -> Self {
+    fn submitted(self, index: super::Submission) -> Self {
         let receiver = map(&self.staging, self.bytes, wgpu::MapMode::Read);
         Self {
             state: State::Submitted(index, receiver),
@@ -393,7 +393,7 @@ pub(super) async fn run(
                 .zip(&lengths)
                 .map(|(buffer, &bytes)| buffer.slice(..bytes))
                 .collect();
-            record(&kernels, &mut pass, &slices, &piece)?;
+            gpu.recorded(|| record(&kernels, &mut pass, &slices, &piece))?;
         }
         let staged = Staged::copied(gpu, kernels.take_asking(), &mut encoder)?;
         // The last buffers hold the results either way.
@@ -436,7 +436,7 @@ pub(super) async fn run(
 
 /// A piece whose results travel.
 struct UnderWay<'a> {
-    submission: wgpu::SubmissionIndex,
+    submission: super::Submission,
     /// What its results stand and fall with.
     answers: Vec<Arc<Answer>>,
     readbacks: Vec<Readback>,

@@ -34,12 +34,17 @@ impl fmt::Debug for Tensor {
 pub(super) struct Array {
     pub(super) gpu: Arc<Inner>,
     buffer: wgpu::Buffer,
+    /// Whether the buffer is the caller's, and not the pool's.
+    is_callers: bool,
     shape: Vec<usize>,
     dtype: DType,
     users: Mutex<Users>,
     /// Known answers that its values stand and fall with, as far as they are not there yet or
     /// were wrong.
     pub(super) answers: Mutex<Vec<Arc<Answer>>>,
+    /// What a browser may have against the batches that its values come of.
+    #[cfg(target_arch = "wasm32")]
+    later: Mutex<Vec<Arc<super::later::Later>>>,
 }
 
 /// The batches that use a tensor, as far as what became of them matters.
@@ -103,7 +108,9 @@ impl Drop for Undecided {
 
 impl Drop for Array {
     fn drop(&mut self) {
-        self.gpu.pool.give(Purpose::Storage, self.buffer.clone());
+        if !self.is_callers {
+            self.gpu.pool.give(Purpose::Storage, self.buffer.clone());
+        }
     }
 }
 
@@ -113,21 +120,66 @@ impl Tensor {
         let elements = element_count(shape)?;
         let bytes = stream::padded(elements, dtype.bytes());
         let buffer = gpu.inner.pool.take(&gpu.inner, Purpose::Storage, bytes)?;
-        Ok(Self {
+        // Of nothing, all is there.
+        let readable = readable || elements == 0;
+        Ok(Self::in_buffer(gpu, buffer, shape, dtype, readable))
+    }
+
+    /// A tensor in a caller's buffer of the same device, with the values that the buffer has when a batch
+    /// or a read is submitted. The buffer stays the caller's, and must not be destroyed before.
+    ///
+    /// # Errors
+    /// [`Error::BufferUsage`] without `STORAGE` and `COPY_SRC`; [`Error::BufferTooSmall`],
+    /// [`Error::ShapeTooLarge`].
+    pub fn of_buffer(
+        gpu: &Gpu,
+        buffer: wgpu::Buffer,
+        shape: &[usize],
+        dtype: DType,
+    ) -> Result<Self> {
+        let needed = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC;
+        let (what, got) = ("the buffer", buffer.usage());
+        if !got.contains(needed) {
+            return Err(Error::BufferUsage { what, needed, got });
+        }
+        let (needed, got) = (
+            stream::padded(element_count(shape)?, dtype.bytes()),
+            buffer.size(),
+        );
+        if got < needed {
+            return Err(Error::BufferTooSmall { what, needed, got });
+        }
+        let mut tensor = Self::in_buffer(gpu, buffer, shape, dtype, true);
+        if let Some(array) = Arc::get_mut(&mut tensor.inner) {
+            array.is_callers = true;
+        }
+        Ok(tensor)
+    }
+
+    fn in_buffer(
+        gpu: &Gpu,
+        buffer: wgpu::Buffer,
+        shape: &[usize],
+        dtype: DType,
+        readable: bool,
+    ) -> Self {
+        Self {
             inner: Arc::new(Array {
                 gpu: Arc::clone(&gpu.inner),
                 buffer,
+                is_callers: false,
                 shape: shape.to_vec(),
                 dtype,
                 users: Mutex::new(Users {
-                    // Of nothing, all is there.
-                    before: readable || elements == 0,
+                    before: readable,
                     writers: Few::default(),
                     readers: Few::default(),
                 }),
                 answers: Mutex::default(),
+                #[cfg(target_arch = "wasm32")]
+                later: Mutex::default(),
             }),
-        })
+        }
     }
 
     /// The lengths of the axes; empty for a scalar.
@@ -243,7 +295,30 @@ impl Tensor {
         for answer in known {
             answer.verdict().await?;
         }
+        #[cfg(target_arch = "wasm32")]
+        for later in self.later() {
+            later.verdict().await?;
+        }
         Ok(out)
+    }
+
+    /// The batches that its values come of, as far as a browser may have something against them.
+    #[cfg(target_arch = "wasm32")]
+    pub(super) fn later(&self) -> Vec<Arc<super::later::Later>> {
+        let mut later = lock(&self.inner.later);
+        later.retain(|later| !later.is_right());
+        later.clone()
+    }
+
+    /// Notes the batches that its values come of.
+    #[cfg(target_arch = "wasm32")]
+    pub(super) fn depend(&self, on: Vec<Arc<super::later::Later>>) {
+        let mut later = lock(&self.inner.later);
+        for one in on {
+            if !later.iter().any(|other| Arc::ptr_eq(other, &one)) {
+                later.push(one);
+            }
+        }
     }
 
     /// The known answers that a read which is submitted from now on stands and falls with; they

@@ -15,7 +15,11 @@ use crate::shape::AxisShape;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(not(target_arch = "wasm32"))]
+use std::time::Instant;
+#[cfg(target_arch = "wasm32")]
+use web_time::Instant;
 
 /// What tuning measured and chose.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -12,6 +12,7 @@ const LAVAPIPE: &str = "mesa-vulkan-drivers";
 const LOADER: &str = "libvulkan1";
 const CLANG: &str = "clang";
 const ARM: [&str; 2] = ["gcc-aarch64-linux-gnu", "qemu-user"];
+const CHROMIUM: &str = "chromium";
 const EGL: [&str; 2] = ["libegl1", "libgl1-mesa-dri"];
 
 /// Makes lavapipe be there where that is possible, and says whether a missing adapter is a
@@ -53,6 +54,12 @@ pub fn egl(install: bool) -> Result<(), String> {
 pub fn clang(install: bool) -> Result<(), String> {
     let there = || runs(&["clang++", "--version"]).is_some();
     installed("clang is missing", &[CLANG], there, install)
+}
+
+/// A browser, in the same way.
+pub fn chromium(install: bool) -> Result<(), String> {
+    let there = || runs(&["chromium", "--version"]).is_some();
+    installed("chromium is missing", &[CHROMIUM], there, install)
 }
 
 /// A compiler for 64-bit Arm and an emulator of it, in the same way.

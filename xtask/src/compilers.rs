@@ -33,7 +33,7 @@ ACTIVATIONS_ALLOW_MISSING.
 const DXC: &str = "compushady-lrtu==0.18.0 \
                    --hash=sha256:b76371972f2543a1e83034a86c83cfad678dabf66be0b50b7d78edbcb1c98243\n";
 
-/// What fixes the versions of Tint's package and of what it needs, with their hashes.
+/// What fixes the versions of npm's packages and of what they need, with their hashes.
 const LOCK: &str = "package-lock.json";
 
 const NAMES: [&str; 4] = ["dxc", "metal", "tint", "arithmetic"];
@@ -371,20 +371,29 @@ fn clang(source: &Path) -> Command {
     command
 }
 
-/// Downloads the package that has Tint.
-fn fetch_tint(folder: &Path) -> Outcome {
-    for file in ["package.json", LOCK] {
-        let to = folder.join(file);
-        fs::copy(sources().join(file), &to).map_err(|e| problem(&to, e))?;
-    }
-    let quietly = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-    tool(Command::new("npm").args(quietly).current_dir(folder))
+/// The folder with the npm packages that a lock file in `sources` fixes.
+pub fn npm(sources: &Path, folder: &Path, name: &str) -> Result<PathBuf, String> {
+    let home = npm_fetched(sources, (folder, name), true);
+    home.map_err(|fault| match fault {
+        Fault::Missing(why) | Fault::Failed(why) => why,
+    })
+}
+
+fn npm_fetched(sources: &Path, place: (&Path, &str), install: bool) -> Result<PathBuf, Fault> {
+    let lock = sources.join(LOCK);
+    let pinned = fs::read_to_string(&lock).map_err(|e| problem(&lock, e))?;
+    fetched(place, &pinned, install, |scratch| {
+        for file in ["package.json", LOCK] {
+            let (from, to) = (sources.join(file), scratch.join(file));
+            fs::copy(from, &to).map_err(|e| problem(&to, e))?;
+        }
+        let quietly = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
+        tool(Command::new("npm").args(quietly).current_dir(scratch))
+    })
 }
 
 fn tint(folder: &Path, texts: &Path, install: bool) -> Said {
-    let lock = sources().join(LOCK);
-    let pinned = fs::read_to_string(&lock).map_err(|e| problem(&lock, e))?;
-    let home = fetched((folder, "tint"), &pinned, install, fetch_tint)?;
+    let home = npm_fetched(&sources(), (folder, "tint"), install)?;
     let mut command = Command::new("node");
     command
         .arg(sources().join("tint.mjs"))

@@ -72,6 +72,21 @@ impl Counts {
         true
     }
 
+    /// Adds what a line of node's test runner says: `ℹ pass 12`.
+    pub fn read_node(&mut self, line: &str) {
+        let mut words = line.trim_start_matches(['ℹ', '#', ' ']).split(' ');
+        let what = words.next().unwrap_or_default();
+        let Some(number) = words.next().and_then(|word| word.parse::<u64>().ok()) else {
+            return;
+        };
+        match what {
+            "pass" => self.passed += number,
+            "fail" | "cancelled" => self.failed += number,
+            "skipped" | "todo" => self.skipped += number,
+            _ => {}
+        }
+    }
+
     /// Adds one run that stands for a test.
     pub fn add(&mut self, passed: bool) {
         if passed {
@@ -139,6 +154,22 @@ mod tests {
         ]);
         assert_eq!(counts.to_string(), "2 passed, 0 failed, 2 skipped");
         assert!(counts.verdict().is_ok());
+    }
+
+    #[test]
+    fn nodes_numbers_add_up() {
+        let mut counts = Counts::default();
+        for line in [
+            "✔ a pass 3 (2ms)",
+            "ℹ tests 9",
+            "ℹ pass 5",
+            "ℹ fail 1",
+            "ℹ cancelled 2",
+            "ℹ skipped 1",
+        ] {
+            counts.read_node(line);
+        }
+        assert_eq!(counts.to_string(), "5 passed, 3 failed, 1 skipped");
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub fn run() -> Outcome {
 }
 
 /// Makes the standard library of a target be there.
-fn provide(target: &str) -> Outcome {
+pub fn provide(target: &str) -> Outcome {
     let status = Command::new("rustup")
         .args(["target", "add", target])
         .current_dir(cargo::root())

@@ -1,5 +1,5 @@
 //! The project's chores: `cargo xtask test`, `ci`, `adapters`, `compilers`, `hosts`, `torture`,
-//! `accuracy`, `performance`, `python` and `docs`.
+//! `accuracy`, `performance`, `python`, `web` and `docs`.
 
 mod accuracy;
 mod adapter;
@@ -17,6 +17,7 @@ mod lane;
 mod packages;
 mod performance;
 mod python;
+mod web;
 
 use counts::Counts;
 use std::process::ExitCode;
@@ -51,6 +52,8 @@ usage: cargo xtask COMMAND
             docs/performance.md; with reports of benches/peers/run.sh, write theirs
   python    build the Python package's wheel with maturin, install it into an environment under the
             target folder, and test it there with pytest
+  web       compile the library to WebAssembly, make the npm package and the page of it, and test them
+            in a browser; `cargo xtask web --help` has the options
   docs      write anew what the documentation takes from the code: the table of functions, the
             plots, and the measured accuracy (which needs an adapter)";
 
@@ -71,6 +74,11 @@ fn main() -> ExitCode {
         ["hosts"] => hosts::run(),
         ["python"] => python::run(),
         ["adapters", ..] => match adapters::run(&arguments[1..]) {
+            Err(None) => return ExitCode::from(2),
+            Err(Some(reason)) => Err(reason),
+            Ok(()) => Ok(()),
+        },
+        ["web", ..] => match web::run(&arguments[1..]) {
             Err(None) => return ExitCode::from(2),
             Err(Some(reason)) => Err(reason),
             Ok(()) => Ok(()),

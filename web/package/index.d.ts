@@ -1,0 +1,171 @@
+/** Where results are computed: `auto` takes a GPU of hardware, else the CPU. */
+export type BackendKind = 'auto' | 'gpu' | 'cpu';
+
+export interface InitOptions {
+  /** `auto` where it is left out. With `gpu` there is an error where there is none. */
+  backend?: BackendKind;
+  /** A device of your own, which computes in the place of one that `init` opens. */
+  device?: GPUDevice;
+  /** The compiled library, where it does not lie beside `index.js`; what the first call loads stays. */
+  wasm?: URL | BufferSource | WebAssembly.Module;
+}
+
+type Numbers = Float32Array | Float64Array | Uint16Array | number[] | number[][] | number[][][];
+type Others = Uint8Array | Uint32Array | Int32Array | BigInt64Array | boolean[];
+
+/** An array with its shape. 16-bit numbers in a Uint16Array have their type as `dtype`. */
+export interface Shaped {
+  data: Numbers | Others;
+  shape?: readonly number[];
+  dtype?: 'f16' | 'bf16';
+}
+
+/** An array: row-major, of one axis where it has no shape. A Float16Array is one of f16. */
+export type Input = Numbers | Others | Shaped | Result | ArrayBufferView;
+
+/** An array that was computed, of the first input's type, with its shape beside the numbers: `y.shape`. */
+export type Result = Float32Array & { readonly shape: readonly number[] };
+
+/** A result of 16-bit numbers where the browser has no array of them. */
+export class Result16 {
+  readonly bits: Uint16Array;
+  readonly dtype: 'f16' | 'bf16';
+  readonly shape: readonly number[];
+}
+
+/**
+ * Options of a function by their names, as `axis`, `alpha` or `reduction`, and inputs that may be missing by
+ * theirs, as `mask`, `bias` or `sinks`: see `functions()`.
+ */
+export interface Options {
+  /** The shape of the first input, and of the others that have as many elements and no shape of their own. */
+  shape?: readonly number[];
+  axis?: number;
+  causal?: boolean | 'upper_left' | 'lower_right';
+  [name: string]: unknown;
+}
+
+export interface OptionInfo {
+  name: string;
+  kind: 'number' | 'integer' | 'count' | 'flag' | 'choice' | 'text';
+  /** The words of a choice. */
+  words: string[];
+  /** The value where none is given, where there is one. */
+  default?: number | boolean | string;
+  /** Which values are defined, or what they mean. */
+  meaning: string;
+  /** Which values there are of a parameter of an activation. */
+  range?: string;
+}
+
+export interface InputInfo {
+  name: string;
+  kind: 'numbers' | 'targets' | 'mask' | 'lengths';
+  optional: boolean;
+  differentiable: boolean;
+}
+
+/** What the library's registry says of a function. */
+export interface FunctionInfo {
+  name: string;
+  aliases: string[];
+  family: string;
+  summary: string;
+  formula: string;
+  derivative: string;
+  /** The paper or the framework that the definition is from. */
+  source: string;
+  /** The shapes of what comes out. */
+  shapes: string;
+  /** Whether an element of the result is a function of the element at its place. */
+  elementwise: boolean;
+  /** Whether it has a gradient from its output. */
+  fromOutput: boolean;
+  /** Whether there is a gradient by an input. */
+  differentiable: boolean;
+  options: OptionInfo[];
+  /** The inputs of its first form. */
+  inputs: InputInfo[];
+  /** All forms of the inputs: a gate takes one array or two. */
+  forms: InputInfo[][];
+  /** The ways that it does not run, each with the reason. */
+  missing: { way: string; why: string }[];
+}
+
+/** An error of the library, with its sentence. */
+export class ActivationsError extends Error {
+  /** The name of its kind, as in Rust: `UnknownFunction`, `DeviceLost`. */
+  readonly code: string;
+}
+
+/** Several steps that are computed as one. */
+export interface ChainFunction {
+  (x: Input, options?: { shape?: readonly number[]; operands?: Input[] }): Promise<Result>;
+  /** The gradients by x and by each operand. */
+  grad(
+    x: Input,
+    dy: Input,
+    options?: { shape?: readonly number[]; operands?: Input[] },
+  ): Promise<{ x: Result; operands: Result[] }>;
+  /** The chain as text. */
+  readonly text: string;
+  /** How many operands it takes. */
+  readonly operands: number;
+}
+
+/** An array of f32 that stays on the device. Calls are submitted at once, and only `read` waits. */
+export interface Tensor {
+  readonly shape: readonly number[];
+  /** The value of a function of this tensor, and of others where it takes several. */
+  apply(name: string, options?: Options, ...others: Tensor[]): Tensor;
+  /** The gradient by this tensor. */
+  grad(name: string, dy: Tensor | Float32Array, options?: Options, ...others: Tensor[]): Tensor;
+  /** The gradients by all tensors that there is one by. */
+  grads(name: string, dy: Tensor | Float32Array, options?: Options, ...others: Tensor[]): Tensor[];
+  /** The values; an error of anything that they come of is told here. */
+  read(): Promise<Result>;
+  /** Its buffer, for shaders of your own; it may be longer than the array. */
+  readonly gpuBuffer: GPUBuffer;
+  /** Gives its memory back. */
+  dispose(): void;
+}
+
+type Call = (inputs: Input | Input[], options?: Options) => Promise<Result>;
+
+interface Methods {
+  /** What computes: `gpu` or `cpu`. */
+  readonly kind: 'gpu' | 'cpu';
+  /** The device, where there is one. */
+  readonly device: GPUDevice | undefined;
+  /** One line: the backend, its device, and why it was taken. */
+  describe(): string;
+  /** What the registry says of every function. */
+  functions(): FunctionInfo[];
+  /** The value of a function by its name or an alias. */
+  apply(name: string, inputs: Input | Input[], options?: Options): Promise<Result>;
+  /** The gradient by the first input; `dy` may be missing where the result is one number. */
+  grad(name: string, inputs: Input | Input[], dy?: Input, options?: Options): Promise<Result>;
+  /** The gradients by all inputs that there is one by, in their order. */
+  grads(name: string, inputs: Input | Input[], dy?: Input, options?: Options): Promise<Result[]>;
+  /** The gradient by the first input, from the output. */
+  gradFromOutput(name: string, y: Input, dy: Input, options?: Options): Promise<Result>;
+  /** The value, and its gradient by the first input for an upstream gradient of 1. */
+  applyWithGrad(name: string, inputs: Input | Input[], options?: Options): Promise<[Result, Result]>;
+  /** Steps by text: `wa.chain('scale(0.125) | softmax(axis=-1)')`. */
+  chain(text: string): ChainFunction;
+  /** An array on the device; a GPU's alone. */
+  tensor(x: Float32Array | number[], shape?: readonly number[]): Tensor;
+  /** A tensor in a buffer of yours, of the same device, with the usages STORAGE and COPY_SRC. */
+  fromBuffer(buffer: GPUBuffer, shape: readonly number[]): Tensor;
+  /** Gives memory and device back; calls that are under way end as they would. */
+  dispose(): void;
+}
+
+/** The methods, and every function of the library by its name: `wa.gelu(x)`. */
+export type Activations = Methods & Record<string, Call>;
+
+/** Loads the library and opens a backend. */
+export function init(options?: InitOptions): Promise<Activations>;
+
+/** The version of the library. */
+export function version(): Promise<string>;

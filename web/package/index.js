@@ -1,0 +1,451 @@
+// What users of the package call; native.js is the compiled library.
+
+import start, * as native from './native.js';
+
+/** An error of the library, with its sentence; `code` is the name of its kind, as in Rust. */
+export class ActivationsError extends Error {
+  constructor(message, code, options) {
+    super(message, options);
+    this.name = 'ActivationsError';
+    this.code = code;
+  }
+}
+
+const FAULT = 'wgpu-activations has a fault, please report it';
+
+/** What waits for the compiled code: it waits for ever where that panics. */
+const waiting = new Set();
+let panic;
+
+function panicked(text) {
+  panic = `${FAULT}: ${text}`;
+  const error = new ActivationsError(panic, 'Fault');
+  for (const reject of waiting) reject(error);
+  waiting.clear();
+}
+
+function raised(error) {
+  if (error instanceof ActivationsError) return error;
+  if (error instanceof WebAssembly.RuntimeError) {
+    return new ActivationsError(panic ?? `${FAULT}: ${error.message}`, 'Fault', { cause: error });
+  }
+  const code = typeof error?.code === 'string' ? error.code : 'Inputs';
+  return new ActivationsError(error?.message ?? String(error), code, { cause: error });
+}
+
+/** The result of a call of the compiled code, with its errors as the package's. */
+function now(call) {
+  try {
+    return call();
+  } catch (error) {
+    throw raised(error);
+  }
+}
+
+/** The same of a call that gives a promise. */
+function later(call) {
+  return new Promise((resolve, reject) => {
+    waiting.add(reject);
+    const done = (settle) => (value) => {
+      waiting.delete(reject);
+      settle(value);
+    };
+    try {
+      call().then(done(resolve), done((error) => reject(raised(error))));
+    } catch (error) {
+      done((error) => reject(raised(error)))(error);
+    }
+  });
+}
+
+let loading;
+
+/** Loads the compiled library once, whatever it is loaded from. */
+async function load(wasm) {
+  loading ??= (async () => {
+    let source = wasm ?? new URL('native_bg.wasm', import.meta.url);
+    if (source instanceof URL && source.protocol === 'file:') {
+      // Node's fetch reads no files.
+      const { readFile } = await import(/* @vite-ignore */ 'node:fs/promises');
+      source = await readFile(source);
+    }
+    await start({ module_or_path: source });
+    native.onPanic(panicked);
+    return native.functions().map((info) => ({
+      ...info,
+      inputs: info.forms[0],
+      differentiable: info.forms[0].some((input) => input.differentiable),
+    }));
+  })();
+  try {
+    return await loading;
+  } catch (error) {
+    // The next call may find the file.
+    loading = undefined;
+    throw new ActivationsError(`the compiled library does not load: ${error?.message ?? error}`, 'Load', {
+      cause: error,
+    });
+  }
+}
+
+/** Options that say how arrays are given, and are none of a function's. */
+const RESERVED = new Set(['shape', 'dy']);
+
+const isTyped = (x) => ArrayBuffer.isView(x) && !(x instanceof DataView);
+const Half = globalThis.Float16Array;
+
+/** The words of the types of elements, by what holds them. */
+const DTYPES = new Map([
+  [Float32Array, 'f32'],
+  [Uint8Array, 'u8'],
+  [Uint8ClampedArray, 'u8'],
+  [Uint32Array, 'u32'],
+  [Int32Array, 'i32'],
+  [BigInt64Array, 'i64'],
+]);
+
+/** Bits of 16-bit numbers. */
+const bitsOf = (x) => new Uint16Array(x.buffer, x.byteOffset, x.length);
+
+/** The array that a list of numbers is for an input of a kind. */
+function listed(list, kind, what) {
+  const flat = list.flat(Infinity);
+  switch (kind) {
+    case 'mask':
+      return Uint8Array.from(flat, Number);
+    case 'lengths':
+      return Uint32Array.from(flat);
+    case 'targets':
+      if (flat.every(Number.isInteger)) return Int32Array.from(flat);
+    // Probabilities.
+    // falls through
+    default:
+      if (!flat.every((x) => typeof x === 'number')) throw new ActivationsError(`${what} is no array of numbers`, 'Inputs');
+      return Float32Array.from(flat);
+  }
+}
+
+/** The lengths of a list of lists. */
+function lengths(list) {
+  const shape = [];
+  for (let inner = list; Array.isArray(inner); [inner] = inner) shape.push(inner.length);
+  return shape;
+}
+
+/** An argument as the compiled code takes it: { dtype, data, shape }. */
+function array(given, kind, what) {
+  if (given instanceof Result16) given = given.given();
+  let { data, shape, dtype } = isTyped(given) || Array.isArray(given) ? { data: given } : (given ?? {});
+  shape ??= given?.shape;
+  if (Array.isArray(data)) {
+    shape ??= Array.isArray(data[0]) ? lengths(data) : undefined;
+    data = listed(data, kind, what);
+  }
+  if (!isTyped(data)) {
+    throw new ActivationsError(
+      `${what} is no array; give a Float32Array, another typed array, or { data, shape }`,
+      'Inputs',
+    );
+  }
+  if (Half && data instanceof Half) [data, dtype] = [bitsOf(data), 'f16'];
+  if (!dtype) {
+    dtype = DTYPES.get(data.constructor);
+    if (!dtype && data instanceof Float64Array) [data, dtype] = [Float32Array.from(data), 'f32'];
+  }
+  if (!dtype) {
+    throw new ActivationsError(`${what} is a ${data.constructor.name}; it takes a Float32Array`, 'UnknownDType');
+  }
+  // A mask or lengths of whole numbers of another width are the same.
+  if (kind === 'mask' && dtype !== 'u8') [data, dtype] = [Uint8Array.from(data, (x) => Number(x !== 0)), 'u8'];
+  if (kind === 'lengths' && dtype !== 'u32') [data, dtype] = [Uint32Array.from(data, Number), 'u32'];
+  return { dtype, data, shape: shape && Array.from(shape) };
+}
+
+const count = (shape) => shape.reduce((a, b) => a * b, 1);
+
+/** Puts a result's shape beside its numbers. */
+function shaped(data, shape) {
+  return Object.defineProperty(data, 'shape', { value: Object.freeze(shape), enumerable: false });
+}
+
+/** 16-bit numbers where the browser has no array of them. */
+export class Result16 {
+  constructor(bits, dtype, shape) {
+    this.bits = bits;
+    this.dtype = dtype;
+    this.shape = Object.freeze(shape);
+    Object.freeze(this);
+  }
+
+  /** As an argument of another call. */
+  given() {
+    return { data: this.bits, dtype: this.dtype, shape: this.shape };
+  }
+}
+
+function result({ dtype, data, shape }) {
+  if (dtype === 'f32') return shaped(data, shape);
+  if (dtype === 'f16' && Half) return shaped(new Half(data.buffer), shape);
+  return new Result16(data, dtype, shape);
+}
+
+class Tensor {
+  #owner;
+  #native;
+
+  constructor(owner, made) {
+    this.#owner = owner;
+    this.#native = made;
+    this.shape = Object.freeze(made.shape());
+  }
+
+  static {
+    Tensor.nativeOf = (tensor) => {
+      if (!(tensor instanceof Tensor)) throw new ActivationsError('this is no tensor', 'Inputs');
+      if (!tensor.#native) throw new ActivationsError('the tensor was disposed of', 'Disposed');
+      return tensor.#native;
+    };
+    Tensor.ownerOf = (tensor) => tensor.#owner;
+  }
+
+  #others(others) {
+    return others.map((other) => Tensor.nativeOf(other).share());
+  }
+
+  apply(name, options = {}, ...others) {
+    const made = Tensor.nativeOf(this);
+    return now(() => new Tensor(this.#owner, made.apply(name, pairs(options), this.#others(others))));
+  }
+
+  grads(name, dy, options = {}, ...others) {
+    const made = Tensor.nativeOf(this);
+    const given = dy instanceof Tensor ? dy : this.#owner.tensor(dy, dy.shape ?? this.shape);
+    try {
+      const upstream = Tensor.nativeOf(given);
+      const all = now(() => made.grads(name, pairs(options), this.#others(others), upstream));
+      return all.map((one) => new Tensor(this.#owner, one));
+    } finally {
+      if (given !== dy) given.dispose();
+    }
+  }
+
+  grad(name, dy, options = {}, ...others) {
+    const [first, ...rest] = this.grads(name, dy, options, ...others);
+    for (const one of rest) one.dispose();
+    return first;
+  }
+
+  async read() {
+    const made = Tensor.nativeOf(this);
+    return shaped(await later(() => made.read()), [...this.shape]);
+  }
+
+  get gpuBuffer() {
+    return Tensor.nativeOf(this).buffer();
+  }
+
+  dispose() {
+    this.#native?.free();
+    this.#native = undefined;
+  }
+
+  [Symbol.dispose ?? Symbol('dispose')]() {
+    this.dispose();
+  }
+}
+
+/** Options of a function, as the compiled code takes them. */
+function pairs(options) {
+  return Object.entries(options).filter(([name, value]) => !RESERVED.has(name) && value !== undefined);
+}
+
+const spelled = (name) => name.trim().toLowerCase().replaceAll('-', '_');
+
+class Activations {
+  #native;
+  #infos;
+  #byName = new Map();
+
+  constructor(opened, infos) {
+    this.#native = opened;
+    this.#infos = infos;
+    for (const info of infos) {
+      for (const name of [info.name, ...info.aliases]) this.#byName.set(name, info);
+      // A function of the library's never takes the place of a method.
+      if (!(info.name in this)) {
+        const call = (x, options) => this.apply(info.name, x, options);
+        Object.defineProperty(this, info.name, { value: Object.defineProperty(call, 'name', { value: info.name }) });
+      }
+    }
+  }
+
+  #opened() {
+    if (!this.#native) throw new ActivationsError('dispose was called', 'Disposed');
+    return this.#native;
+  }
+
+  get kind() {
+    return this.#opened().kind();
+  }
+
+  get device() {
+    return this.#opened().device();
+  }
+
+  describe() {
+    return this.#opened().describe();
+  }
+
+  functions() {
+    return structuredClone(this.#infos);
+  }
+
+  /** The arrays of a call, in pairs with their names, and what is left of the options. */
+  #arrays(name, inputs, options) {
+    const info = this.#byName.get(spelled(name));
+    const all = info?.forms.flat() ?? [];
+    const named = new Map();
+    const rest = [];
+    for (const [key, value] of Object.entries(options)) {
+      if (value === undefined || value === null || RESERVED.has(key)) continue;
+      const input = all.find((input) => input.name === key);
+      if (input) named.set(key, value);
+      else rest.push([key, value]);
+    }
+    const list = Array.isArray(inputs) && inputs.length > 0 && typeof inputs[0] !== 'number' && !Array.isArray(inputs[0]);
+    const positions = list ? inputs : [inputs];
+    const form =
+      info?.forms.find((form) => {
+        const required = form.filter((input) => !input.optional);
+        return (
+          required.length === positions.length + required.slice(positions.length).filter((i) => named.has(i.name)).length
+        );
+      }) ?? info?.forms[0];
+    const required = (form ?? []).filter((input) => !input.optional);
+    const arrays = positions.map((given, i) => {
+      const input = required[i];
+      return [input?.name ?? '', array(given, input?.kind ?? 'numbers', `${name}: ${input?.name ?? `input ${i + 1}`}`)];
+    });
+    for (const input of form ?? []) {
+      const given = named.get(input.name);
+      if (given !== undefined) arrays.push([input.name, array(given, input.kind, `${name}: ${input.name}`)]);
+    }
+    if (options.shape) {
+      const elements = count(options.shape);
+      arrays.forEach(([, one], i) => {
+        // The shape is the first input's, and that of others that have as many elements and none of their own.
+        if (i === 0 || (!one.shape && one.data.length === elements)) one.shape ??= Array.from(options.shape);
+      });
+    }
+    return { arrays, rest };
+  }
+
+  async #run(what, name, inputs, dy, options = {}) {
+    const opened = this.#opened();
+    const { arrays, rest } = this.#arrays(name, inputs, options);
+    const upstream = dy === undefined ? undefined : array(dy, 'numbers', `${name}: dy`);
+    const all = await later(() => opened.run(what, name, rest, arrays, upstream));
+    return all.map(result);
+  }
+
+  async apply(name, inputs, options) {
+    return (await this.#run('value', name, inputs, undefined, options))[0];
+  }
+
+  async grads(name, inputs, dy, options) {
+    return this.#run('gradients', name, inputs, dy, options);
+  }
+
+  async grad(name, inputs, dy, options) {
+    return (await this.grads(name, inputs, dy, options))[0];
+  }
+
+  async gradFromOutput(name, y, dy, options) {
+    return (await this.#run('from_output', name, y, dy, options))[0];
+  }
+
+  async applyWithGrad(name, inputs, options) {
+    return this.#run('both', name, inputs, undefined, options);
+  }
+
+  chain(text) {
+    const [told, operands] = now(() => native.chain(text));
+    const run = async (x, given, dy) => {
+      const { shape, operands = [] } = given ?? {};
+      const opened = this.#opened();
+      const input = array(x, 'numbers', `${told}: x`);
+      if (shape) input.shape ??= Array.from(shape);
+      const others = operands.map((operand, i) => array(operand, 'numbers', `${told}: operand ${i + 1}`));
+      const upstream = dy === undefined ? undefined : array(dy, 'numbers', `${told}: dy`);
+      const all = await later(() => opened.run_chain(told, input, others, upstream));
+      return all.map(result);
+    };
+    const chain = async (x, options) => (await run(x, options))[0];
+    return Object.defineProperties(chain, {
+      text: { value: told },
+      operands: { value: operands },
+      grad: {
+        value: async (x, dy, options) => {
+          const [first, ...rest] = await run(x, options, dy);
+          return { x: first, operands: rest };
+        },
+      },
+    });
+  }
+
+  tensor(x, shape = x.shape) {
+    const opened = this.#opened();
+    const { data } = array(x, 'numbers', 'the tensor');
+    if (!(data instanceof Float32Array)) throw new ActivationsError('a tensor is made of a Float32Array', 'DTypeMismatch');
+    const lengths = Array.from(shape ?? [data.length]);
+    const made = now(() => opened.empty(lengths));
+    if (count(lengths) !== data.length) {
+      made.free();
+      const problem = `the array has ${data.length} elements where ${count(lengths)} are expected`;
+      throw new ActivationsError(problem, 'LengthMismatch');
+    }
+    opened.device().queue.writeBuffer(made.buffer(), 0, data);
+    return new Tensor(this, made);
+  }
+
+  fromBuffer(buffer, shape) {
+    const opened = this.#opened();
+    return now(() => new Tensor(this, opened.tensor_of(buffer, Array.from(shape))));
+  }
+
+  dispose() {
+    this.#native?.free();
+    this.#native = undefined;
+  }
+
+  [Symbol.dispose ?? Symbol('dispose')]() {
+    this.dispose();
+  }
+}
+
+export async function init({ backend = 'auto', device, wasm } = {}) {
+  const infos = await load(wasm);
+  if (device) {
+    const adapter = {
+      features: device.features,
+      limits: device.limits,
+      info: device.adapterInfo,
+      requestDevice: () => Promise.resolve(device),
+    };
+    const gpu = { requestAdapter: () => Promise.resolve(adapter) };
+    return new Activations(await later(() => native.Native.adopt(gpu)), infos);
+  }
+  // Neither a window nor a worker: Node, which has no WebGPU.
+  const outside = !('Window' in globalThis) && !('WorkerGlobalScope' in globalThis);
+  if (outside && backend === 'gpu') {
+    throw new ActivationsError('no GPU adapter: this is no browser; use the CPU backend', 'NoAdapter');
+  }
+  const opened = await later(() => native.Native.open(outside ? 'cpu' : backend));
+  return new Activations(opened, infos);
+}
+
+/** The version of the library. */
+export async function version() {
+  await load();
+  return native.version();
+}
