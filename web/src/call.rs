@@ -4,16 +4,22 @@ use crate::Native;
 use crate::arrays::Held;
 use crate::error::{error, raised};
 use js_sys::{Array as List, Promise};
+use std::sync::LazyLock;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
 use wgpu_activations::{
     Array, ArrayMut, Call, Operation, OperationInfo, OptionInfo, OptionKind, operation_named,
 };
 
+/// What the registry says of every operation. It makes operations to ask them, which takes longer than a call.
+pub static OPERATIONS: LazyLock<Vec<OperationInfo>> =
+    LazyLock::new(|| wgpu_activations::operations().collect());
+
 /// What the registry says of the operation of a name or an alias.
-pub fn info_of(name: &str) -> Option<OperationInfo> {
+pub fn info_of(name: &str) -> Option<&'static OperationInfo> {
     let wanted = name.trim().to_lowercase().replace('-', "_");
-    wgpu_activations::operations()
+    OPERATIONS
+        .iter()
         .find(|info| info.name == wanted || info.aliases.contains(&&*wanted))
 }
 
@@ -32,7 +38,7 @@ impl Asked {
             let pair = List::from(&pair);
             let option = pair.get(0).as_string().unwrap_or_default();
             let value = pair.get(1);
-            let known = info.as_ref().and_then(|info| {
+            let known = info.and_then(|info| {
                 let mut options = info.options.iter();
                 options.find(|known| known.name == option)
             });

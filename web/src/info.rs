@@ -1,6 +1,7 @@
 //! What the registry says of operations, as JavaScript's objects.
 
 use crate::arrays::word;
+use crate::call::OPERATIONS;
 use crate::error::set;
 use js_sys::{Array as List, Object};
 use wasm_bindgen::prelude::*;
@@ -93,7 +94,5 @@ fn told(info: &OperationInfo) -> JsValue {
 /// What the registry says of every operation.
 #[wasm_bindgen]
 pub fn functions() -> List {
-    wgpu_activations::operations()
-        .map(|info| told(&info))
-        .collect()
+    OPERATIONS.iter().map(told).collect()
 }
