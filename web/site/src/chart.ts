@@ -15,8 +15,6 @@ export interface Line {
 
 export interface ChartOptions {
   title: string;
-  /** What is seen, for those who do not see it. */
-  describes?: string;
   xLabel: string;
   log?: boolean;
   /** The limits of y for the least and the greatest value. */
@@ -36,6 +34,7 @@ export interface Chart {
   draw(x: ArrayLike<number>, lines: Line[], values: ArrayLike<number>[]): void;
   /** Puts the cursor to an x. */
   point(x: number): void;
+  /** What is seen, for those who do not see it. */
   describe(text: string): void;
   dispose(): void;
 }
@@ -44,10 +43,11 @@ const dark = matchMedia('(prefers-color-scheme: dark)');
 const FONT = '12px "Inter Variable", system-ui, sans-serif';
 
 export function chart(options: ChartOptions): Chart {
-  const host = h('div', { class: 'plot', role: 'img', 'aria-label': options.describes ?? options.title });
+  const height = options.height ?? 260;
+  // Its place is kept, so that nothing moves once it is drawn.
+  const host = h('div', { class: 'plot', role: 'img', 'aria-label': options.title, style: `min-height: ${height}px` });
   const legend = h('ul', { class: 'legend' });
   const element = h('figure', { class: 'chart' }, h('figcaption', {}, options.title), host, options.legend && legend);
-  const height = options.height ?? 260;
   let plot: uPlot | undefined;
   let made = '';
   let cursor: number | undefined;

@@ -142,8 +142,8 @@ test('the contents lead to a lesson', async () => {
   const page = await b.open('?backend=cpu#/lessons');
   await page.click('.contents a[href="#/lessons/labels"]');
   await page.waitForFunction(() => {
-    const { top } = document.querySelector('#labels').getBoundingClientRect();
-    return top >= -1 && top < innerHeight / 2 && document.activeElement.id === 'labels-title';
+    const { top } = document.querySelector('#labels-title').getBoundingClientRect();
+    return top >= 0 && top < innerHeight / 2 && document.activeElement.id === 'labels-title';
   });
   assert.deepEqual(page.errors, []);
 });

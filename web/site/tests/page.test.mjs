@@ -20,25 +20,26 @@ async function through(page) {
   }
 }
 
-for (const [width, colorScheme, locale] of [
-  [1280, 'light', 'en-GB'],
-  [390, 'dark', 'zh-CN'],
-  [390, 'light', 'en-GB'],
-  [1280, 'dark', 'zh-CN'],
+for (const [width, colorScheme, locale, whole] of [
+  [1280, 'light', 'en-GB', true],
+  [390, 'dark', 'zh-CN', true],
+  [390, 'light', 'en-GB', false],
 ]) {
-  test(`axe finds nothing, and nothing is wider than the page: ${width} pixels, ${colorScheme}, ${locale}`, async () => {
+  const what = whole ? 'axe finds nothing, and nothing is wider than the page' : 'nothing is wider than the page';
+  test(`${what}: ${width} pixels, ${colorScheme}, ${locale}`, async () => {
     const page = await b.open('?backend=cpu#/curves', { viewport: { width, height: 844 }, colorScheme, locale });
     for (const view of VIEWS) {
       await page.evaluate((view) => (location.hash = `#/${view}`), view);
-      await page.waitForFunction(() => document.querySelector('main h1'));
+      await page.waitForFunction((view) => document.querySelector(`nav a[href="#/${view}"][aria-current]`), view);
       await through(page);
       if (view === 'curves') await page.evaluate(() => (document.querySelector('details').open = true));
       const [wide, has] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
       assert.ok(wide <= has, `${view}: ${wide} of ${has} pixels`);
+      if (!whole) continue;
       await page.evaluate(axe);
       const { violations } = await page.evaluate(() => axe.run());
       const said = violations.map((v) => `${v.id}: ${v.help}\n${v.nodes.map((n) => `  ${n.html}\n  ${n.failureSummary}`).join('\n')}`);
-      assert.deepEqual(said, [], `${view}: ${said.join('\n')}`);
+      assert.equal(said.join('\n'), '', view);
     }
     assert.deepEqual(page.errors, []);
   });

@@ -3,7 +3,7 @@
 import { named, type App, type View } from '../app';
 import { chart, type Line } from '../chart';
 import { breath, h, latest, problem, select, shown, slider, swatch, table } from '../dom';
-import { lesson } from './lesson';
+import { lesson, placeOf } from './lesson';
 import { mean, multiply, transposed } from '../matrix';
 import { hasSlope, isCurve, type FunctionInfo } from '../package';
 import { Noise } from '../random';
@@ -68,7 +68,7 @@ export function depth(app: App): View {
   const t = app.strings.lessons.depth;
   const wrong = problem();
   const plot = chart({ title: t.chart, xLabel: t.x, log: true, height: 280, legend: true });
-  const result = h('div', {});
+  const result = placeOf(3);
   const names = app.functions.filter((info) => isCurve(info) && hasSlope(info)).map((info) => info.name);
 
   const draw = latest(async (live) => {

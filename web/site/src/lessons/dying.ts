@@ -3,7 +3,7 @@
 import type { App, View } from '../app';
 import { chart } from '../chart';
 import { breath, h, latest, problem, shown, slider, swatch, table } from '../dom';
-import { lesson } from './lesson';
+import { lesson, placeOf } from './lesson';
 import { mean } from '../matrix';
 
 const POINTS = 64;
@@ -81,7 +81,7 @@ export function dying(app: App): View {
   const t = app.strings.lessons.dying;
   const wrong = problem();
   const plot = chart({ title: t.chart, xLabel: t.x, log: true, height: 280, legend: true });
-  const result = h('div', {});
+  const result = placeOf(5);
   const x = Float32Array.from({ length: POINTS }, (_, i) => i / (POINTS - 1));
   const units: [string, () => Unit][] = [
     ['relu', () => plain(app, 'relu')],

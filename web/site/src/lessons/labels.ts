@@ -2,14 +2,14 @@
 
 import type { App, View } from '../app';
 import { bar, h, latest, problem, shown, slider, table } from '../dom';
-import { lesson } from './lesson';
+import { lesson, placeOf } from './lesson';
 
 const state = { logits: [2, 0.5, 1, -1], kind: 0, holds: [true, false, true, false] };
 
 export function labels(app: App): View {
   const t = app.strings.lessons.labels;
   const wrong = problem();
-  const [left, right] = [h('div', {}), h('div', {})];
+  const [left, right] = [placeOf(5), placeOf(5)];
   const n = state.logits.length;
 
   const draw = latest(async (live) => {

@@ -12,3 +12,8 @@ export function lesson(id: string, title: string, words: Node[], results: Node[]
     h('div', { class: 'results' }, ...results),
   );
 }
+
+/** The place of a table of so many rows, which is kept so that nothing moves once it is computed. */
+export function placeOf(rows: number): HTMLElement {
+  return h('div', { style: `min-height: ${2.25 * (rows + 1) + 2.8}rem` });
+}

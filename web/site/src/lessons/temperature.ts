@@ -2,14 +2,14 @@
 
 import type { App, View } from '../app';
 import { bar, h, latest, problem, shown, slider, table } from '../dom';
-import { lesson } from './lesson';
+import { lesson, placeOf } from './lesson';
 
 const state = { logits: [3, 2, 1, 0, -1], power: 0 };
 
 export function temperature(app: App): View {
   const t = app.strings.lessons.temperature;
   const wrong = problem();
-  const result = h('div', {});
+  const result = placeOf(6);
   const draw = latest(async (live) => {
     const x = Float32Array.from(state.logits);
     const of = 10 ** state.power;

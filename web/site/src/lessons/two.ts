@@ -3,7 +3,7 @@
 import type { App, View } from '../app';
 import { chart } from '../chart';
 import { h, latest, problem, shown, slider, swatch, table } from '../dom';
-import { lesson } from './lesson';
+import { lesson, placeOf } from './lesson';
 
 const state = { z: [1.3, -0.4] };
 
@@ -11,7 +11,7 @@ export function two(app: App): View {
   const t = app.strings.lessons.two;
   const wrong = problem();
   const plot = chart({ title: t.chart, xLabel: t.x, height: 240, range: () => [-0.05, 1.05], onCursor: () => {} });
-  const result = h('div', {});
+  const result = placeOf(3);
   const x = Float32Array.from({ length: 241 }, (_, i) => (i - 120) / 12);
   const ways = ['sigmoid(z₁ − z₂)', 'softmax(z₁, z₂)'];
 

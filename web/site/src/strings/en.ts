@@ -174,7 +174,7 @@ export const en = {
     halves: 'In 16 bits (f16, bf16)',
     rounded: (wrong: number, results: number) => `${wrong} of ${(results / 1e6).toFixed(1)} million results are wrong`,
     leftOut: (n: number) => `There was no time for ${n} checks and rates; they are named in the report.`,
-    table: 'The largest error of each function and direction',
+    table: 'The largest error of each function and direction, over all parameters',
     function: 'Function',
     direction: 'Direction',
     forward: 'forward',

@@ -175,7 +175,7 @@ export const zh: Strings = {
     halves: '16 位（f16、bf16）',
     rounded: (wrong, results) => `${(results / 1e6).toFixed(1)} 百万个结果中有 ${wrong} 个错误`,
     leftOut: (n) => `有 ${n} 项检查和速率来不及做，报告中列出了它们。`,
-    table: '每个函数、每个方向的最大误差',
+    table: '每个函数、每个方向的最大误差（取遍各参数）',
     function: '函数',
     direction: '方向',
     forward: '前向',

@@ -60,7 +60,6 @@ export function curves(app: App): View {
     const wanted = chosen();
     const done = new Map<FunctionInfo, { y: Float32Array; d?: Float32Array }>();
     let failed: unknown;
-    // What is there is shown: a new function has to be compiled first.
     const show = () => {
       if (!live() || width !== WIDTHS[state.width]) return;
       x = drawn;
@@ -77,19 +76,21 @@ export function curves(app: App): View {
       slopes.point(state.x);
       if (there.length && performance.getEntriesByName('first-curve').length === 0) performance.mark('first-curve');
     };
-    await Promise.all(
-      wanted.map(async ({ info }) => {
-        const told = cards.get(info.name)?.problem;
-        try {
-          const [y, d] = await curve(app.wa, info, drawn, optionsOf(info));
-          done.set(info, { y, d });
-          told?.clear();
-          if (!values.element.dataset.ready) show();
-        } catch (error) {
-          told ? told.tell(error) : (failed = error);
-        }
-      }),
-    );
+    const compute = async ({ info }: (typeof wanted)[number]) => {
+      const told = cards.get(info.name)?.problem;
+      try {
+        const [y, d] = await curve(app.wa, info, drawn, optionsOf(info));
+        done.set(info, { y, d });
+        told?.clear();
+        if (isFirst) show();
+      } catch (error) {
+        told ? told.tell(error) : (failed = error);
+      }
+    };
+    // The first curve does not wait until the others are compiled.
+    const isFirst = !values.element.dataset.ready;
+    if (isFirst && wanted[0]) await compute(wanted[0]);
+    await Promise.all(wanted.slice(isFirst ? 1 : 0).map(compute));
     if (!live()) return;
     show();
     if (failed) wrong.tell(failed);
