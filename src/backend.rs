@@ -106,6 +106,7 @@ macro_rules! twins {
     )*) => {
         $(
             $(#[$doc])*
+            #[cfg(not(target_arch = "wasm32"))]
             pub fn $name$(<$number: Element>)?(&self, $($argument: $type),*) -> Result<$output> {
                 pollster::block_on(twins!(@call self, $core, HostWait::BLOCK, [$($($array),+)?], $($argument),*))
             }
@@ -152,6 +153,8 @@ mod learn;
 mod many;
 mod random;
 mod statistics;
+mod trial;
+pub(crate) use trial::Trial;
 
 /// What [`Backend::auto`] opened in this process, and for which choice.
 static OPENED: Mutex<Option<(AdapterChoice, Backend)>> = Mutex::new(None);
@@ -179,6 +182,7 @@ impl Backend {
     ///
     /// # Errors
     /// [`Error::UnknownAdapter`] where the named adapter is not there.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn auto() -> Result<Self> {
         let choice = AdapterChoice::from_env();
         match Self::opened(&choice) {
@@ -218,6 +222,7 @@ impl Backend {
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::DeviceRequest`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn gpu() -> Result<Self> {
         Self::open(BackendKind::Gpu, &AdapterChoice::from_env())
     }
@@ -239,6 +244,7 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::auto`] and [`Backend::gpu`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn open(kind: BackendKind, adapter: &AdapterChoice) -> Result<Self> {
         match options(kind, adapter) {
             Some(options) => Self::on(kind, Gpu::open_with(&options)),
@@ -317,6 +323,7 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn apply_in_place<T: Element>(&self, f: impl Into<Elementwise>, x: &mut [T]) -> Result<()> {
         if let Self::Cpu(cpu, _) = self {
             return cpu.apply_in_place(f, x);

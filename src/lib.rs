@@ -59,6 +59,9 @@
 //! [`Gpu::tune_async`] compiles between its measurements, and a [`Stream`] reads and writes. The
 //! strides of arrays of the ndarray crate are taken out by the caller's thread.
 //!
+//! In a browser (`wasm32`) there is one thread, which must not wait: the blocking calls, [`Stream`] and
+//! [`check::exhaustive`] are not there, and the async ones compute on it.
+//!
 //! Wrong shapes, parameters, axes and buffers, a lost device and what wgpu reports
 //! asynchronously all arrive as an [`Error`], and never as a panic.
 //!
@@ -116,6 +119,7 @@ mod shape;
 mod shaping;
 mod sparse;
 mod statistics;
+#[cfg(not(target_arch = "wasm32"))]
 mod stream;
 mod sum;
 
@@ -135,9 +139,11 @@ pub use functions::{
     operation_named, operations,
 };
 pub use gate::{Gate, Layout, Order};
+#[cfg(not(target_arch = "wasm32"))]
+pub use gpu::adapters;
 pub use gpu::{
     AdapterChoice, AdapterReport, Batch, Cache, Gpu, GpuOptions, Labels, Lengths, Mask, Tensor,
-    TensorArray, Tensors, adapters, adapters_async,
+    TensorArray, Tensors, adapters_async,
 };
 #[cfg(feature = "cache")]
 pub use gpu::{TuneCandidate, TuneReport, Tuned};
@@ -161,6 +167,7 @@ pub use shape::AxisShape;
 pub use shaping::{Causal, RowPolicy, Shaping};
 pub use sparse::SparseFunction;
 pub use statistics::{Histogram, Inspect, Statistics};
+#[cfg(not(target_arch = "wasm32"))]
 pub use stream::{Progress, Raw, Sink, Source, Stream, StreamError, StreamInput};
 pub use sum::SumShape;
 pub use wgpu;

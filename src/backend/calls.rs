@@ -57,13 +57,35 @@ impl<'a> Call<'a> {
         }
     }
 
+    pub(super) fn forward(inputs: impl Inputs<'a>) -> Self {
+        Self::new(Direction::Forward, inputs)
+    }
+
+    pub(super) fn backward(inputs: impl Inputs<'a>, dy: impl Inputs<'a>) -> Self {
+        Self::new(Direction::Backward, inputs).with_dy(dy)
+    }
+
+    pub(super) fn from_output(y: impl Inputs<'a>, dy: impl Inputs<'a>) -> Self {
+        Self::new(Direction::FromOutput, y).with_dy(dy)
+    }
+
+    pub(super) fn both(inputs: impl Inputs<'a>) -> Self {
+        Self::new(Direction::Both, inputs).all()
+    }
+
+    /// The gradient by the input of a name alone.
+    pub(super) fn by(self, input: &'static str) -> Self {
+        let wanted = Wanted::By(input);
+        Self { wanted, ..self }
+    }
+
     fn with_dy(self, dy: impl Inputs<'a>) -> Self {
         // An upstream gradient is one array.
         let dy = dy.arrays().into_iter().next();
         Self { dy, ..self }
     }
 
-    fn all(self) -> Self {
+    pub(super) fn all(self) -> Self {
         let wanted = Wanted::All;
         Self { wanted, ..self }
     }
@@ -151,24 +173,24 @@ impl<'a> Call<'a> {
 }
 
 /// What came out, and its shape with as many axes as the first input has.
-type Results = SmallVec<[(Owned, Shape); 2]>;
+pub(super) type Results = SmallVec<[(Owned, Shape); 2]>;
 
 /// The only result, of a call that has one.
-fn one<T: Element, R: FromResult<T>>(results: Results) -> R {
+pub(super) fn one<T: Element, R: FromResult<T>>(results: Results) -> R {
     let mut results = results.into_iter();
     // Invariant: an operation has one output at least.
     let (numbers, shape) = results.next().expect("a result");
     R::from_result(numbers.into_vec(), &shape)
 }
 
-fn each<T: Element>(results: Results) -> Vec<Vec<T>> {
+pub(super) fn each<T: Element>(results: Results) -> Vec<Vec<T>> {
     results
         .into_iter()
         .map(|(numbers, _)| numbers.into_vec())
         .collect()
 }
 
-fn two<T: Element, R: FromResult<T>>(mut results: Results) -> (R, R) {
+pub(super) fn two<T: Element, R: FromResult<T>>(mut results: Results) -> (R, R) {
     let second = results.drain(1..).collect();
     (one(results), one(second))
 }
@@ -194,12 +216,13 @@ impl Backend {
     /// [`Error::Inputs`] where an array is missing, too many or of a wrong type;
     /// [`Error::LengthMismatch`], [`Error::AxisOutOfRange`] and what else the operation refuses;
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::Device`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn apply<'a, I: Inputs<'a>>(
         &self,
         operation: impl IntoOperation,
         inputs: I,
     ) -> Result<I::Result> {
-        let call = Call::new(Direction::Forward, inputs);
+        let call = Call::forward(inputs);
         self.now(operation.held().as_operation(), &call, I::Number::DTYPE)
             .map(one)
     }
@@ -213,7 +236,7 @@ impl Backend {
         operation: impl IntoOperation,
         inputs: I,
     ) -> impl Future<Output = Result<I::Result>> + Send {
-        let (operation, call) = (operation.held(), Call::new(Direction::Forward, inputs));
+        let (operation, call) = (operation.held(), Call::forward(inputs));
         async move {
             let results = self.later(operation.as_operation(), &call, I::Number::DTYPE);
             results.await.map(one)
@@ -224,13 +247,14 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn apply_into<'a, 'b>(
         &self,
         operation: impl IntoOperation,
         inputs: impl Inputs<'a>,
         y: impl Output<'b>,
     ) -> Result<()> {
-        let call = Call::new(Direction::Forward, inputs);
+        let call = Call::forward(inputs);
         self.now_into(operation.held().as_operation(), &call, y.place())
     }
 
@@ -245,7 +269,7 @@ impl Backend {
         y: impl Output<'b>,
     ) -> impl Future<Output = Result<()>> + Send {
         let (operation, y) = (operation.held(), y.place());
-        let call = Call::new(Direction::Forward, inputs);
+        let call = Call::forward(inputs);
         async move {
             let done = self.later_into(operation.as_operation(), &call, y);
             done.await
@@ -264,13 +288,14 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn grad<'a, I: Inputs<'a>>(
         &self,
         operation: impl IntoOperation,
         inputs: I,
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> Result<I::Result> {
-        let call = Call::new(Direction::Backward, inputs).with_dy(dy);
+        let call = Call::backward(inputs, dy);
         self.now(operation.held().as_operation(), &call, I::Number::DTYPE)
             .map(one)
     }
@@ -286,7 +311,7 @@ impl Backend {
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> impl Future<Output = Result<I::Result>> + Send {
         let operation = operation.held();
-        let call = Call::new(Direction::Backward, inputs).with_dy(dy);
+        let call = Call::backward(inputs, dy);
         async move {
             let results = self.later(operation.as_operation(), &call, I::Number::DTYPE);
             results.await.map(one)
@@ -297,6 +322,7 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn grad_into<'a, 'b>(
         &self,
         operation: impl IntoOperation,
@@ -304,7 +330,7 @@ impl Backend {
         dy: impl Inputs<'a>,
         dx: impl Output<'b>,
     ) -> Result<()> {
-        let call = Call::new(Direction::Backward, inputs).with_dy(dy);
+        let call = Call::backward(inputs, dy);
         self.now_into(operation.held().as_operation(), &call, dx.place())
     }
 
@@ -320,7 +346,7 @@ impl Backend {
         dx: impl Output<'b>,
     ) -> impl Future<Output = Result<()>> + Send {
         let operation = operation.held();
-        let call = Call::new(Direction::Backward, inputs).with_dy(dy);
+        let call = Call::backward(inputs, dy);
         let dx = dx.place();
         async move {
             let done = self.later_into(operation.as_operation(), &call, dx);
@@ -334,13 +360,14 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn grads<'a, I: Inputs<'a>>(
         &self,
         operation: impl IntoOperation,
         inputs: I,
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> Result<Vec<Vec<I::Number>>> {
-        let call = Call::new(Direction::Backward, inputs).with_dy(dy).all();
+        let call = Call::backward(inputs, dy).all();
         self.now(operation.held().as_operation(), &call, I::Number::DTYPE)
             .map(each)
     }
@@ -356,7 +383,7 @@ impl Backend {
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> impl Future<Output = Result<Vec<Vec<I::Number>>>> + Send {
         let operation = operation.held();
-        let call = Call::new(Direction::Backward, inputs).with_dy(dy).all();
+        let call = Call::backward(inputs, dy).all();
         async move {
             let results = self.later(operation.as_operation(), &call, I::Number::DTYPE);
             results.await.map(each)
@@ -368,6 +395,7 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`]; [`Error::Inputs`] where there is no gradient by that.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn grad_by<'a, I: Inputs<'a>>(
         &self,
         operation: impl IntoOperation,
@@ -375,10 +403,7 @@ impl Backend {
         inputs: I,
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> Result<I::Result> {
-        let call = Call {
-            wanted: Wanted::By(input),
-            ..Call::new(Direction::Backward, inputs).with_dy(dy)
-        };
+        let call = Call::backward(inputs, dy).by(input);
         self.now(operation.held().as_operation(), &call, I::Number::DTYPE)
             .map(one)
     }
@@ -395,10 +420,7 @@ impl Backend {
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> impl Future<Output = Result<I::Result>> + Send {
         let operation = operation.held();
-        let call = Call {
-            wanted: Wanted::By(input),
-            ..Call::new(Direction::Backward, inputs).with_dy(dy)
-        };
+        let call = Call::backward(inputs, dy).by(input);
         async move {
             let results = self.later(operation.as_operation(), &call, I::Number::DTYPE);
             results.await.map(one)
@@ -411,13 +433,14 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`]; [`Error::NotFromOutput`] for operations that cannot.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn grad_from_output<'a, I: Inputs<'a>>(
         &self,
         operation: impl IntoOperation,
         y: I,
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> Result<I::Result> {
-        let call = Call::new(Direction::FromOutput, y).with_dy(dy);
+        let call = Call::from_output(y, dy);
         self.now(operation.held().as_operation(), &call, I::Number::DTYPE)
             .map(one)
     }
@@ -433,7 +456,7 @@ impl Backend {
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> impl Future<Output = Result<I::Result>> + Send {
         let operation = operation.held();
-        let call = Call::new(Direction::FromOutput, y).with_dy(dy);
+        let call = Call::from_output(y, dy);
         async move {
             let results = self.later(operation.as_operation(), &call, I::Number::DTYPE);
             results.await.map(one)
@@ -445,12 +468,13 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn apply_with_grad<'a, I: Inputs<'a>>(
         &self,
         operation: impl IntoOperation,
         inputs: I,
     ) -> Result<(I::Result, I::Result)> {
-        let call = Call::new(Direction::Both, inputs).all();
+        let call = Call::both(inputs);
         self.now(operation.held().as_operation(), &call, I::Number::DTYPE)
             .map(two)
     }
@@ -465,7 +489,7 @@ impl Backend {
         inputs: I,
     ) -> impl Future<Output = Result<(I::Result, I::Result)>> + Send {
         let operation = operation.held();
-        let call = Call::new(Direction::Both, inputs).all();
+        let call = Call::both(inputs);
         async move {
             let results = self.later(operation.as_operation(), &call, I::Number::DTYPE);
             results.await.map(two)
@@ -477,6 +501,7 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`]; [`Error::LengthMismatch`] where there is another number of outputs.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn run(
         &self,
         operation: impl IntoOperation,
@@ -585,16 +610,18 @@ impl Backend {
         inputs: I,
         wait: HostWait,
     ) -> Result<I::Result> {
-        let call = Call::new(Direction::Forward, inputs);
+        let call = Call::forward(inputs);
         self.results(operation, &call, I::Number::DTYPE, wait)
             .await
             .map(one)
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     fn now(&self, operation: &dyn Operation, call: &Call<'_>, dtype: DType) -> Result<Results> {
         pollster::block_on(self.results(operation, call, dtype, HostWait::BLOCK))
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     fn now_into(&self, operation: &dyn Operation, call: &Call<'_>, out: Place<'_>) -> Result<()> {
         pollster::block_on(self.result_into(operation, call, out, HostWait::BLOCK))
     }
@@ -650,6 +677,7 @@ impl Backend {
         Ok(())
     }
 
+    #[cfg(not(target_arch = "wasm32"))]
     async fn result_into(
         &self,
         operation: &dyn Operation,
@@ -686,7 +714,7 @@ impl Backend {
         self.compute(operation, computed, &mut outputs, wait).await
     }
 
-    async fn results(
+    pub(super) async fn results(
         &self,
         operation: &dyn Operation,
         call: &Call<'_>,

@@ -26,7 +26,7 @@ impl Backend {
         fn grad_chain / grad_chain_async / grad_chain_core (chain: &Chain, x: &[f32], shape: &[usize], operands: &[(&[f32], &[usize])], dy: &[f32]) -> (Vec<f32>, Vec<Vec<f32>>);
     }
 
-    async fn apply_chain_core(
+    pub(super) async fn apply_chain_core(
         &self,
         chain: &Chain,
         x: &[f32],
@@ -48,7 +48,7 @@ impl Backend {
         Ok(values.pop().unwrap_or_default())
     }
 
-    async fn grad_chain_core(
+    pub(super) async fn grad_chain_core(
         &self,
         chain: &Chain,
         x: &[f32],

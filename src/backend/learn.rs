@@ -29,7 +29,7 @@ impl Backend {
         fn grad_parameter / grad_parameter_async / grad_parameter_core<T> [x, dy] (f @ Elementwise: impl Into<Elementwise>, name: &str, x: &[T], dy: &[T]) -> f32;
     }
 
-    async fn grad_parameter_core(
+    pub(super) async fn grad_parameter_core(
         &self,
         f: impl Into<Elementwise>,
         name: &str,

@@ -34,6 +34,7 @@ impl Backend {
     ///
     /// # Errors
     /// As [`Backend::apply`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn apply_many<T: Element>(&self, items: &[Item<'_, T>]) -> Result<Vec<Vec<T>>> {
         pollster::block_on(self.apply_many_core(items, HostWait::BLOCK))
     }

@@ -23,7 +23,12 @@ impl Backend {
         fn gumbel_noise / gumbel_noise_async / gumbel_noise_core (random: Random, count: usize) -> Vec<f32>;
     }
 
-    async fn uniform_core(&self, random: Random, count: usize, wait: HostWait) -> Result<Vec<f32>> {
+    pub(super) async fn uniform_core(
+        &self,
+        random: Random,
+        count: usize,
+        wait: HostWait,
+    ) -> Result<Vec<f32>> {
         let mut out = vec![0.0; element_count(&[count])?];
         either!(
             self,
@@ -36,7 +41,7 @@ impl Backend {
         Ok(out)
     }
 
-    async fn gumbel_noise_core(
+    pub(super) async fn gumbel_noise_core(
         &self,
         random: Random,
         count: usize,

@@ -1,10 +1,11 @@
 //! The accuracy check of gated linear units.
 
 use super::{Noise, Pass, Report};
-use crate::backend::Backend;
+use crate::backend::Trial;
 use crate::error::Result;
 use crate::gate::Gate;
 use crate::reference::{self, ulp_error};
+use std::borrow::Borrow;
 
 /// Triples of value, gate and upstream gradient: dense around zero, far from it, of every
 /// exponent, and every special number with every other.
@@ -53,19 +54,23 @@ fn triples() -> [Vec<f32>; 3] {
     })
 }
 
-/// Holds a gate, forward and both gradients, against the reference. Inputs and errors of the
-/// reports are those of the gate.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn gate(backend: &Backend, function: &Gate) -> Result<Vec<Report>> {
-    let backend = backend.trusting();
+checks! {
+    /// Holds a gate, forward and both gradients, against the reference. Inputs and errors of the
+    /// reports are those of the gate.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn gate / gate_async / gate_by (function: &Gate) -> Vec<Report>;
+}
+
+pub(super) async fn gate_by(backend: &Trial, function: impl Borrow<Gate>) -> Result<Vec<Report>> {
+    let function = function.borrow();
     let [value, gates, dy] = triples();
     let bounds = function.bounds();
     let mut forward = Report::new(function.to_string(), Pass::Forward, bounds.forward.into());
     let mut backward = Report::new(function.to_string(), Pass::Backward, bounds.backward.into());
-    let y = backend.apply(function, (&value, &gates))?;
-    let gradients = backend.grads(function, (&value, &gates), &dy)?;
+    let y = backend.apply(function, (&value, &gates)).await?;
+    let gradients = backend.grads(function, (&value, &gates), &dy).await?;
     for i in 0..value.len() {
         let [v, g, u] = [value[i], gates[i], dy[i]].map(f64::from);
         if !in_range(function, g) {

@@ -9,7 +9,7 @@
 use super::{Noise, Pass};
 use crate::arrays::OfShape;
 use crate::axis::AxisFunction;
-use crate::backend::Backend;
+use crate::backend::Trial;
 use crate::catalogue::Elementwise;
 use crate::cpu::threads::prelude::*;
 use crate::element::{DType, Element};
@@ -133,29 +133,36 @@ fn all<T: Element>() -> Vec<T> {
 /// 2^n.
 const UPSTREAM: [f32; 4] = [1.0, -0.7, 3.3, 0.011];
 
-/// Holds `f` forward, and backward for several upstream gradients, over every number of `dtype`
-/// against the reference; none of f32.
-///
-/// ```
-/// use wgpu_activations::{Activation, Backend, DType, check};
-/// for rounding in check::half::elementwise(&Backend::cpu(), Activation::Gelu.into(), DType::F16)? {
-///     assert!(rounding.passed() && rounding.inputs > 60_000, "{rounding:?}");
-/// }
-/// # Ok::<(), wgpu_activations::Error>(())
-/// ```
-///
-/// # Errors
-/// The backend's own; what is wrong is in the report.
-pub fn elementwise(backend: &Backend, f: Elementwise, dtype: DType) -> Result<Vec<Rounding>> {
+checks! {
+    /// Holds `f` forward, and backward for several upstream gradients, over every number of `dtype`
+    /// against the reference; none of f32.
+    ///
+    /// ```
+    /// use wgpu_activations::{Activation, Backend, DType, check};
+    /// for rounding in check::half::elementwise(&Backend::cpu(), Activation::Gelu.into(), DType::F16)? {
+    ///     assert!(rounding.passed() && rounding.inputs > 60_000, "{rounding:?}");
+    /// }
+    /// # Ok::<(), wgpu_activations::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The backend's own; what is wrong is in the report.
+    fn elementwise / elementwise_async / elementwise_by (f: Elementwise, dtype: DType) -> Vec<Rounding>;
+}
+
+pub(super) async fn elementwise_by(
+    backend: &Trial,
+    f: Elementwise,
+    dtype: DType,
+) -> Result<Vec<Rounding>> {
     match dtype {
         DType::F32 => Ok(Vec::new()),
-        DType::F16 => elementwise_of::<f16>(backend, f),
-        DType::Bf16 => elementwise_of::<bf16>(backend, f),
+        DType::F16 => elementwise_of::<f16>(backend, f).await,
+        DType::Bf16 => elementwise_of::<bf16>(backend, f).await,
     }
 }
 
-fn elementwise_of<T: Element>(backend: &Backend, f: Elementwise) -> Result<Vec<Rounding>> {
-    let backend = backend.trusting();
+async fn elementwise_of<T: Element>(backend: &Trial, f: Elementwise) -> Result<Vec<Rounding>> {
     let x = all::<T>();
     let bounds = f.activation().info().bounds;
     let exact: Vec<Exact> = x
@@ -163,7 +170,7 @@ fn elementwise_of<T: Element>(backend: &Backend, f: Elementwise) -> Result<Vec<R
         .map(|x| forward(&f, x.to_f32(), bounds.forward.into()))
         .collect();
     let mut report = Rounding::new::<T>(f.to_string(), Pass::Forward, None);
-    for ((&x, got), exact) in x.iter().zip(backend.apply(f, &x)?).zip(exact) {
+    for ((&x, got), exact) in x.iter().zip(backend.apply(f, &x).await?).zip(exact) {
         report.add(x, got, exact);
     }
     let mut reports = vec![report];
@@ -178,7 +185,7 @@ fn elementwise_of<T: Element>(backend: &Backend, f: Elementwise) -> Result<Vec<R
             .map(|x| backward(&f, x.to_f32(), dy.to_f32().into(), bound))
             .collect();
         let mut report = Rounding::new(f.to_string(), Pass::Backward, Some(dy));
-        let got = backend.grad(f, &x, &vec![dy; x.len()])?;
+        let got = backend.grad(f, &x, &vec![dy; x.len()]).await?;
         for ((&x, got), exact) in x.iter().zip(got).zip(exact) {
             if let Some(exact) = exact {
                 report.add(x, got, exact);
@@ -231,22 +238,29 @@ const SHAPES: [(&[usize], isize); 5] = [
     (&[41, 7], 0),
 ];
 
-/// Holds a function along an axis, forward and backward, over rows of some lengths and magnitudes
-/// against the reference; none of f32.
-///
-/// # Errors
-/// The backend's own; what is wrong is in the report.
-pub fn axis(backend: &Backend, function: AxisFunction, dtype: DType) -> Result<Vec<Rounding>> {
+checks! {
+    /// Holds a function along an axis, forward and backward, over rows of some lengths and magnitudes
+    /// against the reference; none of f32.
+    ///
+    /// # Errors
+    /// The backend's own; what is wrong is in the report.
+    fn axis / axis_async / axis_by (function: AxisFunction, dtype: DType) -> Vec<Rounding>;
+}
+
+pub(super) async fn axis_by(
+    backend: &Trial,
+    function: AxisFunction,
+    dtype: DType,
+) -> Result<Vec<Rounding>> {
     match dtype {
         DType::F32 => Ok(Vec::new()),
-        DType::F16 => axis_of::<f16>(backend, function),
-        DType::Bf16 => axis_of::<bf16>(backend, function),
+        DType::F16 => axis_of::<f16>(backend, function).await,
+        DType::Bf16 => axis_of::<bf16>(backend, function).await,
     }
 }
 
-fn axis_of<T: Element>(backend: &Backend, function: AxisFunction) -> Result<Vec<Rounding>> {
+async fn axis_of<T: Element>(backend: &Trial, function: AxisFunction) -> Result<Vec<Rounding>> {
     const BOUND: f64 = 4.0;
-    let backend = backend.trusting();
     let mut forward = Rounding::new::<T>(function.to_string(), Pass::Forward, None);
     let mut backward = Rounding::new::<T>(function.to_string(), Pass::Backward, None);
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
@@ -270,7 +284,9 @@ fn axis_of<T: Element>(backend: &Backend, function: AxisFunction) -> Result<Vec<
             let [wide, wide_dy] =
                 [&x, &dy].map(|values| values.iter().map(|v| v.to_f32()).collect::<Vec<_>>());
             let largest = f64::from(wide.iter().fold(0.0f32, |m, x| m.max(x.abs())));
-            let got = backend.apply(function.along(axis), x.of_shape(shape))?;
+            let got = backend
+                .apply(function.along(axis), x.of_shape(shape))
+                .await?;
             let want = reference::axis_forward(function, &wide, &around);
             for (i, (&got, want)) in got.iter().zip(want).enumerate() {
                 let (size, sum) = match function {
@@ -289,7 +305,9 @@ fn axis_of<T: Element>(backend: &Backend, function: AxisFunction) -> Result<Vec<
                 AxisFunction::LogSoftmax | AxisFunction::LogSumExp => Vec::new(),
             };
             let flushed = |i: usize| weights.get(i).is_some_and(|&weight| weight < SMALLEST);
-            let got = backend.grad(function.along(axis), x.of_shape(shape), &dy)?;
+            let got = backend
+                .grad(function.along(axis), x.of_shape(shape), &dy)
+                .await?;
             let (want, sizes) = reference::axis_backward(function, &wide, &wide_dy, &around);
             for (i, (&got, want)) in got.iter().zip(want).enumerate() {
                 let sum = 2.0 * sizes[i] * levels;
@@ -306,6 +324,7 @@ fn axis_of<T: Element>(backend: &Backend, function: AxisFunction) -> Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Backend;
     use crate::catalogue::Activation;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{Noise, Pass, Report, SHAPES, beyond, special_rows};
 use crate::arrays::OfShape;
-use crate::backend::Backend;
+use crate::backend::{Backend, Trial};
 use crate::error::Result;
 use crate::loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets};
 use crate::reference::loss as reference;
@@ -11,14 +11,17 @@ use crate::shape::AxisShape;
 /// The contract's bound for losses, beside the rounding of a sum.
 const BOUND: f64 = 4.0;
 
-/// Holds cross entropy, forward and backward, against the reference: classes and probabilities as
-/// targets, weights, label smoothing, each row and their mean, over several shapes, with magnitudes
-/// from tiny to huge, large common offsets, ignored rows and rows of special values.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn cross_entropy(backend: &Backend) -> Result<Vec<Report>> {
-    let backend = &backend.trusting();
+checks! {
+    /// Holds cross entropy, forward and backward, against the reference: classes and probabilities as
+    /// targets, weights, label smoothing, each row and their mean, over several shapes, with magnitudes
+    /// from tiny to huge, large common offsets, ignored rows and rows of special values.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn cross_entropy / cross_entropy_async / cross_entropy_by () -> Vec<Report>;
+}
+
+pub(super) async fn cross_entropy_by(backend: &Trial) -> Result<Vec<Report>> {
     let name = || "cross_entropy".to_owned();
     let mut forward = Report::new(name(), Pass::Forward, BOUND);
     let mut backward = Report::new(name(), Pass::Backward, BOUND);
@@ -32,7 +35,8 @@ pub fn cross_entropy(backend: &Backend) -> Result<Vec<Report>> {
             // Options differ from scale to scale: all of them with each would take long.
             for (j, (loss, targets)) in case.losses().into_iter().enumerate() {
                 if (i + j) % 2 == k % 2 {
-                    case.compare(backend, &loss, targets, &mut forward, &mut backward)?;
+                    case.compare(backend, &loss, targets, &mut forward, &mut backward)
+                        .await?;
                 }
             }
         }
@@ -40,13 +44,16 @@ pub fn cross_entropy(backend: &Backend) -> Result<Vec<Report>> {
     Ok(vec![forward, backward])
 }
 
-/// Holds negative log likelihood, forward and backward, against the reference: weights, ignored rows, each
-/// row and their mean. On a device it is asked of tensors, as calls on host memory compute it on the host.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn nll_loss(backend: &Backend) -> Result<Vec<Report>> {
-    let backend = &backend.trusting();
+checks! {
+    /// Holds negative log likelihood, forward and backward, against the reference: weights, ignored rows, each
+    /// row and their mean. On a device it is asked of tensors, as calls on host memory compute it on the host.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn nll_loss / nll_loss_async / nll_loss_by () -> Vec<Report>;
+}
+
+pub(super) async fn nll_loss_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut reports =
         [Pass::Forward, Pass::Backward].map(|pass| Report::new("nll_loss".to_owned(), pass, BOUND));
     for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
@@ -56,7 +63,8 @@ pub fn nll_loss(backend: &Backend) -> Result<Vec<Report>> {
             let plain = NllLoss::new().axis(axis);
             for loss in [plain.clone(), plain.weight(&case.weight)] {
                 for reduction in [Reduction::None, Reduction::Mean] {
-                    case.compare_nll(backend, loss.clone().reduction(reduction), &mut reports)?;
+                    let loss = loss.clone().reduction(reduction);
+                    case.compare_nll(backend, loss, &mut reports).await?;
                 }
             }
         }
@@ -129,9 +137,9 @@ impl<'a> Case<'a> {
         ]
     }
 
-    fn compare_nll(
+    async fn compare_nll(
         &self,
-        backend: &Backend,
+        backend: &Trial,
         loss: NllLoss,
         [forward, backward]: &mut [Report; 2],
     ) -> Result<()> {
@@ -141,9 +149,9 @@ impl<'a> Case<'a> {
             Reduction::None => &self.dy[..],
             Reduction::Mean | Reduction::Sum => &self.dy[..1],
         };
-        let (got, dx) = match backend {
+        let (got, dx) = match backend.backend() {
             Backend::Gpu(gpu) => {
-                let labels = gpu.labels(loss.clone(), shape, classes)?;
+                let labels = gpu.labels_async(loss.clone(), shape, classes).await?;
                 let mut of_losses = shape.to_vec();
                 match loss.classes.reduction {
                     Reduction::None => {
@@ -151,17 +159,18 @@ impl<'a> Case<'a> {
                     }
                     Reduction::Mean | Reduction::Sum => of_losses.clear(),
                 }
-                let (x, dy) = (gpu.upload(x, shape)?, gpu.upload(dy, &of_losses)?);
+                let x = gpu.upload_async(x, shape).await?;
+                let dy = gpu.upload_async(dy, &of_losses).await?;
                 let mut batch = gpu.batch();
                 let losses = batch.apply(&loss, (&x, &labels))?;
                 let dx = batch.grad(&loss, (&x, &labels), &dy)?;
                 batch.submit()?;
-                (losses.read()?, dx.read()?)
+                (losses.read_async().await?, dx.read_async().await?)
             }
             _ => {
                 let x = x.of_shape(shape);
-                let losses = backend.apply(&loss, (x, classes))?;
-                (losses, backend.grad(&loss, (x, classes), dy)?)
+                let losses = backend.apply(&loss, (x, classes)).await?;
+                (losses, backend.grad(&loss, (x, classes), dy).await?)
             }
         };
         let want = reference::nll_loss(&loss, x, shape, classes)?;
@@ -182,9 +191,9 @@ impl<'a> Case<'a> {
         Ok(())
     }
 
-    fn compare(
+    async fn compare(
         &self,
-        backend: &Backend,
+        backend: &Trial,
         loss: &CrossEntropy,
         targets: Targets<'_>,
         forward: &mut Report,
@@ -205,13 +214,17 @@ impl<'a> Case<'a> {
             let loss = loss.clone().reduction(reduction);
             let want = reference::cross_entropy(&loss, x, shape, targets)?;
             if reduction == Reduction::None {
-                let got = backend.apply(&loss, (x.of_shape(shape), targets))?;
+                let got = backend.apply(&loss, (x.of_shape(shape), targets)).await?;
                 see(forward, &got, &want, 1.0);
-                let got = backend.grad(&loss, (x.of_shape(shape), targets), &self.dy)?;
+                let got = backend
+                    .grad(&loss, (x.of_shape(shape), targets), &self.dy)
+                    .await?;
                 let want = reference::grad_cross_entropy(&loss, x, shape, targets, &self.dy)?;
                 see(backward, &got, &want, 2.0);
             } else {
-                let (got, dx) = backend.apply_with_grad(&loss, (x.of_shape(shape), targets))?;
+                let (got, dx) = backend
+                    .apply_with_grad(&loss, (x.of_shape(shape), targets))
+                    .await?;
                 see(forward, &got, &want, 1.0);
                 let want = reference::grad_cross_entropy(&loss, x, shape, targets, &[1.0])?;
                 see(backward, &dx, &want, 2.0);
@@ -221,13 +234,16 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Holds binary cross entropy of logits and of probabilities, forward and backward, against the
-/// reference, over all magnitudes and with every way to weigh.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn binary_cross_entropy(backend: &Backend) -> Result<Vec<Report>> {
-    let backend = &backend.trusting();
+checks! {
+    /// Holds binary cross entropy of logits and of probabilities, forward and backward, against the
+    /// reference, over all magnitudes and with every way to weigh.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn binary_cross_entropy / binary_cross_entropy_async / binary_cross_entropy_by () -> Vec<Report>;
+}
+
+pub(super) async fn binary_cross_entropy_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut noise = Noise(0x2545_f491_4f6c_dd1d);
     let mut x: Vec<f32> = (0..=u32::MAX)
         .step_by(400_009)
@@ -278,20 +294,20 @@ pub fn binary_cross_entropy(backend: &Backend) -> Result<Vec<Report>> {
             plain.clone().axis(1).pos_weight(&three).weight(&three),
             plain.clone().pos_weight(&own).weight(&own),
         ] {
-            let got = backend.apply(&loss, (x.of_shape(&shape), &t))?;
+            let got = backend.apply(&loss, (x.of_shape(&shape), &t)).await?;
             let want = reference::binary_cross_entropy_with_logits(&loss, &x, &shape, &t)?;
             see(forward, &x, &got, &want);
-            let got = backend.grad(&loss, (x.of_shape(&shape), &t), dy)?;
+            let got = backend.grad(&loss, (x.of_shape(&shape), &t), dy).await?;
             let want = reference::grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, dy)?;
             see(backward, &x, &got, &want);
         }
         let plain = BinaryCrossEntropy::new().reduction(reduction);
         let [forward, backward] = &mut reports[1];
         for loss in [plain.clone(), plain.weight(&four)] {
-            let got = backend.apply(&loss, (p.of_shape(&shape), &t))?;
+            let got = backend.apply(&loss, (p.of_shape(&shape), &t)).await?;
             let want = reference::binary_cross_entropy(&loss, &p, &shape, &t)?;
             see(forward, &p, &got, &want);
-            let got = backend.grad(&loss, (p.of_shape(&shape), &t), dy)?;
+            let got = backend.grad(&loss, (p.of_shape(&shape), &t), dy).await?;
             let want = reference::grad_binary_cross_entropy(&loss, &p, &shape, &t, dy)?;
             see(backward, &p, &got, &want);
         }

@@ -2,11 +2,40 @@
 //! [`exhaustive`] holds those for every f32 there is against it, and [`mod@half`] those for every
 //! number of 16 bits.
 
+/// A check and its twin that does not block, which hand their arguments to `core`.
+macro_rules! checks {
+    ($(
+        $(#[$doc:meta])*
+        fn $name:ident / $async_name:ident / $core:ident ($($argument:ident: $type:ty),*) -> $output:ty;
+    )*) => {$(
+        $(#[$doc])*
+        #[cfg(not(target_arch = "wasm32"))]
+        pub fn $name(backend: &$crate::Backend, $($argument: $type),*) -> $crate::Result<$output> {
+            let trial = $crate::backend::Trial::new(backend, $crate::gpu::HostWait::BLOCK);
+            pollster::block_on($core(&trial, $($argument),*))
+        }
+
+        #[doc = concat!("[`", stringify!($name), "`] without blocking its thread.")]
+        ///
+        /// # Errors
+        #[doc = concat!("As [`", stringify!($name), "`].")]
+        pub async fn $async_name(backend: &$crate::Backend, $($argument: $type),*) -> $crate::Result<$output> {
+            use $crate::cpu::threads::{Place, elsewhere};
+            let trial = $crate::backend::Trial::new(backend, $crate::gpu::HostWait::ELSEWHERE);
+            $(let $argument = $argument.to_owned();)*
+            elsewhere(Place::Own, async move || $core(&trial, $($argument),*).await).await
+        }
+    )*};
+}
+
 pub mod custom;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod exhaustive;
+mod family;
 pub mod gate;
 pub mod half;
 pub mod loss;
+#[cfg(not(target_arch = "wasm32"))]
 mod oracle;
 pub mod prelu;
 pub mod random;
@@ -14,9 +43,13 @@ pub mod shaping;
 pub mod sparse;
 mod worst;
 
+pub use family::{Family, Found, Subject, family_async, subject_async};
+#[cfg(not(target_arch = "wasm32"))]
+pub use family::{family, subject};
+
 use crate::arrays::OfShape;
 use crate::axis::AxisFunction;
-use crate::backend::Backend;
+use crate::backend::Trial;
 use crate::catalogue::{Activation, Elementwise};
 use crate::error::Result;
 use crate::range::Range;
@@ -182,22 +215,34 @@ pub fn inputs(f: &Elementwise) -> Vec<f32> {
     inputs
 }
 
-/// Holds `f` forward and backward on `backend` against the reference.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn elementwise(backend: &Backend, f: Elementwise) -> Result<Vec<Report>> {
-    let backend = backend.trusting();
-    held(f, |pass, x| match pass {
-        Pass::Forward => backend.apply(f, x),
-        Pass::Backward => backend.grad(f, x, &vec![1.0; x.len()]),
+checks! {
+    /// Holds `f` forward and backward on `backend` against the reference.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn elementwise / elementwise_async / elementwise_by (f: Elementwise) -> Vec<Report>;
+}
+
+async fn elementwise_by(backend: &Trial, f: Elementwise) -> Result<Vec<Report>> {
+    held_by(f, async |pass, x: &[f32]| match pass {
+        Pass::Forward => backend.apply(f, x).await,
+        Pass::Backward => backend.grad(f, x, &vec![1.0; x.len()]).await,
     })
+    .await
 }
 
 /// What [`elementwise`] does, of results from anywhere.
+#[cfg(test)]
 pub(crate) fn held(
     f: Elementwise,
     mut results: impl FnMut(Pass, &[f32]) -> Result<Vec<f32>>,
+) -> Result<Vec<Report>> {
+    pollster::block_on(held_by(f, async |pass, x: &[f32]| results(pass, x)))
+}
+
+async fn held_by(
+    f: Elementwise,
+    mut results: impl AsyncFnMut(Pass, &[f32]) -> Result<Vec<f32>>,
 ) -> Result<Vec<Report>> {
     let x = inputs(&f);
     let bounds = f.activation().info().bounds;
@@ -207,7 +252,7 @@ pub(crate) fn held(
         (Pass::Backward, bounds.backward),
     ] {
         let mut report = Report::new(f.to_string(), pass, bound.into());
-        for (&x, got) in x.iter().zip(results(pass, &x)?) {
+        for (&x, got) in x.iter().zip(results(pass, &x).await?) {
             let (want, ulp) = exact(&f, pass, x, got);
             report.add(x, got, want, ulp);
         }
@@ -216,16 +261,19 @@ pub(crate) fn held(
     Ok(reports)
 }
 
-/// Holds the gradient of `f` for upstream gradients between 2^-20 and 2^20 of both signs against
-/// the reference: dy · f'(x), of the same inputs, where f'(x) is far from the ends of the range.
-///
-/// The contract is on dy = 1. The product with any other is rounded once more, and an ULP of it may
-/// be half of one of the derivative; hence the bound, twice the backward one and 1.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn upstream(backend: &Backend, f: Elementwise) -> Result<Report> {
-    let backend = backend.trusting();
+checks! {
+    /// Holds the gradient of `f` for upstream gradients between 2^-20 and 2^20 of both signs against
+    /// the reference: dy · f'(x), of the same inputs, where f'(x) is far from the ends of the range.
+    ///
+    /// The contract is on dy = 1. The product with any other is rounded once more, and an ULP of it may
+    /// be half of one of the derivative; hence the bound, twice the backward one and 1.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn upstream / upstream_async / upstream_by (f: Elementwise) -> Report;
+}
+
+async fn upstream_by(backend: &Trial, f: Elementwise) -> Result<Report> {
     let x = inputs(&f);
     let mut noise = Noise(0x2545_f491_4f6c_dd1d);
     let dy: Vec<f32> = (0..x.len())
@@ -233,7 +281,7 @@ pub fn upstream(backend: &Backend, f: Elementwise) -> Result<Report> {
         .collect();
     let bound = 2.0 * f64::from(f.activation().info().bounds.backward) + 1.0;
     let mut report = Report::new(f.to_string(), Pass::Backward, bound);
-    for ((&x, &dy), got) in x.iter().zip(&dy).zip(backend.grad(f, &x, &dy)?) {
+    for ((&x, &dy), got) in x.iter().zip(&dy).zip(backend.grad(f, &x, &dy).await?) {
         let slope = reference::backward(&f, x.into());
         // Slopes and products that may be flushed, or overflow, are not on trial here.
         let near = (2f64.powi(-80)..2f64.powi(80)).contains(&slope.abs());
@@ -289,23 +337,42 @@ const SHAPES: &[(&[usize], isize)] = &[
     (&[2000, 3], 0),
 ];
 
-/// Holds a function along an axis, forward and backward, against the reference: over several
-/// shapes, with magnitudes from tiny to huge, large common offsets and rows of special values.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn axis(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> {
-    let backend = backend.trusting();
-    held_rows(function, |pass, x, dy, shape, axis| match pass {
-        Pass::Forward => backend.apply(function.along(axis), x.of_shape(shape)),
-        Pass::Backward => backend.grad(function.along(axis), x.of_shape(shape), dy),
-    })
+checks! {
+    /// Holds a function along an axis, forward and backward, against the reference: over several
+    /// shapes, with magnitudes from tiny to huge, large common offsets and rows of special values.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn axis / axis_async / axis_by (function: AxisFunction) -> Vec<Report>;
+}
+
+async fn axis_by(backend: &Trial, function: AxisFunction) -> Result<Vec<Report>> {
+    let results = async |pass, x: &[f32], dy: &[f32], shape: &[usize], axis| match pass {
+        Pass::Forward => backend.apply(function.along(axis), x.of_shape(shape)).await,
+        Pass::Backward => {
+            backend
+                .grad(function.along(axis), x.of_shape(shape), dy)
+                .await
+        }
+    };
+    held_rows_by(function, results).await
 }
 
 /// What [`axis`] does, of results from anywhere.
+#[cfg(test)]
 pub(crate) fn held_rows(
     function: AxisFunction,
     mut results: impl FnMut(Pass, &[f32], &[f32], &[usize], isize) -> Result<Vec<f32>>,
+) -> Result<Vec<Report>> {
+    let results = async |pass, x: &[f32], dy: &[f32], shape: &[usize], axis| {
+        results(pass, x, dy, shape, axis)
+    };
+    pollster::block_on(held_rows_by(function, results))
+}
+
+async fn held_rows_by(
+    function: AxisFunction,
+    mut results: impl AsyncFnMut(Pass, &[f32], &[f32], &[usize], isize) -> Result<Vec<f32>>,
 ) -> Result<Vec<Report>> {
     const BOUND: f64 = 4.0;
     let mut forward = Report::new(function.to_string(), Pass::Forward, BOUND);
@@ -334,7 +401,7 @@ pub(crate) fn held_rows(
             let dy: Vec<f32> = (0..around.output_elements(function))
                 .map(|_| noise.next())
                 .collect();
-            let got = results(Pass::Forward, &x, &dy, shape, axis)?;
+            let got = results(Pass::Forward, &x, &dy, shape, axis).await?;
             let want = reference::axis_forward(function, &x, &around);
             for (j, (&got, &want)) in got.iter().zip(&want).enumerate() {
                 // A relative rounding of the sum is an absolute one of its logarithm.
@@ -350,7 +417,7 @@ pub(crate) fn held_rows(
                 let ulp = beyond(got, want, largest, sum);
                 forward.add(x[j.min(x.len() - 1)], got, want, ulp);
             }
-            let got = results(Pass::Backward, &x, &dy, shape, axis)?;
+            let got = results(Pass::Backward, &x, &dy, shape, axis).await?;
             let (want, largest) = reference::axis_backward(function, &x, &dy, &around);
             for (j, &got) in got.iter().enumerate() {
                 let ulp = beyond(got, want[j], largest[j], 2.0 * largest[j] * levels);
@@ -427,6 +494,7 @@ impl Noise {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Backend;
 
     #[test]
     fn the_worst_inputs_are_of_functions_that_there_are_and_are_checked() {

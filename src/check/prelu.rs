@@ -1,7 +1,7 @@
 //! The accuracy check of the parametric rectifier and of gradients by activations' parameters.
 
 use super::{Noise, Pass, Report, beyond};
-use crate::backend::Backend;
+use crate::backend::Trial;
 use crate::error::Result;
 use crate::learn::learnable;
 use crate::prelu::Prelu;
@@ -18,14 +18,17 @@ const SHAPES: [(&[usize], &[usize]); 7] = [
     (&[100_003], &[1]),
 ];
 
-/// Holds prelu and its gradients by x and by the slope against the reference: slopes that are shared and
-/// broadcast, and special values. Of a gradient by a slope, what the rounding of a pairwise sum explains is
-/// taken off.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn prelu(backend: &Backend) -> Result<Vec<Report>> {
-    let backend = backend.trusting();
+checks! {
+    /// Holds prelu and its gradients by x and by the slope against the reference: slopes that are shared and
+    /// broadcast, and special values. Of a gradient by a slope, what the rounding of a pairwise sum explains is
+    /// taken off.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn prelu / prelu_async / prelu_by () -> Vec<Report>;
+}
+
+pub(super) async fn prelu_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut forward = Report::new("prelu".to_owned(), Pass::Forward, 0.5);
     let mut backward = Report::new("prelu".to_owned(), Pass::Backward, 0.5);
     let mut by_slope = Report::new("prelu by the slope".to_owned(), Pass::Backward, 4.0);
@@ -42,8 +45,8 @@ pub fn prelu(backend: &Backend) -> Result<Vec<Report>> {
         }
         let (dy, slope) = (values(x.len(), 2.0), values(prelu.slopes(), 1.5));
         let of = slopes_of(shape, given);
-        let y = backend.apply(&prelu, (&x, &slope))?;
-        let gradients = backend.grads(&prelu, (&x, &slope), &dy)?;
+        let y = backend.apply(&prelu, (&x, &slope)).await?;
+        let gradients = backend.grads(&prelu, (&x, &slope), &dy).await?;
         let [dx, dslope] = &gradients[..] else {
             continue;
         };
@@ -85,13 +88,16 @@ fn slopes_of(shape: &[usize], given: &[usize]) -> Vec<usize> {
     (0..count).map(number).collect()
 }
 
-/// Holds the gradients by every parameter that can be learned against dual numbers in f64: of single
-/// elements, and sums, of which what the rounding of a pairwise sum explains is taken off.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn parameter_gradients(backend: &Backend) -> Result<Vec<Report>> {
-    let backend = backend.trusting();
+checks! {
+    /// Holds the gradients by every parameter that can be learned against dual numbers in f64: of single
+    /// elements, and sums, of which what the rounding of a pairwise sum explains is taken off.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn parameter_gradients / parameter_gradients_async / parameter_gradients_by () -> Vec<Report>;
+}
+
+pub(super) async fn parameter_gradients_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut reports = Vec::new();
     for (activation, name) in learnable() {
         let what = format!("{activation} by {name}");
@@ -112,7 +118,7 @@ pub fn parameter_gradients(backend: &Backend) -> Result<Vec<Report>> {
                 arrays.push((values(scale), values(2.0)));
             }
             for (x, dy) in arrays {
-                let got = backend.grad_parameter(f, name, &x, &dy)?;
+                let got = backend.grad_parameter(f, name, &x, &dy).await?;
                 let (mut want, mut size) = (0.0, 0.0);
                 for (&x, &dy) in x.iter().zip(&dy) {
                     let term = f64::from(dy) * parameter_derivative(&f, index, x.into());

@@ -3,7 +3,7 @@
 use super::{Noise, Pass, Report, beyond};
 use crate::arrays::OfShape;
 use crate::axis::AxisFunction;
-use crate::backend::Backend;
+use crate::backend::Trial;
 use crate::error::Result;
 use crate::reference::{shaped_backward, shaped_backward_by_sinks, shaped_forward};
 use crate::shape::AxisShape;
@@ -96,14 +96,17 @@ impl Arrays {
 /// Ways in which rows are shaped.
 const CASES: usize = 5;
 
-/// Holds a function of the softmax family under masks, biases, lengths, causal orders, scales, soft caps and
-/// sinks, with its gradients by x and by the sinks, against the reference: arrays that are broadcast along
-/// several axes, and magnitudes from small to huge.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn shaped(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> {
-    let backend = backend.trusting();
+checks! {
+    /// Holds a function of the softmax family under masks, biases, lengths, causal orders, scales, soft caps and
+    /// sinks, with its gradients by x and by the sinks, against the reference: arrays that are broadcast along
+    /// several axes, and magnitudes from small to huge.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn shaped / shaped_async / shaped_by (function: AxisFunction) -> Vec<Report>;
+}
+
+pub(super) async fn shaped_by(backend: &Trial, function: AxisFunction) -> Result<Vec<Report>> {
     let name = |what: &str| format!("{function} of shaped rows{what}");
     let mut forward = Report::new(name(""), Pass::Forward, BOUND);
     let mut backward = Report::new(name(""), Pass::Backward, BOUND);
@@ -131,7 +134,7 @@ pub fn shaped(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> 
             let shaping = arrays.shaping(number);
             let softmax = function.along(axis as isize).shaped(&shaping);
             let inputs = || shaping.inputs(x.of_shape(shape));
-            let got = backend.apply(softmax, inputs())?;
+            let got = backend.apply(softmax, inputs()).await?;
             let want = shaped_forward(function, &shaping, &x, shape, axis);
             for (j, (&got, &want)) in got.iter().zip(&want).enumerate() {
                 let (largest, sum) = match function {
@@ -144,14 +147,14 @@ pub fn shaped(backend: &Backend, function: AxisFunction) -> Result<Vec<Report>> 
                 forward.add(x[at], got, want, beyond(got, want, largest, sum));
             }
             let dy: Vec<f32> = numbers(want.len()).iter().map(|v| v * 2.0).collect();
-            let got = backend.grad(softmax, inputs(), &dy)?;
+            let got = backend.grad(softmax, inputs(), &dy).await?;
             let (want, largest) = shaped_backward(function, &shaping, &x, &dy, shape, axis);
             for (j, &got) in got.iter().enumerate() {
                 let ulp = beyond(got, want[j], largest[j], 2.0 * largest[j] * levels);
                 backward.add(x[j], got, want[j], ulp);
             }
             if matches!(number, 0 | 2 | 3) {
-                let got = backend.grad_by(softmax, "sinks", inputs(), &dy)?;
+                let got = backend.grad_by(softmax, "sinks", inputs(), &dy).await?;
                 let (want, sizes) =
                     shaped_backward_by_sinks(function, &shaping, &x, &dy, shape, axis);
                 for (j, &got) in got.iter().enumerate() {

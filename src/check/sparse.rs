@@ -2,7 +2,7 @@
 
 use super::{Noise, Pass, Report, beyond, special_rows};
 use crate::arrays::OfShape;
-use crate::backend::Backend;
+use crate::backend::Trial;
 use crate::error::Result;
 use crate::functions::Maxout;
 use crate::gumbel::GumbelSoftmax;
@@ -39,14 +39,17 @@ pub fn functions() -> Vec<SparseFunction> {
     functions
 }
 
-/// Holds a sparse function, forward and backward from its own output, against the reference: over
-/// several shapes, magnitudes and offsets, and with rows of special values. What a rounding of the
-/// row's threshold explains, as of a pairwise sum, is taken off.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn sparse(backend: &Backend, function: SparseFunction) -> Result<Vec<Report>> {
-    let backend = backend.trusting();
+checks! {
+    /// Holds a sparse function, forward and backward from its own output, against the reference: over
+    /// several shapes, magnitudes and offsets, and with rows of special values. What a rounding of the
+    /// row's threshold explains, as of a pairwise sum, is taken off.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn sparse / sparse_async / sparse_by (function: SparseFunction) -> Vec<Report>;
+}
+
+pub(super) async fn sparse_by(backend: &Trial, function: SparseFunction) -> Result<Vec<Report>> {
     let mut forward = Report::new(function.to_string(), Pass::Forward, BOUND);
     let mut backward = Report::new(function.to_string(), Pass::Backward, BOUND);
     for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
@@ -70,14 +73,18 @@ pub fn sparse(backend: &Backend, function: SparseFunction) -> Result<Vec<Report>
             if k == 0 {
                 special_rows(&mut x, &around);
             }
-            let y = backend.apply(function.along(axis), x.of_shape(shape))?;
+            let y = backend
+                .apply(function.along(axis), x.of_shape(shape))
+                .await?;
             let within = reference::sparse::forward_within(function, &x, &around, levels);
             for (j, (&got, within)) in y.iter().zip(&within).enumerate() {
                 let want = within.want;
                 let error = beyond(got, want, 0.0, want.abs() * levels);
                 forward.add(x[j], got, want, error.min(within.ulp(got)));
             }
-            let got = backend.grad_from_output(function.along(axis), y.of_shape(shape), &dy)?;
+            let got = backend
+                .grad_from_output(function.along(axis), y.of_shape(shape), &dy)
+                .await?;
             let outputs: Vec<f64> = y.iter().map(|&y| y.into()).collect();
             let (want, largest) = reference::sparse::from_output(function, &outputs, &dy, &around);
             for (j, &got) in got.iter().enumerate() {
@@ -89,13 +96,16 @@ pub fn sparse(backend: &Backend, function: SparseFunction) -> Result<Vec<Report>
     Ok(vec![forward, backward])
 }
 
-/// Holds gumbel_softmax, forward and backward, against the reference with the backend's own noise,
-/// at several temperatures.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn gumbel_softmax(backend: &Backend) -> Result<Vec<Report>> {
-    let backend = backend.trusting();
+checks! {
+    /// Holds gumbel_softmax, forward and backward, against the reference with the backend's own noise,
+    /// at several temperatures.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn gumbel_softmax / gumbel_softmax_async / gumbel_softmax_by () -> Vec<Report>;
+}
+
+pub(super) async fn gumbel_softmax_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut forward = Report::new("gumbel_softmax".to_owned(), Pass::Forward, BOUND);
     let mut backward = Report::new("gumbel_softmax".to_owned(), Pass::Backward, BOUND);
     for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
@@ -115,13 +125,15 @@ pub fn gumbel_softmax(backend: &Backend) -> Result<Vec<Report>> {
             }
             let random = Random::new(i as u64).starting_at(3);
             let gumbel = GumbelSoftmax::new(tau, random)?;
-            let noise = backend.gumbel_noise(random, x.len())?;
-            let got = backend.apply(gumbel.along(axis), x.of_shape(shape))?;
+            let noise = backend.gumbel_noise(random, x.len()).await?;
+            let got = backend.apply(gumbel.along(axis), x.of_shape(shape)).await?;
             let want = reference::gumbel::forward(tau, &x, &noise, &around);
             for (j, (&got, &want)) in got.iter().zip(&want).enumerate() {
                 forward.add(x[j], got, want, beyond(got, want, 0.0, want.abs() * levels));
             }
-            let got = backend.grad(gumbel.along(axis), x.of_shape(shape), &dy)?;
+            let got = backend
+                .grad(gumbel.along(axis), x.of_shape(shape), &dy)
+                .await?;
             let (want, largest) = reference::gumbel::backward(tau, &x, &noise, &dy, &around);
             for (j, &got) in got.iter().enumerate() {
                 let ulp = beyond(got, want[j], largest[j], 2.0 * largest[j] * levels);
@@ -132,12 +144,15 @@ pub fn gumbel_softmax(backend: &Backend) -> Result<Vec<Report>> {
     Ok(vec![forward, backward])
 }
 
-/// Holds maxout, forward and backward, against what it must pick, bit for bit.
-///
-/// # Errors
-/// The backend's own; a breach is in the report.
-pub fn maxout(backend: &Backend) -> Result<Vec<Report>> {
-    let backend = backend.trusting();
+checks! {
+    /// Holds maxout, forward and backward, against what it must pick, bit for bit.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn maxout / maxout_async / maxout_by () -> Vec<Report>;
+}
+
+pub(super) async fn maxout_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut forward = Report::new("maxout".to_owned(), Pass::Forward, 0.0);
     let mut backward = Report::new("maxout".to_owned(), Pass::Backward, 0.0);
     let exact = |got: f32, want: f32| {
@@ -156,7 +171,7 @@ pub fn maxout(backend: &Backend) -> Result<Vec<Report>> {
             let dy: Vec<f32> = (0..rows.rows()).map(|_| value()).collect();
             special_rows(&mut x, &rows);
             let maxout = Maxout::new(pieces).along(axis);
-            let got = backend.apply(maxout, x.of_shape(shape))?;
+            let got = backend.apply(maxout, x.of_shape(shape)).await?;
             for (j, (&got, want)) in got
                 .iter()
                 .zip(reference::maxout::forward(&x, &rows))
@@ -164,7 +179,7 @@ pub fn maxout(backend: &Backend) -> Result<Vec<Report>> {
             {
                 forward.add(j as f32, got, want.into(), exact(got, want));
             }
-            let got = backend.grad(maxout, x.of_shape(shape), &dy)?;
+            let got = backend.grad(maxout, x.of_shape(shape), &dy).await?;
             let want = reference::maxout::backward(&x, &dy, &rows);
             for (j, (&got, want)) in got.iter().zip(want).enumerate() {
                 backward.add(x[j], got, want.into(), exact(got, want));

@@ -214,6 +214,7 @@ pub(super) fn apply<T: Element, U: Element>(isa: Isa, f: &Elementwise, x: &[T], 
 }
 
 /// x = f(x).
+#[cfg(not(target_arch = "wasm32"))]
 pub(super) fn apply_in_place<T: Element>(isa: Isa, f: &Elementwise, x: &mut [T]) {
     if f.activation() == Activation::Identity {
         return;

@@ -43,7 +43,9 @@ use crate::shaping::Shaping;
 use crate::statistics::{Inspect, Statistics, of_nothing};
 use crate::sum::SumShape;
 pub(crate) use isa::{Isa, Kernel};
-pub(crate) use passes::{Coefficients, Columns, Passes};
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use passes::Coefficients;
+pub(crate) use passes::{Columns, Passes};
 use phases::{Direction, Job};
 pub(crate) use wide::Wide;
 
@@ -95,6 +97,7 @@ impl Cpu {
     ///
     /// # Errors
     /// None today; the signature is that of the other backends.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn apply_in_place<T: Element>(
         &self,
         f: impl Into<Elementwise>,

@@ -10,7 +10,9 @@ use std::num::NonZero;
 use std::sync::OnceLock;
 use std::sync::mpsc::{Sender, channel};
 use std::task::Poll;
-use std::thread::{self, Scope, available_parallelism};
+#[cfg(not(target_arch = "wasm32"))]
+use std::thread::Scope;
+use std::thread::{self, available_parallelism};
 
 /// Rayon's traits, with a pool for those who call them.
 pub(crate) mod prelude {
@@ -162,6 +164,7 @@ pub(crate) fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> bool {
 }
 
 /// Runs work in a thread of the scope; whether there is one to be had.
+#[cfg(not(target_arch = "wasm32"))]
 pub(crate) fn scoped<'scope>(
     scope: &'scope Scope<'scope, '_>,
     name: &str,

@@ -11,6 +11,7 @@ mod softmax;
 mod ways;
 
 pub use kin::Maxout;
+pub(crate) use registry::operation_name;
 pub use registry::{
     InputInfo, OperationInfo, OptionInfo, OptionKind, operation_for, operation_named, operations,
 };

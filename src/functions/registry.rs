@@ -893,6 +893,15 @@ pub fn operations() -> impl Iterator<Item = OperationInfo> {
     ENTRIES.iter().map(Entry::info)
 }
 
+/// The operation's name where one is called so; else the name itself as the list would have it.
+pub(crate) fn operation_name(name: &str) -> String {
+    let found = Entry::find(name);
+    found.map_or_else(
+        |_| spelled(name).to_string(),
+        |entry| entry.names.0.to_owned(),
+    )
+}
+
 /// An operation by its name or an alias, with options in parentheses where others than the defaults are
 /// wanted; case and `-` for `_` do not matter.
 ///

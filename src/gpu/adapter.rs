@@ -83,6 +83,7 @@ pub struct AdapterReport {
 /// Every adapter that wgpu finds, in its order, and which one `Auto` takes. Empty where none is.
 ///
 /// `WGPU_BACKEND` limits the graphics interfaces that are asked.
+#[cfg(not(target_arch = "wasm32"))]
 pub fn adapters() -> Vec<AdapterReport> {
     pollster::block_on(caught(reports())).unwrap_or_default()
 }

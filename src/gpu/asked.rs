@@ -65,11 +65,17 @@ impl Staged {
         Ok(Self(staged))
     }
 
-    /// Judges each when it arrives, in whatever thread polls then.
-    pub(super) fn submitted(self) -> Vec<Arc<Answer>> {
+    /// Judges each when it arrives, in whatever thread polls then. In a browser it may be of a submission
+    /// that was refused, and then says nothing.
+    pub(super) fn submitted(
+        self,
+        #[cfg_attr(not(target_arch = "wasm32"), expect(unused_variables))] submission: &Submission,
+    ) -> Vec<Arc<Answer>> {
         let submit = |(asking, staging): (Asking, wgpu::Buffer)| {
             let answer = asking.submitted();
             let buffer = staging.clone();
+            #[cfg(target_arch = "wasm32")]
+            let later = Arc::clone(&submission.0);
             staging
                 .slice(..)
                 .map_async(wgpu::MapMode::Read, move |mapped| {
@@ -77,7 +83,15 @@ impl Staged {
                     if mapped.is_ok()
                         && let Ok(view) = buffer.slice(..).get_mapped_range()
                     {
-                        asking.judge(&bytemuck::pod_collect_to_vec(&view));
+                        let words = bytemuck::pod_collect_to_vec(&view);
+                        #[cfg(not(target_arch = "wasm32"))]
+                        asking.judge(&words);
+                        #[cfg(target_arch = "wasm32")]
+                        wasm_bindgen_futures::spawn_local(async move {
+                            if later.verdict().await.is_ok() {
+                                asking.judge(&words);
+                            }
+                        });
                     }
                     buffer.unmap();
                 });

@@ -110,10 +110,10 @@ impl Batch {
         after.iter().try_for_each(After::check)?;
         let staged = Staged::copied(&gpu, kernels.take_asking(), &mut encoder)?;
         #[cfg(not(target_arch = "wasm32"))]
-        gpu.submit(|| Some(encoder.finish()))?;
+        let submission = gpu.submit(|| Some(encoder.finish()))?;
         #[cfg(target_arch = "wasm32")]
-        gpu.submit_batch(encoder, &later)?;
-        staged.submitted();
+        let submission = gpu.submit_batch(encoder, &later)?;
+        staged.submitted(&submission);
         fate.submitted();
         kept.clear();
         *lock(&gpu.spare) = kept;

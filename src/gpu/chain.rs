@@ -90,7 +90,7 @@ impl Batch {
             // Sums of nothing.
             let zeros = |operand: &&Tensor| {
                 let zeros = vec![0.0; operand.len()];
-                self.handle.upload(&zeros, operand.shape())
+                self.handle.recorded_upload(&zeros, operand.shape())
             };
             let gradients: Result<Vec<Tensor>> = operands.iter().map(zeros).collect();
             return Ok((self.handle.empty(x.shape())?, gradients?));

@@ -34,6 +34,7 @@ impl Gpu {
     /// # Errors
     /// Whatever [`CrossEntropy`](crate::CrossEntropy) refuses, before
     /// anything is sent; [`Error::OutOfMemory`], [`Error::DeviceLost`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn labels(
         &self,
         loss: impl Into<ClassLoss>,

@@ -25,7 +25,9 @@ mod tensor;
 #[cfg(feature = "cache")]
 mod tune;
 
-pub use adapter::{AdapterChoice, AdapterReport, adapters, adapters_async};
+#[cfg(not(target_arch = "wasm32"))]
+pub use adapter::adapters;
+pub use adapter::{AdapterChoice, AdapterReport, adapters_async};
 pub use batch::Batch;
 pub use loss::Labels;
 pub use request::{TensorArray, Tensors};
@@ -216,6 +218,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::DeviceRequest`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn new() -> Result<Self> {
         Self::open(&AdapterChoice::Auto)
     }
@@ -232,6 +235,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::NoAdapter`], [`Error::UnknownAdapter`], [`Error::DeviceRequest`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn open(choice: &AdapterChoice) -> Result<Self> {
         Self::open_with(&GpuOptions::new().adapter(choice.clone()))
     }
@@ -248,6 +252,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::open`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn open_with(options: &GpuOptions) -> Result<Self> {
         pollster::block_on(Self::open_by(options, Wait::Block))
     }
@@ -454,6 +459,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::empty`]; [`Error::LengthMismatch`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn upload<T: Element>(&self, x: &[T], shape: &[usize]) -> Result<Tensor> {
         pollster::block_on(self.upload_by(x, shape, Wait::Block))
     }
@@ -464,6 +470,19 @@ impl Gpu {
     /// As [`Gpu::upload`].
     pub async fn upload_async<T: Element>(&self, x: &[T], shape: &[usize]) -> Result<Tensor> {
         self.upload_by(x, shape, Wait::Async).await
+    }
+
+    /// [`Gpu::upload`] for what is recorded, which waits for nothing in a browser: it keeps what it has not
+    /// sent yet.
+    fn recorded_upload(&self, x: &[f32], shape: &[usize]) -> Result<Tensor> {
+        #[cfg(not(target_arch = "wasm32"))]
+        let tensor = self.upload(x, shape);
+        #[cfg(target_arch = "wasm32")]
+        let tensor = self.empty(shape).and_then(|tensor| {
+            stream::write(&self.inner, tensor.buffer(), 0, bytemuck::cast_slice(x))?;
+            Ok(tensor)
+        });
+        tensor
     }
 
     async fn upload_by<T: Element>(&self, x: &[T], shape: &[usize], wait: Wait) -> Result<Tensor> {
@@ -482,6 +501,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::Device`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn wait(&self) -> Result<()> {
         pollster::block_on(self.inner.idle(Wait::Block))
     }
@@ -683,7 +703,11 @@ impl Inner {
 
     /// Submits a batch, whose results know what the device has against it.
     #[cfg(target_arch = "wasm32")]
-    fn submit_batch(&self, encoder: wgpu::CommandEncoder, later: &Arc<later::Later>) -> Result<()> {
+    fn submit_batch(
+        &self,
+        encoder: wgpu::CommandEncoder,
+        later: &Arc<later::Later>,
+    ) -> Result<Submission> {
         self.submissions.fetch_add(1, Ordering::Relaxed);
         self.watched(0, || self.queue.submit([encoder.finish()]))?;
         later.begin(self.scopes());
@@ -694,7 +718,7 @@ impl Inner {
             !batch.is_right() && (!batch.is_wrong() || !std::mem::replace(&mut wrong, true))
         });
         batches.push(Arc::clone(later));
-        Ok(())
+        Ok(later::Submission(Arc::clone(later)))
     }
 
     /// An error of submissions that are not waited for, which were told of elsewhere when they were made.

@@ -199,7 +199,9 @@ impl Batch {
             return Ok((next(), next()));
         }
         let y = self.one(operation, &request.toward(Direction::Forward))?;
-        let ones = self.handle.upload(&vec![1.0; y.len()], y.shape())?;
+        let ones = self
+            .handle
+            .recorded_upload(&vec![1.0; y.len()], y.shape())?;
         let inputs = &request.inputs[..];
         let backward = Request::new(Direction::Backward, inputs).with_dy(&ones);
         let dx = self.one(operation, &backward)?;
@@ -427,7 +429,7 @@ impl Batch {
         )?;
         for (result, values) in results.iter().zip(&values) {
             if let Some(result) = result.as_ref().filter(|result| !result.is_empty()) {
-                let values = self.handle.upload(values, result.shape())?;
+                let values = self.handle.recorded_upload(values, result.shape())?;
                 self.apply_into(Activation::Identity, &values, result)?;
             }
         }

@@ -24,6 +24,7 @@ impl Gpu {
     ///
     /// # Errors
     /// [`Error::DeviceLost`], [`Error::Device`]; a wrong answer is in the report.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn self_check(&self) -> Result<SelfCheck> {
         pollster::block_on(self.self_check_by(Wait::Block))
     }
@@ -205,7 +206,7 @@ impl Inner {
         })?;
         let staged = Staged::copied(self, asked, &mut encoder)?;
         let submission = self.submit(|| Some(encoder.finish()))?;
-        let answers = staged.submitted();
+        let answers = staged.submitted(&submission);
         self.finished(submission, wait).await?;
         for answer in answers {
             // What is wrong is in the report.

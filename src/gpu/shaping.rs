@@ -41,6 +41,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::upload`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn upload_mask(&self, keep: &[u8], shape: &[usize]) -> Result<Mask> {
         pollster::block_on(self.mask_by(keep, shape, Wait::Block))
     }
@@ -67,6 +68,7 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Gpu::upload`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn upload_lengths(&self, lengths: &[u32], shape: &[usize]) -> Result<Lengths> {
         Ok(Lengths {
             words: self.upload::<f32>(bytemuck::cast_slice(lengths), shape)?,

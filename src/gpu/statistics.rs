@@ -35,6 +35,7 @@ impl Gpu {
     /// [`Error::NotSubmitted`] before the batch that computes it is submitted;
     /// [`Error::AxisOutOfRange`], [`Error::OptionOutOfRange`]; [`Error::DeviceLost`],
     /// [`Error::Device`], [`Error::OutOfMemory`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn inspect(&self, what: &Inspect, x: &Tensor) -> Result<Statistics> {
         let x = self.before(x)?;
         pollster::block_on(self.inspect_tensor(what, &x, Wait::Block))

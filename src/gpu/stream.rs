@@ -25,7 +25,7 @@ pub(super) fn padded(elements: usize, element: usize) -> u64 {
 }
 
 /// Writes bytes to a place of a buffer; half a word at the end with zeros behind it.
-fn write(gpu: &Inner, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
+pub(super) fn write(gpu: &Inner, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) -> Result<()> {
     let (words, rest) = bytes.split_at(bytes.len() / 4 * 4);
     gpu.watched(0, || {
         if !words.is_empty() {
@@ -411,7 +411,7 @@ pub(super) async fn run(
             }
         }
         let submission = gpu.submit(|| Some(encoder.finish()))?;
-        staged.submitted();
+        staged.submitted(&submission);
         under_way.push_back(UnderWay {
             answers: kernels.take_relied(),
             submission: submission.clone(),
@@ -482,6 +482,7 @@ pub(super) fn ranges(total: usize, step: usize) -> impl Iterator<Item = Range<us
 pub(crate) struct HostWait(pub(super) Wait);
 
 impl HostWait {
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) const BLOCK: Self = Self(Wait::Block);
     pub(crate) const ELSEWHERE: Self = Self(Wait::ELSEWHERE);
 }

@@ -214,6 +214,7 @@ impl Tensor {
     /// # Errors
     /// [`Error::NotSubmitted`] before the batch that computes it is submitted;
     /// [`Error::DeviceLost`], [`Error::Device`], [`Error::OutOfMemory`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn read(&self) -> Result<Vec<f32>> {
         pollster::block_on(self.read_wide(Wait::Block))
     }
@@ -242,6 +243,7 @@ impl Tensor {
     /// # Errors
     /// As [`Tensor::read`]; [`Error::DTypeMismatch`] where it has another type,
     /// [`Tensor::dtype`].
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn read_as<T: Element>(&self) -> Result<Vec<T>> {
         pollster::block_on(self.read_by(Wait::Block))
     }
@@ -292,12 +294,12 @@ impl Tensor {
         let known = self.known_answers();
         let mut out = vec![T::default(); self.len()];
         stream::download(&self.inner.gpu, self.buffer(), &mut out, wait).await?;
-        for answer in known {
-            answer.verdict().await?;
-        }
         #[cfg(target_arch = "wasm32")]
         for later in self.later() {
             later.verdict().await?;
+        }
+        for answer in known {
+            answer.verdict().await?;
         }
         Ok(out)
     }

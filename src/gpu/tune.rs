@@ -85,6 +85,7 @@ impl Gpu {
     /// # Errors
     /// [`Error::OutOfMemory`], [`Error::DeviceLost`], [`Error::Device`]; [`Error::Cache`] where the
     /// file cannot be written or nothing is kept.
+    #[cfg(not(target_arch = "wasm32"))]
     pub fn tune(&self, keep: bool, each: impl FnMut(&Tuned)) -> Result<TuneReport> {
         pollster::block_on(self.tune_by(keep, each, Wait::Block)).map(|(report, _)| report)
     }

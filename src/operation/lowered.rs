@@ -335,12 +335,14 @@ impl Rows {
     }
 
     /// The elements of a block of rows: of the array, and of the results.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn block(&self) -> [usize; 2] {
         let AxisShape { len, inner, .. } = self.shape;
         [len * inner, if self.reduces { inner } else { len * inner }]
     }
 
     /// So many elements of the array as blocks, around the axis.
+    #[cfg(not(target_arch = "wasm32"))]
     pub(crate) fn part(&self, inner: usize, elements: usize) -> [usize; 3] {
         let len = self.shape.len;
         [elements / (len * inner).max(1), len, inner]

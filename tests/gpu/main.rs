@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod buffers;
 mod chains;
 mod exhaustive;
 mod faults;

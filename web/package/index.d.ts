@@ -130,6 +130,52 @@ export interface Tensor {
   dispose(): void;
 }
 
+/** What became of a question to the adapter. */
+export interface Finding {
+  subject: string;
+  verdict: string;
+  right: boolean;
+  wrong: boolean;
+  detail: string;
+}
+
+/** The worst result of a function in a direction. */
+export interface CheckRow {
+  /** The function with its parameters, or what else was checked. */
+  function: string;
+  /** `any dy`: gradients for upstream gradients other than 1. */
+  pass: 'forward' | 'backward' | 'any dy';
+  /** Whether all results were within the bound. */
+  ok: boolean;
+  /** How many results were compared. */
+  inputs: number;
+  /** The largest error in ULP; infinite where a NaN was wrong. */
+  worstUlp: number;
+  /** The largest error that is within the contract. */
+  bound: number;
+  worstInput: number;
+  got: number;
+  want: number;
+  /** Results that are NaN where the reference is not, or the other way. */
+  nanMismatches: number;
+}
+
+export interface CheckOptions {
+  /** Names of functions; all without. */
+  functions?: string[];
+  onProgress?: (done: number, total: number, name: string) => void;
+  signal?: AbortSignal;
+}
+
+export interface ReportOptions {
+  /** About how long it may take; what there is no time for is named in it. */
+  seconds?: number;
+  /** The array of the rates. */
+  shape?: readonly number[];
+  onProgress?: (done: number, total: number, name: string) => void;
+  signal?: AbortSignal;
+}
+
 type Call = (inputs: Input | Input[], options?: Options) => Promise<Result>;
 
 interface Methods {
@@ -157,6 +203,15 @@ interface Methods {
   tensor(x: Float32Array | number[], shape?: readonly number[]): Tensor;
   /** A tensor in a buffer of yours, of the same device, with the usages STORAGE and COPY_SRC. */
   fromBuffer(buffer: GPUBuffer, shape: readonly number[]): Tensor;
+  /** Asks the adapter everything that the library takes for granted: probes, and known answers of functions. */
+  selfCheck(): Promise<{ right: number; wrong: number; findings: Finding[] }>;
+  /**
+   * Holds functions, forward and backward, against the f64 reference, over stratified inputs. The reference
+   * computes on the calling thread: a worker keeps a page lively.
+   */
+  check(options?: CheckOptions): Promise<CheckRow[]>;
+  /** What `activations report` writes of a machine, of this browser's device: as JSON, `report.json`. */
+  report(options?: ReportOptions): Promise<object>;
   /** Gives memory and device back; calls that are under way end as they would. */
   dispose(): void;
 }

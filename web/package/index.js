@@ -413,6 +413,42 @@ class Activations {
     return now(() => new Tensor(this, opened.tensor_of(buffer, Array.from(shape))));
   }
 
+  async selfCheck() {
+    const opened = this.#opened();
+    const findings = await later(() => opened.self_check());
+    const count = (which) => findings.filter((finding) => finding[which]).length;
+    return { right: count('right'), wrong: count('wrong'), findings };
+  }
+
+  /** Does each step of a check, with time for the page in between. */
+  async *#steps(subjects, step) {
+    for (let i = 0; i < subjects.count(); i++) {
+      const opened = this.#opened();
+      await breath();
+      yield [i, await later(() => step(opened, i))];
+    }
+  }
+
+  async check({ functions, onProgress, signal } = {}) {
+    const subjects = now(() => new native.Subjects(functions));
+    try {
+      const rows = [];
+      const count = subjects.count();
+      for await (const [i, found] of this.#steps(subjects, (opened, i) => subjects.check(opened, i))) {
+        rows.push(...found);
+        onProgress?.(i + 1, count, subjects.name(i));
+        signal?.throwIfAborted();
+      }
+      return rows;
+    } finally {
+      subjects.free();
+    }
+  }
+
+  async report({ seconds = 60, shape = [1024, 1024], onProgress, signal } = {}) {
+    return report(this, this.#opened(), { seconds, shape, onProgress, signal });
+  }
+
   dispose() {
     this.#native?.free();
     this.#native = undefined;
@@ -421,6 +457,244 @@ class Activations {
   [Symbol.dispose ?? Symbol('dispose')]() {
     this.dispose();
   }
+}
+
+/** Lets the page draw and answer before more is computed. */
+const breath = () => new Promise((resolve) => setTimeout(resolve));
+
+/** What JSON has no number for is text, as in a report of `activations report`. */
+function number(x) {
+  if (Number.isFinite(x)) return x;
+  return Number.isNaN(x) ? 'NaN' : x > 0 ? 'inf' : '-inf';
+}
+
+const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+
+/** Uniform numbers in [-scale, scale). */
+const noise = (length, scale) => Float32Array.from({ length }, () => (Math.random() * 2 - 1) * scale);
+
+/** How long the device takes for calls, in seconds for each: as many as take 20 ms. */
+async function timed(queue, call) {
+  for (let calls = 1; ; calls *= 2) {
+    const begin = performance.now();
+    for (let i = 0; i < calls; i++) call();
+    await queue.onSubmittedWorkDone();
+    const ms = performance.now() - begin;
+    if (ms >= 20 || calls >= 1024) return ms / calls / 1e3;
+  }
+}
+
+const SAMPLES = 5;
+
+/** The rate of a function of one tensor in one direction, beside a copy on the device. */
+async function rate(wa, info, pass, x, shape) {
+  const { device } = wa;
+  const { queue } = device;
+  const options = info.options.some((option) => option.name === 'axis') ? { axis: -1 } : {};
+  const first = x.apply(info.name, options);
+  const dy = wa.tensor(noise(count(first.shape), 1), first.shape);
+  const call = () => (pass === 'forward' ? x.apply(info.name, options) : x.grad(info.name, dy, options)).dispose();
+  const size = x.gpuBuffer.size;
+  const usage = GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
+  const to = device.createBuffer({ size, usage });
+  const copy = () => {
+    const encoder = device.createCommandEncoder();
+    encoder.copyBufferToBuffer(x.gpuBuffer, 0, to, 0, size);
+    queue.submit([encoder.finish()]);
+  };
+  const elements = count(shape);
+  const bytes = 4 * (pass === 'forward' ? elements + count(first.shape) : 2 * elements + count(first.shape));
+  try {
+    // What is compiled once is no part of it; a kernel that is refused is told.
+    (await first.read()).length;
+    await timed(queue, call);
+    const [rates, copies] = [[], []];
+    for (let i = 0; i < SAMPLES; i++) {
+      copies.push((2 * size) / (await timed(queue, copy)) / 1e9);
+      rates.push(bytes / (await timed(queue, call)) / 1e9);
+    }
+    return {
+      function: info.name,
+      pass,
+      bytes,
+      median_ms: bytes / median(rates) / 1e6,
+      median_gb_per_s: median(rates),
+      best_gb_per_s: Math.max(...rates),
+      copy_median_gb_per_s: median(copies),
+      share_of_copy: median(rates.map((rate, i) => rate / copies[i])),
+      one_shot_gb_per_s: pass === 'forward' && info.elementwise ? await oneShot(wa, info, elements) : null,
+    };
+  } finally {
+    to.destroy();
+    for (const tensor of [first, dy]) tensor.dispose();
+  }
+}
+
+/** GB/s of calls on arrays in the page's memory. */
+async function oneShot(wa, info, elements) {
+  const x = noise(elements, 8);
+  const rates = [];
+  for (let i = 0; i < SAMPLES; i++) {
+    const begin = performance.now();
+    await wa.apply(info.name, x);
+    rates.push((8 * elements) / (performance.now() - begin) / 1e6);
+  }
+  return median(rates);
+}
+
+/** What `activations report` writes, of this browser's device. */
+async function report(wa, opened, { seconds, shape, onProgress, signal }) {
+  const begin = performance.now();
+  const end = begin + 1e3 * seconds;
+  const of = (rows, pass) =>
+    rows.map(({ function: name, pass, ok, inputs, worstUlp, bound, worstInput, got, want, nanMismatches }) => ({
+      function: name,
+      pass,
+      passed: ok,
+      inputs,
+      max_ulp: number(worstUlp),
+      bound: number(bound),
+      worst_input: number(worstInput),
+      got: number(got),
+      want: number(want),
+      nan_mismatches: nanMismatches,
+    }));
+  const halves = (rows) =>
+    rows.map(({ function: name, pass, upstream, ok, inputs, otherWay, flushed, wrong }) => ({
+      function: name,
+      pass,
+      upstream: upstream === undefined ? null : number(upstream),
+      passed: ok,
+      inputs,
+      other_way: otherWay,
+      flushed,
+      wrong,
+      worst: null,
+    }));
+  const found = {
+    backend: wa.describe(),
+    adapter: null,
+    passed: true,
+    error: null,
+    shape,
+    rates: [],
+    check: [],
+    upstream: [],
+    f16: [],
+    bf16: [],
+    left_out: [],
+    seconds: 0,
+  };
+  const adapters = [];
+  const subjects = new native.Subjects();
+  const all = subjects.count();
+  const rated =
+    wa.kind === 'gpu'
+      ? wa.functions().filter((info) => {
+          const required = info.inputs.filter((input) => !input.optional);
+          return required.length === 1 && !info.missing.some(({ way }) => way.includes('bench'));
+        })
+      : [];
+  const with16 = Array.from({ length: all }, (_, i) => i).filter((i) => subjects.has_halves(i));
+  const total = 1 + all + 2 * with16.length + 2 * rated.length;
+  let done = 0;
+  const step = async (name, until, work) => {
+    signal?.throwIfAborted();
+    if (performance.now() > until) found.left_out.push(name);
+    else {
+      await breath();
+      await work();
+    }
+    onProgress?.(++done, total, name);
+  };
+  try {
+    const adapter = opened.adapter();
+    if (adapter) {
+      found.adapter = 0;
+      const started = performance.now();
+      let check;
+      await step('self-check', Infinity, async () => (check = await wa.selfCheck()));
+      const passed = check.wrong === 0;
+      found.passed &&= passed;
+      adapters.push({
+        index: 0,
+        ...adapter,
+        chosen: true,
+        why: 'the browser gives it',
+        limits: {},
+        features: [...wa.device.features],
+        self_check: {
+          passed,
+          seconds: (performance.now() - started) / 1e3,
+          findings: check.findings.map(({ subject, verdict, detail }) => ({ subject, verdict, detail })),
+        },
+      });
+    } else done++;
+    const ratesEnd = performance.now() + (end - performance.now()) / 3;
+    const x = rated.length ? wa.tensor(noise(count(shape), 8), shape) : undefined;
+    for (const info of rated) {
+      for (const pass of ['forward', 'backward']) {
+        if (pass === 'backward' && !info.differentiable) {
+          done++;
+          continue;
+        }
+        const name = `rate of ${info.name} ${pass}`;
+        await step(name, ratesEnd, async () => {
+          try {
+            found.rates.push(await rate(wa, info, pass, x, shape));
+          } catch (error) {
+            // A shape that the function does not take.
+            if (error.code === 'DeviceLost') throw error;
+            found.left_out.push(`${name}: ${error.message}`);
+          }
+        });
+      }
+    }
+    x?.dispose();
+    for (let i = 0; i < all; i++) {
+      await step(`check of ${subjects.name(i)}`, end, async () => {
+        const rows = await later(() => subjects.check(opened, i));
+        found.passed &&= rows.every((row) => row.ok);
+        found.check.push(...of(rows.filter((row) => row.pass !== 'any dy')));
+        found.upstream.push(...of(rows.filter((row) => row.pass === 'any dy')));
+      });
+    }
+    for (const i of with16) {
+      for (const dtype of ['f16', 'bf16']) {
+        await step(`check of ${subjects.name(i)} in ${dtype}`, end, async () => {
+          const rows = await later(() => subjects.check_half(opened, i, dtype));
+          found.passed &&= rows.every((row) => row.ok);
+          found[dtype].push(...halves(rows));
+        });
+      }
+    }
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    found.error = raised(error).message;
+    found.passed = false;
+  } finally {
+    subjects.free();
+  }
+  found.seconds = (performance.now() - begin) / 1e3;
+  return {
+    format: 'activations report, 1',
+    version: native.version(),
+    system: system(),
+    adapters,
+    backends: [found],
+    seconds: found.seconds,
+  };
+}
+
+/** The machine, as far as a browser tells it. */
+function system() {
+  const { userAgentData, userAgent = '', hardwareConcurrency = 1 } = globalThis.navigator ?? {};
+  const brand = userAgentData?.brands?.find(({ brand }) => !/not.?a.?brand/i.test(brand));
+  const browser = brand
+    ? `${brand.brand} ${brand.version}`
+    : (/(Firefox|Edg|Chrome|Version)\/[\d]+/.exec(userAgent)?.[0].replace('Version', 'Safari').replace('/', ' ') ?? 'a browser');
+  const os = userAgentData?.platform || /Windows|Android|iPhone|iPad|Mac OS X|Linux/.exec(userAgent)?.[0] || 'unknown';
+  return { os, architecture: `wasm32 in ${browser}`, threads: hardwareConcurrency };
 }
 
 export async function init({ backend = 'auto', device, wasm } = {}) {

@@ -6,6 +6,7 @@ mod adopt;
 mod arrays;
 mod call;
 mod chain;
+mod check;
 mod error;
 mod info;
 mod tensor;

@@ -24,7 +24,7 @@ export const WITHOUT = FLAGS.slice(2);
 
 /** A page over the package's folder, which fails the test that has an error in the console. */
 export async function open(browser, { viewport } = {}) {
-  const site = await serve(process.env.ACTIVATIONS_WEB, 0, { '/blank.html': '<!doctype html><title>test</title><link rel="icon" href="data:,">' });
+  const site = await serve(process.env.ACTIVATIONS_WEB ?? '..', 0, { '/blank.html': '<!doctype html><title>test</title><link rel="icon" href="data:,">' });
   const context = await browser.newContext({ viewport });
   const page = await context.newPage();
   const said = [];

@@ -18,7 +18,7 @@ struct Host {
 
 const BOTH: &[&str] = &["wgpu-activations", "activations-cli"];
 
-const HOSTS: [Host; 5] = [
+const HOSTS: [Host; 6] = [
     Host {
         target: "x86_64-pc-windows-gnu",
         packages: BOTH,
@@ -46,6 +46,13 @@ const HOSTS: [Host; 5] = [
     Host {
         target: "wasm32-unknown-unknown",
         packages: &["wgpu-activations"],
+        options: &[],
+        compiler: None,
+    },
+    // Without the cache, and without wgpu's other interfaces.
+    Host {
+        target: "wasm32-unknown-unknown",
+        packages: &["wgpu-activations-web"],
         options: &[],
         compiler: None,
     },

@@ -2,7 +2,7 @@
 //! into a file, and is passed on when the tests have ended.
 
 use crate::counts::Counts;
-use crate::{Outcome, adapters, cargo, compilers, python};
+use crate::{Outcome, adapters, cargo, compilers, python, web};
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -64,7 +64,8 @@ pub fn stages() -> Outcome {
     let elsewhere = adapters::ci(&mut counts);
     // Last: maturin's environment compiles PyO3 anew, and the workspace's would once more.
     let packaged = python::environment().and_then(|python| python::ci(&mut counts, &python, true));
-    let outcome = compiled.and(elsewhere).and(packaged);
+    let browsed = web::ci(&mut counts);
+    let outcome = compiled.and(elsewhere).and(packaged).and(browsed);
     if let Err(reason) = &outcome {
         println!("\nxtask: {reason}");
     }

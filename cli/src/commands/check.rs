@@ -79,7 +79,7 @@ impl Subject {
                 (check::elementwise(backend, *f)?, Some(any_dy))
             }
             Self::Operation(Operation::Axis(g)) => (check::axis(backend, *g)?, None),
-            Self::Family(family) => (family.check(backend)?, None),
+            Self::Family(family) => (check::family(backend, *family)?, None),
         };
         Ok((reports.iter().map(Entry::from).collect(), upstream))
     }
