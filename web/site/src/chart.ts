@@ -79,7 +79,7 @@ export function chart(options: ChartOptions): Chart {
         width: Math.max(host.clientWidth, 200),
         height,
         legend: { show: false },
-        padding: [8, 8, 0, 0],
+        padding: [8, 14, 0, 0],
         scales: {
           x: { time: false },
           y: options.log
@@ -97,6 +97,8 @@ export function chart(options: ChartOptions): Chart {
               label: line.label,
               stroke: () => colour(colourOf(line.slot)),
               width: line.dots ? 0 : 2,
+              // Steep lines on few pixels stay smooth.
+              pxAlign: 0,
               dash: line.dashed ? [5, 4] : undefined,
               points: line.dots
                 ? { show: true, size: 7, fill: () => colour('--paper'), stroke: () => colour(colourOf(line.slot)), width: 2 }

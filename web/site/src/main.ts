@@ -5,12 +5,13 @@ import type { App, Open, View } from './app';
 import { h } from './dom';
 import { open } from './package';
 import { keep, languages, preferred, type Language } from './strings';
+import { check } from './views/check';
 import { curves } from './views/curves';
 import { lessons } from './views/lessons';
 import { train } from './views/train';
 import { words } from './words';
 
-const views = { curves, lessons, train } satisfies Record<string, Open>;
+const views = { curves, lessons, train, check } satisfies Record<string, Open>;
 type Name = keyof typeof views;
 
 let language: Language = preferred();

@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { opened } from './browser.mjs';
 
 const axe = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
-const VIEWS = ['curves', 'lessons', 'train'];
+const VIEWS = ['curves', 'lessons', 'train', 'check'];
 
 let b;
 before(async () => (b = await opened()));
@@ -80,6 +80,34 @@ test('the keyboard reaches every view', async () => {
   }
   assert.equal(titles.size, VIEWS.length);
   assert.deepEqual(page.errors, []);
+});
+
+test('where the GPU is software the CPU computes, and the GPU is a click away', async () => {
+  const page = await b.open('#/lessons/two');
+  assert.equal(await page.getAttribute('.status', 'data-kind'), 'cpu');
+  assert.match(await page.textContent('.status'), /the GPU that this browser offers was not taken\. cpu: .*software/);
+  await page.click('.status a');
+  await page.waitForSelector('.status[data-kind=gpu]');
+  assert.match(page.url(), /\?backend=gpu#\/lessons\/two$/);
+  assert.deepEqual(page.errors, []);
+});
+
+test('a lost GPU is told in words', async () => {
+  const context = await b.browser.newContext();
+  const page = await context.newPage();
+  await page.addInitScript(() => {
+    const request = GPUAdapter.prototype.requestDevice;
+    GPUAdapter.prototype.requestDevice = async function (...given) {
+      return (window.device = await request.apply(this, given));
+    };
+  });
+  await page.goto(`${b.base}?backend=gpu#/curves`);
+  await page.waitForSelector('figure[data-ready="relu, gelu, silu"]');
+  await page.evaluate(() => window.device.destroy());
+  await page.fill('.at input[type=number]', '2');
+  await page.waitForSelector('section[aria-label=gelu] .problem:not([hidden])');
+  assert.match(await page.textContent('section[aria-label=gelu] .problem'), /device (is|was) lost|lost/);
+  await context.close();
 });
 
 test('a page that cannot start says why', async () => {

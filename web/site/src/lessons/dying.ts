@@ -99,7 +99,9 @@ export function dying(app: App): View {
     const errors: number[][] = units.map(() => []);
     const lines = units.map(([name], slot) => ({ label: name, slot }));
     let last: { error: number; slope: number }[] = [];
-    const draw = () => plot.draw(Array.from({ length: STEPS + 1 }, (_, i) => i), lines, errors.map((line) => Array.from({ length: STEPS + 1 }, (_, i) => Math.max(line[i] ?? NaN, 1e-12))));
+    const steps = Array.from({ length: STEPS + 1 }, (_, i) => i);
+    // Smaller errors are rounding, and would take the scale.
+    const draw = () => plot.draw(steps, lines, errors.map((line) => steps.map((i) => Math.max(line[i] ?? NaN, 1e-12))));
     result.dataset.ready = '';
     for (let step = 0; step <= STEPS; step++) {
       await breath();

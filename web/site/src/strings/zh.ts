@@ -10,7 +10,7 @@ export const zh: Strings = {
   opening: '正在打开 GPU……',
   onGpu: '由您的 GPU 计算：',
   onCpu: '此处没有 WebGPU：改由 CPU 完成全部计算。',
-  softwareCpu: '由 CPU 计算：在这里它比浏览器提供的 GPU 更快。',
+  softwareCpu: '由 CPU 计算；未采用浏览器提供的 GPU。',
   askedCpu: '按网址的要求，由 CPU 计算。',
   tryGpu: '改用该 GPU',
   lost: (problem) => `出错了：${problem}`,

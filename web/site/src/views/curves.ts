@@ -107,8 +107,8 @@ export function curves(app: App): View {
         try {
           const [y, d] = await curve(app.wa, info, Float32Array.of(at), optionsOf(info));
           return [name, shown(y[0]!), d ? shown(d[0]!) : t.noSlope];
-        } catch {
-          // The card of the function says why.
+        } catch (error) {
+          cards.get(info.name)?.problem.tell(error);
           return [name, '–', '–'];
         }
       }),
