@@ -65,7 +65,8 @@ function tellStatus() {
   else {
     const isGpu = app.wa.kind === 'gpu';
     const asked = new URLSearchParams(location.search).get('backend') === 'cpu';
-    const why = isGpu ? strings.onGpu : asked ? strings.askedCpu : offered ? strings.softwareCpu : strings.onCpu;
+    const without = isSecureContext ? strings.onCpu : strings.insecureCpu;
+    const why = isGpu ? strings.onGpu : asked ? strings.askedCpu : offered ? strings.softwareCpu : without;
     status.dataset.kind = app.wa.kind;
     status.replaceChildren(
       h('span', { class: 'dot', 'aria-hidden': 'true' }),

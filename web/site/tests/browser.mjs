@@ -32,11 +32,12 @@ function serve() {
 /** Without these, Chromium has no adapter here, and says nothing. */
 const GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 
-function launch(gpu) {
+function launch(gpu, flags) {
   return chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: [
       ...(gpu ? GPU : []),
+      ...flags,
       '--no-sandbox',
       '--disable-gpu-sandbox',
       '--disable-dev-shm-usage',
@@ -47,8 +48,8 @@ function launch(gpu) {
 }
 
 /** A browser and a server for the tests of a file. `open` gives a page, whose console `errors` are kept. */
-export async function opened({ gpu = true } = {}) {
-  const [{ server, base }, browser] = await Promise.all([serve(), launch(gpu)]);
+export async function opened({ gpu = true, flags = [] } = {}) {
+  const [{ server, base }, browser] = await Promise.all([serve(), launch(gpu, flags)]);
   return {
     base,
     browser,

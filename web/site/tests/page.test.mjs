@@ -120,6 +120,20 @@ test('a page that cannot start says why', async () => {
   await context.close();
 });
 
+test('over plain http the page says why there is no WebGPU', async () => {
+  // A name that is not this machine's own, which browsers trust without https.
+  const plain = await opened({ flags: ['--host-resolver-rules=MAP plain.test 127.0.0.1'] });
+  try {
+    const page = await plain.browser.newPage({ locale: 'en-GB' });
+    await page.goto(`${plain.base.replace('127.0.0.1', 'plain.test')}#/curves`);
+    await page.waitForSelector('.status[data-kind=cpu]');
+    assert.match(await page.textContent('.status'), /over https alone/);
+    await page.waitForSelector('[data-test=readout]');
+  } finally {
+    await plain.close();
+  }
+});
+
 test('without WebGPU the page says so in a line, and computes on the CPU', async () => {
   const without = await opened({ gpu: false });
   try {

@@ -9,6 +9,7 @@ export const en = {
   opening: 'Opening your GPU …',
   onGpu: 'Computed on your GPU:',
   onCpu: 'No WebGPU here: everything is computed on the CPU instead.',
+  insecureCpu: 'No WebGPU here, as browsers offer it over https alone: everything is computed on the CPU instead.',
   softwareCpu: 'Computed on the CPU; the GPU that this browser offers was not taken.',
   askedCpu: 'Computed on the CPU, as the address asks.',
   tryGpu: 'Take that GPU',

@@ -10,6 +10,7 @@ export const zh: Strings = {
   opening: '正在打开 GPU……',
   onGpu: '由您的 GPU 计算：',
   onCpu: '此处没有 WebGPU：改由 CPU 完成全部计算。',
+  insecureCpu: '此处没有 WebGPU（浏览器只在 https 下提供它）：改由 CPU 完成全部计算。',
   softwareCpu: '由 CPU 计算；未采用浏览器提供的 GPU。',
   askedCpu: '按网址的要求，由 CPU 计算。',
   tryGpu: '改用该 GPU',
