@@ -56,7 +56,7 @@ function head() {
     h('nav', { 'aria-label': strings.title }, ...(Object.keys(views) as Name[]).map(link)),
     h('div', { class: 'languages', role: 'group', 'aria-label': strings.language }, ...(Object.keys(languages) as Language[]).map(choice)),
   );
-  foot.replaceChildren(h('p', {}, strings.foot));
+  foot.replaceChildren(h('p', {}, strings.foot), h('p', {}, h('a', { href: 'licences.txt' }, strings.licences)));
 }
 
 function tellStatus() {

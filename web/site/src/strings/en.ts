@@ -16,6 +16,7 @@ export const en = {
   lost: (problem: string) => `Something went wrong: ${problem}`,
   failed: (problem: string) => `The page could not start: ${problem}`,
   foot: 'Everything is computed in this browser by the package wgpu-activations; nothing is sent anywhere.',
+  licences: 'Whose work is in the page',
 
   curves: {
     title: 'Functions and their derivatives',

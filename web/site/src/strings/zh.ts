@@ -17,6 +17,7 @@ export const zh: Strings = {
   lost: (problem) => `出错了：${problem}`,
   failed: (problem) => `页面无法启动：${problem}`,
   foot: '一切都由 wgpu-activations 包在本浏览器内计算，不向任何地方发送数据。',
+  licences: '本页所用的他人作品与许可证',
 
   curves: {
     title: '函数与导数',
