@@ -90,6 +90,18 @@ impl Family {
     }
 }
 
+/// The functions whose rates a report of a device has, in both directions.
+pub const RATED: [&str; 8] = [
+    "relu",
+    "tanh",
+    "silu",
+    "gelu",
+    "softmax",
+    "log_softmax",
+    "swiglu",
+    "cross_entropy",
+];
+
 /// Something to check.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]

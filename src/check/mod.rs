@@ -43,7 +43,7 @@ pub mod shaping;
 pub mod sparse;
 mod worst;
 
-pub use family::{Family, Found, Subject, family_async, subject_async};
+pub use family::{Family, Found, RATED, Subject, family_async, subject_async};
 #[cfg(not(target_arch = "wasm32"))]
 pub use family::{family, subject};
 

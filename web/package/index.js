@@ -588,13 +588,10 @@ async function report(wa, opened, { seconds, shape, onProgress, signal }) {
   const adapters = [];
   const subjects = new native.Subjects();
   const all = subjects.count();
-  const rated =
-    wa.kind === 'gpu'
-      ? wa.functions().filter((info) => {
-          const required = info.inputs.filter((input) => !input.optional);
-          return required.length === 1 && !info.missing.some(({ way }) => way.includes('bench'));
-        })
-      : [];
+  // Of one tensor: labels are no tensor.
+  const of1 = (info) => info.inputs.filter((input) => !input.optional).length === 1;
+  const names = native.rated();
+  const rated = wa.kind === 'gpu' ? wa.functions().filter((info) => names.includes(info.name) && of1(info)) : [];
   const with16 = Array.from({ length: all }, (_, i) => i).filter((i) => subjects.has_halves(i));
   const total = 1 + all + 2 * with16.length + 2 * rated.length;
   let done = 0;

@@ -8,6 +8,12 @@ use wasm_bindgen_futures::future_to_promise;
 use wgpu_activations::check::{self, Report, Subject, half};
 use wgpu_activations::{DType, Elementwise, Verdict};
 
+/// The functions whose rates a report has.
+#[wasm_bindgen]
+pub fn rated() -> Vec<String> {
+    check::RATED.map(str::to_owned).to_vec()
+}
+
 /// What is checked, by number.
 #[wasm_bindgen]
 pub struct Subjects(Vec<Subject>);

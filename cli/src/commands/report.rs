@@ -11,22 +11,11 @@ use crate::terminal::{self, Progress};
 use serde::Serialize;
 use std::fmt;
 use std::time::{Duration, Instant};
+use wgpu_activations::check::RATED;
 use wgpu_activations::{AdapterChoice, Backend, BackendKind, DType};
 
 /// What a file of this kind begins with; the number changes with its meaning.
 const FORMAT: &str = "activations report, 1";
-
-/// Whose rates are measured, in both directions.
-const RATED: [&str; 8] = [
-    "relu",
-    "tanh",
-    "silu",
-    "gelu",
-    "softmax",
-    "log_softmax",
-    "swiglu",
-    "cross_entropy",
-];
 
 /// Calls on host memory of which the median is taken.
 const ONE_SHOTS: usize = 5;
