@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::Instant;
 
 pub const USAGE: &str = "\
@@ -160,12 +161,18 @@ fn package(tools: &Tools) -> Result<PathBuf, String> {
             "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
             "-C target-feature=+simd128",
         );
-    passed("cargo build --profile web", &mut wasm)?;
     let mut tool = cargo();
     tool.args(["build", "--release", "--locked"])
         .args(["--manifest-path", "web/bindgen/Cargo.toml", "--target-dir"])
         .arg(&bindgen);
-    passed("cargo build, of wasm-bindgen", &mut tool)?;
+    // Each has a core to itself for much of its time, and folders of its own.
+    let (compiled, made) = thread::scope(|scope| {
+        let made = scope.spawn(|| passed("cargo build, of wasm-bindgen", &mut tool));
+        let compiled = passed("cargo build --profile web", &mut wasm);
+        let panicked = || Err("the build of wasm-bindgen panicked".to_owned());
+        (compiled, made.join().unwrap_or_else(|_| panicked()))
+    });
+    compiled.and(made)?;
     let built = cargo::target_directory()?
         .join(TARGET)
         .join("web/wgpu_activations_web.wasm");
