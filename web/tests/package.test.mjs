@@ -387,7 +387,7 @@ test('the adapter is asked, and functions are held against the f64 reference', a
 });
 
 test('a report is one that `cargo xtask devices` takes', async () => {
-  const report = await evaluate(() => wa.report({ seconds: 6, shape: [64, 64] }));
+  const report = await evaluate(() => wa.report({ seconds: 1, shape: [64, 64] }));
   assert.equal(report.format, 'activations report, 1');
   const [adapter] = report.adapters;
   const [found] = report.backends;
