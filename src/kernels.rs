@@ -3,10 +3,10 @@
 
 mod ask;
 mod axis;
-mod binary;
 mod calls;
 mod chain;
 mod compiled;
+mod element_loss;
 mod elementwise;
 mod gate;
 mod groups;
@@ -23,11 +23,11 @@ pub(crate) use ask::Asking;
 pub(crate) use axis::from_output;
 #[cfg(test)]
 pub(crate) use axis::{AxisUniforms, axis_slots};
-pub(crate) use binary::BinaryCall;
-#[cfg(test)]
-pub(crate) use binary::{BinaryUniforms, binary_slots};
 pub(crate) use chain::ChainJob;
 pub use chain::ChainRanges;
+pub(crate) use element_loss::ElementCall;
+#[cfg(test)]
+pub(crate) use element_loss::{ElementUniforms, element_slots};
 #[cfg(test)]
 pub(crate) use elementwise::ElementwiseUniforms;
 pub(crate) use elementwise::elementwise_slots;
@@ -61,7 +61,7 @@ use crate::few::Few;
 use crate::plan::{Quirks, Traits, axis_within, lacking};
 use crate::self_check::{SelfCheck, Trust};
 use crate::shader::{
-    self, Access, Bend, BinaryModule, ChainModule, ClassModule, Draw, Lanes, OPERAND_GRADIENTS,
+    self, Access, Bend, ChainModule, ClassModule, Draw, ElementModule, Lanes, OPERAND_GRADIENTS,
     OPERANDS, Pass, RowChainModule, Shaped, Term, Unit,
 };
 use crate::shape::AxisShape;
@@ -210,7 +210,7 @@ enum ModuleKey {
         lanes: Lanes,
     },
     ClassLoss(ClassModule),
-    BinaryLoss(BinaryModule),
+    ElementLoss(ElementModule),
     Prelu(Bend),
     Shaped(AxisFunction, Pass, Shaped, Unit),
     /// A chain's number among those that are kept.
@@ -240,7 +240,7 @@ impl ModuleKey {
                 lanes,
             } => shader::gate(activation, clamped, lanes),
             Self::ClassLoss(module) => shader::class_loss(module),
-            Self::BinaryLoss(module) => shader::binary_loss(module),
+            Self::ElementLoss(module) => shader::element_loss(module),
             Self::Shaped(function, pass, shaped, unit) => {
                 shader::shaped_softmax(function, pass, shaped, unit)
             }

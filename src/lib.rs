@@ -89,7 +89,9 @@ pub mod check;
 mod cpu;
 mod custom;
 mod element;
+mod element_loss;
 mod error;
+mod families;
 mod few;
 mod functions;
 mod gate;
@@ -134,6 +136,7 @@ pub use cpu::Cpu;
 pub use custom::{Custom, CustomBuilder, CustomFormula, Number};
 pub use element::{DType, Element};
 pub use error::{Error, Result};
+pub use functions::families::*;
 pub use functions::{
     Along, InputInfo, Maxout, OperationInfo, OptionInfo, OptionKind, Softmax, Way, operation_for,
     operation_named, operations,
@@ -151,9 +154,7 @@ pub use gumbel::GumbelSoftmax;
 pub use half;
 pub use kernels::{ChainRanges, Counts, Kernels};
 pub use learn::learnable;
-pub use loss::{
-    BceWithLogits, BinaryCrossEntropy, ClassLoss, CrossEntropy, NllLoss, Reduction, Targets,
-};
+pub use loss::{ClassLoss, CrossEntropy, NllLoss, Reduction, Targets};
 pub use many::Item;
 pub use maxout::Groups;
 pub use operation::{IntoOperation, Kind as InputKind, Operation};

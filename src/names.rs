@@ -7,6 +7,7 @@ use crate::axis::AxisFunction;
 use crate::catalogue::Activation;
 use crate::element::DType;
 use crate::error::{Error, Result};
+use crate::families::families;
 use crate::gate::{Gate, Order};
 use crate::sparse::SparseFunction;
 use std::str::FromStr;
@@ -128,7 +129,7 @@ impl FromStr for DType {
 type Known = (Names, &'static str, &'static str);
 
 /// Functions that have a type or a call of their own.
-const OTHERS: [Known; 9] = [
+const OTHERS: &[Known] = &[
     (
         ("prelu", &[]),
         "a rectifier with an array of slopes",
@@ -148,17 +149,15 @@ const OTHERS: [Known; 9] = [
     (("maxout", &[]), "a maximum of channels", "Maxout"),
     (("cross_entropy", &[]), "a loss", "CrossEntropy"),
     (("nll_loss", &[]), "a loss", "NllLoss"),
-    (
-        ("binary_cross_entropy_with_logits", &[]),
-        "a loss",
-        "BceWithLogits",
-    ),
-    (
-        ("binary_cross_entropy", &[]),
-        "a loss",
-        "BinaryCrossEntropy",
-    ),
 ];
+
+macro_rules! known {
+    ($($folder:ident { $($type:ident: $name:literal,)* } $what:literal;)*) => {
+        /// Those of families in folders.
+        const OF_FAMILIES: &[Known] = &[$($((($name, &[]), $what, stringify!($type))),*),*];
+    };
+}
+families!(known);
 
 /// All functions.
 fn all() -> impl Iterator<Item = Known> {
@@ -173,7 +172,7 @@ fn all() -> impl Iterator<Item = Known> {
         .chain(axis)
         .chain(sparse)
         .chain(gates)
-        .chain(OTHERS)
+        .chain(OTHERS.iter().chain(OF_FAMILIES).copied())
 }
 
 impl Error {

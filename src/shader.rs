@@ -23,7 +23,7 @@ pub(crate) use custom::{CustomText, custom, declares};
 pub(crate) use elementwise::{Access, elementwise};
 pub use fused::fused;
 pub(crate) use gate::gate;
-pub(crate) use loss::{BinaryModule, ClassModule, LossPass, binary_loss, class_loss};
+pub(crate) use loss::{ClassModule, ElementModule, LossPass, class_loss, element_loss};
 pub(crate) use memory::Width;
 pub(crate) use prelu::{Bend, prelu};
 pub(crate) use random::{Draw, random};
@@ -208,8 +208,8 @@ mod tests {
         AxisUniforms, ElementwiseUniforms, LossOptions, Slot, StatisticsUniforms, axis_slots,
         class_slots, elementwise_slots,
     };
-    use crate::kernels::{BinaryUniforms, RandomUniforms, binary_slots, draw_slots};
     use crate::kernels::{DimensionUniforms, FactorUniforms, ShapingUniforms, shaped_slots};
+    use crate::kernels::{ElementUniforms, RandomUniforms, draw_slots, element_slots};
     use crate::kernels::{GateUniforms, SumUniforms, gate_slots, sum_slots};
     use crate::kernels::{Kin, module_slots};
     use crate::kernels::{PreluUniforms, prelu_slots};
@@ -397,8 +397,8 @@ mod tests {
         for module in ClassModule::all() {
             modules.push((format!("{module:?}"), class_loss(module)));
         }
-        for module in BinaryModule::all() {
-            modules.push((format!("{module:?}"), binary_loss(module)));
+        for module in ElementModule::all() {
+            modules.push((format!("{module:?}"), element_loss(module)));
         }
         for kin in kin_modules() {
             let text = kin.text();
@@ -680,7 +680,7 @@ mod tests {
             .iter()
             .map(|(_, lanes, _)| gate::entry_points(*lanes).len());
         let gates: usize = gates.sum();
-        let losses = ClassModule::all().len() * 5 + BinaryModule::all().len();
+        let losses = ClassModule::all().len() * 5 + ElementModule::all().len();
         let prelu = Bend::ALL.len() * 2 * 2;
         let chains = chain::modules().len();
         let kin = kin_modules()
@@ -854,10 +854,10 @@ mod tests {
                 compared += used.len();
             }
         }
-        for module_of in BinaryModule::all() {
-            let (module, info) = validate(&binary_loss(module_of));
+        for module_of in ElementModule::all() {
+            let (module, info) = validate(&element_loss(module_of));
             let used = used(&module, &info, "each");
-            assert_eq!(used, bound(&binary_slots(module_of)), "{module_of:?}");
+            assert_eq!(used, bound(&element_slots(module_of)), "{module_of:?}");
             compared += used.len();
         }
         for kin in kin_modules() {
@@ -969,16 +969,16 @@ mod tests {
         assert_eq!(members, expected);
         assert!(span as usize <= size_of::<StatisticsUniforms>());
 
-        for module in BinaryModule::all() {
-            let (module, _) = validate(&binary_loss(module));
+        for module in ElementModule::all() {
+            let (module, _) = validate(&element_loss(module));
             let (members, span) = layout(&module, "Uniforms");
             let expected = offsets!(
-                BinaryUniforms: count, x_first, target_first, weight_first, positive_first,
+                ElementUniforms: count, x_first, target_first, weight_first, positive_first,
                 dy_first, out_first, weight_start, weight_stride, weight_count, positive_start,
-                positive_stride, positive_count, dy_each, scale, zero
+                positive_stride, positive_count, dy_each, scale, p0, p1, p2, zero
             );
             assert_eq!(members, expected);
-            assert!(span as usize <= size_of::<BinaryUniforms>());
+            assert!(span as usize <= size_of::<ElementUniforms>());
         }
         for module in ClassModule::all() {
             let (module, _) = validate(&class_loss(module));

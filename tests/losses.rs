@@ -115,6 +115,8 @@ fn cross_entropy_meets_the_reference() {
 #[test]
 fn binary_cross_entropy_meets_the_reference() {
     for backend in common::backends() {
+        let reports = check::loss::binary_cross_entropy_with_logits(&backend).unwrap();
+        assert_passed(reports, &backend);
         let reports = check::loss::binary_cross_entropy(&backend).unwrap();
         assert_passed(reports, &backend);
     }

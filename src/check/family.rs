@@ -1,71 +1,37 @@
 //! What is checked, by name: for programs that check everything.
 
-use super::{Report, gate, loss, prelu, random, shaping, sparse};
+use super::{Report, prelu, random, shaping};
 use crate::axis::AxisFunction;
 use crate::backend::Trial;
 use crate::catalogue::{Activation, Elementwise};
-use crate::error::Result;
-use crate::functions::operation_name;
-use crate::gate::Gate;
-use crate::sparse::SparseFunction;
+use crate::error::{Error, Result};
+use crate::functions::{check_of, checked_operations, operation_name};
 
 /// Something beside the catalogue and softmax that has a check of its own.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Family {
-    /// A gated linear unit.
-    Gate(Gate),
-    /// hardmax, sparsemax, entmax.
-    Sparse(SparseFunction),
-    /// gumbel_softmax.
-    GumbelSoftmax,
-    /// maxout.
-    Maxout,
-    /// rrelu.
-    Rrelu,
-    /// prelu, with the gradient by the slope.
-    Prelu,
+    /// The operation of a name, where it has a check of its own: those of [`Family::all`].
+    Operation(&'static str),
     /// Gradients by parameters of activations.
     ParameterGradients,
     /// The softmax family under masks, biases, scales and sinks.
     MaskedSoftmax,
     /// Random numbers and Gumbel noise.
     Noise,
-    /// cross_entropy.
-    CrossEntropy,
-    /// nll_loss.
-    NllLoss,
-    /// The binary losses.
-    BinaryCrossEntropy,
 }
 
 impl Family {
     /// All of them.
     pub fn all() -> Vec<Self> {
-        let gates = Gate::ALL.iter().copied().map(Self::Gate);
-        let sparse = SparseFunction::ALL.iter().copied().map(Self::Sparse);
-        let rest = [
-            Self::GumbelSoftmax,
-            Self::Maxout,
-            Self::Rrelu,
-            Self::Prelu,
-            Self::ParameterGradients,
-            Self::MaskedSoftmax,
-            Self::Noise,
-            Self::CrossEntropy,
-            Self::NllLoss,
-            Self::BinaryCrossEntropy,
-        ];
-        gates.chain(sparse).chain(rest).collect()
+        let rest = [Self::ParameterGradients, Self::MaskedSoftmax, Self::Noise];
+        let operations = checked_operations().map(Self::Operation);
+        operations.chain(rest).collect()
     }
 
     /// The family of a name or an alias; none where no family has it.
     pub fn find(name: &str) -> Option<Self> {
-        let wanted = match &*operation_name(name) {
-            // One check holds both.
-            "binary_cross_entropy_with_logits" => "binary_cross_entropy".to_owned(),
-            name => name.to_owned(),
-        };
+        let wanted = operation_name(name);
         Self::all()
             .into_iter()
             .find(|family| family.name() == wanted)
@@ -74,18 +40,10 @@ impl Family {
     /// The name.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Gate(gate) => gate.name(),
-            Self::Sparse(function) => function.name(),
-            Self::GumbelSoftmax => "gumbel_softmax",
-            Self::Maxout => "maxout",
-            Self::Rrelu => "rrelu",
-            Self::Prelu => "prelu",
+            Self::Operation(name) => name,
             Self::ParameterGradients => "parameter_gradients",
             Self::MaskedSoftmax => "masked_softmax",
             Self::Noise => "gumbel_noise",
-            Self::CrossEntropy => "cross_entropy",
-            Self::NllLoss => "nll_loss",
-            Self::BinaryCrossEntropy => "binary_cross_entropy",
         }
     }
 }
@@ -182,19 +140,13 @@ checks! {
 
 async fn family_by(backend: &Trial, family: Family) -> Result<Vec<Report>> {
     match family {
-        Family::Gate(function) => gate::gate_by(backend, function).await,
-        Family::Sparse(function) => {
-            let mut reports = Vec::new();
-            let all = sparse::functions().into_iter();
-            for f in all.filter(|f| f.name() == function.name()) {
-                reports.extend(sparse::sparse_by(backend, f).await?);
+        Family::Operation(name) => match check_of(name, backend) {
+            Some(check) => check.await,
+            None => {
+                let checked = checked_operations().map(|name| (name, &[][..]));
+                Err(Error::unknown_function("function of check", name, checked))
             }
-            Ok(reports)
-        }
-        Family::GumbelSoftmax => sparse::gumbel_softmax_by(backend).await,
-        Family::Maxout => sparse::maxout_by(backend).await,
-        Family::Rrelu => random::rrelu_by(backend).await,
-        Family::Prelu => prelu::prelu_by(backend).await,
+        },
         Family::ParameterGradients => prelu::parameter_gradients_by(backend).await,
         Family::MaskedSoftmax => {
             let mut reports = Vec::new();
@@ -204,9 +156,6 @@ async fn family_by(backend: &Trial, family: Family) -> Result<Vec<Report>> {
             Ok(reports)
         }
         Family::Noise => random::noise_by(backend).await,
-        Family::CrossEntropy => loss::cross_entropy_by(backend).await,
-        Family::NllLoss => loss::nll_loss_by(backend).await,
-        Family::BinaryCrossEntropy => loss::binary_cross_entropy_by(backend).await,
     }
 }
 

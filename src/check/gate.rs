@@ -63,7 +63,7 @@ checks! {
     fn gate / gate_async / gate_by (function: &Gate) -> Vec<Report>;
 }
 
-pub(super) async fn gate_by(backend: &Trial, function: impl Borrow<Gate>) -> Result<Vec<Report>> {
+pub(crate) async fn gate_by(backend: &Trial, function: impl Borrow<Gate>) -> Result<Vec<Report>> {
     let function = function.borrow();
     let [value, gates, dy] = triples();
     let bounds = function.bounds();

@@ -4,7 +4,9 @@ use super::{Noise, Pass, Report, SHAPES, beyond, special_rows};
 use crate::arrays::OfShape;
 use crate::backend::{Backend, Trial};
 use crate::error::Result;
-use crate::loss::{BceWithLogits, BinaryCrossEntropy, CrossEntropy, NllLoss, Reduction, Targets};
+use crate::functions::families::{BceWithLogits, BinaryCrossEntropy};
+use crate::loss::{CrossEntropy, NllLoss, Reduction, Targets};
+use crate::operation::Operation;
 use crate::reference::loss as reference;
 use crate::shape::AxisShape;
 
@@ -21,7 +23,7 @@ checks! {
     fn cross_entropy / cross_entropy_async / cross_entropy_by () -> Vec<Report>;
 }
 
-pub(super) async fn cross_entropy_by(backend: &Trial) -> Result<Vec<Report>> {
+pub(crate) async fn cross_entropy_by(backend: &Trial) -> Result<Vec<Report>> {
     let name = || "cross_entropy".to_owned();
     let mut forward = Report::new(name(), Pass::Forward, BOUND);
     let mut backward = Report::new(name(), Pass::Backward, BOUND);
@@ -53,7 +55,7 @@ checks! {
     fn nll_loss / nll_loss_async / nll_loss_by () -> Vec<Report>;
 }
 
-pub(super) async fn nll_loss_by(backend: &Trial) -> Result<Vec<Report>> {
+pub(crate) async fn nll_loss_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut reports =
         [Pass::Forward, Pass::Backward].map(|pass| Report::new("nll_loss".to_owned(), pass, BOUND));
     for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
@@ -235,82 +237,139 @@ impl<'a> Case<'a> {
 }
 
 checks! {
-    /// Holds binary cross entropy of logits and of probabilities, forward and backward, against the
-    /// reference, over all magnitudes and with every way to weigh.
+    /// Holds binary cross entropy of logits, forward and backward, against the reference, over all magnitudes
+    /// and with every way to weigh.
+    ///
+    /// # Errors
+    /// The backend's own; a breach is in the report.
+    fn binary_cross_entropy_with_logits / binary_cross_entropy_with_logits_async
+        / binary_cross_entropy_with_logits_by () -> Vec<Report>;
+    /// Holds binary cross entropy of probabilities, forward and backward, against the reference, over all
+    /// magnitudes, weighed and not.
     ///
     /// # Errors
     /// The backend's own; a breach is in the report.
     fn binary_cross_entropy / binary_cross_entropy_async / binary_cross_entropy_by () -> Vec<Report>;
 }
 
-pub(super) async fn binary_cross_entropy_by(backend: &Trial) -> Result<Vec<Report>> {
-    let mut noise = Noise(0x2545_f491_4f6c_dd1d);
-    let mut x: Vec<f32> = (0..=u32::MAX)
-        .step_by(400_009)
-        .map(f32::from_bits)
-        .collect();
-    // Of larger ones a weighted loss is infinite, and so is every mean.
-    x.retain(|x| x.abs() < 1e37 && !x.is_subnormal());
-    x.extend((0..5000).map(|_| noise.next() * 120.0));
-    x.extend([0.0, -0.0, 1.0, -1.0, 88.0, -88.0, 104.0, -104.0]);
-    // A whole number of classes.
-    x.truncate(x.len() / 12 * 12);
+pub(crate) async fn binary_cross_entropy_with_logits_by(backend: &Trial) -> Result<Vec<Report>> {
+    let inputs = Elements::new();
+    let (three, four) = ([0.5, 2.0, 0.0], [1.5, 0.25, 3.0, 0.75]);
+    let losses = |reduction| {
+        let plain = BceWithLogits::new().reduction(reduction);
+        [
+            plain.clone(),
+            plain.clone().pos_weight(&four).weight(&[0.5]),
+            plain.clone().axis(1).pos_weight(&three).weight(&three),
+            plain.pos_weight(&inputs.own).weight(&inputs.own),
+        ]
+    };
+    let name = "binary_cross_entropy_with_logits";
+    let want = reference::binary_cross_entropy_with_logits;
+    let want_grad = reference::grad_binary_cross_entropy_with_logits;
+    inputs
+        .compare(backend, name, &inputs.x, losses, want, want_grad)
+        .await
+}
+
+pub(crate) async fn binary_cross_entropy_by(backend: &Trial) -> Result<Vec<Report>> {
+    let inputs = Elements::new();
     let squeezed = |x: &f32| match x.abs() {
         x if x > 1.0 => 1.0 / (1.0 + x),
         x => x,
     };
-    let p: Vec<f32> = x.iter().map(squeezed).collect();
-    let t: Vec<f32> = (0..x.len())
-        .map(|i| match i % 3 {
+    let p: Vec<f32> = inputs.x.iter().map(squeezed).collect();
+    let losses = |reduction| {
+        let plain = BinaryCrossEntropy::new().reduction(reduction);
+        [plain.clone(), plain.weight(&[1.5, 0.25, 3.0, 0.75])]
+    };
+    let name = "binary_cross_entropy";
+    let want = reference::binary_cross_entropy;
+    let want_grad = reference::grad_binary_cross_entropy;
+    inputs
+        .compare(backend, name, &p, losses, want, want_grad)
+        .await
+}
+
+/// What losses of elements are checked on.
+pub(crate) struct Elements {
+    /// Numbers of all magnitudes.
+    pub x: Vec<f32>,
+    /// Targets from 0 to 1, of which a third is 0 and a third 1.
+    pub targets: Vec<f32>,
+    dy: Vec<f32>,
+    /// A weight for each element.
+    pub own: Vec<f32>,
+    shape: [usize; 3],
+}
+
+impl Elements {
+    pub(crate) fn new() -> Self {
+        let mut noise = Noise(0x2545_f491_4f6c_dd1d);
+        let mut x: Vec<f32> = (0..=u32::MAX)
+            .step_by(400_009)
+            .map(f32::from_bits)
+            .collect();
+        // Of larger ones a weighted loss is infinite, and so is every mean.
+        x.retain(|x| x.abs() < 1e37 && !x.is_subnormal());
+        x.extend((0..5000).map(|_| noise.next() * 120.0));
+        x.extend([0.0, -0.0, 1.0, -1.0, 88.0, -88.0, 104.0, -104.0]);
+        // A whole number of classes.
+        x.truncate(x.len() / 12 * 12);
+        let target = |i: usize| match i % 3 {
             0 => 0.0,
             1 => 1.0,
             _ => noise.next().abs(),
-        })
-        .collect();
-    let dy: Vec<f32> = x.iter().map(|_| noise.next()).collect();
-    let own: Vec<f32> = x.iter().map(|_| noise.next().abs()).collect();
-    let shape = [x.len() / 12, 3, 4];
-    let (three, four) = ([0.5, 2.0, 0.0], [1.5, 0.25, 3.0, 0.75]);
-    let report = |name: &str, pass| Report::new(name.to_owned(), pass, BOUND);
-    let names = ["binary_cross_entropy_with_logits", "binary_cross_entropy"];
-    let mut reports =
-        names.map(|name| [Pass::Forward, Pass::Backward].map(|pass| report(name, pass)));
-    let see = |report: &mut Report, x: &[f32], got: &[f32], want: &reference::Values| {
-        for (j, &got) in got.iter().enumerate() {
-            let ulp = beyond(got, want.0[j], want.1[j], 0.0);
-            report.add(x[j], got, want.0[j], ulp);
-        }
-    };
-    for &reduction in Reduction::ALL {
-        let dy = match reduction {
-            Reduction::None => &dy[..],
-            Reduction::Mean | Reduction::Sum => &dy[..1],
         };
-        let plain = BceWithLogits::new().reduction(reduction);
-        let [forward, backward] = &mut reports[0];
-        for loss in [
-            plain.clone(),
-            plain.clone().pos_weight(&four).weight(&[0.5]),
-            plain.clone().axis(1).pos_weight(&three).weight(&three),
-            plain.clone().pos_weight(&own).weight(&own),
-        ] {
-            let got = backend.apply(&loss, (x.of_shape(&shape), &t)).await?;
-            let want = reference::binary_cross_entropy_with_logits(&loss, &x, &shape, &t)?;
-            see(forward, &x, &got, &want);
-            let got = backend.grad(&loss, (x.of_shape(&shape), &t), dy).await?;
-            let want = reference::grad_binary_cross_entropy_with_logits(&loss, &x, &shape, &t, dy)?;
-            see(backward, &x, &got, &want);
-        }
-        let plain = BinaryCrossEntropy::new().reduction(reduction);
-        let [forward, backward] = &mut reports[1];
-        for loss in [plain.clone(), plain.weight(&four)] {
-            let got = backend.apply(&loss, (p.of_shape(&shape), &t)).await?;
-            let want = reference::binary_cross_entropy(&loss, &p, &shape, &t)?;
-            see(forward, &p, &got, &want);
-            let got = backend.grad(&loss, (p.of_shape(&shape), &t), dy).await?;
-            let want = reference::grad_binary_cross_entropy(&loss, &p, &shape, &t, dy)?;
-            see(backward, &p, &got, &want);
+        let targets = (0..x.len()).map(target).collect();
+        let dy = x.iter().map(|_| noise.next()).collect();
+        let own = x.iter().map(|_| noise.next().abs()).collect();
+        let shape = [x.len() / 12, 3, 4];
+        Self {
+            x,
+            targets,
+            dy,
+            own,
+            shape,
         }
     }
-    Ok(reports.into_iter().flatten().collect())
+
+    /// Holds losses against their values and gradients in f64, reduced in each way.
+    pub(crate) async fn compare<L: Operation, const N: usize>(
+        &self,
+        backend: &Trial,
+        name: &str,
+        x: &[f32],
+        losses: impl Fn(Reduction) -> [L; N],
+        want: impl Fn(&L, &[f32], &[usize], &[f32]) -> Result<reference::Values>,
+        want_grad: impl Fn(&L, &[f32], &[usize], &[f32], &[f32]) -> Result<reference::Values>,
+    ) -> Result<Vec<Report>> {
+        let (shape, t) = (&self.shape[..], &self.targets[..]);
+        let mut reports =
+            [Pass::Forward, Pass::Backward].map(|pass| Report::new(name.to_owned(), pass, BOUND));
+        for &reduction in Reduction::ALL {
+            let dy = match reduction {
+                Reduction::None => &self.dy[..],
+                Reduction::Mean | Reduction::Sum => &self.dy[..1],
+            };
+            for loss in losses(reduction) {
+                let operation: &dyn Operation = &loss;
+                let got = [
+                    backend.apply(operation, (x.of_shape(shape), t)).await?,
+                    backend.grad(operation, (x.of_shape(shape), t), dy).await?,
+                ];
+                let want = [
+                    want(&loss, x, shape, t)?,
+                    want_grad(&loss, x, shape, t, dy)?,
+                ];
+                for (report, (got, want)) in reports.iter_mut().zip(got.iter().zip(&want)) {
+                    for (j, &got) in got.iter().enumerate() {
+                        let ulp = beyond(got, want.0[j], want.1[j], 0.0);
+                        report.add(x[j], got, want.0[j], ulp);
+                    }
+                }
+            }
+        }
+        Ok(reports.into())
+    }
 }

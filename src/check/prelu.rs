@@ -28,7 +28,7 @@ checks! {
     fn prelu / prelu_async / prelu_by () -> Vec<Report>;
 }
 
-pub(super) async fn prelu_by(backend: &Trial) -> Result<Vec<Report>> {
+pub(crate) async fn prelu_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut forward = Report::new("prelu".to_owned(), Pass::Forward, 0.5);
     let mut backward = Report::new("prelu".to_owned(), Pass::Backward, 0.5);
     let mut by_slope = Report::new("prelu by the slope".to_owned(), Pass::Backward, 4.0);
@@ -97,7 +97,7 @@ checks! {
     fn parameter_gradients / parameter_gradients_async / parameter_gradients_by () -> Vec<Report>;
 }
 
-pub(super) async fn parameter_gradients_by(backend: &Trial) -> Result<Vec<Report>> {
+pub(crate) async fn parameter_gradients_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut reports = Vec::new();
     for (activation, name) in learnable() {
         let what = format!("{activation} by {name}");

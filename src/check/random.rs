@@ -17,7 +17,7 @@ checks! {
     fn noise / noise_async / noise_by () -> Vec<Report>;
 }
 
-pub(super) async fn noise_by(backend: &Trial) -> Result<Vec<Report>> {
+pub(crate) async fn noise_by(backend: &Trial) -> Result<Vec<Report>> {
     const COUNT: usize = 1 << 20;
     let random = Random::new(0x9e37_79b9_7f4a_7c15).stream(3).starting_at(5);
     let mut uniform = Report::new("uniform".to_owned(), Pass::Forward, 0.0);
@@ -52,7 +52,7 @@ checks! {
     fn rrelu / rrelu_async / rrelu_by () -> Vec<Report>;
 }
 
-pub(super) async fn rrelu_by(backend: &Trial) -> Result<Vec<Report>> {
+pub(crate) async fn rrelu_by(backend: &Trial) -> Result<Vec<Report>> {
     let specials = [0.0, -0.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
     let stratified = (0..=u32::MAX).step_by(50_021).map(f32::from_bits);
     let x: Vec<f32> = specials.into_iter().chain(stratified).collect();

@@ -106,7 +106,7 @@ checks! {
     fn shaped / shaped_async / shaped_by (function: AxisFunction) -> Vec<Report>;
 }
 
-pub(super) async fn shaped_by(backend: &Trial, function: AxisFunction) -> Result<Vec<Report>> {
+pub(crate) async fn shaped_by(backend: &Trial, function: AxisFunction) -> Result<Vec<Report>> {
     let name = |what: &str| format!("{function} of shaped rows{what}");
     let mut forward = Report::new(name(""), Pass::Forward, BOUND);
     let mut backward = Report::new(name(""), Pass::Backward, BOUND);

@@ -39,6 +39,15 @@ pub fn functions() -> Vec<SparseFunction> {
     functions
 }
 
+/// All of [`functions`] that have a name.
+pub(crate) async fn of_name_by(backend: &Trial, name: &str) -> Result<Vec<Report>> {
+    let mut reports = Vec::new();
+    for function in functions().into_iter().filter(|f| f.name() == name) {
+        reports.extend(sparse_by(backend, function).await?);
+    }
+    Ok(reports)
+}
+
 checks! {
     /// Holds a sparse function, forward and backward from its own output, against the reference: over
     /// several shapes, magnitudes and offsets, and with rows of special values. What a rounding of the
@@ -49,7 +58,7 @@ checks! {
     fn sparse / sparse_async / sparse_by (function: SparseFunction) -> Vec<Report>;
 }
 
-pub(super) async fn sparse_by(backend: &Trial, function: SparseFunction) -> Result<Vec<Report>> {
+pub(crate) async fn sparse_by(backend: &Trial, function: SparseFunction) -> Result<Vec<Report>> {
     let mut forward = Report::new(function.to_string(), Pass::Forward, BOUND);
     let mut backward = Report::new(function.to_string(), Pass::Backward, BOUND);
     for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
@@ -105,7 +114,7 @@ checks! {
     fn gumbel_softmax / gumbel_softmax_async / gumbel_softmax_by () -> Vec<Report>;
 }
 
-pub(super) async fn gumbel_softmax_by(backend: &Trial) -> Result<Vec<Report>> {
+pub(crate) async fn gumbel_softmax_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut forward = Report::new("gumbel_softmax".to_owned(), Pass::Forward, BOUND);
     let mut backward = Report::new("gumbel_softmax".to_owned(), Pass::Backward, BOUND);
     for (i, &(shape, axis)) in SHAPES.iter().enumerate() {
@@ -152,7 +161,7 @@ checks! {
     fn maxout / maxout_async / maxout_by () -> Vec<Report>;
 }
 
-pub(super) async fn maxout_by(backend: &Trial) -> Result<Vec<Report>> {
+pub(crate) async fn maxout_by(backend: &Trial) -> Result<Vec<Report>> {
     let mut forward = Report::new("maxout".to_owned(), Pass::Forward, 0.0);
     let mut backward = Report::new("maxout".to_owned(), Pass::Backward, 0.0);
     let exact = |got: f32, want: f32| {

@@ -1,9 +1,10 @@
 //! The losses of the CPU backend.
 
 use super::classes::{Job, run};
-use super::{Cpu, binary};
+use super::{Cpu, element_loss, nll};
+use crate::element_loss::{ElementProblem, Formula};
 use crate::error::Result;
-use crate::loss::{BinaryProblem, ClassProblem, Reduction, Upstream, reduce, upstream};
+use crate::loss::{ClassProblem, Reduction, Upstream, reduce, upstream};
 
 impl Cpu {
     /// Each row's loss, where `losses` is not empty, and the gradient, where `dx` is not.
@@ -20,7 +21,7 @@ impl Cpu {
 
     /// The negative log likelihood, reduced where it is to be.
     pub(crate) fn nll(&self, problem: &ClassProblem, x: &[f32]) -> Vec<f32> {
-        problem.reduce(&binary::nll(problem, x))
+        problem.reduce(&nll::nll(problem, x))
     }
 
     pub(crate) fn nll_gradient(
@@ -30,35 +31,37 @@ impl Cpu {
         dx: &mut [f32],
     ) {
         dx.fill(0.0);
-        binary::nll_gradient(problem, upstream, dx);
+        nll::nll_gradient(problem, upstream, dx);
     }
 
-    /// A binary loss, reduced where it is to be.
-    pub(crate) fn binary(
+    /// A loss of elements, reduced where it is to be.
+    pub(crate) fn element_loss(
         &self,
-        problem: &BinaryProblem,
+        loss: &impl Formula,
+        problem: &ElementProblem,
         x: &[f32],
         targets: &[f32],
         out: &mut [f32],
     ) {
         if problem.reduction == Reduction::None {
-            binary::losses(self.isa, problem, x, targets, out);
+            element_loss::losses(self.isa, loss, problem, x, targets, out);
             return;
         }
-        let sum = binary::losses(self.isa, problem, x, targets, &mut []);
+        let sum = element_loss::losses(self.isa, loss, problem, x, targets, &mut []);
         out.copy_from_slice(&reduce(problem.reduction, &[sum], problem.total()));
     }
 
-    pub(crate) fn grad_binary(
+    pub(crate) fn grad_element_loss(
         &self,
-        problem: &BinaryProblem,
+        loss: &impl Formula,
+        problem: &ElementProblem,
         x: &[f32],
         targets: &[f32],
         dy: &[f32],
         dx: &mut [f32],
     ) -> Result<()> {
         let upstream = upstream(problem.reduction, dy, problem.count, problem.total())?;
-        binary::gradient(self.isa, problem, x, targets, upstream, dx);
+        element_loss::gradient(self.isa, loss, problem, x, targets, upstream, dx);
         Ok(())
     }
 }

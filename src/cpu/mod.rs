@@ -6,10 +6,10 @@
 //! set when the backend is made, [`elementwise`], [`softmax`] and
 //! [`shaped`] run the loops.
 
-mod binary;
 mod chain;
 mod classes;
 pub(crate) mod convert;
+mod element_loss;
 mod elementwise;
 mod gate;
 mod gumbel;
@@ -20,6 +20,7 @@ mod loss;
 mod maxout;
 mod narrow;
 mod narrow_rows;
+mod nll;
 mod passes;
 mod phases;
 mod prelu;
@@ -42,6 +43,7 @@ use crate::shape::{AxisShape, element_count, same_length};
 use crate::shaping::Shaping;
 use crate::statistics::{Inspect, Statistics, of_nothing};
 use crate::sum::SumShape;
+pub(crate) use element_loss::reached;
 pub(crate) use isa::{Isa, Kernel};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use passes::Coefficients;

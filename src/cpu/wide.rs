@@ -144,14 +144,14 @@ impl<const FMA: bool> Wide<FMA> {
 
     /// e^x for x that is not above 0.
     #[inline(always)]
-    pub(super) fn exp_below_zero(self) -> Self {
+    pub(crate) fn exp_below_zero(self) -> Self {
         let (scale, rest) = self.at_least(-709.1).exp_parts();
         Self(Self(scale).mul_add(rest, scale))
     }
 
     /// log(1 + x) for any x >= 0, infinity excepted.
     #[inline(always)]
-    pub(super) fn ln_1p_any(self) -> Self {
+    pub(crate) fn ln_1p_any(self) -> Self {
         // 1 + x = 2^k·(1 + a); below 1 it is x itself that keeps its precision.
         let bits = (1.0 + self.0).to_bits();
         let one = 1.0f64.to_bits();

@@ -1,12 +1,11 @@
-//! The losses: over classes, and of elements.
+//! The losses over classes, and what all losses have in common.
 
 use crate::arrays::Data;
 use crate::cpu::Cpu;
 use crate::error::{Error, Result};
-use crate::kernels::{BinaryCall, ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer};
+use crate::kernels::{ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer};
 use crate::loss::{
-    BceWithLogits, BinaryCrossEntropy, BinaryOptions, BinaryProblem, ClassOptions, ClassTargets,
-    CrossEntropy, NllLoss, Reduction, Targets, Weight, Weights, check_weights, reduce, upstream,
+    ClassOptions, ClassTargets, CrossEntropy, NllLoss, Reduction, Targets, reduce, upstream,
 };
 use crate::operation::{
     Cut, DeviceCall, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shape,
@@ -16,21 +15,15 @@ use crate::plan::STEPS;
 use crate::shape::{AxisShape, same_length};
 use std::borrow::Cow;
 
-operations!(CrossEntropy, NllLoss, BceWithLogits, BinaryCrossEntropy);
+operations!(CrossEntropy, NllLoss);
 
 const TARGETS: Role = Role::new("targets", "the targets", Kind::Targets);
-const OF_ELEMENTS: Role = Role::new("targets", "the targets", Kind::Numbers);
-const LOGITS: Role = Role::new("logits", "the logits", Kind::Numbers);
+pub(super) const LOGITS: Role = Role::new("logits", "the logits", Kind::Numbers);
 
 /// For each class.
 const CLASS_WEIGHT: Role = Role::new("weight", "the class weight", Kind::Numbers).optional();
-/// For each element, or what broadcasts.
-const WEIGHT: Role = Role::new("weight", "the weight", Kind::Numbers).optional();
-const POS_WEIGHT: Role =
-    Role::new("pos_weight", "the weight of positives", Kind::Numbers).optional();
-
 /// A weight as the loss's option or as an array of a call; an error where it is both, or on a device.
-fn weight<'a>(
+pub(super) fn weight<'a>(
     function: &'static str,
     option: Option<&'a [f32]>,
     given: &Given<'a>,
@@ -65,7 +58,7 @@ fn class_weight<'a>(
 }
 
 /// A weight as a device reads it; without one, nothing.
-fn words(weight: Option<Cow<'_, [f32]>>) -> Words<'_> {
+pub(super) fn words(weight: Option<Cow<'_, [f32]>>) -> Words<'_> {
     match weight {
         None => Words::new(Data::F32(&[])),
         Some(Cow::Borrowed(weight)) => Words::new(Data::F32(weight)),
@@ -118,7 +111,7 @@ fn infer(options: &ClassOptions, direction: Direction, given: &Given<'_>) -> Res
 }
 
 /// What is written of losses that are reduced, or not.
-fn losses<'a>(reduction: Reduction, reach: Reach<'a>, count: usize) -> Written<'a> {
+pub(super) fn losses<'a>(reduction: Reduction, reach: Reach<'a>, count: usize) -> Written<'a> {
     match reduction {
         Reduction::None => Written::output(reach),
         Reduction::Mean | Reduction::Sum => Written::left(reach, count),
@@ -126,7 +119,7 @@ fn losses<'a>(reduction: Reduction, reach: Reach<'a>, count: usize) -> Written<'
 }
 
 /// The loss, from those of rows or elements that a device left.
-fn reduced(reduction: Reduction, total: f64, losses: &[f32]) -> Vec<f32> {
+pub(super) fn reduced(reduction: Reduction, total: f64, losses: &[f32]) -> Vec<f32> {
     let losses: Vec<f64> = losses.iter().map(|&loss| loss.into()).collect();
     reduce(reduction, &losses, total)
 }
@@ -498,7 +491,7 @@ impl<'a> OnDeviceLoss<'a> {
 }
 
 /// Records so many losses into the call's first output, or into memory aside and their reduction there.
-fn record_reduced(
+pub(super) fn record_reduced(
     kernels: &Kernels,
     pass: &mut wgpu::ComputePass<'_>,
     call: &DeviceCall<'_>,
@@ -519,330 +512,10 @@ fn record_reduced(
 impl Reduction {
     /// The upstream gradient in a buffer, of one number for all times a factor where losses are
     /// reduced.
-    fn upstream(self, dy: wgpu::BufferSlice<'_>, scale: f32) -> UpstreamBuffer<'_> {
+    pub(super) fn upstream(self, dy: wgpu::BufferSlice<'_>, scale: f32) -> UpstreamBuffer<'_> {
         match self {
             Self::None => UpstreamBuffer::Each(dy),
             Self::Mean | Self::Sum => UpstreamBuffer::Same(dy, scale),
         }
     }
-}
-
-/// A binary loss, with its options checked for an array.
-trait Binary: Sync {
-    /// Whether it is of logits, not of probabilities.
-    const WITH_LOGITS: bool;
-    const ROLES: &'static [Role];
-    const NAME: &'static str;
-
-    fn options(&self) -> &BinaryOptions;
-
-    /// The weights that the loss has as options.
-    fn own_weights(&self) -> Weights<'_>;
-
-    /// An error where there is a number that the loss does not take.
-    fn check_values(&self, x: &[f32]) -> Result<()>;
-
-    /// The weight and that of positives, as options or as arrays; without their numbers where they are
-    /// only an `outline`.
-    fn weights<'a>(&'a self, given: &Given<'a>, outline: bool) -> Result<[Option<Weight<'a>>; 2]> {
-        let own = self.own_weights();
-        let of = |i: usize, role: Role| -> Result<Option<Weight<'a>>> {
-            let Some(view) = weight(Self::NAME, own[i], given, 2 + i, role.what)? else {
-                return Ok(None);
-            };
-            let shape = given.x().shape;
-            let place = self
-                .options()
-                .place(role.what, view.len(), view.shape, shape)?;
-            Ok(Some(match outline {
-                true => place.without_numbers(),
-                false => place.filled(view.data.widened()),
-            }))
-        };
-        Ok([of(0, WEIGHT)?, of(1, POS_WEIGHT)?])
-    }
-
-    /// The call with the weights that it was given.
-    fn of<'a>(
-        &self,
-        given: &Given<'_>,
-        weights: &'a [Option<Weight<'_>>; 2],
-    ) -> Result<BinaryProblem<'a>> {
-        let x = given.x();
-        let weights = weights
-            .each_ref()
-            .map(|weight| weight.as_ref().map(Weight::spread));
-        let lengths = [x.len(), given.at(1).len()];
-        self.options()
-            .problem(Self::WITH_LOGITS, x.shape, lengths, weights)
-    }
-}
-
-impl Binary for BceWithLogits {
-    const WITH_LOGITS: bool = true;
-    const ROLES: &'static [Role] = &[LOGITS, OF_ELEMENTS, WEIGHT, POS_WEIGHT];
-    const NAME: &'static str = "binary_cross_entropy_with_logits";
-
-    fn options(&self) -> &BinaryOptions {
-        &self.options
-    }
-
-    fn own_weights(&self) -> Weights<'_> {
-        self.weights()
-    }
-
-    fn check_values(&self, _x: &[f32]) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl Binary for BinaryCrossEntropy {
-    const WITH_LOGITS: bool = false;
-    const ROLES: &'static [Role] = &[
-        Role::new("probabilities", "the probabilities", Kind::Numbers),
-        OF_ELEMENTS,
-        WEIGHT,
-    ];
-    const NAME: &'static str = "binary_cross_entropy";
-
-    fn options(&self) -> &BinaryOptions {
-        &self.options
-    }
-
-    fn own_weights(&self) -> Weights<'_> {
-        self.weights()
-    }
-
-    fn check_values(&self, x: &[f32]) -> Result<()> {
-        self.check_probabilities(x)
-    }
-}
-
-/// Both binary losses are the same operation but for their kernels' choice of a formula.
-macro_rules! binary_losses {
-    ($($type:ty),*) => {$(
-        impl Operation for $type {
-            fn name(&self) -> &'static str {
-                Self::NAME
-            }
-
-            fn roles(&self) -> &'static [Role] {
-                Self::ROLES
-            }
-
-            fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-                infer_binary(self, direction, given)
-            }
-
-            fn compute(
-                &self,
-                cpu: &Cpu,
-                direction: Direction,
-                given: &Given<'_>,
-                outputs: &mut Outputs<'_>,
-            ) -> Result<()> {
-                compute_binary(self, cpu, direction, given, f32_of(&mut outputs[0]))
-            }
-
-            fn lower<'a>(
-                &'a self,
-                direction: Direction,
-                given: &'a Given<'a>,
-                _output: usize,
-                _kernels: &Kernels,
-            ) -> Result<Lowered<'a>> {
-                lower_binary(self, direction, given)
-            }
-
-            fn record(
-                &self,
-                kernels: &Kernels,
-                pass: &mut wgpu::ComputePass<'_>,
-                part: &Part<'_>,
-            ) -> Result<()> {
-                record_binary(self, kernels, pass, part)
-            }
-
-            fn record_call(
-                &self,
-                kernels: &Kernels,
-                pass: &mut wgpu::ComputePass<'_>,
-                call: &DeviceCall<'_>,
-            ) -> Result<()> {
-                record_binary_call(self, kernels, pass, call)
-            }
-
-            fn finish(&self, given: &Given<'_>, losses: Vec<f32>) -> Result<Vec<f32>> {
-                Ok(reduced(self.options.reduction, given.x().len() as f64, &losses))
-            }
-
-            fn boxed(&self) -> Box<dyn Operation> {
-                Box::new(self.clone())
-            }
-        }
-    )*};
-}
-binary_losses!(BceWithLogits, BinaryCrossEntropy);
-
-/// Weights that are finite.
-fn checked(weights: [Option<Weight<'_>>; 2]) -> Result<[Option<Weight<'_>>; 2]> {
-    check_weights(weights.each_ref().map(|w| w.as_ref().map(|w| &*w.values)))?;
-    Ok(weights)
-}
-
-fn infer_binary<L: Binary>(loss: &L, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-    let weights = loss.weights(given, true)?;
-    let problem = loss.of(given, &weights)?;
-    given.at(1).check("the targets", given.x().shape)?;
-    let whole = Shape::from_slice(given.x().shape);
-    match problem.reduction {
-        Reduction::None => given.check_dy(&whole)?,
-        Reduction::Mean | Reduction::Sum => given.check_dy(&[])?,
-    }
-    let shape = match (direction, problem.reduction) {
-        (Direction::Backward, _) | (_, Reduction::None) => whole,
-        (_, Reduction::Mean | Reduction::Sum) => Shape::new(),
-    };
-    Ok(std::iter::once(shape).collect())
-}
-
-fn compute_binary<L: Binary>(
-    loss: &L,
-    cpu: &Cpu,
-    direction: Direction,
-    given: &Given<'_>,
-    out: &mut [f32],
-) -> Result<()> {
-    let (x, targets) = (given.x().f32(), given.at(1).f32());
-    loss.check_values(x)?;
-    let weights = checked(loss.weights(given, false)?)?;
-    let problem = loss.of(given, &weights)?;
-    match direction {
-        Direction::Backward => cpu.grad_binary(&problem, x, targets, given.dy().f32(), out),
-        _ => {
-            cpu.binary(&problem, x, targets, out);
-            Ok(())
-        }
-    }
-}
-
-fn lower_binary<'a, L: Binary>(
-    loss: &'a L,
-    direction: Direction,
-    given: &'a Given<'a>,
-) -> Result<Lowered<'a>> {
-    let (x, targets) = (given.x(), given.at(1));
-    loss.check_values(&x.data.widened())?;
-    let weights = checked(loss.weights(given, false)?)?;
-    let problem = loss.of(given, &weights)?;
-    let (count, reduction, total) = (problem.count, problem.reduction, problem.total());
-    let weight = |weight: Option<Weight<'a>>| {
-        let values = weight.map(|weight| weight.values);
-        // Each element has its own, or they take turns.
-        let is_each = |values: &Cow<'_, [f32]>| values.len() == count && count > 1;
-        let reach = match values.as_ref().is_some_and(is_each) {
-            true => Reach::Elements,
-            false => Reach::Whole,
-        };
-        (words(values), reach)
-    };
-    let [all, positive] = weights;
-    let dy = match given.dy {
-        Some(dy) if reduction == Reduction::None => (Words::wide(dy.data), Reach::Elements),
-        Some(dy) => {
-            let dy = dy.data.widened();
-            let dy = upstream(reduction, &dy, count, total)?;
-            (Words::owned(vec![dy.at(0) as f32]), Reach::Whole)
-        }
-        None => (Words::new(Data::F32(&[])), Reach::Whole),
-    };
-    let inputs = [
-        (Words::wide(x.data), Reach::Elements),
-        (Words::wide(targets.data), Reach::Elements),
-        weight(all),
-        weight(positive),
-        dy,
-    ];
-    let mut lowered = Lowered::new(Cut::Elements(count), inputs, Reach::Elements);
-    if direction != Direction::Backward {
-        lowered.outputs = std::iter::once(losses(reduction, Reach::Elements, count)).collect();
-    }
-    Ok(lowered)
-}
-
-fn record_binary_call<L: Binary>(
-    loss: &L,
-    kernels: &Kernels,
-    pass: &mut wgpu::ComputePass<'_>,
-    call: &DeviceCall<'_>,
-) -> Result<()> {
-    if call.in_place {
-        return Err(Error::NotInPlace { function: L::NAME });
-    }
-    let weights = checked(loss.weights(call.given, false)?)?;
-    let problem = &loss.of(call.given, &weights)?;
-    let scale = match problem.reduction {
-        Reduction::None | Reduction::Sum => 1.0,
-        Reduction::Mean => (1.0 / problem.total()) as f32,
-    };
-    let weights = [problem.weight, problem.pos_weight];
-    let weights = weights.map(|spread| spread.map(|spread| kernels.constant(spread.values)));
-    let dy = call.dy().map(|dy| problem.reduction.upstream(dy, scale));
-    let record =
-        |kernels: &Kernels, pass: &mut wgpu::ComputePass<'_>, out: wgpu::BufferSlice<'_>| {
-            let call = BinaryCall {
-                problem,
-                start: 0,
-                count: problem.count,
-                x: call.read(0),
-                targets: call.read(1),
-                weights: weights
-                    .each_ref()
-                    .map(|weight| weight.as_ref().map(|weight| weight.slice(..))),
-                dy,
-                out,
-            };
-            kernels.binary_loss(pass, &call)
-        };
-    let total = match problem.reduction {
-        Reduction::Mean => problem.total(),
-        Reduction::None | Reduction::Sum => 1.0,
-    };
-    let reduction = match dy {
-        Some(_) => Reduction::None,
-        None => problem.reduction,
-    };
-    record_reduced(
-        kernels,
-        pass,
-        call,
-        (reduction, problem.count, total),
-        record,
-    )
-}
-
-fn record_binary<L: Binary>(
-    loss: &L,
-    kernels: &Kernels,
-    pass: &mut wgpu::ComputePass<'_>,
-    part: &Part<'_>,
-) -> Result<()> {
-    let weights = loss.weights(part.given, true)?;
-    let problem = &loss.of(part.given, &weights)?;
-    let dy = part.given.dy;
-    let dy = dy.map(|_| problem.reduction.upstream(part.read(4), 1.0));
-    let call = BinaryCall {
-        problem,
-        start: part.first_row as usize,
-        count: part.shape.rows(),
-        x: part.read(0),
-        targets: part.read(1),
-        weights: [
-            problem.weight.map(|_| part.read(2)),
-            problem.pos_weight.map(|_| part.read(3)),
-        ],
-        dy,
-        out: part.written(0),
-    };
-    kernels.binary_loss(pass, &call)
 }

@@ -1,9 +1,12 @@
 //! The losses in f64 with `libm`, by their formulas.
 
+use crate::element_loss::ElementProblem;
 use crate::error::Result;
+use crate::functions::ElementLoss;
+use crate::functions::families::{BceWithLogits, BinaryCrossEntropy};
 use crate::loss::{
-    BceWithLogits, BinaryCrossEntropy, BinaryProblem, ClassProblem, ClassTargets, CrossEntropy,
-    IGNORED, NllLoss, Reduction, Targets, Upstream, upstream,
+    ClassProblem, ClassTargets, CrossEntropy, IGNORED, NllLoss, Reduction, Targets, Upstream,
+    upstream,
 };
 
 /// Exact values, and beside each the magnitude of the largest term that it is a sum of.
@@ -125,8 +128,8 @@ pub fn binary_cross_entropy_with_logits(
     shape: &[usize],
     targets: &[f32],
 ) -> Result<Values> {
-    let problem = loss.problem(logits.len(), shape, targets.len())?;
-    Ok(binary(&problem, logits, targets))
+    let problem = loss.problem(logits, shape, targets)?;
+    Ok(binary(true, &problem, logits, targets))
 }
 
 /// The gradient of [`BceWithLogits`] by the logits in f64.
@@ -140,8 +143,8 @@ pub fn grad_binary_cross_entropy_with_logits(
     targets: &[f32],
     dy: &[f32],
 ) -> Result<Values> {
-    let problem = loss.problem(logits.len(), shape, targets.len())?;
-    grad_binary(&problem, logits, targets, dy)
+    let problem = loss.problem(logits, shape, targets)?;
+    grad_binary(true, &problem, logits, targets, dy)
 }
 
 /// [`BinaryCrossEntropy`] in f64.
@@ -154,8 +157,8 @@ pub fn binary_cross_entropy(
     shape: &[usize],
     targets: &[f32],
 ) -> Result<Values> {
-    let problem = loss.problem(probabilities, shape, targets.len())?;
-    Ok(binary(&problem, probabilities, targets))
+    let problem = loss.problem(probabilities, shape, targets)?;
+    Ok(binary(false, &problem, probabilities, targets))
 }
 
 /// The gradient of [`BinaryCrossEntropy`] by the probabilities in f64.
@@ -169,8 +172,8 @@ pub fn grad_binary_cross_entropy(
     targets: &[f32],
     dy: &[f32],
 ) -> Result<Values> {
-    let problem = loss.problem(probabilities, shape, targets.len())?;
-    grad_binary(&problem, probabilities, targets, dy)
+    let problem = loss.problem(probabilities, shape, targets)?;
+    grad_binary(false, &problem, probabilities, targets, dy)
 }
 
 /// A row that is not ignored.
@@ -258,13 +261,13 @@ fn loss_of(row: &RowTerms) -> (f64, f64) {
 }
 
 /// A product where 0 wins over infinity.
-fn reached(a: f64, b: f64) -> f64 {
+pub(crate) fn reached(a: f64, b: f64) -> f64 {
     let zero = (a == 0.0 && b.is_infinite()) || (b == 0.0 && a.is_infinite());
     if zero { 0.0 } else { a * b }
 }
 
 /// The reduction of (loss, largest term) of every row.
-fn reduced(reduction: Reduction, losses: Vec<(f64, f64)>, total: f64) -> Values {
+pub(crate) fn reduced(reduction: Reduction, losses: Vec<(f64, f64)>, total: f64) -> Values {
     if reduction == Reduction::None {
         return losses.into_iter().unzip();
     }
@@ -284,12 +287,12 @@ fn reduced(reduction: Reduction, losses: Vec<(f64, f64)>, total: f64) -> Values 
     (vec![sum / divisor], vec![(largest / divisor).abs()])
 }
 
-fn binary(problem: &BinaryProblem, x: &[f32], targets: &[f32]) -> Values {
+fn binary(with_logits: bool, problem: &ElementProblem, x: &[f32], targets: &[f32]) -> Values {
     let terms = x.iter().zip(targets).enumerate().map(|(i, (&x, &t))| {
         let (x, t) = (f64::from(x), f64::from(t));
         let w = problem.weight.map_or(1.0, |w| f64::from(w.at(i)));
         let p = problem.pos_weight.map_or(1.0, |p| f64::from(p.at(i)));
-        let [positive, negative] = if problem.with_logits {
+        let [positive, negative] = if with_logits {
             [softplus(-x), softplus(x)]
         } else {
             [-clamped(libm::log(x)), -clamped(libm::log1p(-x))]
@@ -303,7 +306,7 @@ fn binary(problem: &BinaryProblem, x: &[f32], targets: &[f32]) -> Values {
     reduced(problem.reduction, terms.collect(), problem.total())
 }
 
-fn softplus(x: f64) -> f64 {
+pub(crate) fn softplus(x: f64) -> f64 {
     if x > 0.0 {
         x + libm::log1p(libm::exp(-x))
     } else {
@@ -320,14 +323,20 @@ fn clamped(log: f64) -> f64 {
     }
 }
 
-fn grad_binary(problem: &BinaryProblem, x: &[f32], targets: &[f32], dy: &[f32]) -> Result<Values> {
+fn grad_binary(
+    with_logits: bool,
+    problem: &ElementProblem,
+    x: &[f32],
+    targets: &[f32],
+    dy: &[f32],
+) -> Result<Values> {
     let dy: Upstream = upstream(problem.reduction, dy, problem.count, problem.total())?;
     let terms = x.iter().zip(targets).enumerate().map(|(i, (&x, &t))| {
         let (x, t) = (f64::from(x), f64::from(t));
         let w = problem.weight.map_or(1.0, |w| f64::from(w.at(i)));
         let p = problem.pos_weight.map_or(1.0, |p| f64::from(p.at(i)));
         let g = dy.at(i);
-        if !problem.with_logits {
+        if !with_logits {
             let inside = (0.0..=1.0).contains(&x);
             let value = w * (x - t) / (x * (1.0 - x)).max(1e-12);
             let value = if inside { value } else { f64::NAN };

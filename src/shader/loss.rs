@@ -2,9 +2,10 @@
 
 use super::MATH;
 use super::softmax::rows;
+use crate::element_loss::ElementShader;
 
 const CROSS_ENTROPY: &str = include_str!("../../shaders/cross_entropy.wgsl");
-const BINARY: &str = include_str!("../../shaders/binary.wgsl");
+const ELEMENT: &str = include_str!("../../shaders/element_loss.wgsl");
 
 /// What a module of a loss over classes writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -75,21 +76,20 @@ pub(crate) fn class_loss(module: ClassModule) -> String {
     ))
 }
 
-/// A module of a binary loss; what its text depends on.
+/// A module of a loss of elements; what its text depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct BinaryModule {
-    /// Whether the inputs are logits, not probabilities.
-    pub with_logits: bool,
+pub(crate) struct ElementModule {
+    pub shader: &'static ElementShader,
     pub gradient: bool,
     pub weighted: bool,
-    /// Whether positives have a weight; of logits alone.
+    /// Whether positives have a weight.
     pub positives: bool,
 }
 
 /// The text of a module.
-pub(crate) fn binary_loss(module: BinaryModule) -> String {
-    let BinaryModule {
-        with_logits,
+pub(crate) fn element_loss(module: ElementModule) -> String {
+    let ElementModule {
+        shader,
         gradient,
         weighted,
         positives,
@@ -104,12 +104,11 @@ pub(crate) fn binary_loss(module: BinaryModule) -> String {
             "1.0".to_owned()
         }
     };
-    let function = match (with_logits, gradient) {
-        (true, false) => "logit_loss(x, t, load_weight(i), load_positive(i))",
-        (true, true) => "logit_slope(x, t, load_weight(i), load_positive(i))",
-        (false, false) => "probability_loss(x, t, load_weight(i))",
-        (false, true) => "probability_slope(x, t, load_weight(i))",
+    let function = match gradient {
+        false => shader.loss,
+        true => shader.slope,
     };
+    let text = shader.text;
     let value = if gradient {
         format!(
             "narrow(times(times(wide(dy[uniforms.dy_first + i * uniforms.dy_each]), \
@@ -121,7 +120,7 @@ pub(crate) fn binary_loss(module: BinaryModule) -> String {
     let all = weight(weighted, "weight", "class_weight");
     let positive = weight(positives, "positive", "positive_weight");
     format!(
-        "{MATH}\n{BINARY}\n\
+        "{MATH}\n{ELEMENT}\n{text}\n\
          fn load_weight(i: u32) -> f32 {{\n    return {all};\n}}\n\
          fn load_positive(i: u32) -> f32 {{\n    return {positive};\n}}\n\
          fn result_at(i: u32, x: f32, t: f32) -> f32 {{\n    return {value};\n}}\n"
@@ -129,17 +128,21 @@ pub(crate) fn binary_loss(module: BinaryModule) -> String {
 }
 
 #[cfg(test)]
-impl BinaryModule {
+impl ElementModule {
     /// Every module there is.
     pub(crate) fn all() -> Vec<Self> {
-        (0..16)
-            .map(|i| Self {
-                with_logits: i & 1 == 1,
-                gradient: i & 2 == 2,
-                weighted: i & 4 == 4,
-                positives: i & 8 == 8,
+        let of = |shader: &'static ElementShader| {
+            (0..8).map(move |i| Self {
+                shader,
+                gradient: i & 1 == 1,
+                weighted: i & 2 == 2,
+                positives: i & 4 == 4,
             })
-            .filter(|module| module.with_logits || !module.positives)
+        };
+        let all = crate::functions::element_shaders().into_iter().flat_map(of);
+        // A loss that does not read it has none.
+        let has = |shader: &ElementShader| shader.loss.contains("load_positive");
+        all.filter(|module| has(module.shader) || !module.positives)
             .collect()
     }
 }

@@ -1,15 +1,15 @@
-//! Binary cross entropy, on ranges of the caller's buffers.
+//! Losses of single elements, on ranges of the caller's buffers.
 
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, UpstreamBuffer, Work, holds, separate};
+use crate::element_loss::{ElementProblem, ElementShader};
 use crate::error::Result;
-use crate::loss::BinaryProblem;
 use crate::plan;
-use crate::shader::BinaryModule;
+use crate::shader::ElementModule;
 
-/// `Uniforms` of binary.wgsl.
+/// `Uniforms` of element_loss.wgsl.
 #[derive(Clone, Copy, Debug, Default, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C)]
-pub(crate) struct BinaryUniforms {
+pub(crate) struct ElementUniforms {
     pub count: u32,
     pub x_first: u32,
     pub target_first: u32,
@@ -25,12 +25,17 @@ pub(crate) struct BinaryUniforms {
     pub positive_count: u32,
     pub dy_each: u32,
     pub scale: f32,
+    pub p0: f32,
+    pub p1: f32,
+    pub p2: f32,
     pub zero: u32,
+    /// A uniform buffer's length is a multiple of 16 bytes.
+    pub padding: [u32; 1],
 }
 
-/// The bindings of a module of binary.wgsl.
+/// The bindings of a module of element_loss.wgsl.
 #[cfg(test)]
-pub(crate) fn binary_slots(module: BinaryModule) -> super::Slots {
+pub(crate) fn element_slots(module: ElementModule) -> super::Slots {
     let mut slots = super::Slots::from([Slot::X, Slot::Targets, Slot::Out, Slot::Uniforms]);
     let more = [
         (module.gradient, Slot::Dy),
@@ -41,9 +46,12 @@ pub(crate) fn binary_slots(module: BinaryModule) -> super::Slots {
     slots
 }
 
-/// A binary loss on buffers.
-pub(crate) struct BinaryCall<'a> {
-    pub problem: &'a BinaryProblem<'a>,
+/// A loss on buffers.
+pub(crate) struct ElementCall<'a> {
+    pub shader: &'static ElementShader,
+    /// What the loss's WGSL reads.
+    pub numbers: [f32; 3],
+    pub problem: &'a ElementProblem<'a>,
     /// Elements of the whole array before those of `x`.
     pub start: usize,
     /// Elements of the arrays here.
@@ -70,12 +78,12 @@ struct Spreading<'a> {
 
 impl Kernels {
     /// Records the loss of each element, or its gradient.
-    pub(crate) fn binary_loss(
+    pub(crate) fn element_loss(
         &self,
         pass: &mut wgpu::ComputePass<'_>,
-        call: &BinaryCall<'_>,
+        call: &ElementCall<'_>,
     ) -> Result<()> {
-        let BinaryCall { problem, count, .. } = *call;
+        let ElementCall { problem, count, .. } = *call;
         let x = self.operand(call.x, "input")?;
         let targets = self.operand(call.targets, "target")?;
         let out = self.operand(call.out, "output")?;
@@ -119,8 +127,8 @@ impl Kernels {
         let weighing = weights.iter().flatten().count();
         self.binds(3 + usize::from(dy.is_some()) + weighing)?;
         let traits = &self.inner.traits;
-        let module = BinaryModule {
-            with_logits: problem.with_logits,
+        let module = ElementModule {
+            shader: call.shader,
             gradient: dy.is_some(),
             weighted: weights[0].is_some(),
             positives: weights[1].is_some(),
@@ -133,14 +141,17 @@ impl Kernels {
                 bindings.push((slot, binding));
                 first
             };
-            let mut uniforms = BinaryUniforms {
+            let mut uniforms = ElementUniforms {
                 count: len as u32,
                 x_first: bind(Slot::X, x.window(start, len, traits)),
                 target_first: bind(Slot::Targets, targets.window(start, len, traits)),
                 out_first: bind(Slot::Out, out.window(start, len, traits)),
                 dy_each: u32::from(each),
                 scale,
-                ..BinaryUniforms::default()
+                p0: call.numbers[0],
+                p1: call.numbers[1],
+                p2: call.numbers[2],
+                ..ElementUniforms::default()
             };
             if let Some(dy) = &dy {
                 let (start, len) = if each { (start, len) } else { (0, 1) };
@@ -165,7 +176,7 @@ impl Kernels {
                 ] = place;
             }
             let work = Work {
-                module: ModuleKey::BinaryLoss(module),
+                module: ModuleKey::ElementLoss(module),
                 entry_point: "each",
                 workgroup,
                 bindings: &bindings,

@@ -1,6 +1,6 @@
-// Binary cross entropy of each element, of logits or of probabilities, forward and backward. The
-// composer writes `result_at(i, x, t)` by one of the functions here, and so that an entry point refers
-// to just the bindings that it has `load_weight(i)`, `load_positive(i)`, `load_dy(i)`.
+// A loss of each element, forward and backward. The composer writes `result_at(i, x, t)` by a function of
+// the loss, and so that an entry point refers to just the bindings that it has `load_weight(i)`,
+// `load_positive(i)`, `load_dy(i)`.
 
 struct Uniforms {
     // Elements of this dispatch.
@@ -23,6 +23,10 @@ struct Uniforms {
     dy_each: u32,
     // A factor of the upstream gradient.
     scale: f32,
+    // The loss's own.
+    p0: f32,
+    p1: f32,
+    p2: f32,
     // 0, for math.wgsl.
     zero: u32,
 }
@@ -76,79 +80,13 @@ fn wide_exp(x: f32) -> Wide {
 // makes a normal result of it.
 const FAR: f32 = 80.0;
 
-// w (p t log(1 + e^-x) + (1 - t) log(1 + e^x)).
-fn logit_loss(x: f32, t: f32, w: f32, p: f32) -> Wide {
-    let on = times(wide(p), wide(t));
-    let off = wide(1.0 - t);
-    if abs(x) > FAR {
-        let tail = wide_exp(-abs(x));
-        if x > 0.0 {
-            return times(wide(w), plus(times(off, wide(x)), times(on, tail)));
-        }
-        return times(wide(w), plus(times(on, wide(-x)), times(off, tail)));
-    }
-    let tail = log1p_exp(-abs(x), 0.0);
-    let up = wide(at_least(x, 0.0) + tail);
-    let down = wide(at_least(-x, 0.0) + tail);
-    return times(wide(w), plus(times(on, down), times(off, up)));
-}
-
-// w ((1 - t) / (1 + e^-x) - p t / (1 + e^x)).
-fn logit_slope(x: f32, t: f32, w: f32, p: f32) -> Wide {
-    var on = times(wide(-p), wide(t));
-    var off = wide(1.0 - t);
-    if abs(x) > FAR {
-        let tail = wide_exp(-abs(x));
-        if x > 0.0 {
-            on = times(on, tail);
-        } else {
-            off = times(off, tail);
-        }
-    } else {
-        on = times(on, wide(sigmoid_sum(-x, 0.0)));
-        off = times(off, wide(sigmoid_sum(x, 0.0)));
-    }
-    return times(wide(w), plus(off, on));
-}
-
-// The least that a logarithm of a probability is taken for, and what the denominator of the
-// gradient is at least: PyTorch's.
-const LEAST_LOG: f32 = -100.0;
-const LEAST_DENOMINATOR: f32 = 1e-12;
-
-// log(p), at least -100, for p in [0, 1].
-fn clamped_log(p: f32) -> f32 {
-    // Below this the logarithm's argument could be subnormal: taken 2^64 up.
-    let small = p < 1e-30;
-    let log = log_positive(select(p, p * 18446744073709551616.0, small)) - select(0.0, 44.3614196, small);
-    return select(at_least(log, LEAST_LOG), LEAST_LOG, p < 1e-43);
-}
-
-// log(1 - p), at least -100, for p in [0, 1].
-fn clamped_log_rest(p: f32) -> f32 {
-    let rest = 1.0 - p;
-    let lost = settled(1.0 - rest) - p;
-    let far = log_positive(at_least(rest, 1e-30)) + lost / at_least(rest, 1e-30);
-    let f = at_least(-p, -0.28);
-    return select(select(far, f + log1p_rest(f), p < 0.28), LEAST_LOG, rest <= 0.0);
-}
-
 fn is_probability(p: f32) -> bool {
     return p >= 0.0 && p <= 1.0;
 }
 
-// -w (t log(p) + (1 - t) log(1 - p)).
-fn probability_loss(p: f32, t: f32, w: f32) -> Wide {
-    let loss = -(t * clamped_log(p) + (1.0 - t) * clamped_log_rest(p));
-    let valid = select(bitcast<f32>(0x7fc00000u + uniforms.zero), loss, is_probability(p));
-    return times(wide(w), wide(valid));
-}
-
-// w (p - t) / (p (1 - p)).
-fn probability_slope(p: f32, t: f32, w: f32) -> Wide {
-    let slope = quotient(p - t, at_least(p * (1.0 - p), LEAST_DENOMINATOR));
-    let valid = select(bitcast<f32>(0x7fc00000u + uniforms.zero), slope, is_probability(p));
-    return times(wide(w), wide(valid));
+// The value where a number is a probability, else NaN.
+fn where_probability(p: f32, value: Wide) -> Wide {
+    return Wide(select(bitcast<f32>(0x7fc00000u + uniforms.zero), value.m, is_probability(p)), value.n);
 }
 
 @compute @workgroup_size(workgroup_size)
