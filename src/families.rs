@@ -8,6 +8,7 @@ macro_rules! families {
                 BceWithLogits: "binary_cross_entropy_with_logits",
                 BinaryCrossEntropy: "binary_cross_entropy",
             } "a loss";
+            focal_loss { FocalLoss: "focal_loss", } "a loss";
         }
     };
 }

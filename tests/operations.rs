@@ -11,8 +11,8 @@ use std::fmt::Debug;
 use wgpu_activations::half::{bf16, f16};
 use wgpu_activations::{
     Activation, AxisFunction, Backend, BceWithLogits, BufferArray, Chain, ClassLoss, CrossEntropy,
-    DType, Element, Error, Gpu, Item, NllLoss, OfShape, Operation, Prelu, Reduction, Stream,
-    Tensor, TensorArray, TypedSlice, Way, operations, wgpu,
+    DType, Element, Error, Gpu, InputInfo, Item, NllLoss, OfShape, Operation, Prelu, Reduction,
+    Stream, Tensor, TensorArray, TypedSlice, Way, operations, wgpu,
 };
 
 /// Rows of six, of which every operation here takes some.
@@ -143,16 +143,21 @@ fn half_of<T: Element, E: Debug>(
     same(what, &gradient, dx);
 }
 
+/// The names of operations that do with one array.
+fn of_one() -> impl Iterator<Item = &'static str> {
+    let needs_one =
+        |form: &Vec<InputInfo>| form.iter().filter(|input| !input.optional).count() == 1;
+    operations()
+        .filter(move |operation| operation.forms.iter().any(needs_one))
+        .map(|operation| operation.name)
+}
+
 /// Every name that there is, with options that it needs.
 #[test]
 fn of_one_array() {
     for backend in backends() {
         let mut count = 0;
-        for name in operations().map(|operation| operation.name) {
-            let of_two = name.contains("entropy") || ["nll_loss", "prelu"].contains(&name);
-            if of_two {
-                continue;
-            }
+        for name in of_one() {
             let text = match name {
                 "maxout" => "maxout(pieces=3)",
                 "rrelu" => "rrelu(seed=3)",
@@ -207,7 +212,11 @@ fn of_several_arrays() {
         every_way!(backend, "probabilities", smooth, numbers(1), |x| {
             (x, targets.of_shape(&SHAPE))
         });
-        for loss in ["binary_cross_entropy", "binary_cross_entropy_with_logits"] {
+        for loss in [
+            "binary_cross_entropy",
+            "binary_cross_entropy_with_logits",
+            "focal_loss",
+        ] {
             for reduction in ["none", "mean"] {
                 let operation = &*made(&format!("{loss}(reduction={reduction})"));
                 every_way!(backend, loss, operation, shares(1), |x| {
@@ -331,10 +340,7 @@ fn one_array_on_a_device() {
             continue;
         };
         let x = numbers(1);
-        for name in operations().map(|operation| operation.name) {
-            if name.contains("entropy") || ["nll_loss", "prelu"].contains(&name) {
-                continue;
-            }
+        for name in of_one() {
             let text = match name {
                 "maxout" => "maxout(pieces=3)",
                 "rrelu" => "rrelu(seed=3)",

@@ -72,10 +72,10 @@ def test_every_function_of_whole_rows(info):
     if name == "prelu":
         arrays.append(np.full((1, 30), 0.25, np.float32))
         options["broadcast"] = True
-    elif "entropy" in name or name == "nll_loss":
-        classes = "binary" not in name
-        arrays = [X if "logits" in name or name == "cross_entropy" else wa.sigmoid(X)]
-        arrays.append(np.arange(12) % 30 if classes else wa.sigmoid(X[::-1]))
+    elif len(required) == 2:
+        arrays = [X if required[0]["name"] == "logits" else wa.sigmoid(X)]
+        of_classes = name in ["cross_entropy", "nll_loss"]
+        arrays.append(np.arange(12) % 30 if of_classes else wa.sigmoid(X[::-1]))
         options["reduction"] = "none"
         if name == "nll_loss":
             with pytest.raises(ValueError, match="does not broadcast"):

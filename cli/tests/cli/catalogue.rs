@@ -63,7 +63,9 @@ fn every_alias_is_its_function() {
         let name = function["name"].as_str().unwrap();
         let inputs = match name {
             "cross_entropy" | "nll_loss" => "{x.npy} {t.npy}",
-            "binary_cross_entropy" | "binary_cross_entropy_with_logits" => "{p.npy} {p.npy}",
+            "binary_cross_entropy" | "binary_cross_entropy_with_logits" | "focal_loss" => {
+                "{p.npy} {p.npy}"
+            }
             "prelu" => "{x.npy} {slope.npy}",
             "softmax2d" => "{image.npy}",
             _ => "{x.npy}",

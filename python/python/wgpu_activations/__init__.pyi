@@ -882,3 +882,19 @@ def binary_cross_entropy(
 
     y = -w (t log x + (1 - t) log(1 - x)), logarithms from -100 on
     """
+
+def focal_loss(
+    logits: ArrayLike,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    alpha: float | None = ...,
+    gamma: float | None = ...,
+    reduction: Literal['none', 'mean', 'sum'] | None = ...,
+    axis: int | None = ...,
+    out: NDArray[Any] | None = None,
+) -> NDArray[Any]:
+    """Binary cross entropy of sigmoid in which what is already told apart counts for little.
+
+    y = w (alpha t + (1 - alpha) (1 - t)) q^gamma (t softplus(-x) + (1 - t) softplus(x)), q = t sigmoid(-x) + (1 - t) sigmoid(x)
+    """

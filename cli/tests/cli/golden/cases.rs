@@ -409,6 +409,7 @@ fn losses(cases: &mut Cases) {
     for (name, kind) in [
         ("binary_cross_entropy_with_logits", "rows"),
         ("binary_cross_entropy", "unit"),
+        ("focal_loss", "rows"),
     ] {
         let line = format!("{name} {kind}-15x37.npy unit-15x37-1.npy -p reduction=none");
         cases.both(&line, "15x37", 1);
@@ -427,6 +428,10 @@ fn losses(cases: &mut Cases) {
         "--pos-weight unit-15.npy --axis=0 --weight unit-15x37-2.npy",
     ] {
         let line = format!("{name} rows-15x37.npy unit-15x37-1.npy -p reduction=none {rest}");
+        cases.both(&line, "15x37", 1);
+    }
+    for rest in ["-p gamma=0.5 -p alpha=-1", "-p gamma=5 -p alpha=0.9"] {
+        let line = format!("focal_loss rows-15x37.npy unit-15x37-1.npy -p reduction=none {rest}");
         cases.both(&line, "15x37", 1);
     }
 }
