@@ -390,18 +390,22 @@ impl ClassOptions {
     }
 
     /// What targets are checked for, of a loss of this name and an input of this shape.
-    pub(crate) fn checked_for<'a>(
-        &'a self,
-        loss: &'static str,
-        shape: &'a [usize],
-    ) -> CheckedFor<'a> {
+    pub(crate) fn checked_for(&self, loss: &'static str, shape: &[usize]) -> CheckedFor {
         CheckedFor {
             loss,
-            weight: self.weight.as_deref(),
+            weight: self.weight.clone(),
             ignore_index: self.ignore_index,
             axis: self.axis,
-            shape,
+            shape: shape.to_vec(),
         }
+    }
+
+    /// Whether targets were checked for a loss of this name with these options.
+    pub(crate) fn are_those_of(&self, loss: &'static str, checked: &CheckedFor) -> bool {
+        loss == checked.loss
+            && self.weight == checked.weight
+            && self.ignore_index == checked.ignore_index
+            && self.axis == checked.axis
     }
 
     /// An error where there is a class to ignore, and targets are probabilities.

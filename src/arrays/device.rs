@@ -1,6 +1,7 @@
 //! Arrays on a device: what they hold, and where they lie.
 
 use crate::element::DType;
+use std::sync::Arc;
 
 /// What a range of a buffer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,14 +39,14 @@ impl Contents {
 }
 
 /// The loss that targets were checked for, with its options that matter to them.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct CheckedFor<'a> {
+#[derive(Clone, Debug)]
+pub(crate) struct CheckedFor {
     pub loss: &'static str,
-    pub weight: Option<&'a [f32]>,
+    pub weight: Option<Arc<[f32]>>,
     pub ignore_index: i64,
     pub axis: Option<isize>,
     /// The shape of its first input.
-    pub shape: &'a [usize],
+    pub shape: Vec<usize>,
 }
 
 /// An array on a device, of which the host knows no element.
@@ -58,7 +59,7 @@ pub struct OnDevice<'a> {
     /// What a mean over targets divides by.
     pub(crate) total: Option<f64>,
     /// What targets were checked for, so that ignored rows are marked.
-    pub(crate) checked_for: Option<CheckedFor<'a>>,
+    pub(crate) checked_for: Option<&'a CheckedFor>,
 }
 
 impl<'a> OnDevice<'a> {

@@ -1,14 +1,14 @@
 //! The activations of the catalogue: element by element, and of 16 bits as they are on both backends.
 
-use crate::arrays::{Data, DataMut, each_number};
+use crate::arrays::{Data, DataMut, TypedSlice, each_number};
 use crate::catalogue::{Activation, Elementwise};
 use crate::cpu::Cpu;
 use crate::element::DType;
 use crate::error::Result;
 use crate::kernels::Kernels;
 use crate::operation::{
-    Cut, Direction, Given, IntoOperation, Lowered, Operation, Outputs, Part, Reach, Role, Rows,
-    Shapes, Words, operations, shaped_as,
+    Cut, DeviceCall, Direction, Given, IntoOperation, Lowered, Operation, Outputs, Part, Reach,
+    Role, Rows, Shapes, Words, operations, shaped_as,
 };
 use crate::shape::element_count;
 
@@ -94,11 +94,22 @@ impl Operation for Elementwise {
         pass: &mut wgpu::ComputePass<'_>,
         part: &Part<'_>,
     ) -> Result<()> {
-        match (part.read, part.in_place) {
-            ([x], true) => kernels.map_in_place(pass, *self, *x),
-            ([x], false) => kernels.map(pass, *self, *x, part.written[0]),
-            ([x, dy], true) => kernels.grad_map_in_place(pass, *self, *x, *dy),
-            _ => kernels.grad_map(pass, *self, part.read[0], part.read[1], part.written[0]),
+        let out = part.written.first().filter(|_| !part.in_place);
+        recorded(*self, kernels, pass, part.read, out.copied())
+    }
+
+    /// Short, as recording a small activation is what a network does most.
+    fn record_call(
+        &self,
+        kernels: &Kernels,
+        pass: &mut wgpu::ComputePass<'_>,
+        call: &DeviceCall<'_>,
+    ) -> Result<()> {
+        let x = call.given.x().range();
+        let out = call.outputs.first().copied().flatten();
+        match call.given.dy {
+            None => recorded(*self, kernels, pass, &[x], out),
+            Some(dy) => recorded(*self, kernels, pass, &[x, dy.range()], out),
         }
     }
 
@@ -108,5 +119,23 @@ impl Operation for Elementwise {
 
     fn boxed(&self) -> Box<dyn Operation> {
         Box::new(*self)
+    }
+}
+
+/// Records f of x, or its gradient of x and dy; in the place of the last one where there is no output.
+fn recorded(
+    f: Elementwise,
+    kernels: &Kernels,
+    pass: &mut wgpu::ComputePass<'_>,
+    read: &[TypedSlice<'_>],
+    out: Option<TypedSlice<'_>>,
+) -> Result<()> {
+    match (read, out) {
+        ([x], None) => kernels.map_in_place(pass, f, *x),
+        ([x], Some(y)) => kernels.map(pass, f, *x, y),
+        ([x, dy, ..], None) => kernels.grad_map_in_place(pass, f, *x, *dy),
+        ([x, dy, ..], Some(dx)) => kernels.grad_map(pass, f, *x, *dy, dx),
+        // Invariant: an activation reads an array.
+        ([], _) => unreachable!("no array"),
     }
 }

@@ -410,7 +410,7 @@ impl<'a> OnDeviceLoss<'a> {
         let to = call.given.at(1).data.on_device();
         if let Some(checked) = to.checked_for {
             let x = call.given.x();
-            if options.checked_for(function, checked.shape) != checked {
+            if !options.are_those_of(function, checked) {
                 return Err(Error::OtherLabels {
                     operation: function,
                     of: checked.loss,
@@ -419,7 +419,7 @@ impl<'a> OnDeviceLoss<'a> {
             if x.shape != checked.shape {
                 return Err(Error::ShapeMismatch {
                     what: "the logits",
-                    expected: checked.shape.to_vec(),
+                    expected: checked.shape.clone(),
                     got: x.shape.to_vec(),
                 });
             }

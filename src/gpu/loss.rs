@@ -1,6 +1,7 @@
 //! The targets of losses on a device.
 
 use super::{Gpu, Tensor, Wait, stream};
+use crate::arrays::CheckedFor;
 use crate::backend::carried;
 use crate::cpu::threads::{Place, elsewhere};
 use crate::error::{Error, Result};
@@ -12,19 +13,21 @@ use std::fmt;
 /// [`Batch`](crate::Batch) with that loss.
 #[derive(Clone)]
 pub struct Labels {
-    /// The loss whose options they were checked for.
-    pub(super) loss: ClassLoss,
+    /// The loss that they were checked for, and the shape of the logits.
+    pub(super) checked_for: CheckedFor,
     pub(super) targets: Tensor,
     pub(super) probabilities: bool,
-    /// The shape of the logits.
-    pub(super) shape: Vec<usize>,
     /// What a mean divides by.
     pub(super) total: f64,
 }
 
 impl fmt::Debug for Labels {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Labels({}, for {:?})", self.loss.name(), self.shape)
+        write!(
+            f,
+            "Labels({}, for {:?})",
+            self.checked_for.loss, self.checked_for.shape
+        )
     }
 }
 
@@ -90,10 +93,9 @@ impl Gpu {
         let total = problem.total;
         drop(problem);
         Ok(Labels {
-            loss,
+            checked_for: loss.options().checked_for(loss.name(), shape),
             targets,
             probabilities,
-            shape: shape.to_vec(),
             total,
         })
     }

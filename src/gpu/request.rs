@@ -79,8 +79,7 @@ impl<'a> TensorArray<'a> {
         };
         if let Held::Labels(labels) = self.held {
             array.total = Some(labels.total);
-            let loss = &labels.loss;
-            array.checked_for = Some(loss.options().checked_for(loss.name(), &labels.shape));
+            array.checked_for = Some(&labels.checked_for);
         }
         Array::on_device(array, Some(self.shape()), self.name)
     }

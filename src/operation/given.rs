@@ -1,7 +1,7 @@
 //! The inputs of an operation: its roles, and the arrays of a call by them.
 
 use super::{Direction, Operation};
-use crate::arrays::{Array, Contents, Data};
+use crate::arrays::{Array, Contents, Data, TypedSlice};
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::shape::{element_count, same_axes, same_length};
@@ -93,6 +93,11 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     pub(crate) fn len(&self) -> usize {
         self.data.len()
+    }
+
+    /// Where it lies, of an array on a device.
+    pub(crate) fn range(&self) -> TypedSlice<'a> {
+        self.data.on_device().slice()
     }
 
     fn of(array: &'a Array<'_>) -> Self {

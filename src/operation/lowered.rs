@@ -275,12 +275,12 @@ pub struct DeviceCall<'a> {
 impl<'a> DeviceCall<'a> {
     /// An input that is not optional.
     pub(crate) fn read(&self, i: usize) -> wgpu::BufferSlice<'a> {
-        self.given.at(i).data.on_device().slice().slice()
+        self.given.at(i).range().slice()
     }
 
     pub(crate) fn dy(&self) -> Option<wgpu::BufferSlice<'a>> {
         let dy = self.given.dy;
-        dy.map(|dy| dy.data.on_device().slice().slice())
+        dy.map(|dy| dy.range().slice())
     }
 
     /// An output, where it is wanted.
