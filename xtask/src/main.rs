@@ -121,8 +121,9 @@ fn helped(arguments: &[&str], usage: &str) -> bool {
 }
 
 fn ci() -> Outcome {
-    // What the later stages need is downloaded while the compiler has both cores.
-    let python = std::thread::spawn(python::environment);
+    // What the later stages need is downloaded while the compiler has both cores. What fails is told by the
+    // stage that needs it.
+    let downloads = std::thread::spawn(|| (python::environment().is_ok(), web::tools().is_ok()));
     cargo::run(&["fmt", "--all", "--check"], &[])?;
     let lint = "clippy --release --workspace --all-targets -- -D warnings";
     cargo::run(&lint.split(' ').collect::<Vec<_>>(), &[])?;
@@ -131,8 +132,7 @@ fn ci() -> Outcome {
     let build = ["test", "--release", "--workspace", "--no-run"];
     cargo::run(&build, &[])?;
     adapter::provide();
-    // Its failure is told by the stage that needs it.
-    let _ = python.join();
+    let _ = downloads.join();
     let mut counts = Counts::default();
     // Tests and stages leave a core idle for much of their time: they run side by side.
     let lane = lane::start()?;
