@@ -7,7 +7,8 @@
 )]
 
 use super::{PipelineKey, Slot, Work};
-use std::collections::{HashMap, HashSet, hash_map::RandomState};
+use foldhash::fast::RandomState;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hash, Hasher};
 
 /// Bind groups that are kept at most.
@@ -26,7 +27,8 @@ pub(super) struct Recorded {
 /// The groups of dispatches, by all that they depend on.
 #[derive(Debug, Default)]
 pub(super) struct Groups {
-    entries: HashMap<u64, Entry>,
+    entries: HashMap<u64, Entry, RandomState>,
+    /// Quick, as every dispatch is hashed.
     hasher: RandomState,
     /// The number of the last use of any.
     now: u64,
