@@ -75,16 +75,17 @@ export interface Wish {
   functions?: string[];
 }
 
-/** Checks everything that there is time for. */
-export async function checking(wa: Activations, { seconds, functions }: Wish, tell: (told: Told) => void): Promise<void> {
+/** Checks everything that there is time for, until the signal. */
+export async function checking(wa: Activations, { seconds, functions }: Wish, tell: (told: Told) => void, signal?: AbortSignal): Promise<void> {
   const onProgress = (done: number, total: number, name: string) => tell({ what: 'progress', done, total, name });
   if (functions) {
     const { right, wrong } = await wa.selfCheck();
-    const rows = (await wa.check({ functions, onProgress })).map(rowOf);
+    signal?.throwIfAborted();
+    const rows = (await wa.check({ functions, onProgress, signal })).map(rowOf);
     const found = { device: wa.describe(), self: { right, wrong }, rows, rates: [], leftOut: [] };
     return tell({ what: 'found', found });
   }
-  const report = await wa.report({ seconds, onProgress });
+  const report = await wa.report({ seconds, onProgress, signal });
   tell({ what: 'found', found: foundIn(report as Report) });
 }
 

@@ -167,13 +167,18 @@ export async function breath(): Promise<void> {
   breathed = performance.now();
 }
 
+/** What went wrong, in words: the library's and the browser's are English, text is the page's own. */
+export function told(error: unknown): HTMLElement {
+  return h('span', { lang: typeof error !== 'string' && 'en' }, words(error));
+}
+
 /** A place for the sentence of what went wrong. */
 export function problem(): { element: HTMLElement; tell: (error: unknown) => void; clear: () => void } {
   const element = h('p', { class: 'problem', role: 'alert', hidden: true });
   return {
     element,
     tell: (error) => {
-      element.textContent = words(error);
+      element.replaceChildren(told(error));
       element.hidden = false;
     },
     clear: () => {

@@ -2,14 +2,13 @@
 
 import './style.css';
 import type { App, Open, View } from './app';
-import { h } from './dom';
+import { h, told } from './dom';
 import { open } from './package';
 import { keep, languages, preferred, type Language } from './strings';
 import { check } from './views/check';
 import { curves } from './views/curves';
 import { lessons } from './views/lessons';
 import { train } from './views/train';
-import { words } from './words';
 
 const views = { curves, lessons, train, check } satisfies Record<string, Open>;
 type Name = keyof typeof views;
@@ -34,7 +33,7 @@ document.body.append(skip, top, status, alarm, main, foot);
 /** The view of the address, and the part of it. */
 function place(): [Name, string] {
   const [name = '', part = ''] = location.hash.replace(/^#\/?/, '').split('/');
-  return [name in views ? (name as Name) : 'curves', part];
+  return [Object.hasOwn(views, name) ? (name as Name) : 'curves', part];
 }
 
 const current = (): Name => place()[0];
@@ -60,7 +59,7 @@ function head() {
 }
 
 function tellStatus() {
-  if (failure !== undefined) status.textContent = strings.failed(words(failure));
+  if (failure !== undefined) status.replaceChildren(strings.failed, ' ', told(failure));
   else if (!app) status.textContent = strings.opening;
   else {
     const isGpu = app.wa.kind === 'gpu';
@@ -111,11 +110,11 @@ function speak(chosen: Language) {
 
 /** Nothing fails in silence. */
 function alert(error: unknown) {
-  alarm.textContent = strings.lost(words(error));
+  alarm.replaceChildren(strings.lost, ' ', told(error));
   alarm.hidden = false;
 }
 
-addEventListener('error', (event) => alert(event.error ?? event.message));
+addEventListener('error', (event) => alert(event.error ?? new Error(event.message)));
 addEventListener('unhandledrejection', (event) => alert(event.reason));
 addEventListener('hashchange', () => {
   alarm.hidden = true;

@@ -41,11 +41,13 @@ test('a report is made beside the page, which stays usable, and is handed out', 
   await page.selectOption('select', '10');
   await page.click('button.main');
   await page.waitForFunction(() => /^\d+ of \d+: /.test(document.querySelector('progress + p').textContent), null, { timeout: 60_000 });
-  // The page answers while the worker computes.
+  // The page answers while the worker computes, which goes on.
   await page.click('button[lang=zh-Hans]');
+  await page.waitForFunction(() => /^\d+ \/ \d+：/.test(document.querySelector('progress + p').textContent));
+  await page.click('header nav a[href="#/lessons"]');
+  await page.waitForSelector('#depth table');
   await page.click('button[lang=en]');
-  await page.selectOption('select', '10');
-  await page.click('button.main');
+  await page.click('header nav a[href="#/check"]');
   await found(page);
   const report = JSON.parse(fs.readFileSync(await (await saved(page)).path(), 'utf8'));
   assert.equal(report.format, 'activations report, 1');
@@ -61,9 +63,22 @@ test('a report is made beside the page, which stays usable, and is handed out', 
   assert.ok(rows.length > 0);
   for (const [name, pass, ulp] of rows) assert.ok(Number(ulp) <= worst[`${name} ${pass}`] + 0.005, `${name} ${pass} ${ulp}`);
   assert.deepEqual(new Set(rows.map(([name, pass]) => `${name} ${pass}`)), new Set(Object.keys(worst)));
-  assert.match(await page.textContent('[data-test=verdicts]'), new RegExp(`no time for ${measured.left_out.length} checks`));
+  assert.match(await page.textContent('[data-test=verdicts]'), new RegExp(`${measured.left_out.length} checks and rates were left out`));
   assert.deepEqual(page.errors, []);
 });
+
+/** A worker that tells what the test says, one after the other; without that, one that does not start. */
+function worker(page, told) {
+  return page.evaluate((told) => {
+    window.Worker = class extends EventTarget {
+      postMessage() {
+        if (!told.length) setTimeout(() => this.dispatchEvent(new ErrorEvent('error', { message: 'no modules' })));
+        for (const data of told) setTimeout(() => this.dispatchEvent(new MessageEvent('message', { data })));
+      }
+      terminate() {}
+    };
+  }, told);
+}
 
 test('what is wrong is told first, and rates stand beside the copy', async () => {
   const row = { function: 'relu', pass: 'forward', passed: true, max_ulp: 0, bound: 2 };
@@ -79,15 +94,9 @@ test('what is wrong is told first, and rates stand beside the copy', async () =>
   };
   const context = { viewport: { width: 390, height: 844 } };
   const page = await b.open('?backend=cpu#/check', context);
-  await page.evaluate((found) => {
-    window.Worker = class extends EventTarget {
-      postMessage() {
-        this.dispatchEvent(new MessageEvent('message', { data: { what: 'found', found } }));
-      }
-      terminate() {}
-    };
-  }, found);
+  await worker(page, [{ what: 'found', found }]);
   await page.click('button.main');
+  await page.waitForSelector('[data-ready=found]', { state: 'attached' });
   assert.deepEqual(await cells(page, 'accuracy'), [
     ['tanh', 'backward, any dy', 'inf', '4.00', '✗ OUTSIDE'],
     ['relu', 'forward', '0.00', '2.00', '✓ within'],
@@ -100,11 +109,44 @@ test('what is wrong is told first, and rates stand beside the copy', async () =>
   assert.deepEqual(page.errors, []);
 });
 
-test('a check is stopped', async () => {
-  const page = await b.open('?backend=cpu#/check');
+test('a check that breaks off says why, in the language it is said in, and nothing of what it has not checked', async () => {
+  const page = await b.open('?backend=cpu#/check', { locale: 'zh-CN' });
+  const found = { device: 'gpu: a device of the test', error: 'the device is lost', rows: [], rates: [], leftOut: [] };
+  await worker(page, [{ what: 'found', found }]);
   await page.click('button.main');
-  await page.getByRole('button', { name: 'Stop' }).click();
-  assert.equal(await page.textContent('progress + p'), 'Stopped.');
-  assert.equal(await page.locator('button.main').isEnabled(), true);
+  await page.waitForSelector('[data-ready=found]', { state: 'attached' });
+  assert.deepEqual(await page.$$eval('[data-test=verdicts] li', (lines) => lines.map((line) => [line.lang, line.textContent])), [
+    ['en', 'gpu: a device of the test'],
+    ['en', '✗ the device is lost'],
+  ]);
+  await worker(page, [{ what: 'progress', done: 1, total: 9, name: 'relu' }, { what: 'error', problem: 'the worker is lost' }]);
+  await page.click('button.main');
+  await page.waitForSelector('[data-ready=error]', { state: 'attached' });
+  assert.equal(await page.textContent('main .problem:not([hidden]) [lang=en]'), 'the worker is lost');
+  // It is there still in a view that was opened again.
+  await page.click('button[lang=en]');
+  assert.equal(await page.textContent('main .problem:not([hidden])'), 'the worker is lost');
+  assert.equal(await page.locator('button.main').textContent(), 'Check again');
   assert.deepEqual(page.errors, []);
 });
+
+for (const [where, told] of [
+  ['in a worker', undefined],
+  ['in the page', []],
+]) {
+  test(`a check ${where} is stopped`, async () => {
+    const page = await b.open('?backend=cpu#/check');
+    if (told) await worker(page, told);
+    const doing = () => page.textContent('progress + p');
+    await page.click('button.main');
+    await page.waitForFunction(() => /^\d+ of \d+: /.test(document.querySelector('progress + p').textContent), null, { timeout: 60_000 });
+    await page.getByRole('button', { name: 'Stop' }).click();
+    assert.equal(await doing(), 'Stopped.');
+    // Nothing is told of it any more.
+    await page.waitForTimeout(1500);
+    assert.equal(await doing(), 'Stopped.');
+    assert.equal(await page.locator('progress:visible').count(), 0);
+    assert.equal(await page.locator('button.main').isEnabled(), true);
+    assert.deepEqual(page.errors, []);
+  });
+}

@@ -112,6 +112,15 @@ test('a lost GPU is told in words', async () => {
   await context.close();
 });
 
+test('an address that names no view shows the first', async () => {
+  for (const name of ['nothing', 'constructor']) {
+    const page = await b.open(`?backend=cpu#/${name}`);
+    await page.waitForSelector('header nav a[href="#/curves"][aria-current]');
+    assert.equal(await page.textContent('h1'), 'Functions and their derivatives');
+    assert.deepEqual(page.errors, []);
+  }
+});
+
 test('a page that cannot start says why', async () => {
   const context = await b.browser.newContext();
   const page = await context.newPage();
@@ -129,7 +138,7 @@ test('over plain http the page says why there is no WebGPU', async () => {
     const page = await plain.browser.newPage({ locale: 'en-GB' });
     await page.goto(`${plain.base.replace('127.0.0.1', 'plain.test')}#/curves`);
     await page.waitForSelector('.status[data-kind=cpu]');
-    assert.match(await page.textContent('.status'), /over https alone/);
+    assert.match(await page.textContent('.status'), /over https and on localhost alone/);
     await page.waitForSelector('[data-test=readout]');
   } finally {
     await plain.close();

@@ -9,13 +9,13 @@ export const en = {
   opening: 'Opening your GPU …',
   onGpu: 'Computed on your GPU:',
   onCpu: 'No WebGPU here: everything is computed on the CPU instead.',
-  insecureCpu: 'No WebGPU here, as browsers offer it over https alone: everything is computed on the CPU instead.',
+  insecureCpu: 'No WebGPU here, as browsers offer it over https and on localhost alone: everything is computed on the CPU instead.',
   softwareCpu: 'Computed on the CPU; the GPU that this browser offers was not taken.',
   askedCpu: 'Computed on the CPU, as the address asks.',
   tryGpu: 'Take that GPU',
-  lost: (problem: string) => `Something went wrong: ${problem}`,
-  failed: (problem: string) => `The page could not start: ${problem}`,
-  foot: 'Everything is computed in this browser by the package wgpu-activations; nothing is sent anywhere.',
+  lost: 'Something went wrong:',
+  failed: 'The page could not start:',
+  foot: 'Everything is computed in this browser, functions and their gradients by the package wgpu-activations; nothing is sent anywhere.',
   licences: 'Whose work is in the page',
 
   curves: {
@@ -63,7 +63,7 @@ export const en = {
       gradient: 'Gradient',
       product: 'Mean |product of f′|',
       steepest: 'Largest |f′|',
-      note: 'The slope of relu is 0 or 1, and half of its units are off: slopes alone halve at each layer. Weights of variance 2/n make up for that. Nothing makes up for sigmoid, whose slope is 1/4 at most.',
+      note: 'The slope of relu is 0 or 1, and half of its units are off: slopes alone halve at each layer. Weights of variance 2/n make up for that. Neither variance makes up for sigmoid, whose slope is 1/4 at most.',
     },
     dying: {
       title: 'A unit that dies',
@@ -83,7 +83,7 @@ export const en = {
     },
     temperature: {
       title: 'Softmax and temperature',
-      text: 'Softmax turns any numbers, called logits, into probabilities: positive, and 1 together. Dividing the logits by a temperature T first changes how decided it is: below 1 the largest takes nearly all, far above 1 all become alike.',
+      text: 'Softmax turns any numbers, called logits, into probabilities: positive, and 1 together. Dividing the logits by a temperature T first changes how decided it is: far below 1 the largest takes nearly all, far above 1 all become alike.',
       temperature: 'Temperature T',
       logit: (i: number) => `Logit ${i}`,
       caption: 'softmax of the logits / T',
@@ -124,7 +124,7 @@ export const en = {
 
   train: {
     title: 'Train a network',
-    lead: 'A small network (64 inputs, two hidden layers of 32 units, 10 outputs) learns to read handwritten digits of 8 × 8 pixels, live. Activations, their gradients and the cross entropy are computed by the package; only the matrix products are JavaScript.',
+    lead: 'A small network (64 inputs, two hidden layers of 32 units, 10 outputs) learns to read handwritten digits of 8 × 8 pixels, live. Activations, their gradients and the cross entropy are computed by the package. What lies between is JavaScript of the page: products of matrices, sums with biases, products with slopes, and the steps.',
     rate: 'Learning rate',
     start: 'Train',
     pause: 'Pause',
@@ -149,14 +149,14 @@ export const en = {
     words: 'The loss is how surprised the network is by the right answers: 0 is perfect, guessing is log 10 = 2.3. A dead unit has slope 0 for every digit and cannot learn. Mean |f′| is what a layer multiplies gradients by.',
     digits: 'Some unseen digits, and how they are read',
     reads: (digit: number, read: number) => (digit === read ? `a ${digit}, read right` : `a ${digit}, read as ${read}`),
-    source: 'Digits: “Optical Recognition of Handwritten Digits”, E. Alpaydin and C. Kaynak 1998, UCI Machine Learning Repository, CC BY 4.0, as scikit-learn ships its test set. 1440 to train on, 357 to test with.',
+    source: 'Digits: “Optical Recognition of Handwritten Digits”, E. Alpaydin and C. Kaynak 1998, UCI Machine Learning Repository, CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/), as scikit-learn ships its test set. 1440 to train on, 357 to test with.',
     broken: 'The loss is no number any more: the learning rate is too large for this function. Start anew with a smaller one.',
   },
 
   check: {
     title: 'Check this device',
     lead: 'Runs the library’s own tests on your device, against a reference that is computed in double precision (f64) on the CPU. An error is counted in ULP, units in the last place: the distance from one f32 number to the next. Each function has a bound that it keeps on every device.',
-    about: 'In the report are the adapter, the checks and the rates, and nothing about you. It stays here until you send it. The page stays usable meanwhile.',
+    about: 'In the report are the system, the browser with its version, the number of threads, the adapter with all its features, the checks and the rates, and nothing else about you. It stays here until you send it. The check goes on while you are in other views; to train there meanwhile makes the rates lower.',
     cpu: 'There is no GPU here that computes, so this checks the CPU backend.',
     time: 'Time that it may take',
     seconds: (n: number) => (n < 60 ? `${n} seconds, a part` : n === 60 ? '1 minute' : `${n / 60} minutes`),
@@ -175,7 +175,7 @@ export const en = {
     outside: (bad: number, rows: number) => `${bad} of ${rows} checks are outside their bounds: please send the report`,
     halves: 'In 16 bits (f16, bf16)',
     rounded: (wrong: number, results: number) => `${wrong} of ${(results / 1e6).toFixed(1)} million results are wrong`,
-    leftOut: (n: number) => `There was no time for ${n} checks and rates; they are named in the report.`,
+    leftOut: (n: number) => `${n} checks and rates were left out; the report says which.`,
     table: 'The largest error of each function and direction, over all parameters',
     function: 'Function',
     direction: 'Direction',

@@ -10,13 +10,13 @@ export const zh: Strings = {
   opening: '正在打开 GPU……',
   onGpu: '由您的 GPU 计算：',
   onCpu: '此处没有 WebGPU：改由 CPU 完成全部计算。',
-  insecureCpu: '此处没有 WebGPU（浏览器只在 https 下提供它）：改由 CPU 完成全部计算。',
+  insecureCpu: '此处没有 WebGPU（浏览器只在 https 下或 localhost 上提供它）：改由 CPU 完成全部计算。',
   softwareCpu: '由 CPU 计算；未采用浏览器提供的 GPU。',
   askedCpu: '按网址的要求，由 CPU 计算。',
   tryGpu: '改用该 GPU',
-  lost: (problem) => `出错了：${problem}`,
-  failed: (problem) => `页面无法启动：${problem}`,
-  foot: '一切都由 wgpu-activations 包在本浏览器内计算，不向任何地方发送数据。',
+  lost: '出错了：',
+  failed: '页面无法启动：',
+  foot: '一切都在本浏览器内计算，函数及其梯度由 wgpu-activations 包计算；不向任何地方发送数据。',
   licences: '本页所用的他人作品与许可证',
 
   curves: {
@@ -64,7 +64,7 @@ export const zh: Strings = {
       gradient: '梯度',
       product: 'f′ 之积的绝对值，均值',
       steepest: '最大 |f′|',
-      note: 'relu 的斜率是 0 或 1，一半单元处于关闭状态：仅看斜率，每层减半；方差 2/n 的权重正好补回来。sigmoid 的斜率至多 1/4，什么也补不回来。',
+      note: 'relu 的斜率是 0 或 1，一半单元处于关闭状态：仅看斜率，每层减半；方差 2/n 的权重正好补回来。sigmoid 的斜率至多 1/4，这两种方差都补不回来。',
     },
     dying: {
       title: '死掉的单元',
@@ -84,7 +84,7 @@ export const zh: Strings = {
     },
     temperature: {
       title: 'softmax 与温度',
-      text: 'softmax 把任意的数（称为 logit）变成概率：都为正，合计为 1。先把 logit 除以温度 T，可以改变它有多“果断”：T 小于 1 时最大者几乎独占，T 很大时大家几乎相同。',
+      text: 'softmax 把任意的数（称为 logit）变成概率：都为正，合计为 1。先把 logit 除以温度 T，可以改变它有多“果断”：T 远小于 1 时最大者几乎独占，T 远大于 1 时大家几乎相同。',
       temperature: '温度 T',
       logit: (i) => `logit ${i}`,
       caption: 'logit / T 的 softmax',
@@ -125,7 +125,7 @@ export const zh: Strings = {
 
   train: {
     title: '训练一个网络',
-    lead: '一个小网络（64 个输入，两个各 32 单元的隐藏层，10 个输出）当场学习辨认 8 × 8 像素的手写数字。激活函数、它们的梯度和交叉熵由本包计算；只有矩阵乘法是 JavaScript。',
+    lead: '一个小网络（64 个输入，两个各 32 单元的隐藏层，10 个输出）当场学习辨认 8 × 8 像素的手写数字。激活函数、它们的梯度和交叉熵由 wgpu-activations 包计算；其余由本页的 JavaScript 计算：矩阵乘法、加偏置、乘以斜率，以及每一步的更新。',
     rate: '学习率',
     start: '训练',
     pause: '暂停',
@@ -150,14 +150,14 @@ export const zh: Strings = {
     words: '损失表示网络对正确答案有多“意外”：0 是完美，瞎猜是 log 10 = 2.3。死单元对每个数字斜率都为 0，无法再学习。平均 |f′| 是一层乘到梯度上的倍数。',
     digits: '一些未见过的数字，以及网络的读法',
     reads: (digit, read) => (digit === read ? `${digit}，认对` : `${digit}，认成 ${read}`),
-    source: '数据：“Optical Recognition of Handwritten Digits”，E. Alpaydin 与 C. Kaynak，1998，UCI Machine Learning Repository，CC BY 4.0，取自 scikit-learn 所带的测试集。1440 张用于训练，357 张用于测试。',
+    source: '数据：“Optical Recognition of Handwritten Digits”，E. Alpaydin 与 C. Kaynak，1998，UCI Machine Learning Repository，CC BY 4.0（https://creativecommons.org/licenses/by/4.0/），取自 scikit-learn 所带的测试集。1440 张用于训练，357 张用于测试。',
     broken: '损失已不是数：学习率对这个函数太大。请用较小的学习率重新开始。',
   },
 
   check: {
     title: '检验本机',
     lead: '在您的设备上运行本库自己的测试，与 CPU 上用双精度（f64）算出的参考值比较。误差以 ULP（末位单位）计：即一个 f32 数到下一个 f32 数的距离。每个函数都有一个在任何设备上都要满足的界限。',
-    about: '报告里有适配器、各项检查和速率，没有任何关于您的信息；在您发送之前，它只留在这里。其间页面可以照常使用。',
+    about: '报告里有操作系统、浏览器及其版本、线程数、适配器及其全部特性、各项检查和速率，除此之外没有关于您的信息；在您发送之前，它只留在这里。切换到其他栏目时检验继续进行；其间若在那里训练，测得的速率会偏低。',
     cpu: '此处没有可用于计算的 GPU，因此检验的是 CPU 后端。',
     time: '可用时间',
     seconds: (n) => (n < 60 ? `${n} 秒，仅一部分` : `${n / 60} 分钟`),
@@ -176,7 +176,7 @@ export const zh: Strings = {
     outside: (bad, rows) => `${rows} 项检查中有 ${bad} 项超出界限：请把报告发给我们`,
     halves: '16 位（f16、bf16）',
     rounded: (wrong, results) => `${(results / 1e6).toFixed(1)} 百万个结果中有 ${wrong} 个错误`,
-    leftOut: (n) => `有 ${n} 项检查和速率来不及做，报告中列出了它们。`,
+    leftOut: (n) => `有 ${n} 项检查和速率未做，报告中写明是哪些。`,
     table: '每个函数、每个方向的最大误差（取遍各参数）',
     function: '函数',
     direction: '方向',

@@ -1,13 +1,11 @@
 // The library's own tests on the visitor's device, and a report of them.
 
 import type { App, View } from '../app';
-import { checking, type Found, type Row, type Told, type Ulp, type Wish } from '../checking';
+import type { Found, Row, Told, Ulp } from '../checking';
 import { h, problem, select, shown, table } from '../dom';
+import type { Activations } from '../package';
+import { run } from '../run';
 import type { Strings } from '../strings';
-import { words } from '../words';
-
-// What was found, kept while other views are open.
-const state: { found?: Found; seconds: number } = { seconds: 180 };
 
 const TIMES = [10, 60, 180, 600];
 
@@ -17,80 +15,70 @@ function some(): string[] | undefined {
   return names ? decodeURIComponent(names).split(',') : undefined;
 }
 
+/** How the check stands: it goes on while other views are open. */
+const state: {
+  /** What was last told of it; nothing before that, and where it was stopped. */
+  told?: Told;
+  /** Stops the one that runs. */
+  stop?: () => void;
+  stopped: boolean;
+  seconds: number;
+} = { stopped: false, seconds: 180 };
+
+/** Shows how it stands, where the view is open. */
+let changed: (() => void) | undefined;
+
+function begin(wa: Activations) {
+  const wish = { backend: wa.kind, seconds: state.seconds, functions: some() };
+  delete state.told;
+  state.stopped = false;
+  state.stop = run(wa, wish, (told) => {
+    state.told = told;
+    if (told.what !== 'progress') delete state.stop;
+    changed?.();
+  });
+  changed?.();
+}
+
+function end() {
+  state.stop?.();
+  delete state.stop;
+  delete state.told;
+  state.stopped = true;
+  changed?.();
+}
+
 export function check(app: App): View {
   const t = app.strings.check;
   const wrong = problem();
-  let worker: Worker | undefined;
-  let ended = false;
 
   const bar = h('progress', { 'aria-label': t.progress, max: 1, value: 0, hidden: true });
   const doing = h('p', { class: 'quiet' });
   const verdict = h('div', { role: 'status' });
   const results = h('div', {});
-  const start = h('button', { type: 'button', class: 'main', click: () => begin() }, state.found ? t.again : t.start);
-  const stop = h('button', { type: 'button', hidden: true, click: () => end(t.stopped) }, t.stop);
+  const start = h('button', { type: 'button', class: 'main', click: () => begin(app.wa) });
+  const stop = h('button', { type: 'button', click: end }, t.stop);
 
   const show = () => {
-    verdict.replaceChildren(...(state.found ? verdicts(t, state.found) : []));
-    results.replaceChildren(...(state.found ? tables(t, state.found) : []));
-  };
-
-  const hear = (told: Told) => {
-    if (ended) return;
-    if (told.what === 'progress') {
+    const { told, stopped } = state;
+    const running = state.stop !== undefined;
+    start.disabled = running;
+    start.textContent = stopped || (told && !running) ? t.again : t.start;
+    stop.hidden = bar.hidden = !running;
+    if (told?.what === 'progress') {
       bar.max = told.total;
       bar.value = told.done;
       doing.textContent = t.checking(told.done, told.total, told.name);
-      return;
+    } else {
+      bar.removeAttribute('value');
+      doing.textContent = running ? t.beginning : stopped ? t.stopped : '';
     }
-    if (told.what === 'found') state.found = told.found;
-    else wrong.tell(told.problem);
-    end('');
-    show();
-    results.dataset.ready = told.what;
-  };
-
-  const end = (say: string) => {
-    worker?.terminate();
-    worker = undefined;
-    bar.hidden = true;
-    stop.hidden = true;
-    start.disabled = false;
-    start.textContent = t.again;
-    doing.textContent = say;
-  };
-
-  const begin = () => {
-    const wish: Wish = { backend: app.wa.kind, seconds: state.seconds, functions: some() };
-    delete state.found;
-    wrong.clear();
-    show();
-    results.dataset.ready = '';
-    start.disabled = true;
-    stop.hidden = false;
-    bar.hidden = false;
-    bar.removeAttribute('value');
-    doing.textContent = t.beginning;
-    worker = new Worker(new URL('../check.worker.ts', import.meta.url), { type: 'module' });
-    let heard = false;
-    const instead = () => {
-      // A browser whose workers have no GPU, or load no modules: then in the page itself.
-      worker?.terminate();
-      worker = undefined;
-      stop.hidden = true;
-      checking(app.wa, wish, hear).catch((error) => hear({ what: 'error', problem: words(error) }));
-    };
-    worker.addEventListener('message', (event: MessageEvent<Told>) => {
-      if (event.data.what === 'error' && !heard) return instead();
-      heard = true;
-      hear(event.data);
-    });
-    worker.addEventListener('error', (event) => {
-      event.preventDefault();
-      if (!heard) instead();
-      else hear({ what: 'error', problem: event.message });
-    });
-    worker.postMessage(wish);
+    if (told?.what === 'error') wrong.tell(new Error(told.problem));
+    else wrong.clear();
+    const found = told?.what === 'found' ? told.found : undefined;
+    verdict.replaceChildren(...(found ? verdicts(t, found) : []));
+    results.replaceChildren(...(found ? tables(t, found) : []));
+    results.dataset.ready = running ? '' : (told?.what ?? '');
   };
 
   const time = select({
@@ -113,12 +101,12 @@ export function check(app: App): View {
     verdict,
     results,
   );
+  changed = show;
   show();
   return {
     element,
     dispose: () => {
-      ended = true;
-      worker?.terminate();
+      changed = undefined;
     },
   };
 }
@@ -137,7 +125,7 @@ function verdicts(t: Words, { device, error, self, rows, halves, leftOut, report
     h('li', { lang: 'en' }, device),
     error !== undefined && h('li', { lang: 'en' }, judged(false, error)),
     self && line(t.self, judged(self.wrong === 0, self.wrong ? t.selfWrong(self.wrong, self.right) : t.selfRight(self.right))),
-    line(t.accuracy, judged(bad === 0, bad ? t.outside(bad, rows.length) : t.within(rows.length))),
+    rows.length > 0 && line(t.accuracy, judged(bad === 0, bad ? t.outside(bad, rows.length) : t.within(rows.length))),
     halves && halves.results > 0 && line(t.halves, judged(halves.wrong === 0, t.rounded(halves.wrong, halves.results))),
     leftOut.length > 0 && h('li', {}, t.leftOut(leftOut.length)),
   );
