@@ -43,7 +43,8 @@ test('a report is made beside the page, which stays usable, and is handed out', 
   await page.waitForFunction(() => /^\d+ of \d+: /.test(document.querySelector('progress + p').textContent), null, { timeout: 60_000 });
   // The page answers while the worker computes, which goes on.
   await page.click('button[lang=zh-Hans]');
-  await page.waitForFunction(() => /^\d+ \/ \d+：/.test(document.querySelector('progress + p').textContent));
+  await page.waitForFunction(() => /^\d+ \/ \d+： .+/.test(document.querySelector('progress + p').textContent));
+  assert.equal(await page.locator('progress + p [lang=en]').count(), 1);
   await page.click('header nav a[href="#/lessons"]');
   await page.waitForSelector('#depth table');
   await page.click('button[lang=en]');

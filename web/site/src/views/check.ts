@@ -68,7 +68,7 @@ export function check(app: App): View {
     if (told?.what === 'progress') {
       bar.max = told.total;
       bar.value = told.done;
-      doing.textContent = t.checking(told.done, told.total, told.name);
+      doing.replaceChildren(t.checking(told.done, told.total), ' ', h('span', { lang: 'en' }, told.name));
     } else {
       bar.removeAttribute('value');
       doing.textContent = running ? t.beginning : stopped ? t.stopped : '';
