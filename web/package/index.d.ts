@@ -1,3 +1,7 @@
+// The types of WebGPU are TypeScript's, or those of `@webgpu/types`.
+
+import type { Functions } from './functions.d.ts';
+
 /** Where results are computed: `auto` takes a GPU of hardware, else the CPU. */
 export type BackendKind = 'auto' | 'gpu' | 'cpu';
 
@@ -10,23 +14,36 @@ export interface InitOptions {
   wasm?: URL | BufferSource | WebAssembly.Module;
 }
 
-type Numbers = Float32Array | Float64Array | Uint16Array | number[] | number[][] | number[][][];
-type Others = Uint8Array | Uint32Array | Int32Array | BigInt64Array | boolean[];
+type Numbers = Float32Array | Float64Array | number[] | number[][] | number[][][];
+type Others = Uint8Array | Uint8ClampedArray | Uint32Array | Int32Array | BigInt64Array | boolean[] | boolean[][];
 
-/** An array with its shape. 16-bit numbers in a Uint16Array have their type as `dtype`. */
+/** A Float16Array, which TypeScript's library has where `lib` has it. */
+type Half = ArrayBufferView & ArrayLike<number> & { readonly [Symbol.toStringTag]: 'Float16Array' };
+
+/** An array with its shape. */
 export interface Shaped {
   data: Numbers | Others;
   shape?: readonly number[];
-  dtype?: 'f16' | 'bf16';
 }
 
-/** An array: row-major, of one axis where it has no shape. A Float16Array is one of f16. */
-export type Input = Numbers | Others | Shaped | Result | ArrayBufferView;
+/** An array of 16-bit numbers with its shape: their bits in a Uint16Array, with their type as `dtype`. */
+export type Shaped16 =
+  | { data: Half; shape?: readonly number[] }
+  | { data: Uint16Array; dtype: 'f16' | 'bf16'; shape?: readonly number[] };
 
-/** An array that was computed, of the first input's type, with its shape beside the numbers: `y.shape`. */
+/** An array of f32, or of a type that targets, masks and lengths have. */
+export type Input32 = Numbers | Others | Shaped;
+
+/** An array: row-major, of one axis where it has no shape. A Float16Array is one of f16. */
+export type Input = Input32 | Half | Shaped16 | Result16;
+
+/** An array that was computed, with its shape beside the numbers: `y.shape`. */
 export type Result = Float32Array & { readonly shape: readonly number[] };
 
-/** A result of 16-bit numbers where the browser has no array of them. */
+/** What comes of a first input of 16-bit numbers: a Float16Array of f16 where the browser has it. */
+export type HalfResult = (Half & { readonly shape: readonly number[] }) | Result16;
+
+/** A result of 16-bit numbers where the browser has no array of them. It is an input of other calls. */
 export class Result16 {
   readonly bits: Uint16Array;
   readonly dtype: 'f16' | 'bf16';
@@ -38,7 +55,10 @@ export class Result16 {
  * theirs, as `mask`, `bias` or `sinks`: see `functions()`.
  */
 export interface Options {
-  /** The shape of the first input, and of the others that have as many elements and no shape of their own. */
+  /**
+   * The shape of the first input, whatever shape it had, and of the others that had the same, or have as many
+   * elements and no shape. A tensor keeps its own: its calls take none.
+   */
   shape?: readonly number[];
   axis?: number;
   causal?: boolean | 'upper_left' | 'lower_right';
@@ -100,12 +120,12 @@ export class ActivationsError extends Error {
 
 /** Several steps that are computed as one. */
 export interface ChainFunction {
-  (x: Input, options?: { shape?: readonly number[]; operands?: Input[] }): Promise<Result>;
+  (x: Input32, options?: { shape?: readonly number[]; operands?: Input32[] }): Promise<Result>;
   /** The gradients by x and by each operand. */
   grad(
-    x: Input,
-    dy: Input,
-    options?: { shape?: readonly number[]; operands?: Input[] },
+    x: Input32,
+    dy: Input32,
+    options?: { shape?: readonly number[]; operands?: Input32[] },
   ): Promise<{ x: Result; operands: Result[] }>;
   /** The chain as text. */
   readonly text: string;
@@ -118,7 +138,7 @@ export interface Tensor {
   readonly shape: readonly number[];
   /** The value of a function of this tensor, and of others where it takes several. */
   apply(name: string, options?: Options, ...others: Tensor[]): Tensor;
-  /** The gradient by this tensor. */
+  /** The gradient by this tensor. An array without a shape has the result's. */
   grad(name: string, dy: Tensor | Float32Array, options?: Options, ...others: Tensor[]): Tensor;
   /** The gradients by all tensors that there is one by. */
   grads(name: string, dy: Tensor | Float32Array, options?: Options, ...others: Tensor[]): Tensor[];
@@ -126,7 +146,7 @@ export interface Tensor {
   read(): Promise<Result>;
   /** Its buffer, for shaders of your own; it may be longer than the array. */
   readonly gpuBuffer: GPUBuffer;
-  /** Gives its memory back. */
+  /** Gives its memory back, for other tensors of the same device. */
   dispose(): void;
 }
 
@@ -176,7 +196,11 @@ export interface ReportOptions {
   signal?: AbortSignal;
 }
 
-type Call = (inputs: Input | Input[], options?: Options) => Promise<Result>;
+/** A function of the library. Of several inputs, a list; a list of lists of numbers is one array of two axes. */
+export interface Call {
+  (inputs: Input32 | Input32[], options?: Options): Promise<Result>;
+  (inputs: Input | Input[], options?: Options): Promise<Result | HalfResult>;
+}
 
 interface Methods {
   /** What computes: `gpu` or `cpu`. */
@@ -188,19 +212,28 @@ interface Methods {
   /** What the registry says of every function. */
   functions(): FunctionInfo[];
   /** The value of a function by its name or an alias. */
-  apply(name: string, inputs: Input | Input[], options?: Options): Promise<Result>;
+  apply(name: string, inputs: Input32 | Input32[], options?: Options): Promise<Result>;
+  apply(name: string, inputs: Input | Input[], options?: Options): Promise<Result | HalfResult>;
   /** The gradient by the first input; `dy` may be missing where the result is one number. */
-  grad(name: string, inputs: Input | Input[], dy?: Input, options?: Options): Promise<Result>;
+  grad(name: string, inputs: Input32 | Input32[], dy?: Input32, options?: Options): Promise<Result>;
+  grad(name: string, inputs: Input | Input[], dy?: Input, options?: Options): Promise<Result | HalfResult>;
   /** The gradients by all inputs that there is one by, in their order. */
-  grads(name: string, inputs: Input | Input[], dy?: Input, options?: Options): Promise<Result[]>;
+  grads(name: string, inputs: Input32 | Input32[], dy?: Input32, options?: Options): Promise<Result[]>;
+  grads(name: string, inputs: Input | Input[], dy?: Input, options?: Options): Promise<(Result | HalfResult)[]>;
   /** The gradient by the first input, from the output. */
-  gradFromOutput(name: string, y: Input, dy: Input, options?: Options): Promise<Result>;
+  gradFromOutput(name: string, y: Input32, dy: Input32, options?: Options): Promise<Result>;
+  gradFromOutput(name: string, y: Input, dy: Input, options?: Options): Promise<Result | HalfResult>;
   /** The value, and its gradient by the first input for an upstream gradient of 1. */
-  applyWithGrad(name: string, inputs: Input | Input[], options?: Options): Promise<[Result, Result]>;
+  applyWithGrad(name: string, inputs: Input32 | Input32[], options?: Options): Promise<[Result, Result]>;
+  applyWithGrad(
+    name: string,
+    inputs: Input | Input[],
+    options?: Options,
+  ): Promise<[Result | HalfResult, Result | HalfResult]>;
   /** Steps by text: `wa.chain('scale(0.125) | softmax(axis=-1)')`. */
   chain(text: string): ChainFunction;
   /** An array on the device; a GPU's alone. */
-  tensor(x: Float32Array | number[], shape?: readonly number[]): Tensor;
+  tensor(x: Float32Array | Float64Array | number[] | number[][] | Shaped, shape?: readonly number[]): Tensor;
   /** A tensor in a buffer of yours, of the same device, with the usages STORAGE and COPY_SRC. */
   fromBuffer(buffer: GPUBuffer, shape: readonly number[]): Tensor;
   /** Asks the adapter everything that the library takes for granted: probes, and known answers of functions. */
@@ -212,12 +245,15 @@ interface Methods {
   check(options?: CheckOptions): Promise<CheckRow[]>;
   /** What `activations report` writes of a machine, of this browser's device: as JSON, `report.json`. */
   report(options?: ReportOptions): Promise<object>;
-  /** Gives memory and device back; calls that are under way end as they would. */
+  /**
+   * Lets go of the device and of the memory that it keeps for calls: the browser takes back what nothing else
+   * refers to, as a tensor, or code of yours that has `device`. Calls that are under way end as they would.
+   */
   dispose(): void;
 }
 
 /** The methods, and every function of the library by its name: `wa.gelu(x)`. */
-export type Activations = Methods & Record<string, Call>;
+export type Activations = Methods & Functions;
 
 /** Loads the library and opens a backend. */
 export function init(options?: InitOptions): Promise<Activations>;

@@ -24,6 +24,24 @@ function panicked(text) {
   waiting.clear();
 }
 
+/** This module's folder, or the bundle's, as stacks name it. */
+const HOME = import.meta.url.slice(0, import.meta.url.lastIndexOf('/') + 1);
+
+/** An error that nobody caught: one that passed through the compiled code left its promise open. */
+function uncaught(error) {
+  if (!waiting.size || panic) return;
+  const stack = String(error?.stack ?? '');
+  const compiled = /wasm-function|\.wasm|wasm:\/\//.test(stack);
+  if (compiled && (error instanceof WebAssembly.RuntimeError || stack.includes(HOME))) {
+    const fault = new ActivationsError(`${FAULT}: ${error.message}`, 'Fault', { cause: error });
+    for (const reject of waiting) reject(fault);
+    waiting.clear();
+  }
+}
+
+globalThis.addEventListener?.('error', (event) => uncaught(event.error));
+globalThis.process?.on?.('uncaughtExceptionMonitor', uncaught);
+
 function raised(error) {
   if (error instanceof ActivationsError) return error;
   if (error instanceof WebAssembly.RuntimeError) {
@@ -65,8 +83,9 @@ async function load(wasm) {
   loading ??= (async () => {
     let source = wasm ?? new URL('native_bg.wasm', import.meta.url);
     if (source instanceof URL && source.protocol === 'file:') {
-      // Node's fetch reads no files.
-      const { readFile } = await import(/* @vite-ignore */ 'node:fs/promises');
+      // Node's fetch reads no files. Bundlers for browsers must not look for this module.
+      const files = 'node:fs/promises';
+      const { readFile } = await import(/* webpackIgnore: true */ /* @vite-ignore */ files);
       source = await readFile(source);
     }
     await start({ module_or_path: source });
@@ -88,41 +107,66 @@ async function load(wasm) {
   }
 }
 
-/** Options that say how arrays are given, and are none of a function's. */
-const RESERVED = new Set(['shape', 'dy']);
+const wrong = (message, code = 'Inputs') => new ActivationsError(message, code);
 
 const isTyped = (x) => ArrayBuffer.isView(x) && !(x instanceof DataView);
 const Half = globalThis.Float16Array;
 
+/** The name of a typed array's type, of another window's array as well. */
+const typeOf = (x) => x[Symbol.toStringTag];
+
 /** The words of the types of elements, by what holds them. */
 const DTYPES = new Map([
-  [Float32Array, 'f32'],
-  [Uint8Array, 'u8'],
-  [Uint8ClampedArray, 'u8'],
-  [Uint32Array, 'u32'],
-  [Int32Array, 'i32'],
-  [BigInt64Array, 'i64'],
+  ['Float32Array', 'f32'],
+  ['Float16Array', 'f16'],
+  ['Uint8Array', 'u8'],
+  ['Uint8ClampedArray', 'u8'],
+  ['Uint32Array', 'u32'],
+  ['Int32Array', 'i32'],
+  ['BigInt64Array', 'i64'],
 ]);
 
 /** Bits of 16-bit numbers. */
 const bitsOf = (x) => new Uint16Array(x.buffer, x.byteOffset, x.length);
 
+function isDetached({ buffer }) {
+  try {
+    return !new Uint8Array(buffer, 0, 0);
+  } catch {
+    return true;
+  }
+}
+
+/** Elements of a mask: whatever is not 0 is in it. */
+function masked(list, what) {
+  return Uint8Array.from(list, (x) => {
+    if (!['boolean', 'number', 'bigint'].includes(typeof x)) throw wrong(`${what} is no array of booleans or numbers`);
+    // A 0 may be a bigint.
+    return x != 0 ? 1 : 0;
+  });
+}
+
+function counted(list, what) {
+  return Uint32Array.from(list, (x) => {
+    const number = Number(x);
+    if (Number.isInteger(number) && number >= 0 && number < 2 ** 32) return number;
+    throw wrong(`${what}: ${String(x)} is no length; a length is a whole number, 0 or more`);
+  });
+}
+
 /** The array that a list of numbers is for an input of a kind. */
 function listed(list, kind, what) {
   const flat = list.flat(Infinity);
-  switch (kind) {
-    case 'mask':
-      return Uint8Array.from(flat, Number);
-    case 'lengths':
-      return Uint32Array.from(flat);
-    case 'targets':
-      if (flat.every(Number.isInteger)) return Int32Array.from(flat);
-    // Probabilities.
-    // falls through
-    default:
-      if (!flat.every((x) => typeof x === 'number')) throw new ActivationsError(`${what} is no array of numbers`, 'Inputs');
-      return Float32Array.from(flat);
-  }
+  if (kind === 'mask') return masked(flat, what);
+  if (kind === 'lengths') return counted(flat, what);
+  if (!flat.every((x) => typeof x === 'number')) throw wrong(`${what} is no array of numbers`);
+  // Targets that are no whole numbers are probabilities.
+  if (kind !== 'targets' || !flat.every(Number.isInteger)) return Float32Array.from(flat);
+  if (flat.every((x) => x === (x | 0))) return Int32Array.from(flat);
+  const far = flat.find((x) => !Number.isSafeInteger(x));
+  if (far !== undefined) throw wrong(`${what}: ${far} is no class`);
+  // The library says which classes there are.
+  return BigInt64Array.from(flat, BigInt);
 }
 
 /** The lengths of a list of lists. */
@@ -131,6 +175,17 @@ function lengths(list) {
   for (let inner = list; Array.isArray(inner); [inner] = inner) shape.push(inner.length);
   return shape;
 }
+
+/** A shape as a list, or none. */
+function axes(shape) {
+  if (shape === undefined || shape === null) return undefined;
+  const list = Array.isArray(shape) || isTyped(shape) ? Array.from(shape, Number) : [-1];
+  if (list.every((length) => Number.isInteger(length) && length >= 0)) return list;
+  throw wrong('a shape is a list of whole numbers, 0 or more, as in [2, 3]', 'Shape');
+}
+
+const count = (shape) => shape.reduce((a, b) => a * b, 1);
+const same = (a, b) => a?.length === b?.length && a?.every((length, i) => length === b[i]);
 
 /** An argument as the compiled code takes it: { dtype, data, shape }. */
 function array(given, kind, what) {
@@ -141,27 +196,43 @@ function array(given, kind, what) {
     shape ??= Array.isArray(data[0]) ? lengths(data) : undefined;
     data = listed(data, kind, what);
   }
-  if (!isTyped(data)) {
-    throw new ActivationsError(
-      `${what} is no array; give a Float32Array, another typed array, or { data, shape }`,
-      'Inputs',
-    );
+  if (!isTyped(data)) throw wrong(`${what} is no array; give a Float32Array, another typed array, or { data, shape }`);
+  if (isDetached(data)) throw wrong(`${what} has no memory any more: its buffer was transferred`);
+  const type = typeOf(data);
+  const bits = type === 'Uint16Array' && (dtype === 'f16' || dtype === 'bf16');
+  if (dtype !== undefined && !bits && dtype !== DTYPES.get(type)) {
+    throw wrong(`${what} is a ${type}, and its dtype ${String(dtype)}; 16-bit numbers are in a Uint16Array`, 'UnknownDType');
   }
-  if (Half && data instanceof Half) [data, dtype] = [bitsOf(data), 'f16'];
-  if (!dtype) {
-    dtype = DTYPES.get(data.constructor);
-    if (!dtype && data instanceof Float64Array) [data, dtype] = [Float32Array.from(data), 'f32'];
-  }
-  if (!dtype) {
-    throw new ActivationsError(`${what} is a ${data.constructor.name}; it takes a Float32Array`, 'UnknownDType');
-  }
-  // A mask or lengths of whole numbers of another width are the same.
-  if (kind === 'mask' && dtype !== 'u8') [data, dtype] = [Uint8Array.from(data, (x) => Number(x !== 0)), 'u8'];
-  if (kind === 'lengths' && dtype !== 'u32') [data, dtype] = [Uint32Array.from(data, Number), 'u32'];
-  return { dtype, data, shape: shape && Array.from(shape) };
+  dtype ??= DTYPES.get(type);
+  if (type === 'Float16Array') data = bitsOf(data);
+  if (type === 'Float64Array') [data, dtype] = [Float32Array.from(data), 'f32'];
+  // A mask or lengths of numbers of another type are the same.
+  if (kind === 'mask' && dtype !== 'u8') [data, dtype] = [masked(data, what), 'u8'];
+  if (kind === 'lengths' && dtype !== 'u32') [data, dtype] = [counted(data, what), 'u32'];
+  if (!dtype) throw wrong(`${what} is a ${type}; it takes a Float32Array`, 'UnknownDType');
+  return { dtype, data, shape: axes(shape) };
 }
 
-const count = (shape) => shape.reduce((a, b) => a * b, 1);
+/**
+ * Gives a call's arrays the shape that its options have: it is the first array's, and that of others that had
+ * the first's, or have as many elements and no shape of their own.
+ */
+function reshape(shape, [first, ...others]) {
+  const lengths = axes(shape);
+  if (!lengths || !first) return;
+  const elements = count(lengths);
+  for (const one of others) {
+    if (one?.data.length === elements && (!one.shape || same(one.shape, first.shape))) one.shape = lengths;
+  }
+  first.shape = lengths;
+}
+
+/** The options of a call, checked to be some. */
+function optionsOf(options) {
+  if (options === undefined || options === null) return {};
+  if (typeof options === 'object' && !Array.isArray(options) && !isTyped(options)) return options;
+  throw wrong('options are an object, as in { axis: -1 }', 'Options');
+}
 
 /** Puts a result's shape beside its numbers. */
 function shaped(data, shape) {
@@ -201,35 +272,52 @@ class Tensor {
 
   static {
     Tensor.nativeOf = (tensor) => {
-      if (!(tensor instanceof Tensor)) throw new ActivationsError('this is no tensor', 'Inputs');
-      if (!tensor.#native) throw new ActivationsError('the tensor was disposed of', 'Disposed');
+      if (!(tensor instanceof Tensor)) throw wrong('this is no tensor');
+      if (!tensor.#native) throw wrong('the tensor was disposed of', 'Disposed');
       return tensor.#native;
     };
-    Tensor.ownerOf = (tensor) => tensor.#owner;
   }
 
   #others(others) {
     return others.map((other) => Tensor.nativeOf(other).share());
   }
 
-  apply(name, options = {}, ...others) {
+  #apply(name, options, others) {
     const made = Tensor.nativeOf(this);
-    return now(() => new Tensor(this.#owner, made.apply(name, pairs(options), this.#others(others))));
+    const given = pairs(Object.entries(optionsOf(options)));
+    return now(() => made.apply(name, given, this.#others(others)));
   }
 
-  grads(name, dy, options = {}, ...others) {
+  apply(name, options, ...others) {
+    return new Tensor(this.#owner, this.#apply(name, options, others));
+  }
+
+  /** The shape of a gradient that is given without one: the result's. */
+  #upstream(dy, name, options, others) {
+    if (dy.shape || dy.length === count(this.shape)) return dy.shape ?? this.shape;
+    const result = this.#apply(name, options, others);
+    const shape = result.shape();
+    result.free();
+    return shape;
+  }
+
+  grads(name, dy, options, ...others) {
     const made = Tensor.nativeOf(this);
-    const given = dy instanceof Tensor ? dy : this.#owner.tensor(dy, dy.shape ?? this.shape);
+    if (dy === undefined || dy === null) {
+      throw wrong("a gradient takes dy, the gradient of what is made of the result, of the result's shape");
+    }
+    const given = dy instanceof Tensor ? dy : this.#owner.tensor(dy, this.#upstream(dy, name, options, others));
     try {
       const upstream = Tensor.nativeOf(given);
-      const all = now(() => made.grads(name, pairs(options), this.#others(others), upstream));
+      const asked = pairs(Object.entries(optionsOf(options)));
+      const all = now(() => made.grads(name, asked, this.#others(others), upstream));
       return all.map((one) => new Tensor(this.#owner, one));
     } finally {
       if (given !== dy) given.dispose();
     }
   }
 
-  grad(name, dy, options = {}, ...others) {
+  grad(name, dy, options, ...others) {
     const [first, ...rest] = this.grads(name, dy, options, ...others);
     for (const one of rest) one.dispose();
     return first;
@@ -255,9 +343,7 @@ class Tensor {
 }
 
 /** Options of a function, as the compiled code takes them. */
-function pairs(options) {
-  return Object.entries(options).filter(([name, value]) => !RESERVED.has(name) && value !== undefined);
-}
+const pairs = (entries) => entries.filter(([, value]) => value !== undefined && value !== null);
 
 const spelled = (name) => name.trim().toLowerCase().replaceAll('-', '_');
 
@@ -265,10 +351,13 @@ class Activations {
   #native;
   #infos;
   #byName = new Map();
+  /** Why the CPU computes, where that is not the library's choice. */
+  #why;
 
-  constructor(opened, infos) {
+  constructor(opened, infos, why) {
     this.#native = opened;
     this.#infos = infos;
+    this.#why = why;
     for (const info of infos) {
       for (const name of [info.name, ...info.aliases]) this.#byName.set(name, info);
       // A function of the library's never takes the place of a method.
@@ -293,7 +382,8 @@ class Activations {
   }
 
   describe() {
-    return this.#opened().describe();
+    const told = this.#opened().describe();
+    return this.#why ? `${told.split('; ')[0]}; ${this.#why}` : told;
   }
 
   functions() {
@@ -302,48 +392,43 @@ class Activations {
 
   /** The arrays of a call, in pairs with their names, and what is left of the options. */
   #arrays(name, inputs, options) {
+    const { shape, ...others } = optionsOf(options);
     const info = this.#byName.get(spelled(name));
-    const all = info?.forms.flat() ?? [];
-    const named = new Map();
-    const rest = [];
-    for (const [key, value] of Object.entries(options)) {
-      if (value === undefined || value === null || RESERVED.has(key)) continue;
-      const input = all.find((input) => input.name === key);
-      if (input) named.set(key, value);
-      else rest.push([key, value]);
-    }
+    const forms = info?.forms ?? [];
+    const known = new Set(forms.flat().map((input) => input.name));
+    const given = pairs(Object.entries(others));
+    const named = new Map(given.filter(([key]) => known.has(key)));
     const list = Array.isArray(inputs) && inputs.length > 0 && typeof inputs[0] !== 'number' && !Array.isArray(inputs[0]);
     const positions = list ? inputs : [inputs];
+    const required = (form) => form.filter((input) => !input.optional);
+    // The form that has all that is named, and takes as many others as are given.
+    const has = (form) => [...named.keys()].every((key) => form.some((input) => input.name === key));
+    const left = (form) => required(form).filter((input) => !named.has(input.name));
     const form =
-      info?.forms.find((form) => {
-        const required = form.filter((input) => !input.optional);
-        return (
-          required.length === positions.length + required.slice(positions.length).filter((i) => named.has(i.name)).length
-        );
-      }) ?? info?.forms[0];
-    const required = (form ?? []).filter((input) => !input.optional);
-    const arrays = positions.map((given, i) => {
-      const input = required[i];
-      return [input?.name ?? '', array(given, input?.kind ?? 'numbers', `${name}: ${input?.name ?? `input ${i + 1}`}`)];
-    });
-    for (const input of form ?? []) {
-      const given = named.get(input.name);
-      if (given !== undefined) arrays.push([input.name, array(given, input.kind, `${name}: ${input.name}`)]);
+      forms.find((form) => has(form) && left(form).length === positions.length) ?? forms.find(has) ?? forms[0] ?? [];
+    const places = left(form);
+    const made = new Map(positions.map((one, i) => {
+      const input = places[i];
+      const what = `${name}: ${input?.name ?? `input ${i + 1}`}`;
+      return [input?.name ?? i, array(one, input?.kind ?? 'numbers', what)];
+    }));
+    for (const input of form) {
+      if (named.has(input.name)) made.set(input.name, array(named.get(input.name), input.kind, `${name}: ${input.name}`));
     }
-    if (options.shape) {
-      const elements = count(options.shape);
-      arrays.forEach(([, one], i) => {
-        // The shape is the first input's, and that of others that have as many elements and none of their own.
-        if (i === 0 || (!one.shape && one.data.length === elements)) one.shape ??= Array.from(options.shape);
-      });
-    }
-    return { arrays, rest };
+    // In the form's order; what is too much behind it, and the library says so.
+    const order = [...required(form), ...form.filter((input) => input.optional)].map((input) => input.name);
+    const place = ([key]) => (order.includes(key) ? order.indexOf(key) : order.length);
+    const arrays = [...made].sort((a, b) => place(a) - place(b)).map(([key, one]) => [String(key), one]);
+    const rest = given.filter(([key]) => !form.some((input) => input.name === key));
+    return { arrays, rest, shape };
   }
 
-  async #run(what, name, inputs, dy, options = {}) {
+  async #run(what, name, inputs, dy, options) {
     const opened = this.#opened();
-    const { arrays, rest } = this.#arrays(name, inputs, options);
-    const upstream = dy === undefined ? undefined : array(dy, 'numbers', `${name}: dy`);
+    const { arrays, rest, shape } = this.#arrays(name, inputs, options);
+    const upstream = dy === undefined || dy === null ? undefined : array(dy, 'numbers', `${name}: dy`);
+    // A dy without a shape has the result's, which may have as many elements.
+    reshape(shape, [...arrays.map(([, one]) => one), ...(upstream?.shape ? [upstream] : [])]);
     const all = await later(() => opened.run(what, name, rest, arrays, upstream));
     return all.map(result);
   }
@@ -371,12 +456,14 @@ class Activations {
   chain(text) {
     const [told, operands] = now(() => native.chain(text));
     const run = async (x, given, dy) => {
-      const { shape, operands = [] } = given ?? {};
+      const { shape, operands = [], ...rest } = optionsOf(given);
+      const [unknown] = Object.keys(rest);
+      if (unknown) throw wrong(`a chain takes shape and operands, and ${unknown} was given: a step has it in the text`, 'Options');
       const opened = this.#opened();
       const input = array(x, 'numbers', `${told}: x`);
-      if (shape) input.shape ??= Array.from(shape);
-      const others = operands.map((operand, i) => array(operand, 'numbers', `${told}: operand ${i + 1}`));
-      const upstream = dy === undefined ? undefined : array(dy, 'numbers', `${told}: dy`);
+      const others = Array.from(operands, (operand, i) => array(operand, 'numbers', `${told}: operand ${i + 1}`));
+      const upstream = dy === undefined || dy === null ? undefined : array(dy, 'numbers', `${told}: dy`);
+      reshape(shape, upstream?.shape ? [input, upstream] : [input]);
       const all = await later(() => opened.run_chain(told, input, others, upstream));
       return all.map(result);
     };
@@ -393,16 +480,16 @@ class Activations {
     });
   }
 
-  tensor(x, shape = x.shape) {
+  tensor(x, shape) {
     const opened = this.#opened();
-    const { data } = array(x, 'numbers', 'the tensor');
-    if (!(data instanceof Float32Array)) throw new ActivationsError('a tensor is made of a Float32Array', 'DTypeMismatch');
-    const lengths = Array.from(shape ?? [data.length]);
+    const { data, dtype, shape: own } = array(x, 'numbers', 'the tensor');
+    if (dtype !== 'f32') throw wrong('a tensor is made of a Float32Array', 'DTypeMismatch');
+    const lengths = axes(shape) ?? own ?? [data.length];
     const made = now(() => opened.empty(lengths));
     if (count(lengths) !== data.length) {
       made.free();
       const problem = `the array has ${data.length} elements where ${count(lengths)} are expected`;
-      throw new ActivationsError(problem, 'LengthMismatch');
+      throw wrong(problem, 'LengthMismatch');
     }
     opened.device().queue.writeBuffer(made.buffer(), 0, data);
     return new Tensor(this, made);
@@ -410,7 +497,8 @@ class Activations {
 
   fromBuffer(buffer, shape) {
     const opened = this.#opened();
-    return now(() => new Tensor(this, opened.tensor_of(buffer, Array.from(shape))));
+    const lengths = axes(shape);
+    return now(() => new Tensor(this, opened.tensor_of(buffer, lengths)));
   }
 
   async selfCheck() {
@@ -421,8 +509,9 @@ class Activations {
   }
 
   /** Does each step of a check, with time for the page in between. */
-  async *#steps(subjects, step) {
+  async *#steps(subjects, signal, step) {
     for (let i = 0; i < subjects.count(); i++) {
+      signal?.throwIfAborted();
       const opened = this.#opened();
       await breath();
       yield [i, await later(() => step(opened, i))];
@@ -434,11 +523,11 @@ class Activations {
     try {
       const rows = [];
       const count = subjects.count();
-      for await (const [i, found] of this.#steps(subjects, (opened, i) => subjects.check(opened, i))) {
+      for await (const [i, found] of this.#steps(subjects, signal, (opened, i) => subjects.check(opened, i))) {
         rows.push(...found);
         onProgress?.(i + 1, count, subjects.name(i));
-        signal?.throwIfAborted();
       }
+      signal?.throwIfAborted();
       return rows;
     } finally {
       subjects.free();
@@ -695,9 +784,15 @@ function system() {
   return { os, architecture: `wasm32 in ${browser}`, threads: hardwareConcurrency };
 }
 
-export async function init({ backend = 'auto', device, wasm } = {}) {
+/** What a browser lacks in which WebGPU was young: the library asks a device what it is. */
+const lacksInfo = () => 'GPUDevice' in globalThis && !('adapterInfo' in GPUDevice.prototype);
+const LACKS = "this browser's WebGPU lacks GPUDevice.adapterInfo, which Chrome has since 136";
+
+export async function init(options) {
+  const { backend = 'auto', device, wasm } = optionsOf(options);
   const infos = await load(wasm);
   if (device) {
+    if (!device.adapterInfo) throw wrong(`the device cannot be taken: ${LACKS}`, 'NoAdapter');
     const adapter = {
       features: device.features,
       limits: device.limits,
@@ -712,8 +807,10 @@ export async function init({ backend = 'auto', device, wasm } = {}) {
   if (outside && backend === 'gpu') {
     throw new ActivationsError('no GPU adapter: this is no browser; use the CPU backend', 'NoAdapter');
   }
-  const opened = await later(() => native.Native.open(outside ? 'cpu' : backend));
-  return new Activations(opened, infos);
+  const young = !outside && backend !== 'cpu' && lacksInfo();
+  if (young && backend === 'gpu') throw wrong(`no GPU adapter: ${LACKS}`, 'NoAdapter');
+  const opened = await later(() => native.Native.open(outside || (young && backend === 'auto') ? 'cpu' : backend));
+  return new Activations(opened, infos, young ? LACKS : undefined);
 }
 
 /** The version of the library. */

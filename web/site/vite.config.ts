@@ -11,7 +11,8 @@ function licences(): Plugin {
   return {
     name: 'licences',
     generateBundle() {
-      const source = [of('uplot'), of('@fontsource-variable/inter'), `Handwritten digits\n${digits}`].join('\n\n----\n\n');
+      const crates = fs.readFileSync(at('../../target/web/wgpu-activations/THIRD-PARTY.txt'), 'utf8');
+      const source = [of('uplot'), of('@fontsource-variable/inter'), `Handwritten digits\n${digits}`, crates].join('\n\n----\n\n');
       this.emitFile({ type: 'asset', fileName: 'licences.txt', source });
     },
   };

@@ -5,7 +5,7 @@ use crate::error::error;
 use js_sys::{Object, Reflect};
 use wasm_bindgen::prelude::*;
 
-/// Sets a property that hides one of the prototype's, runs `work`, and takes it away.
+/// Sets a property that hides one of the prototype's, runs `work`, and puts back what was there.
 fn hiding<T>(
     object: &JsValue,
     name: &str,
@@ -16,11 +16,16 @@ fn hiding<T>(
     Reflect::set(&descriptor, &"value".into(), value)?;
     Reflect::set(&descriptor, &"configurable".into(), &true.into())?;
     let target: &Object = object.unchecked_ref();
+    // A page may have one of its own there.
+    let before = Object::get_own_property_descriptor(target, &name.into());
     if !Reflect::define_property(target, &name.into(), &descriptor)? {
         return Err(error(&format!("{name} cannot be replaced here"), "Device"));
     }
     let done = work();
-    Reflect::delete_property(target, &name.into())?;
+    match before.dyn_ref::<Object>() {
+        Some(before) => Reflect::define_property(target, &name.into(), before)?,
+        None => Reflect::delete_property(target, &name.into())?,
+    };
     Ok(done)
 }
 

@@ -73,12 +73,18 @@ fn text_of(value: &JsValue) -> String {
     if let Some(flag) = value.as_bool() {
         return flag.to_string();
     }
-    let text = value.as_string();
-    text.unwrap_or_else(|| {
-        String::from(js_sys::JsString::from(
-            js_sys::Object::from(value.clone()).to_string(),
-        ))
-    })
+    if value.is_bigint() {
+        return String::from(js_sys::Object::from(value.clone()).to_string());
+    }
+    // An object may have no text, or a long one.
+    value.as_string().unwrap_or_else(|| kind_of(value))
+}
+
+/// What a value is, with its article.
+fn kind_of(value: &JsValue) -> String {
+    let kind = value.js_typeof().as_string().unwrap_or_default();
+    let article = if kind == "object" { "an" } else { "a" };
+    format!("{article} {kind}")
 }
 
 /// The value of an option as text; none where it is not set.
@@ -87,8 +93,8 @@ fn value_of(option: &OptionInfo, value: &JsValue) -> Result<Option<String>, JsVa
         return Ok(None);
     }
     let wrong = |wanted: &str| {
-        let given = value.js_typeof().as_string().unwrap_or_default();
-        let problem = format!("{} is {wanted}, and a {given} was given", option.name);
+        let given = kind_of(value);
+        let problem = format!("{} is {wanted}, and {given} was given", option.name);
         error(&problem, "Options")
     };
     match &option.kind {
@@ -166,7 +172,8 @@ pub fn held(function: &str, inputs: &List) -> Result<Vec<Held>, JsValue> {
 
 #[wasm_bindgen]
 impl Native {
-    /// Computes "value", "gradients", "from_output" or "both" of an operation; what comes out is a list.
+    /// Computes "value", "gradients", "from_output" or "both" of an operation; what comes out is a list. What is
+    /// given is read before this returns: the caller may change it then.
     pub fn run(
         &self,
         what: String,
@@ -174,28 +181,28 @@ impl Native {
         options: List,
         inputs: List,
         dy: JsValue,
-    ) -> Promise {
+    ) -> Result<Promise, JsValue> {
         let backend = self.0.clone();
-        future_to_promise(async move {
-            let what = match &*what {
-                "value" => What::Value,
-                "both" => What::Both,
-                "from_output" => What::FromOutput,
-                _ => What::Gradients,
-            };
-            let inputs = held(&name, &inputs)?;
-            let shapes: Vec<Vec<usize>> = inputs.iter().map(Held::shape).collect();
-            let operation = Asked::new(name, &options)?.operation(&shapes)?;
-            let dy = match dy.is_undefined() {
-                true => None,
-                false => Some(Held::new(&dy)?),
-            };
-            let mut work = Work {
-                operation,
-                what,
-                inputs,
-                dy,
-            };
+        let what = match &*what {
+            "value" => What::Value,
+            "both" => What::Both,
+            "from_output" => What::FromOutput,
+            _ => What::Gradients,
+        };
+        let inputs = held(&name, &inputs)?;
+        let shapes: Vec<Vec<usize>> = inputs.iter().map(Held::shape).collect();
+        let operation = Asked::new(name, &options)?.operation(&shapes)?;
+        let dy = match dy.is_undefined() {
+            true => None,
+            false => Some(Held::new(&dy)?),
+        };
+        let mut work = Work {
+            operation,
+            what,
+            inputs,
+            dy,
+        };
+        Ok(future_to_promise(async move {
             if work.dy.is_none() && what == What::Gradients {
                 // Of a result that is one number, it is 1.
                 let value = Call::value(work.inputs.iter().map(Held::array));
@@ -217,6 +224,6 @@ impl Native {
             done.await.map_err(raised)?;
             drop(places);
             Ok(outputs.iter().map(Held::given).collect::<List>().into())
-        })
+        }))
     }
 }

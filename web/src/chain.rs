@@ -22,25 +22,35 @@ pub fn chain(text: &str) -> Result<List, JsValue> {
 
 #[wasm_bindgen]
 impl Native {
-    /// The value of a chain; with dy, the gradients by x and by each operand.
-    pub fn run_chain(&self, text: String, x: JsValue, operands: List, dy: JsValue) -> Promise {
+    /// The value of a chain; with dy, the gradients by x and by each operand. What is given is read before this
+    /// returns.
+    pub fn run_chain(
+        &self,
+        text: String,
+        x: JsValue,
+        operands: List,
+        dy: JsValue,
+    ) -> Result<Promise, JsValue> {
         let backend = self.0.clone();
-        future_to_promise(async move {
-            let (chain, x) = (parsed(&text)?, Held::new(&x)?);
-            let held = operands.iter().map(|operand| Held::new(&operand));
-            let held: Vec<Held> = held.collect::<Result<_, _>>()?;
+        let (chain, x) = (parsed(&text)?, Held::new(&x)?);
+        let held = operands.iter().map(|operand| Held::new(&operand));
+        let held: Vec<Held> = held.collect::<Result<_, _>>()?;
+        let dy = match dy.is_undefined() {
+            true => None,
+            false => Some(Held::new(&dy)?),
+        };
+        Ok(future_to_promise(async move {
             let shapes: Vec<Vec<usize>> = held.iter().map(Held::shape).collect();
             let operands = held.iter().zip(&shapes);
             let operands = operands.map(|(held, shape)| Ok((held.f32()?, &shape[..])));
             let operands: Vec<(&[f32], &[usize])> = operands.collect::<Result<_, JsValue>>()?;
             let (shape, numbers) = (x.shape(), x.f32()?);
             let result = |numbers: Vec<f32>, shape: &[usize]| Held::of(numbers, shape).given();
-            if dy.is_undefined() {
+            let Some(dy) = dy else {
                 let y = backend.apply_chain_async(&chain, numbers, &shape, &operands);
                 let y = y.await.map_err(raised)?;
                 return Ok(List::of1(&result(y, &shape)).into());
-            }
-            let dy = Held::new(&dy)?;
+            };
             let gradients = backend.grad_chain_async(&chain, numbers, &shape, &operands, dy.f32()?);
             let (dx, others) = gradients.await.map_err(raised)?;
             let all = List::of1(&result(dx, &shape));
@@ -48,6 +58,6 @@ impl Native {
                 all.push(&result(gradient, shape));
             }
             Ok(all.into())
-        })
+        }))
     }
 }

@@ -12,7 +12,8 @@ const web = process.env.ACTIVATIONS_WEB;
 test('the tarball installs, and the CPU computes in Node', () => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'wgpu-activations-'));
   try {
-    const [tarball] = fs.readdirSync(web).filter((file) => file.endsWith('.tgz'));
+    const { version } = JSON.parse(fs.readFileSync(path.join(web, 'wgpu-activations/package.json')));
+    const tarball = `wgpu-activations-${version}.tgz`;
     fs.writeFileSync(path.join(folder, 'package.json'), '{ "private": true, "type": "module" }');
     execFileSync('npm', ['install', '--offline', '--no-audit', '--no-fund', path.join(web, tarball)], { cwd: folder });
     const program = `
@@ -22,7 +23,6 @@ test('the tarball installs, and the CPU computes in Node', () => {
       console.log(JSON.stringify([wa.kind, Array.from(await wa.relu([-1, 2])), gpu, await version()]));`;
     fs.writeFileSync(path.join(folder, 'run.js'), program);
     const said = execFileSync('node', ['run.js'], { cwd: folder, encoding: 'utf8' });
-    const { version } = JSON.parse(fs.readFileSync(path.join(web, 'wgpu-activations/package.json')));
     assert.deepEqual(JSON.parse(said), ['cpu', [0, 2], 'NoAdapter', version]);
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });

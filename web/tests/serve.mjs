@@ -21,10 +21,10 @@ const TYPES = {
 export async function serve(folder, port = 0, pages = {}) {
   const root = path.resolve(folder);
   const server = http.createServer(async (request, response) => {
-    const { pathname } = new URL(request.url, 'http://localhost');
-    const asked = decodeURIComponent(pathname.endsWith('/') ? `${pathname}index.html` : pathname);
-    const file = path.join(root, asked);
     try {
+      const { pathname } = new URL(request.url, 'http://localhost');
+      const asked = decodeURIComponent(pathname.endsWith('/') ? `${pathname}index.html` : pathname);
+      const file = path.join(root, asked);
       if (asked in pages) {
         response.writeHead(200, { 'content-type': TYPES[path.extname(asked)] ?? 'text/html' }).end(pages[asked]);
         return;

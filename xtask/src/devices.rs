@@ -78,9 +78,7 @@ pub fn write(reports: &[&str]) -> Outcome {
     let root = cargo::root();
     let mut devices: Vec<Device> = rows(DATA)?;
     for report in reports {
-        let text = read(Path::new(report))?;
-        let new = of_report(&text).ok_or(format!("{report}: no report of `activations report`"))?;
-        merge(&mut devices, new);
+        merge(&mut devices, devices_of(Path::new(report))?);
     }
     devices.sort_by_key(|d| {
         let name = d.name.to_lowercase();
@@ -96,6 +94,25 @@ pub fn write(reports: &[&str]) -> Outcome {
         std::fs::write(root.join(path), text).map_err(|e| format!("{path}: {e}"))?;
     }
     Ok(())
+}
+
+fn devices_of(report: &Path) -> Result<Vec<Device>, String> {
+    let no_report = || format!("{}: no report of `activations report`", report.display());
+    of_report(&read(report)?).ok_or_else(no_report)
+}
+
+/// Whether a file is a report that this chore takes, with something of each kind in it.
+pub fn takes(report: &Path) -> Outcome {
+    let devices = devices_of(report)?;
+    let full =
+        |d: &Device| d.self_check == Some(true) && d.forward.checks > 0 && !d.rates.is_empty();
+    match !devices.is_empty() && devices.iter().all(full) {
+        true => Ok(()),
+        false => Err(format!(
+            "{}: a report that lacks something",
+            report.display()
+        )),
+    }
 }
 
 /// What a report says of each backend; none where it is none.

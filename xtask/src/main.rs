@@ -14,6 +14,7 @@ mod devices;
 mod docs;
 mod hosts;
 mod lane;
+mod licences;
 mod packages;
 mod performance;
 mod python;
@@ -123,7 +124,8 @@ fn helped(arguments: &[&str], usage: &str) -> bool {
 fn ci() -> Outcome {
     // What the later stages need is downloaded while the compiler has both cores. What fails is told by the
     // stage that needs it.
-    let downloads = std::thread::spawn(|| (python::environment().is_ok(), web::tools().is_ok()));
+    let downloads =
+        std::thread::spawn(|| (python::environment().is_ok(), web::tools_of_tests().is_ok()));
     cargo::run(&["fmt", "--all", "--check"], &[])?;
     let lint = "clippy --release --workspace --all-targets -- -D warnings";
     cargo::run(&lint.split(' ').collect::<Vec<_>>(), &[])?;
@@ -131,8 +133,9 @@ fn ci() -> Outcome {
     cargo::run(&doc, &[("RUSTDOCFLAGS", "-D warnings")])?;
     let build = ["test", "--release", "--workspace", "--no-run"];
     cargo::run(&build, &[])?;
-    adapter::provide();
+    // First: of two that install packages, the second finds the system's lock taken.
     let _ = downloads.join();
+    adapter::provide();
     let mut counts = Counts::default();
     // Tests and stages leave a core idle for much of their time: they run side by side.
     let lane = lane::start()?;

@@ -2,7 +2,7 @@
 //! built of it; and the tests of both in a browser.
 
 use crate::counts::Counts;
-use crate::{Outcome, adapter, cargo, compilers, hosts};
+use crate::{Outcome, adapter, cargo, compilers, devices, hosts, licences};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -58,6 +58,7 @@ pub fn run(arguments: &[&str]) -> Result<(), Option<String>> {
     if crate::helped(arguments, USAGE) {
         return Ok(());
     }
+    in_its_place().map_err(Some)?;
     let done = match arguments {
         [] => tools().and_then(|tools| build(&tools)),
         ["--test"] => {
@@ -85,15 +86,37 @@ pub fn run(arguments: &[&str]) -> Result<(), Option<String>> {
 
 /// Builds and tests as a stage.
 pub fn ci(counts: &mut Counts) -> Outcome {
-    let tools = tools()?;
+    in_its_place()?;
+    let tools = tools_of_tests()?;
     build(&tools)?;
     test(&tools, counts)
 }
 
+/// The page finds the package, and its tests find the page, by fixed paths.
+fn in_its_place() -> Outcome {
+    let target = cargo::target_directory()?;
+    let wanted = cargo::root().join("target");
+    let is = |path: &Path| path.canonicalize().map_err(|e| problem(path, e));
+    if is(&target)? == is(&wanted).unwrap_or_default() {
+        return Ok(());
+    }
+    Err(format!(
+        "the page is built in {}, and the target folder is {}: unset CARGO_TARGET_DIR",
+        wanted.display(),
+        target.display()
+    ))
+}
+
 /// Downloads what building and testing take.
-pub fn tools() -> Result<Tools, String> {
-    hosts::provide(TARGET)?;
+pub fn tools_of_tests() -> Result<Tools, String> {
+    let tools = tools()?;
     adapter::chromium(true)?;
+    Ok(tools)
+}
+
+/// Downloads what building takes.
+fn tools() -> Result<Tools, String> {
+    hosts::provide(TARGET)?;
     let sources = cargo::root().join("web/tests");
     let folder = folder()?;
     fs::create_dir_all(&folder).map_err(|e| problem(&folder, e))?;
@@ -150,6 +173,21 @@ fn build(tools: &Tools) -> Outcome {
     passed("npm run build", &mut npm(&["run", "build"], &site))
 }
 
+/// How rustc compiles it: messages of panics have no paths of this machine.
+fn flags() -> Vec<String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(std::env::home_dir()?.join(".cargo")));
+    let root = cargo::root().to_owned();
+    let places = [(home, "cargo"), (Some(root), ".")];
+    let remaps = places.into_iter().filter_map(|(from, to)| {
+        let from = from?;
+        Some(format!("--remap-path-prefix={}={to}", from.display()))
+    });
+    std::iter::once("-Ctarget-feature=+simd128".to_owned())
+        .chain(remaps)
+        .collect()
+}
+
 /// Makes the package, and says where it is.
 fn package(tools: &Tools) -> Result<PathBuf, String> {
     let folder = folder()?;
@@ -157,10 +195,7 @@ fn package(tools: &Tools) -> Result<PathBuf, String> {
     let mut wasm = cargo();
     wasm.args(["build", "--profile", "web", "-p", "wgpu-activations-web"])
         .args(["--target", TARGET])
-        .env(
-            "CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUSTFLAGS",
-            "-C target-feature=+simd128",
-        );
+        .env("CARGO_ENCODED_RUSTFLAGS", flags().join("\x1f"));
     let mut tool = cargo();
     tool.args(["build", "--release", "--locked"])
         .args(["--manifest-path", "web/bindgen/Cargo.toml", "--target-dir"])
@@ -205,6 +240,19 @@ fn package(tools: &Tools) -> Result<PathBuf, String> {
         let to = package.join(file.file_name().unwrap_or(OsStr::new("")));
         fs::copy(file, &to).map_err(|e| problem(file, e))?;
     }
+    let mut types = Command::new("node");
+    types.arg(sources.join("functions.mjs")).arg(&package);
+    passed("node web/package/functions.mjs", &mut types)?;
+    let notices = package.join("THIRD-PARTY.txt");
+    let text = licences::of("wgpu-activations-web", TARGET)?;
+    fs::write(&notices, text).map_err(|e| problem(&notices, e))?;
+    // Of another version.
+    for entry in fs::read_dir(&folder).map_err(|e| problem(&folder, e))? {
+        let path = entry.map_err(|e| problem(&folder, e))?.path();
+        if path.extension() == Some(OsStr::new("tgz")) {
+            fs::remove_file(&path).map_err(|e| problem(&path, e))?;
+        }
+    }
     let size = fs::metadata(&small).map_or(0, |data| data.len());
     println!("     WebAssembly: {} KiB", size / 1024);
     passed(
@@ -228,9 +276,14 @@ fn test(tools: &Tools, counts: &mut Counts) -> Outcome {
         .args(files)
         // Playwright is found from there.
         .current_dir(&tools.node)
-        .env("ACTIVATIONS_WEB", folder()?)
-        .env("ACTIVATIONS_TARGET", cargo::target_directory()?);
+        .env("ACTIVATIONS_WEB", folder()?);
+    // The tests write a report anew.
+    let report = folder()?.join("report.json");
+    let _ = fs::remove_file(&report);
     let tested = run_reading("node --test", &mut node, |line| counts.read_node(line));
+    let taken = devices::takes(&report);
+    counts.add(taken.is_ok());
+    let tested = tested.and(taken);
     let site = cargo::root().join("web/site");
     if !site.join("package.json").is_file() {
         return tested;
