@@ -29,7 +29,7 @@ const HOME = import.meta.url.slice(0, import.meta.url.lastIndexOf('/') + 1);
 
 /** An error that nobody caught: one that passed through the compiled code left its promise open. */
 function uncaught(error) {
-  if (!waiting.size || panic) return;
+  if (!waiting.size) return;
   const stack = String(error?.stack ?? '');
   const compiled = /wasm-function|\.wasm|wasm:\/\//.test(stack);
   if (compiled && (error instanceof WebAssembly.RuntimeError || stack.includes(HOME))) {
@@ -191,7 +191,7 @@ const same = (a, b) => a?.length === b?.length && a?.every((length, i) => length
 function array(given, kind, what) {
   if (given instanceof Result16) given = given.given();
   let { data, shape, dtype } = isTyped(given) || Array.isArray(given) ? { data: given } : (given ?? {});
-  shape ??= given?.shape;
+  shape ??= given?.shape ?? data?.shape;
   if (Array.isArray(data)) {
     shape ??= Array.isArray(data[0]) ? lengths(data) : undefined;
     data = listed(data, kind, what);

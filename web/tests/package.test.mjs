@@ -242,6 +242,7 @@ test('a shape among the options is the first array’s, and of what had the same
       grad: Array.from(await wa.grad('softmax', y, dy, { shape })),
       chained: Array.from((await f.grad(y, dy, { shape })).x),
       own: (await wa.softmax(y)).shape,
+      inner: (await wa.relu({ data: await wa.softmax(y, { shape }) })).shape,
       wrong: await failing(() => wa.softmax(y, { shape: [3] })),
     };
   });
@@ -249,7 +250,7 @@ test('a shape among the options is the first array’s, and of what had the same
   const near = (got, want) => want.forEach((w, i) => assert.ok(Math.abs(got[i] - w) <= 3e-7, `${got} not ${want}`));
   for (const rows of [told.rows, told.chain]) near(rows, [1 - high, high, 1 - high, high]);
   for (const rows of [told.grad, told.chained]) near(rows, [high * (1 - high), high * (high - 1), 0, 0]);
-  assert.deepEqual([told.given, told.gate, told.own], [[2, 2], [2, 2], [4]]);
+  assert.deepEqual([told.given, told.gate, told.own, told.inner], [[2, 2], [2, 2], [4], [2, 2]]);
   assert.match(told.wrong.message, /4 elements|3/);
 });
 
@@ -463,9 +464,18 @@ test('tensors stay on the device, and buffers go both ways', async () => {
     const mine = await m.init({ device: await adapter.requestDevice() });
     const adopted = [mine.kind, mine.describe(), Array.from(await mine.relu(x)), typeof navigator.gpu.requestAdapter];
     mine.dispose();
+    // What a page has put there itself stays.
+    Object.defineProperty(navigator, 'gpu', { value: navigator.gpu, configurable: true });
+    device.createBuffer = GPUDevice.prototype.createBuffer;
+    (await m.init({ device: await (await navigator.gpu.requestAdapter()).requestDevice() })).dispose();
+    wa.fromBuffer(buffer, [4]).dispose();
+    const kept = [Object.hasOwn(navigator, 'gpu'), Object.hasOwn(device, 'createBuffer')];
+    delete navigator.gpu;
+    delete device.createBuffer;
+    kept.push(typeof navigator.gpu);
     return {
       y: Array.from(await y.read()), shape: (await y.read()).shape, dx: Array.from(await dx.read()), halves: halves.shape,
-      gate: Array.from(await gate.read()), first, second, copied, errors, adopted, disposed: await failing(() => mine.relu(x)),
+      gate: Array.from(await gate.read()), first, second, copied, errors, adopted, kept, disposed: await failing(() => mine.relu(x)),
     };
   });
   const sigmoid = (x) => 1 / (1 + Math.exp(-x));
@@ -481,6 +491,7 @@ test('tensors stay on the device, and buffers go both ways', async () => {
   assert.equal(told.adopted[0], 'gpu');
   assert.match(told.adopted[1], /the caller's device/);
   assert.deepEqual([told.adopted[2], told.adopted[3]], [[0, 0.5, 2, 3], 'function']);
+  assert.deepEqual(told.kept, [true, true, 'object']);
   assert.equal(told.disposed.code, 'Disposed');
 });
 

@@ -20,7 +20,7 @@ web/site is there, the page, in target/site.
   --test   then run the tests of web/tests in headless Chromium, which is installed where it is missing
   --serve  then serve target/site on this machine, at port 8080 or PORT
 
-It takes rustup, node and npm.";
+It takes rustup, Node 20.19 or later and npm, and the workspace's own target folder.";
 
 const TARGET: &str = "wasm32-unknown-unknown";
 
