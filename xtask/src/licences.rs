@@ -102,6 +102,7 @@ fn licences(one: &Crate) -> Result<Vec<String>, String> {
         let name = entry.map_err(problem)?.file_name();
         names.insert(name.to_string_lossy().into_owned());
     }
+    names.retain(|name| folder.join(name).is_file());
     names.retain(|name| {
         let name = name.to_uppercase();
         let known = ["LICENSE", "LICENCE", "COPYING", "COPYRIGHT", "NOTICE"];
@@ -111,10 +112,10 @@ fn licences(one: &Crate) -> Result<Vec<String>, String> {
     if one.offers("MIT") && names.iter().any(is_of_mit) {
         names.retain(is_of_mit);
     }
-    let texts = names
-        .iter()
-        .map(|name| fs::read_to_string(folder.join(name)));
-    texts.collect::<Result<_, _>>().map_err(problem)
+    let texts = names.iter().map(|name| fs::read(folder.join(name)));
+    texts
+        .map(|text| Ok(String::from_utf8_lossy(&text.map_err(problem)?).into_owned()))
+        .collect()
 }
 
 /// A line for each crate, then each text once with whose it is.
