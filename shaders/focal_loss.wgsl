@@ -12,7 +12,7 @@ const SMALL: f32 = 1e-12;
 const LIFT: i32 = 64;
 
 struct Focal {
-    // B, and in two parts unless it is too far.
+    // B: in one part where it is too far, else in two.
     entropy: Wide,
     entropy_parts: vec2<f32>,
     // q^gamma.
@@ -35,6 +35,12 @@ fn parts_of_sum(a: vec2<f32>, b: vec2<f32>) -> vec2<f32> {
     let lo = rest + (a.y + b.y);
     let whole = settled(hi + lo);
     return vec2<f32>(whole, settled(hi - whole) + lo);
+}
+
+// a * b in two parts, or in one where a part could be flushed.
+fn product_parts(a: f32, b: f32) -> vec2<f32> {
+    let exact = is_moderate(a) & is_moderate(b) & is_moderate(a * b);
+    return select(vec2<f32>(a * b, 0.0), product(a, b), exact);
 }
 
 // gamma (hi + lo) as an exponent.
@@ -77,7 +83,8 @@ fn focal(x: f32, t: f32, gamma: f32) -> Focal {
     let part = times_parts(split(r.x), narrowed(e.x, e.y));
     let beside = vec2<f32>(scale(part.x, way), scale(part.y + r.y * e.x, way)) * reach;
     let total = parts_of_sum(share, beside);
-    let alone = s.x == 0.0;
+    // By bits: a device that flushes takes a subnormal number for 0.
+    let alone = (bitcast<u32>(s.x) << 1u) == 0u;
     let log_total = log_parts(select(total.x, 1.0, alone), select(total.y, 0.0, alone));
     let lift = f32(up);
     let lowered = parts_of_sum(log_total, vec2<f32>(-lift * LN2_HI, -lift * LN2_LO));
@@ -85,9 +92,9 @@ fn focal(x: f32, t: f32, gamma: f32) -> Focal {
     let log_q = parts_of_sum(log_top, -log_whole);
     let base = narrowed(log_q.x, log_q.y);
     // s |x| + log(1 + e).
-    let distance = product(s.x, a);
+    let distance = product_parts(s.x, a);
     let exact = is_moderate(s.x) & is_moderate(a);
-    let grown = select(vec2<f32>(s.x * a, 0.0), vec2<f32>(distance.x, distance.y + s.y * a), exact);
+    let grown = vec2<f32>(distance.x, distance.y + select(0.0, s.y * a, exact));
     let entropy_far = plus(times(wide(s.x), wide(a)), tail);
     // s - r e, and (s - r) e / (s + r e).
     let back = times_parts(split(r.x), narrowed(near.x, near.y));
@@ -102,9 +109,6 @@ fn focal(x: f32, t: f32, gamma: f32) -> Focal {
     f.is_far = (a > REMOTE) & !(exact & (grown.x > 1e-20));
     f.entropy_parts = parts_of_sum(grown, log_whole);
     f.entropy = entropy_far;
-    if !f.is_far {
-        f.entropy = wide(f.entropy_parts.x);
-    }
     f.power = power_of(base, gamma);
     f.rise_parts = parts_of_sum(s, vec2<f32>(-back.x, -(back.y + r.y * near.x)));
     f.rise = rise_far;
@@ -114,36 +118,64 @@ fn focal(x: f32, t: f32, gamma: f32) -> Focal {
 }
 
 // alpha t + (1 - alpha) (1 - t); p0 and p1 are the weights of targets 1 and 0.
-fn balance(t: f32) -> f32 {
+fn balance(t: f32) -> vec2<f32> {
     let rest = settled(1.0 - t);
-    let on = product(uniforms.p0, t);
-    let off = product(uniforms.p1, rest);
-    return on.x + (off.x + ((on.y + off.y) + uniforms.p1 * (settled(1.0 - rest) - t)));
+    let on = product_parts(uniforms.p0, t);
+    let off = product_parts(uniforms.p1, rest);
+    return parts_of_sum(on, vec2<f32>(off.x, off.y + uniforms.p1 * (settled(1.0 - rest) - t)));
 }
 
-// a times the power, of which infinity takes nothing away.
-fn raised(a: Wide, power: Scaled) -> Wide {
+// hi + lo = (m + m_lo) 2^n, of which m has 12 bits.
+struct Parts {
+    m: vec2<f32>,
+    n: i32,
+}
+
+fn normal_parts(v: vec2<f32>) -> Parts {
+    let hi = normalised(v.x);
+    return Parts(narrowed(hi.m, scale(v.y, clamp(-hi.n, -252, 254))), hi.n);
+}
+
+// The balance times v times the power, rounded once.
+fn weighed(v: vec2<f32>, t: f32, power: Scaled) -> Wide {
+    let a = normal_parts(balance(t));
+    let b = normal_parts(v);
+    let p = times_parts(a.m, b.m);
+    return Wide(p.x + (p.y + (p.x + p.y) * power.q), a.n + b.n + power.n);
+}
+
+// The same of a v in one part; infinity stays.
+fn weighed_far(v: Wide, t: f32, power: Scaled) -> Wide {
+    let a = times(wide(balance(t).x), v);
     return Wide(select(a.m + a.m * power.q, a.m, is_inf(a.m)), a.n + power.n);
 }
 
 fn focal_loss(x: f32, t: f32, w: f32) -> Wide {
     let f = focal(x, t, uniforms.p2);
-    let value = raised(times(wide(balance(t)), f.entropy), f.power);
+    var value: Wide;
+    if f.is_far {
+        value = weighed_far(f.entropy, t, f.power);
+    } else {
+        value = weighed(f.entropy_parts, t, f.power);
+    }
     return times(wide(w), where_probability(t, value));
 }
 
 fn focal_slope(x: f32, t: f32, w: f32) -> Wide {
     let f = focal(x, t, uniforms.p2);
-    var slope: Wide;
+    var value: Wide;
     if f.is_far {
-        slope = plus(f.rise, times(times(wide(uniforms.p2), f.entropy), wide(f.growth.x + f.growth.y)));
+        let more = times(times(wide(uniforms.p2), f.entropy), wide(f.growth.x + f.growth.y));
+        value = weighed_far(plus(f.rise, more), t, f.power);
     } else {
         let more = times_parts(split(uniforms.p2), narrowed(f.entropy_parts.x, f.entropy_parts.y));
         let all = times_parts(narrowed(more.x, more.y), narrowed(f.growth.x, f.growth.y));
         let both = parts_of_sum(f.rise_parts, all);
-        slope = wide(quotient_sums(both.x, both.y, f.above.x, f.above.y));
+        let scaled = normal_parts(both);
+        let slope = quotient_parts(scaled.m.x, scaled.m.y, f.above.x, f.above.y);
+        value = weighed(slope, t, f.power);
+        value.n += scaled.n;
     }
-    slope.m = negated_if(slope.m, x < 0.0);
-    let value = raised(times(wide(balance(t)), slope), f.power);
+    value.m = negated_if(value.m, x < 0.0);
     return times(wide(w), where_probability(t, value));
 }

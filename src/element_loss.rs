@@ -72,7 +72,7 @@ impl Default for ElementOptions {
 macro_rules! element_options {
     ($type:ident) => {
         impl $type {
-            /// The loss with PyTorch's defaults.
+            /// The loss with its defaults.
             pub fn new() -> Self {
                 Self::default()
             }

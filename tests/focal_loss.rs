@@ -134,6 +134,18 @@ fn edges() {
             (f64::from(got) - want).abs() <= 4e-7 * want,
             "{got}, {want}"
         );
+        // Next to nothing of the other class, which devices may flush.
+        let loss = FocalLoss::new().alpha(1.0).reduction(Reduction::None);
+        let t = 1e-36f32;
+        let got = backend.apply(&loss, (&[10.0], &[t])).unwrap()[0];
+        let want = f64::from(t) * torchvision(10.0, t.into(), -1.0, 2.0);
+        assert!(
+            (f64::from(got) - want).abs() <= 4e-7 * want,
+            "{got}, {want}"
+        );
+        let loss = FocalLoss::new().reduction(Reduction::None);
+        let slope = backend.grad(&loss, (&[-inf], &[1e-40]), &[1.0]);
+        assert_eq!(slope.unwrap()[0], 0.0);
         for nan in [(f32::NAN, 1.0), (1.0, f32::NAN)] {
             assert!(backend.apply(&loss, (&[nan.0], &[nan.1])).unwrap()[0].is_nan());
         }
@@ -153,6 +165,8 @@ fn mistakes_are_told() {
     assert!(text.contains("gamma = -1"), "{text}");
     let text = message(&FocalLoss::new().alpha(1.5), 1.0);
     assert!(text.contains("alpha = 1.5"), "{text}");
+    let text = message(&FocalLoss::new().gamma(1001.0), 1.0);
+    assert!(text.contains("from 0 to 1000"), "{text}");
     let text = message(&FocalLoss::new().alpha(f32::NAN), 1.0);
     assert!(text.contains("alpha = NaN"), "{text}");
     let text = message(&FocalLoss::new(), 2.0);

@@ -232,7 +232,7 @@ pub struct RunArgs {
     /// Softmax family: a query sees no key behind it
     #[arg(long)]
     pub causal: bool,
-    /// Losses: a weight for each class; of the binary losses also an array that broadcasts
+    /// Losses: a weight for each class; of losses of elements also an array that broadcasts
     #[arg(long, value_name = "W.npy")]
     pub weight: Option<PathBuf>,
     /// binary_cross_entropy_with_logits: a weight of the positive targets for each class along the

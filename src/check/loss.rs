@@ -295,7 +295,7 @@ pub(crate) async fn binary_cross_entropy_by(backend: &Trial) -> Result<Vec<Repor
 pub(crate) struct Elements {
     /// Numbers of all magnitudes.
     pub x: Vec<f32>,
-    /// Targets from 0 to 1, of which a third is 0 and a third 1.
+    /// Targets from 0 to 1, of which nearly a third is 0 and as many 1.
     pub targets: Vec<f32>,
     dy: Vec<f32>,
     /// A weight for each element.
@@ -306,19 +306,23 @@ pub(crate) struct Elements {
 impl Elements {
     pub(crate) fn new() -> Self {
         let mut noise = Noise(0x2545_f491_4f6c_dd1d);
-        let mut x: Vec<f32> = (0..=u32::MAX)
-            .step_by(400_009)
-            .map(f32::from_bits)
-            .collect();
+        // More than once, as each has a target that depends on its place.
+        let edges = [0.0, -0.0, 1.0, -1.0, 60.0, 88.0, -88.0, 104.0, -104.0];
+        let mut x: Vec<f32> = edges.into_iter().cycle().take(16 * edges.len()).collect();
+        let all = (0..=u32::MAX).step_by(400_009).map(f32::from_bits);
         // Of larger ones a weighted loss is infinite, and so is every mean.
-        x.retain(|x| x.abs() < 1e37 && !x.is_subnormal());
+        x.extend(all.filter(|x| x.abs() < 1e37 && !x.is_subnormal()));
         x.extend((0..5000).map(|_| noise.next() * 120.0));
-        x.extend([0.0, -0.0, 1.0, -1.0, 88.0, -88.0, 104.0, -104.0]);
         // A whole number of classes.
         x.truncate(x.len() / 12 * 12);
-        let target = |i: usize| match i % 3 {
-            0 => 0.0,
-            1 => 1.0,
+        let target = |i: usize| match i % 16 {
+            0 | 3 | 6 | 9 | 12 => 0.0,
+            1 | 4 | 7 | 10 | 13 => 1.0,
+            // Next to 0 and to 1.
+            2 => noise.next().abs() * 1e-36,
+            5 => noise.next().abs() * 1e-12,
+            8 => 1.0 - f32::EPSILON / 2.0,
+            11 => 1.0 - noise.next().abs() * 1e-4,
             _ => noise.next().abs(),
         };
         let targets = (0..x.len()).map(target).collect();

@@ -65,13 +65,12 @@ pub fn stages() -> Outcome {
     // Last: maturin's environment compiles PyO3 anew, and the workspace's would once more.
     let packaged = python::environment().and_then(|python| python::ci(&mut counts, &python, true));
     let browsed = web::ci(&mut counts);
-    let outcome = compiled.and(elsewhere).and(packaged).and(browsed);
-    if let Err(reason) = &outcome {
-        println!("\nxtask: {reason}");
-    }
+    let outcomes = [compiled, elsewhere, packaged, browsed];
+    let reasons = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
+    reasons.for_each(|reason| println!("\nxtask: {reason}"));
     println!("{counts}");
     // Told above, so that the counts are what comes last.
-    if outcome.is_err() {
+    if outcomes.iter().any(Result::is_err) {
         std::process::exit(1);
     }
     Ok(())

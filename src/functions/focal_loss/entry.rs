@@ -20,7 +20,7 @@ pub(in crate::functions) fn entries() -> Vec<Entry> {
         let standard = FocalLoss::default();
         let meaning = "the weight of the target 1, from 0 to 1; negative for none";
         let alpha = options.or("alpha", standard.alpha, meaning)?;
-        let meaning = "the power of the probability that is missing from the target; 0 or more";
+        let meaning = "the power of the probability that is missing from the target, from 0 to 1000";
         let gamma = options.or("gamma", standard.gamma, meaning)?;
         let loss = standard.alpha(alpha).gamma(gamma).reduction(options.reduction()?);
         let axis = options.get("axis", OF_WEIGHTS)?;

@@ -15,10 +15,12 @@ use crate::element_loss::{
 use crate::error::{Error, Result};
 use crate::loss::Reduction;
 use crate::operation::{Role, operations};
-use crate::range::Range;
 use std::hint::select_unpredictable;
 
 operations!(FocalLoss);
+
+/// Up to this the shader's accuracy is measured; the paper takes 0 to 5.
+const MOST_GAMMA: f32 = 1000.0;
 
 /// Focal loss of logits (Lin et al. 2017, "Focal Loss for Dense Object Detection"), torchvision's
 /// `sigmoid_focal_loss`: binary cross entropy in which an element counts the less the surer it is of its
@@ -71,7 +73,7 @@ impl FocalLoss {
         self
     }
 
-    /// The power of the missing probability, a finite number, 0 or more: 2 by default.
+    /// The power of the missing probability, from 0 to 1000: 2 by default.
     pub fn gamma(mut self, gamma: f32) -> Self {
         self.gamma = gamma;
         self
@@ -101,19 +103,18 @@ impl ElementLoss for FocalLoss {
     }
 
     fn check_options(&self) -> Result<()> {
-        // A negative one is none, whichever it is.
-        let alpha = self.alpha.is_finite() && self.alpha <= 1.0;
-        let gamma = Range::NonNegative.contains(self.gamma, 0.0);
-        let (parameter, value, range) = match (alpha, gamma) {
-            (true, true) => return Ok(()),
-            (false, _) => ("alpha", self.alpha, Range::Share),
-            (true, false) => ("gamma", self.gamma, Range::NonNegative),
+        let problem = if self.alpha.is_nan() || self.alpha > 1.0 {
+            let alpha = self.alpha;
+            format!("alpha = {alpha} must be a number from 0 to 1, or negative for none")
+        } else if !(0.0..=MOST_GAMMA).contains(&self.gamma) {
+            let gamma = self.gamma;
+            format!("gamma = {gamma} must be a number from 0 to {MOST_GAMMA}")
+        } else {
+            return Ok(());
         };
-        Err(Error::ParameterOutOfRange {
+        Err(Error::Options {
             function: Self::SHADER.name,
-            parameter,
-            value,
-            range,
+            problem,
         })
     }
 
