@@ -319,7 +319,7 @@ impl Elements {
             0 | 3 | 6 | 9 | 12 => 0.0,
             1 | 4 | 7 | 10 | 13 => 1.0,
             // Next to 0 and to 1.
-            2 => noise.next().abs() * 1e-36,
+            2 => noise.next().abs() * 1e-20,
             5 => noise.next().abs() * 1e-12,
             8 => 1.0 - f32::EPSILON / 2.0,
             11 => 1.0 - noise.next().abs() * 1e-4,
