@@ -55,10 +55,9 @@ fn power_of(base: vec2<f32>, gamma: f32) -> Scaled {
 fn focal(x: f32, t: f32, gamma: f32) -> Focal {
     let against = x >= 0.0;
     let rest = settled(1.0 - t);
-    let off = vec2<f32>(rest, settled(1.0 - rest) - t);
-    let on = vec2<f32>(t, 0.0);
-    let s = vec2<f32>(select(t, rest, against), select(0.0, off.y, against));
-    let r = vec2<f32>(select(rest, t, against), select(off.y, 0.0, against));
+    let rest_lo = settled(1.0 - rest) - t;
+    let s = vec2<f32>(select(t, rest, against), select(0.0, rest_lo, against));
+    let r = vec2<f32>(other_of(t, rest, s.x), other_of(0.0, rest_lo, s.y));
     let a = abs(x);
     // e in two parts, (m + m_lo) 2^n: what its logarithm misses is what it misses.
     let far = exp_far(-a, 0.0);

@@ -896,5 +896,5 @@ def focal_loss(
 ) -> NDArray[Any]:
     """Binary cross entropy of sigmoid in which what is already told apart counts for little.
 
-    y = w (alpha t + (1 - alpha) (1 - t)) q^gamma (t softplus(-x) + (1 - t) softplus(x)), q = t sigmoid(-x) + (1 - t) sigmoid(x)
+    y = w (alpha t + (1 - alpha) (1 - t)) (t + (1 - 2 t) sigmoid(x))^gamma bce(x, t)
     """

@@ -8,10 +8,10 @@ use crate::functions::registry::{About, Entry, entry};
 pub(in crate::functions) fn entries() -> Vec<Entry> {
     let about = About {
         summary: "Binary cross entropy of sigmoid in which what is already told apart counts for little.",
-        formula: "w (alpha t + (1 - alpha) (1 - t)) q^gamma (t softplus(-x) + (1 - t) softplus(x)), \
-                  q = t sigmoid(-x) + (1 - t) sigmoid(x)",
+        // bce is that of logits.
+        formula: "w (alpha t + (1 - alpha) (1 - t)) (t + (1 - 2 t) sigmoid(x))^gamma bce(x, t)",
         gradient: "w (alpha t + (1 - alpha) (1 - t)) q^gamma (sigmoid(x) - t \
-                   + gamma (1 - 2 t) sigmoid(x) sigmoid(-x) / q (t softplus(-x) + (1 - t) softplus(x)))",
+                   + gamma bce(x, t) (1 - 2 t) sigmoid(x) sigmoid(-x) / q), q = t + (1 - 2 t) sigmoid(x)",
         source: "Lin et al. 2017",
         shapes: OF_ELEMENTS,
     };
@@ -20,7 +20,7 @@ pub(in crate::functions) fn entries() -> Vec<Entry> {
         let standard = FocalLoss::default();
         let meaning = "the weight of the target 1, from 0 to 1; negative for none";
         let alpha = options.or("alpha", standard.alpha, meaning)?;
-        let meaning = "the power of the probability that is missing from the target, from 0 to 1000";
+        let meaning = "the power of what is missing from the target's probability, 0 to 1000";
         let gamma = options.or("gamma", standard.gamma, meaning)?;
         let loss = standard.alpha(alpha).gamma(gamma).reduction(options.reduction()?);
         let axis = options.get("axis", OF_WEIGHTS)?;
