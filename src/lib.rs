@@ -90,6 +90,7 @@ mod cpu;
 mod custom;
 mod element;
 mod element_loss;
+mod element_shader;
 mod error;
 mod families;
 mod few;

@@ -3,9 +3,8 @@
 use super::loss::{losses, record_reduced, reduced, weight, words};
 use crate::arrays::Data;
 use crate::cpu::Cpu;
-use crate::element_loss::{
-    ElementOptions, ElementProblem, ElementShader, Formula, Weight, check_weights,
-};
+use crate::element_loss::{ElementOptions, ElementProblem, Formula, Weight, check_weights};
+use crate::element_shader::ElementShader;
 use crate::error::{Error, Result};
 use crate::kernels::{ElementCall, Kernels};
 use crate::loss::{Reduction, upstream};

@@ -30,7 +30,7 @@ macro_rules! declare {
 
         /// How devices compute losses of elements.
         #[cfg(test)]
-        pub(crate) fn element_shaders() -> Vec<&'static crate::element_loss::ElementShader> {
+        pub(crate) fn element_shaders() -> Vec<&'static crate::element_shader::ElementShader> {
             vec![$($(<families::$type as element_loss::ElementLoss>::SHADER),*),*]
         }
     };

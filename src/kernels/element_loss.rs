@@ -1,7 +1,8 @@
 //! Losses of single elements, on ranges of the caller's buffers.
 
 use super::{Bindings, Kernels, ModuleKey, Operand, Slot, UpstreamBuffer, Work, holds, separate};
-use crate::element_loss::{ElementProblem, ElementShader};
+use crate::element_loss::ElementProblem;
+use crate::element_shader::ElementShader;
 use crate::error::Result;
 use crate::plan;
 use crate::shader::ElementModule;

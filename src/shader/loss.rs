@@ -2,7 +2,7 @@
 
 use super::MATH;
 use super::softmax::rows;
-use crate::element_loss::ElementShader;
+use crate::element_shader::ElementShader;
 
 const CROSS_ENTROPY: &str = include_str!("../../shaders/cross_entropy.wgsl");
 const ELEMENT: &str = include_str!("../../shaders/element_loss.wgsl");

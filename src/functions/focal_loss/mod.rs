@@ -9,9 +9,8 @@ use super::loss::LOGITS;
 use crate::arrays::Data;
 use crate::catalogue::Real;
 use crate::cpu::{Wide, reached};
-use crate::element_loss::{
-    ElementOptions, ElementShader, Formula, check_probabilities, element_options,
-};
+use crate::element_loss::{ElementOptions, Formula, check_probabilities, element_options};
+use crate::element_shader::ElementShader;
 use crate::error::{Error, Result};
 use crate::loss::Reduction;
 use crate::operation::{Role, operations};
