@@ -2,11 +2,11 @@
 //! that do not.
 
 use super::Backend;
-use super::calls::{Call, each, one, two};
+use super::calls::{Call, Results, each, one, two};
 use crate::arrays::Inputs;
 use crate::catalogue::Elementwise;
 use crate::chain::Chain;
-use crate::element::Element;
+use crate::element::{DType, Element};
 use crate::error::Result;
 use crate::gpu::HostWait;
 use crate::operation::{AsOperation, IntoOperation};
@@ -29,21 +29,25 @@ impl Trial {
         &self.backend
     }
 
+    async fn run(
+        &self,
+        operation: impl IntoOperation,
+        call: &Call<'_>,
+        dtype: DType,
+    ) -> Result<Results> {
+        let operation = operation.held();
+        let operation = operation.as_operation();
+        let results = self.backend.results(operation, call, dtype, self.wait);
+        results.await
+    }
+
     pub(crate) async fn apply<'a, I: Inputs<'a>>(
         &self,
         operation: impl IntoOperation,
         inputs: I,
     ) -> Result<I::Result> {
         let call = Call::forward(inputs);
-        self.backend
-            .results(
-                operation.held().as_operation(),
-                &call,
-                I::Number::DTYPE,
-                self.wait,
-            )
-            .await
-            .map(one)
+        Ok(one(self.run(operation, &call, I::Number::DTYPE).await?))
     }
 
     pub(crate) async fn grad<'a, I: Inputs<'a>>(
@@ -53,15 +57,7 @@ impl Trial {
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> Result<I::Result> {
         let call = Call::backward(inputs, dy);
-        self.backend
-            .results(
-                operation.held().as_operation(),
-                &call,
-                I::Number::DTYPE,
-                self.wait,
-            )
-            .await
-            .map(one)
+        Ok(one(self.run(operation, &call, I::Number::DTYPE).await?))
     }
 
     pub(crate) async fn grads<'a, I: Inputs<'a>>(
@@ -71,15 +67,7 @@ impl Trial {
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> Result<Vec<Vec<I::Number>>> {
         let call = Call::backward(inputs, dy).all();
-        self.backend
-            .results(
-                operation.held().as_operation(),
-                &call,
-                I::Number::DTYPE,
-                self.wait,
-            )
-            .await
-            .map(each)
+        Ok(each(self.run(operation, &call, I::Number::DTYPE).await?))
     }
 
     pub(crate) async fn grad_by<'a, I: Inputs<'a>>(
@@ -90,15 +78,7 @@ impl Trial {
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> Result<I::Result> {
         let call = Call::backward(inputs, dy).by(input);
-        self.backend
-            .results(
-                operation.held().as_operation(),
-                &call,
-                I::Number::DTYPE,
-                self.wait,
-            )
-            .await
-            .map(one)
+        Ok(one(self.run(operation, &call, I::Number::DTYPE).await?))
     }
 
     pub(crate) async fn grad_from_output<'a, I: Inputs<'a>>(
@@ -108,15 +88,7 @@ impl Trial {
         dy: impl Inputs<'a, Number = I::Number>,
     ) -> Result<I::Result> {
         let call = Call::from_output(y, dy);
-        self.backend
-            .results(
-                operation.held().as_operation(),
-                &call,
-                I::Number::DTYPE,
-                self.wait,
-            )
-            .await
-            .map(one)
+        Ok(one(self.run(operation, &call, I::Number::DTYPE).await?))
     }
 
     pub(crate) async fn apply_with_grad<'a, I: Inputs<'a>>(
@@ -125,15 +97,7 @@ impl Trial {
         inputs: I,
     ) -> Result<(I::Result, I::Result)> {
         let call = Call::both(inputs);
-        self.backend
-            .results(
-                operation.held().as_operation(),
-                &call,
-                I::Number::DTYPE,
-                self.wait,
-            )
-            .await
-            .map(two)
+        Ok(two(self.run(operation, &call, I::Number::DTYPE).await?))
     }
 
     pub(crate) async fn uniform(&self, random: Random, count: usize) -> Result<Vec<f32>> {

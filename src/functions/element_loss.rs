@@ -116,7 +116,20 @@ impl<L: ElementLoss> Operation for L {
     }
 
     fn infer(&self, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-        infer(self, direction, given)
+        self.check_options()?;
+        let weights = self.weights(given, true)?;
+        let problem = self.of(given, &weights)?;
+        given.at(1).check("the targets", given.x().shape)?;
+        let whole = Shape::from_slice(given.x().shape);
+        match problem.reduction {
+            Reduction::None => given.check_dy(&whole)?,
+            Reduction::Mean | Reduction::Sum => given.check_dy(&[])?,
+        }
+        let shape = match (direction, problem.reduction) {
+            (Direction::Backward, _) | (_, Reduction::None) => whole,
+            (_, Reduction::Mean | Reduction::Sum) => Shape::new(),
+        };
+        Ok(std::iter::once(shape).collect())
     }
 
     fn compute(
@@ -126,7 +139,20 @@ impl<L: ElementLoss> Operation for L {
         given: &Given<'_>,
         outputs: &mut Outputs<'_>,
     ) -> Result<()> {
-        compute(self, cpu, direction, given, f32_of(&mut outputs[0]))
+        let out = f32_of(&mut outputs[0]);
+        let (x, targets) = (given.x().f32(), given.at(1).f32());
+        self.check_values(given.x().data, given.at(1).data)?;
+        let weights = checked(self.weights(given, false)?)?;
+        let problem = self.of(given, &weights)?;
+        match direction {
+            Direction::Backward => {
+                cpu.grad_element_loss(self, &problem, x, targets, given.dy().f32(), out)
+            }
+            _ => {
+                cpu.element_loss(self, &problem, x, targets, out);
+                Ok(())
+            }
+        }
     }
 
     fn lower<'a>(
@@ -136,7 +162,43 @@ impl<L: ElementLoss> Operation for L {
         _output: usize,
         _kernels: &Kernels,
     ) -> Result<Lowered<'a>> {
-        lower(self, direction, given)
+        let (x, targets) = (given.x(), given.at(1));
+        self.check_values(given.x().data, given.at(1).data)?;
+        let weights = checked(self.weights(given, false)?)?;
+        let problem = self.of(given, &weights)?;
+        let (count, reduction, total) = (problem.count, problem.reduction, problem.total());
+        let weight = |weight: Option<Weight<'a>>| {
+            let values = weight.map(|weight| weight.values);
+            // Each element has its own, or they take turns.
+            let is_each = |values: &Cow<'_, [f32]>| values.len() == count && count > 1;
+            let reach = match values.as_ref().is_some_and(is_each) {
+                true => Reach::Elements,
+                false => Reach::Whole,
+            };
+            (words(values), reach)
+        };
+        let [all, positive] = weights;
+        let dy = match given.dy {
+            Some(dy) if reduction == Reduction::None => (Words::wide(dy.data), Reach::Elements),
+            Some(dy) => {
+                let dy = dy.data.widened();
+                let dy = upstream(reduction, &dy, count, total)?;
+                (Words::owned(vec![dy.at(0) as f32]), Reach::Whole)
+            }
+            None => (Words::new(Data::F32(&[])), Reach::Whole),
+        };
+        let inputs = [
+            (Words::wide(x.data), Reach::Elements),
+            (Words::wide(targets.data), Reach::Elements),
+            weight(all),
+            weight(positive),
+            dy,
+        ];
+        let mut lowered = Lowered::new(Cut::Elements(count), inputs, Reach::Elements);
+        if direction != Direction::Backward {
+            lowered.outputs = std::iter::once(losses(reduction, Reach::Elements, count)).collect();
+        }
+        Ok(lowered)
     }
 
     fn record(
@@ -145,7 +207,26 @@ impl<L: ElementLoss> Operation for L {
         pass: &mut wgpu::ComputePass<'_>,
         part: &Part<'_>,
     ) -> Result<()> {
-        record(self, kernels, pass, part)
+        let weights = self.weights(part.given, true)?;
+        let problem = &self.of(part.given, &weights)?;
+        let dy = part.given.dy;
+        let dy = dy.map(|_| problem.reduction.upstream(part.read(4), 1.0));
+        let call = ElementCall {
+            shader: L::SHADER,
+            numbers: self.numbers(),
+            problem,
+            start: part.first_row as usize,
+            count: part.shape.rows(),
+            x: part.read(0),
+            targets: part.read(1),
+            weights: [
+                problem.weight.map(|_| part.read(2)),
+                problem.pos_weight.map(|_| part.read(3)),
+            ],
+            dy,
+            out: part.written(0),
+        };
+        kernels.element_loss(pass, &call)
     }
 
     fn record_call(
@@ -154,7 +235,53 @@ impl<L: ElementLoss> Operation for L {
         pass: &mut wgpu::ComputePass<'_>,
         call: &DeviceCall<'_>,
     ) -> Result<()> {
-        record_call(self, kernels, pass, call)
+        if call.in_place {
+            return Err(Error::NotInPlace {
+                function: L::SHADER.name,
+            });
+        }
+        let weights = checked(self.weights(call.given, false)?)?;
+        let problem = &self.of(call.given, &weights)?;
+        let scale = match problem.reduction {
+            Reduction::None | Reduction::Sum => 1.0,
+            Reduction::Mean => (1.0 / problem.total()) as f32,
+        };
+        let weights = [problem.weight, problem.pos_weight];
+        let weights = weights.map(|spread| spread.map(|spread| kernels.constant(spread.values)));
+        let dy = call.dy().map(|dy| problem.reduction.upstream(dy, scale));
+        let record =
+            |kernels: &Kernels, pass: &mut wgpu::ComputePass<'_>, out: wgpu::BufferSlice<'_>| {
+                let call = ElementCall {
+                    shader: L::SHADER,
+                    numbers: self.numbers(),
+                    problem,
+                    start: 0,
+                    count: problem.count,
+                    x: call.read(0),
+                    targets: call.read(1),
+                    weights: weights
+                        .each_ref()
+                        .map(|weight| weight.as_ref().map(|weight| weight.slice(..))),
+                    dy,
+                    out,
+                };
+                kernels.element_loss(pass, &call)
+            };
+        let total = match problem.reduction {
+            Reduction::Mean => problem.total(),
+            Reduction::None | Reduction::Sum => 1.0,
+        };
+        let reduction = match dy {
+            Some(_) => Reduction::None,
+            None => problem.reduction,
+        };
+        record_reduced(
+            kernels,
+            pass,
+            call,
+            (reduction, problem.count, total),
+            record,
+        )
     }
 
     fn finish(&self, given: &Given<'_>, losses: Vec<f32>) -> Result<Vec<f32>> {
@@ -174,170 +301,4 @@ impl<L: ElementLoss> Operation for L {
 fn checked(weights: [Option<Weight<'_>>; 2]) -> Result<[Option<Weight<'_>>; 2]> {
     check_weights(weights.each_ref().map(|w| w.as_ref().map(|w| &*w.values)))?;
     Ok(weights)
-}
-
-fn infer<L: ElementLoss>(loss: &L, direction: Direction, given: &Given<'_>) -> Result<Shapes> {
-    loss.check_options()?;
-    let weights = loss.weights(given, true)?;
-    let problem = loss.of(given, &weights)?;
-    given.at(1).check("the targets", given.x().shape)?;
-    let whole = Shape::from_slice(given.x().shape);
-    match problem.reduction {
-        Reduction::None => given.check_dy(&whole)?,
-        Reduction::Mean | Reduction::Sum => given.check_dy(&[])?,
-    }
-    let shape = match (direction, problem.reduction) {
-        (Direction::Backward, _) | (_, Reduction::None) => whole,
-        (_, Reduction::Mean | Reduction::Sum) => Shape::new(),
-    };
-    Ok(std::iter::once(shape).collect())
-}
-
-fn compute<L: ElementLoss>(
-    loss: &L,
-    cpu: &Cpu,
-    direction: Direction,
-    given: &Given<'_>,
-    out: &mut [f32],
-) -> Result<()> {
-    let (x, targets) = (given.x().f32(), given.at(1).f32());
-    loss.check_values(given.x().data, given.at(1).data)?;
-    let weights = checked(loss.weights(given, false)?)?;
-    let problem = loss.of(given, &weights)?;
-    match direction {
-        Direction::Backward => {
-            cpu.grad_element_loss(loss, &problem, x, targets, given.dy().f32(), out)
-        }
-        _ => {
-            cpu.element_loss(loss, &problem, x, targets, out);
-            Ok(())
-        }
-    }
-}
-
-fn lower<'a, L: ElementLoss>(
-    loss: &'a L,
-    direction: Direction,
-    given: &'a Given<'a>,
-) -> Result<Lowered<'a>> {
-    let (x, targets) = (given.x(), given.at(1));
-    loss.check_values(given.x().data, given.at(1).data)?;
-    let weights = checked(loss.weights(given, false)?)?;
-    let problem = loss.of(given, &weights)?;
-    let (count, reduction, total) = (problem.count, problem.reduction, problem.total());
-    let weight = |weight: Option<Weight<'a>>| {
-        let values = weight.map(|weight| weight.values);
-        // Each element has its own, or they take turns.
-        let is_each = |values: &Cow<'_, [f32]>| values.len() == count && count > 1;
-        let reach = match values.as_ref().is_some_and(is_each) {
-            true => Reach::Elements,
-            false => Reach::Whole,
-        };
-        (words(values), reach)
-    };
-    let [all, positive] = weights;
-    let dy = match given.dy {
-        Some(dy) if reduction == Reduction::None => (Words::wide(dy.data), Reach::Elements),
-        Some(dy) => {
-            let dy = dy.data.widened();
-            let dy = upstream(reduction, &dy, count, total)?;
-            (Words::owned(vec![dy.at(0) as f32]), Reach::Whole)
-        }
-        None => (Words::new(Data::F32(&[])), Reach::Whole),
-    };
-    let inputs = [
-        (Words::wide(x.data), Reach::Elements),
-        (Words::wide(targets.data), Reach::Elements),
-        weight(all),
-        weight(positive),
-        dy,
-    ];
-    let mut lowered = Lowered::new(Cut::Elements(count), inputs, Reach::Elements);
-    if direction != Direction::Backward {
-        lowered.outputs = std::iter::once(losses(reduction, Reach::Elements, count)).collect();
-    }
-    Ok(lowered)
-}
-
-fn record_call<L: ElementLoss>(
-    loss: &L,
-    kernels: &Kernels,
-    pass: &mut wgpu::ComputePass<'_>,
-    call: &DeviceCall<'_>,
-) -> Result<()> {
-    if call.in_place {
-        return Err(Error::NotInPlace {
-            function: L::SHADER.name,
-        });
-    }
-    let weights = checked(loss.weights(call.given, false)?)?;
-    let problem = &loss.of(call.given, &weights)?;
-    let scale = match problem.reduction {
-        Reduction::None | Reduction::Sum => 1.0,
-        Reduction::Mean => (1.0 / problem.total()) as f32,
-    };
-    let weights = [problem.weight, problem.pos_weight];
-    let weights = weights.map(|spread| spread.map(|spread| kernels.constant(spread.values)));
-    let dy = call.dy().map(|dy| problem.reduction.upstream(dy, scale));
-    let record =
-        |kernels: &Kernels, pass: &mut wgpu::ComputePass<'_>, out: wgpu::BufferSlice<'_>| {
-            let call = ElementCall {
-                shader: L::SHADER,
-                numbers: loss.numbers(),
-                problem,
-                start: 0,
-                count: problem.count,
-                x: call.read(0),
-                targets: call.read(1),
-                weights: weights
-                    .each_ref()
-                    .map(|weight| weight.as_ref().map(|weight| weight.slice(..))),
-                dy,
-                out,
-            };
-            kernels.element_loss(pass, &call)
-        };
-    let total = match problem.reduction {
-        Reduction::Mean => problem.total(),
-        Reduction::None | Reduction::Sum => 1.0,
-    };
-    let reduction = match dy {
-        Some(_) => Reduction::None,
-        None => problem.reduction,
-    };
-    record_reduced(
-        kernels,
-        pass,
-        call,
-        (reduction, problem.count, total),
-        record,
-    )
-}
-
-fn record<L: ElementLoss>(
-    loss: &L,
-    kernels: &Kernels,
-    pass: &mut wgpu::ComputePass<'_>,
-    part: &Part<'_>,
-) -> Result<()> {
-    let weights = loss.weights(part.given, true)?;
-    let problem = &loss.of(part.given, &weights)?;
-    let dy = part.given.dy;
-    let dy = dy.map(|_| problem.reduction.upstream(part.read(4), 1.0));
-    let call = ElementCall {
-        shader: L::SHADER,
-        numbers: loss.numbers(),
-        problem,
-        start: part.first_row as usize,
-        count: part.shape.rows(),
-        x: part.read(0),
-        targets: part.read(1),
-        weights: [
-            problem.weight.map(|_| part.read(2)),
-            problem.pos_weight.map(|_| part.read(3)),
-        ],
-        dy,
-        out: part.written(0),
-    };
-    kernels.element_loss(pass, &call)
 }

@@ -1,8 +1,8 @@
 // Classes that exclude each other beside labels that do not.
 
 import type { App, View } from '../app';
-import { bar, h, latest, problem, shown, slider, table } from '../dom';
-import { lesson, placeOf } from './lesson';
+import { bar, h, latest, problem, shown, table } from '../dom';
+import { lesson, logitSliders, placeOf } from './lesson';
 
 const state = { logits: [2, 0.5, 1, -1], kind: 0, holds: [true, false, true, false] };
 
@@ -35,20 +35,7 @@ export function labels(app: App): View {
     show(right, t.independent, 'independent', q, each, sum[0]!, (i) => state.holds[i]!);
   }, wrong.tell);
 
-  const logits = t.names.map(
-    (label, i) =>
-      slider({
-        label,
-        min: -5,
-        max: 5,
-        step: 0.1,
-        value: state.logits[i]!,
-        onInput: (value) => {
-          state.logits[i] = value;
-          draw.start();
-        },
-      }).element,
-  );
+  const logits = logitSliders(t.names, state.logits, draw.start);
   const choice = (type: 'radio' | 'checkbox', checked: (i: number) => boolean, change: (i: number, on: boolean) => void, title: string) =>
     h(
       'fieldset',

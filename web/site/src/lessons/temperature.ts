@@ -2,7 +2,7 @@
 
 import type { App, View } from '../app';
 import { bar, h, latest, problem, shown, slider, table } from '../dom';
-import { lesson, placeOf } from './lesson';
+import { lesson, logitSliders, placeOf } from './lesson';
 
 const state = { logits: [3, 2, 1, 0, -1], power: 0 };
 
@@ -21,20 +21,7 @@ export function temperature(app: App): View {
     const caption = `${t.caption}, T = ${shown(of, 3)}`;
     result.replaceChildren(table({ caption, head: [t.element, t.value, t.bar, t.probability], rows, test: 'temperature' }));
   }, wrong.tell);
-  const logits = state.logits.map(
-    (value, i) =>
-      slider({
-        label: t.logit(i + 1),
-        min: -5,
-        max: 5,
-        step: 0.1,
-        value,
-        onInput: (value) => {
-          state.logits[i] = value;
-          draw.start();
-        },
-      }).element,
-  );
+  const logits = logitSliders(state.logits.map((_, i) => t.logit(i + 1)), state.logits, draw.start);
   const heat = slider({
     label: t.temperature,
     min: -1,

@@ -2,8 +2,8 @@
 
 import type { App, View } from '../app';
 import { chart } from '../chart';
-import { h, latest, problem, shown, slider, swatch, table } from '../dom';
-import { lesson, placeOf } from './lesson';
+import { h, latest, problem, shown, swatch, table } from '../dom';
+import { lesson, logitSliders, placeOf } from './lesson';
 
 const state = { z: [1.3, -0.4] };
 
@@ -44,20 +44,7 @@ export function two(app: App): View {
     ];
     result.replaceChildren(table({ caption: t.caption, head: [t.way, t.chart], rows, test: 'two' }));
   }, wrong.tell);
-  const sliders = [t.first, t.second].map(
-    (label, i) =>
-      slider({
-        label,
-        min: -5,
-        max: 5,
-        step: 0.1,
-        value: state.z[i]!,
-        onInput: (value) => {
-          state.z[i] = value;
-          draw.start();
-        },
-      }).element,
-  );
+  const sliders = logitSliders([t.first, t.second], state.z, draw.start);
   const words = [h('p', {}, t.text), h('div', { class: 'controls' }, ...sliders)];
   const element = lesson('two', t.title, words, [wrong.element, plot.element, result]);
   return { element, shown: draw.start, dispose: () => (draw.end(), plot.dispose()) };
