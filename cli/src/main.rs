@@ -4,7 +4,6 @@ mod args;
 mod commands;
 mod container;
 mod error;
-mod family;
 mod file;
 mod function;
 mod memory;

@@ -2,13 +2,12 @@
 
 use crate::args::CheckArgs;
 use crate::error::CliError;
-use crate::family::Family;
-use crate::function::{Function, Operation};
+use crate::function::Function;
 use crate::report::ulp;
 use crate::terminal::{self, Number, Progress};
 use serde::Serialize;
 use wgpu_activations::Backend;
-use wgpu_activations::check::{self, Report};
+use wgpu_activations::check::{self, Family, Report, Subject};
 
 /// What is printed as JSON.
 #[derive(Serialize)]
@@ -52,80 +51,36 @@ impl From<&Report> for Entry {
     }
 }
 
-/// Something to check.
-pub(super) enum Subject {
-    Operation(Operation),
-    Family(Family),
-}
-
-impl Subject {
-    /// The name, with the parameters of an activation.
-    pub fn name(&self) -> String {
-        match self {
-            Self::Operation(Operation::Elementwise(f)) => f.to_string(),
-            Self::Operation(Operation::Axis(g)) => g.to_string(),
-            Self::Family(family) => family.name().to_owned(),
-        }
-    }
-
-    /// What is found of it, and of an activation's gradients for upstream gradients other than 1.
-    pub fn check(&self, backend: &Backend) -> Result<(Vec<Entry>, Option<Entry>), CliError> {
-        let (reports, upstream) = match self {
-            Self::Operation(Operation::Elementwise(f)) => {
-                let any_dy = Entry {
-                    pass: "any dy".to_owned(),
-                    ..Entry::from(&check::upstream(backend, *f)?)
-                };
-                (check::elementwise(backend, *f)?, Some(any_dy))
-            }
-            Self::Operation(Operation::Axis(g)) => (check::axis(backend, *g)?, None),
-            Self::Family(family) => (check::family(backend, *family)?, None),
-        };
-        Ok((reports.iter().map(Entry::from).collect(), upstream))
-    }
-}
-
-/// What is checked of a function: the defaults and a spread of other parameters.
-fn operations(function: Function) -> Vec<Subject> {
-    match function {
-        Function::Elementwise(a) => check::parameter_sets(a)
-            .into_iter()
-            .map(|f| Subject::Operation(Operation::Elementwise(f)))
-            .collect(),
-        Function::Axis(g) => vec![Subject::Operation(Operation::Axis(g))],
-    }
+/// What a check found, and of an activation what was found of its gradients for upstream gradients
+/// other than 1.
+pub(super) fn found(
+    backend: &Backend,
+    subject: Subject,
+) -> Result<(Vec<Entry>, Option<Entry>), CliError> {
+    let found = check::subject(backend, subject)?;
+    let upstream = found.upstream.as_ref().map(|report| Entry {
+        pass: "any dy".to_owned(),
+        ..Entry::from(report)
+    });
+    Ok((found.reports.iter().map(Entry::from).collect(), upstream))
 }
 
 /// What is checked for these names, each once; everything where there is no name.
 pub(super) fn subjects(names: &[String]) -> Result<Vec<Subject>, CliError> {
-    let (families, functions) = match names {
-        [] => (Family::all(), Function::all().collect()),
-        _ => {
-            let (own, rest): (Vec<String>, Vec<String>) = names
-                .iter()
-                .cloned()
-                .partition(|name| Family::find(name).is_some());
-            let unknown = |name: &str| {
-                Function::unknown(
-                    "function of check",
-                    name,
-                    Family::all().into_iter().map(Family::name),
-                )
-            };
-            let functions = match &rest[..] {
-                [] => Vec::new(),
-                rest => Function::select(rest, unknown)?,
-            };
-            let families = own.iter().filter_map(|name| Family::find(name));
-            (families.collect(), functions)
+    if names.is_empty() {
+        return Ok(Subject::all());
+    }
+    let mut subjects = Vec::new();
+    for name in names {
+        let of_name = Subject::of(name);
+        if of_name.is_empty() {
+            let families = Family::all().into_iter().map(Family::name);
+            return Err(Function::unknown("function of check", name, families).into());
         }
-    };
-    let mut subjects: Vec<Subject> = functions.into_iter().flat_map(operations).collect();
-    let mut seen: Vec<Family> = Vec::new();
-    for family in families {
-        if !seen.contains(&family) {
-            seen.push(family);
-            subjects.push(Subject::Family(family));
+        for subject in of_name {
+            if !subjects.contains(&subject) {
+                subjects.push(subject);
+            }
         }
     }
     Ok(subjects)
@@ -141,8 +96,8 @@ pub fn check(args: &CheckArgs) -> Result<(), CliError> {
     let mut upstream: Vec<Entry> = Vec::new();
     for subject in subjects {
         progress.doing(subject.name());
-        let (found, any_dy) = subject.check(&backend)?;
-        entries.extend(found);
+        let (reports, any_dy) = found(&backend, subject)?;
+        entries.extend(reports);
         upstream.extend(any_dy);
         progress.step();
     }

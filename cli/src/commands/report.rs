@@ -11,7 +11,7 @@ use crate::terminal::{self, Progress};
 use serde::Serialize;
 use std::fmt;
 use std::time::{Duration, Instant};
-use wgpu_activations::check::RATED;
+use wgpu_activations::check::{RATED, Subject};
 use wgpu_activations::{AdapterChoice, Backend, BackendKind, DType};
 
 /// What a file of this kind begins with; the number changes with its meaning.
@@ -195,7 +195,7 @@ impl Measured {
 /// Something to measure or to check.
 enum Task {
     Rate(&'static str, bench::Work),
-    Check(check::Subject),
+    Check(Subject),
     Half(Function, DType),
 }
 
@@ -377,7 +377,7 @@ impl<'a> Measuring<'a> {
                 });
             }
             Task::Check(subject) => {
-                let (entries, upstream) = subject.check(backend)?;
+                let (entries, upstream) = check::found(backend, *subject)?;
                 found.passed &= entries.iter().chain(&upstream).all(|e| e.passed);
                 found.check.extend(entries);
                 found.upstream.extend(upstream);
