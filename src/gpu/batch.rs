@@ -34,7 +34,7 @@ pub struct Batch {
     fate: Undecided,
     /// What a browser will have against it.
     #[cfg(target_arch = "wasm32")]
-    later: Arc<super::later::Later>,
+    later: super::later::Recorded,
 }
 
 /// A batch that must be settled before another one is submitted, because both use a tensor.
@@ -82,7 +82,7 @@ impl Batch {
             after: Vec::new(),
             fate: Undecided::default(),
             #[cfg(target_arch = "wasm32")]
-            later: super::later::Later::new(),
+            later: super::later::Recorded::new(),
         }
     }
 
@@ -112,7 +112,7 @@ impl Batch {
         #[cfg(not(target_arch = "wasm32"))]
         let submission = gpu.submit(|| Some(encoder.finish()))?;
         #[cfg(target_arch = "wasm32")]
-        let submission = gpu.submit_batch(encoder, &later)?;
+        let submission = gpu.submit_batch(encoder, &later.0)?;
         staged.submitted(&submission);
         fate.submitted();
         kept.clear();
@@ -233,9 +233,14 @@ impl Batch {
         let kernels = &self.kernels;
         self.gpu.recorded(|| work(kernels, pass, &slices))?;
         #[cfg(target_arch = "wasm32")]
-        for tensor in written {
-            let given = tensors.iter().flat_map(|(_, tensor)| tensor.later());
-            tensor.depend(given.chain([Arc::clone(&self.later)]).collect());
+        {
+            let read = tensors.iter().filter(|(_, tensor)| !is_written(tensor));
+            let given: Vec<_> = read.flat_map(|(_, x)| x.origins().all()).collect();
+            for tensor in written {
+                tensor
+                    .origins()
+                    .replaced(&self.later.0, given.iter().cloned());
+            }
         }
         self.kept
             .extend(tensors.iter().map(|(_, tensor)| (*tensor).clone()));
@@ -271,9 +276,15 @@ impl Batch {
         // As it is before this batch writes it.
         let first = self.after.len();
         self.uses(what, tensor, false);
+        #[cfg(target_arch = "wasm32")]
+        let origins = tensor.origins().all();
         let done = record(self);
         if done.is_err() {
             self.after.truncate(first);
+        }
+        #[cfg(target_arch = "wasm32")]
+        if done.is_ok() {
+            tensor.origins().from_also(origins);
         }
         done
     }

@@ -5,7 +5,7 @@ mod adapter;
 mod asked;
 mod batch;
 mod chain;
-#[cfg(target_arch = "wasm32")]
+#[cfg(any(target_arch = "wasm32", test))]
 mod later;
 mod learn;
 mod loss;

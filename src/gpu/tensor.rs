@@ -44,7 +44,7 @@ pub(super) struct Array {
     pub(super) answers: Mutex<Vec<Arc<Answer>>>,
     /// What a browser may have against the batches that its values come of.
     #[cfg(target_arch = "wasm32")]
-    later: Mutex<Vec<Arc<super::later::Later>>>,
+    origins: Mutex<super::later::Origins>,
 }
 
 /// The batches that use a tensor, as far as what became of them matters.
@@ -177,7 +177,7 @@ impl Tensor {
                 }),
                 answers: Mutex::default(),
                 #[cfg(target_arch = "wasm32")]
-                later: Mutex::default(),
+                origins: Mutex::default(),
             }),
         }
     }
@@ -292,10 +292,13 @@ impl Tensor {
         }
         self.readable_on(&self.inner.gpu)?;
         let known = self.known_answers();
+        // As they are now: a batch that replaces the values during the read is none of its business.
+        #[cfg(target_arch = "wasm32")]
+        let origins = self.origins().all();
         let mut out = vec![T::default(); self.len()];
         stream::download(&self.inner.gpu, self.buffer(), &mut out, wait).await?;
         #[cfg(target_arch = "wasm32")]
-        for later in self.later() {
+        for later in origins {
             later.verdict().await?;
         }
         for answer in known {
@@ -306,21 +309,8 @@ impl Tensor {
 
     /// The batches that its values come of, as far as a browser may have something against them.
     #[cfg(target_arch = "wasm32")]
-    pub(super) fn later(&self) -> Vec<Arc<super::later::Later>> {
-        let mut later = lock(&self.inner.later);
-        later.retain(|later| !later.is_right());
-        later.clone()
-    }
-
-    /// Notes the batches that its values come of.
-    #[cfg(target_arch = "wasm32")]
-    pub(super) fn depend(&self, on: Vec<Arc<super::later::Later>>) {
-        let mut later = lock(&self.inner.later);
-        for one in on {
-            if !later.iter().any(|other| Arc::ptr_eq(other, &one)) {
-                later.push(one);
-            }
-        }
+    pub(super) fn origins(&self) -> MutexGuard<'_, super::later::Origins> {
+        lock(&self.inner.origins)
     }
 
     /// The known answers that a read which is submitted from now on stands and falls with; they
