@@ -6,7 +6,7 @@ mod table;
 
 pub(crate) use real::{Dual, Real};
 pub use table::{Activation, MAX_PARAMETERS};
-pub(crate) use table::{Formula, GELU_TANH_1, GELU_TANH_3, Visitor};
+pub(crate) use table::{Formula, GELU_TANH_1, GELU_TANH_3, Visitor, formulas};
 
 use crate::error::{Error, Result};
 use crate::range::Range;

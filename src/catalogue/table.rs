@@ -107,10 +107,11 @@ macro_rules! catalogue {
             }
         }
 
-        mod formulas {
+        /// The rows as types.
+        pub(crate) mod formulas {
             use super::*;
             $(
-                pub(super) struct $variant;
+                pub(crate) struct $variant;
                 impl Formula for $variant {
                     #[inline(always)]
                     fn forward<R: Real>($fx: R, $fp: [R; MAX_PARAMETERS]) -> R { $forward }

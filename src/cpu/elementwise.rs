@@ -3,10 +3,12 @@
 use super::convert::{narrow_block, widen_block};
 use super::isa::{Isa, Kernel};
 use super::narrow;
+use super::snake;
 use super::threads::prelude::*;
-use super::wide::Wide;
+use super::wide::{Wide, times_slope};
 use crate::catalogue::{Activation, Elementwise, Formula, MAX_PARAMETERS, Visitor};
 use crate::element::{DType, Element};
+use std::marker::PhantomData;
 
 /// Arrays of fewer elements stay on the calling thread: waking another one takes as long as
 /// they do.
@@ -32,15 +34,16 @@ impl Visitor for Chunk<'_> {
     fn visit<F: Formula>(self) {
         let parameters = self.parameters;
         let (x, out) = (self.x, self.out);
+        let row = PhantomData::<F>;
         match self.dy {
             None => self.isa.run(Forward {
-                row: std::marker::PhantomData::<F>,
+                row,
                 parameters,
                 x,
                 out,
             }),
             Some(dy) => self.isa.run(Backward {
-                row: std::marker::PhantomData::<F>,
+                row,
                 parameters,
                 x,
                 dy,
@@ -51,7 +54,7 @@ impl Visitor for Chunk<'_> {
 }
 
 struct Forward<'a, F> {
-    row: std::marker::PhantomData<F>,
+    row: PhantomData<F>,
     parameters: [f32; MAX_PARAMETERS],
     x: &'a [f32],
     out: &'a mut [f32],
@@ -71,7 +74,7 @@ impl<F: Formula> Kernel for Forward<'_, F> {
 }
 
 struct Backward<'a, F> {
-    row: std::marker::PhantomData<F>,
+    row: PhantomData<F>,
     parameters: [f32; MAX_PARAMETERS],
     x: &'a [f32],
     dy: &'a [f32],
@@ -85,19 +88,7 @@ impl<F: Formula> Kernel for Backward<'_, F> {
         let [p0, p1] = self.parameters;
         let parameters = [Wide::<FMA>(p0.into()), Wide(p1.into())];
         for ((dx, &x), &dy) in self.out.iter_mut().zip(self.x).zip(self.dy) {
-            let slope = F::backward(Wide::<FMA>(x.into()), parameters).0;
-            let dy64 = f64::from(dy);
-            let product = dy64 * slope;
-            // Of numbers, only 0 times an infinity is NaN; there the zero wins, with the
-            // product's sign.
-            let sign = (dy64.to_bits() ^ slope.to_bits()) & (1 << 63);
-            let product = if product.is_nan() {
-                f64::from_bits(sign)
-            } else {
-                product
-            };
-            let nan = x.is_nan() | dy.is_nan();
-            *dx = if nan { x + dy } else { product as f32 };
+            *dx = times_slope(x, dy, F::backward(Wide::<FMA>(x.into()), parameters).0);
         }
     }
 }
@@ -113,6 +104,11 @@ impl Isa {
             Activation::Silu => self.narrow::<narrow::Silu>(f, x, out),
             Activation::Gelu => self.narrow::<narrow::Gelu>(f, x, out),
             Activation::GeluTanh => self.narrow::<narrow::GeluTanh>(f, x, out),
+            Activation::Snake => self.run(snake::Forward {
+                parameters: f.packed(),
+                x,
+                out,
+            }),
             _ => self.chunk(f, x, None, out),
         }
     }
@@ -122,6 +118,12 @@ impl Isa {
             Activation::Sigmoid => self.narrow_slope::<narrow::SigmoidSlope>(f, x, dy, out),
             Activation::Silu => self.narrow_slope::<narrow::SiluSlope>(f, x, dy, out),
             Activation::Gelu => self.narrow_slope::<narrow::GeluSlope>(f, x, dy, out),
+            Activation::Snake => self.run(snake::Backward {
+                parameters: f.packed(),
+                x,
+                dy,
+                out,
+            }),
             _ => self.chunk(f, x, Some(dy), out),
         }
     }
@@ -138,7 +140,7 @@ impl Isa {
             return self.chunk(f, x, Some(dy), out);
         }
         self.run(narrow::Backward {
-            slope: std::marker::PhantomData::<F>,
+            slope: PhantomData::<F>,
             x,
             dy,
             out,
@@ -151,7 +153,7 @@ impl Isa {
             return self.chunk(f, x, None, out);
         }
         self.run(narrow::Forward {
-            function: std::marker::PhantomData::<F>,
+            function: PhantomData::<F>,
             x,
             out,
         });

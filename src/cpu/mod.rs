@@ -27,6 +27,7 @@ mod prelu;
 mod random;
 mod rows;
 mod shaped;
+mod snake;
 mod softmax;
 mod sparse;
 mod statistics;

@@ -298,12 +298,28 @@ impl<const FMA: bool> Real for Wide<FMA> {
         let tail = Self(Self::lower_tail(self.abs().at_most(TAIL_END).0));
         Self::select(self < Self(0.0), tail, Self(1.0) - tail)
     }
-    /// The one function that stays a call, and keeps its rows scalar: the reduction of arguments
-    /// of up to 1e77 takes a table of the digits of pi.
+    /// The one function that stays a call, and is scalar: the reduction of arguments of up to 1e77 takes a table
+    /// of the digits of pi. [`snake`](super::snake) calls it for large ones.
     #[inline(always)]
     fn sin(self) -> Self {
         Self(libm::sin(self.0))
     }
+}
+
+/// dy·slope, rounded once. A zero wins over an infinity; NaN for NaN in x or dy.
+#[inline(always)]
+pub(super) fn times_slope(x: f32, dy: f32, slope: f64) -> f32 {
+    let dy64 = f64::from(dy);
+    let product = dy64 * slope;
+    // Of numbers, only 0 times an infinity is NaN; there the zero wins, with the product's sign.
+    let sign = (dy64.to_bits() ^ slope.to_bits()) & (1 << 63);
+    let product = if product.is_nan() {
+        f64::from_bits(sign)
+    } else {
+        product
+    };
+    let nan = x.is_nan() | dy.is_nan();
+    if nan { x + dy } else { product as f32 }
 }
 
 #[cfg(test)]

@@ -284,7 +284,7 @@ impl Batch {
         }
         #[cfg(target_arch = "wasm32")]
         if done.is_ok() {
-            tensor.origins().from_also(origins);
+            tensor.origins().adds(origins);
         }
         done
     }

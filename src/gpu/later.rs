@@ -118,7 +118,7 @@ impl Origins {
     }
 
     /// Notes that the last values were computed from those of `given`, too.
-    pub fn from_also(&mut self, given: impl IntoIterator<Item = Arc<Later>>) {
+    pub fn adds(&mut self, given: impl IntoIterator<Item = Arc<Later>>) {
         if let Some(last) = self.0.last_mut() {
             last.add(given);
         }
@@ -231,7 +231,7 @@ mod tests {
         y.replaced(&good.0, x.all());
         let before = x.all();
         x.replaced(&good.0, []);
-        x.from_also(before);
+        x.adds(before);
         submitted(&good, None);
         assert!(verdict(&mut x).is_err() && verdict(&mut y).is_err());
 
