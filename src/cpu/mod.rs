@@ -2,9 +2,8 @@
 //!
 //! An f32 is widened to f64, goes through the catalogue's own formula over [`wide::Wide`], and is
 //! rounded back: that rounding is the only error there is to see. [`narrow`] has the few rows that
-//! stay in f32 to keep up with memory. [`isa`] picks the instruction
-//! set when the backend is made, [`elementwise`], [`softmax`] and
-//! [`shaped`] run the loops.
+//! stay in f32 to keep up with memory, [`snake`] the one with a sine. [`isa`] picks the instruction
+//! set when the backend is made, [`elementwise`], [`softmax`] and [`shaped`] run the loops.
 
 mod chain;
 mod classes;

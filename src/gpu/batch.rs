@@ -235,7 +235,9 @@ impl Batch {
         #[cfg(target_arch = "wasm32")]
         {
             let read = tensors.iter().filter(|(_, tensor)| !is_written(tensor));
-            let given: Vec<_> = read.flat_map(|(_, x)| x.origins().all()).collect();
+            let given: Vec<_> = read
+                .flat_map(|(_, x)| x.origins().found_by(&self.later.0))
+                .collect();
             for tensor in written {
                 tensor
                     .origins()
@@ -277,14 +279,14 @@ impl Batch {
         let first = self.after.len();
         self.uses(what, tensor, false);
         #[cfg(target_arch = "wasm32")]
-        let origins = tensor.origins().all();
+        let origins = tensor.origins().found_by(&self.later.0);
         let done = record(self);
         if done.is_err() {
             self.after.truncate(first);
         }
         #[cfg(target_arch = "wasm32")]
         if done.is_ok() {
-            tensor.origins().adds(origins);
+            tensor.origins().add(origins);
         }
         done
     }

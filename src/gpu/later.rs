@@ -93,15 +93,20 @@ struct Origin {
 }
 
 impl Origins {
-    /// Those of the values once all that is recorded is submitted, as far as there may be something against them.
+    /// Those of the values that `reader` finds, a batch that is being recorded, as far as there may be something
+    /// against them. Another batch that replaces them may still be dropped: until it is submitted, those before
+    /// count, too.
+    pub fn found_by(&mut self, reader: &Arc<Later>) -> Vec<Arc<Later>> {
+        self.forget();
+        let is_own = |origin: &Origin| Arc::ptr_eq(&origin.by, reader);
+        let first = self.0.iter().rposition(is_own).unwrap_or(0);
+        self.0[first..].iter_mut().flat_map(Origin::open).collect()
+    }
+
+    /// The same of those that a read finds, before which everything is submitted.
     pub fn all(&mut self) -> Vec<Arc<Later>> {
         self.forget();
-        let Some(last) = self.0.last_mut() else {
-            return Vec::new();
-        };
-        last.given.retain(|later| !later.is_right());
-        let by = (!last.by.is_right()).then(|| Arc::clone(&last.by));
-        last.given.iter().cloned().chain(by).collect()
+        self.0.iter_mut().flat_map(Origin::open).collect()
     }
 
     /// Notes that a batch replaces the values by what it computes from those of `given`.
@@ -118,7 +123,7 @@ impl Origins {
     }
 
     /// Notes that the last values were computed from those of `given`, too.
-    pub fn adds(&mut self, given: impl IntoIterator<Item = Arc<Later>>) {
+    pub fn add(&mut self, given: impl IntoIterator<Item = Arc<Later>>) {
         if let Some(last) = self.0.last_mut() {
             last.add(given);
         }
@@ -136,6 +141,13 @@ impl Origins {
 }
 
 impl Origin {
+    /// Those that are not known to be right.
+    fn open(&mut self) -> Vec<Arc<Later>> {
+        self.given.retain(|later| !later.is_right());
+        let by = (!self.by.is_right()).then(|| Arc::clone(&self.by));
+        self.given.iter().cloned().chain(by).collect()
+    }
+
     fn add(&mut self, given: impl IntoIterator<Item = Arc<Later>>) {
         for one in given {
             let is_known = |other: &Arc<Later>| Arc::ptr_eq(other, &one);
@@ -221,24 +233,24 @@ mod tests {
         let (mut x, mut y) = (Origins::default(), Origins::default());
         let bad = Recorded::new();
         x.replaced(&bad.0, []);
-        y.replaced(&bad.0, x.all());
+        y.replaced(&bad.0, x.found_by(&bad.0));
         submitted(&bad, Some(error()));
         assert!(bad.0.is_wrong());
         assert!(verdict(&mut x).is_err() && verdict(&mut y).is_err());
 
         // What is computed of them is as wrong, and so is what is computed in their place.
         let good = Recorded::new();
-        y.replaced(&good.0, x.all());
-        let before = x.all();
+        y.replaced(&good.0, x.found_by(&good.0));
+        let before = x.found_by(&good.0);
         x.replaced(&good.0, []);
-        x.adds(before);
+        x.add(before);
         submitted(&good, None);
         assert!(verdict(&mut x).is_err() && verdict(&mut y).is_err());
 
         // Not what replaces them.
         let new = Recorded::new();
         x.replaced(&new.0, []);
-        y.replaced(&new.0, x.all());
+        y.replaced(&new.0, x.found_by(&new.0));
         submitted(&new, None);
         verdict(&mut x).unwrap();
         verdict(&mut y).unwrap();
@@ -258,5 +270,19 @@ mod tests {
         }
         assert!(verdict(&mut x).is_err());
         assert_eq!(x.0.len(), 1);
+    }
+    #[test]
+    fn a_batch_that_may_still_be_dropped_hides_nothing() {
+        let (mut x, mut y) = (Origins::default(), Origins::default());
+        let bad = Recorded::new();
+        x.replaced(&bad.0, []);
+        submitted(&bad, Some(error()));
+        let open = Recorded::new();
+        x.replaced(&open.0, []);
+        let reader = Recorded::new();
+        y.replaced(&reader.0, x.found_by(&reader.0));
+        drop(open);
+        submitted(&reader, None);
+        assert!(verdict(&mut y).is_err());
     }
 }
