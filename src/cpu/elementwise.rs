@@ -93,6 +93,13 @@ impl<F: Formula> Kernel for Backward<'_, F> {
     }
 }
 
+/// Whether a softplus is the one of the f32 formula: from 18 on that is x, so that a threshold
+/// there, such as PyTorch's 20, changes nothing.
+fn narrow_softplus(f: &Elementwise) -> bool {
+    let [beta, threshold] = f.packed();
+    beta == 1.0 && threshold >= 18.0
+}
+
 impl Isa {
     pub(super) fn forward(self, f: &Elementwise, x: &[f32], out: &mut [f32]) {
         match f.activation() {
@@ -104,6 +111,12 @@ impl Isa {
             Activation::Silu => self.narrow::<narrow::Silu>(f, x, out),
             Activation::Gelu => self.narrow::<narrow::Gelu>(f, x, out),
             Activation::GeluTanh => self.narrow::<narrow::GeluTanh>(f, x, out),
+            Activation::Erf => self.narrow::<narrow::Erf>(f, x, out),
+            Activation::Softplus if narrow_softplus(f) => {
+                self.narrow::<narrow::Softplus>(f, x, out);
+            }
+            Activation::LogSigmoid => self.narrow::<narrow::LogSigmoid>(f, x, out),
+            Activation::LogCosh => self.narrow::<narrow::LogCosh>(f, x, out),
             Activation::Snake => self.run(snake::Forward {
                 parameters: f.packed(),
                 x,
@@ -317,13 +330,17 @@ mod tests {
         cases
     }
 
-    const NARROW: [Activation; 6] = [
+    const NARROW: [Activation; 10] = [
         Activation::Sigmoid,
         Activation::Tanh,
         Activation::Exp,
         Activation::Silu,
         Activation::Gelu,
         Activation::GeluTanh,
+        Activation::Erf,
+        Activation::Softplus,
+        Activation::LogSigmoid,
+        Activation::LogCosh,
     ];
 
     /// The largest error, in ULP, of `got` against the reference of `f`, and where it is.
