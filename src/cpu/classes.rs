@@ -147,12 +147,7 @@ pub(super) fn run(isa: Isa, job: &Job, losses: &mut [f64], dx: &mut [f32]) {
         let step = TASK.div_ceil(len * inner);
         let step = if serial { shape.outer } else { step };
         tasks(losses, dx, rows, step * inner, len).for_each(|(rows, losses, dx)| {
-            isa.run(Rows {
-                job,
-                rows,
-                losses,
-                dx,
-            });
+            whole_rows(isa, job, rows, losses, dx);
         });
     }
 }
@@ -324,49 +319,42 @@ impl Scratch {
     }
 }
 
-/// Some rows, each of at most a segment.
-struct Rows<'a> {
-    job: &'a Job<'a>,
-    rows: Range<usize>,
-    losses: &'a mut [f64],
-    dx: &'a mut [f32],
-}
-
-impl Kernel for Rows<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let Self {
-            job,
-            rows,
-            losses,
-            dx,
-        } = self;
-        let (len, inner) = (job.problem.shape.len, job.problem.shape.inner);
-        let mut scratch = Scratch::new();
-        for (k, row) in rows.clone().enumerate() {
-            let row = Row { job, row };
-            let finished = match row.target() {
-                Aim::Ignored => None,
-                target => {
-                    let mut anchor = row
-                        .first_anchor(target, || row.argmax(row.max(0..len, &mut scratch), 0..len));
-                    let (mut sums, max) = row.sums::<FMA>(0..len, anchor, &mut scratch);
-                    if max - anchor.value > FARTHEST {
-                        anchor = row.place(row.argmax(max as f32, 0..len));
-                        (sums, _) = row.sums::<FMA>(0..len, anchor, &mut scratch);
-                    }
-                    Some((anchor, finish::<FMA>(sums, anchor, row.sparse(target))))
-                }
-            };
-            if let Some(loss) = losses.get_mut(k) {
-                *loss = finished.map_or(0.0, |(_, f)| f.loss);
-            }
-            if !dx.is_empty() {
-                let block = (row.row / inner - rows.start / inner) * len * inner;
-                let out = &mut dx[block..block + len * inner];
-                row.map::<FMA>(0..len, finished, out, &mut scratch);
-            }
+/// Some rows, each of at most a segment, on this thread.
+fn whole_rows(isa: Isa, job: &Job, rows: Range<usize>, losses: &mut [f64], dx: &mut [f32]) {
+    let (len, inner) = (job.problem.shape.len, job.problem.shape.inner);
+    let scratch = &mut Scratch::new();
+    let part = 0..len;
+    for (k, number) in rows.clone().enumerate() {
+        let row = Row { job, row: number };
+        let finished = row.finished(
+            isa,
+            scratch,
+            |scratch| {
+                let part = part.clone();
+                isa.run(MaxPhase { row, part, scratch })
+            },
+            |scratch, anchor| {
+                isa.run(SumPhase {
+                    row,
+                    part: part.clone(),
+                    anchor,
+                    scratch,
+                })
+            },
+        );
+        if let Some(loss) = losses.get_mut(k) {
+            *loss = finished.map_or(0.0, |(_, f)| f.loss);
+        }
+        if !dx.is_empty() {
+            let block = (number / inner - rows.start / inner) * len * inner;
+            let out = &mut dx[block..block + len * inner];
+            isa.run(MapPhase {
+                row,
+                part: part.clone(),
+                finished,
+                out,
+                scratch,
+            });
         }
     }
 }
@@ -379,18 +367,27 @@ fn segmented(isa: Isa, job: &Job, row: usize, dx: &mut [f32]) -> f64 {
         .step_by(SEGMENT)
         .map(|start| start..len.min(start + SEGMENT))
         .collect();
-    let highest = || {
+    let max = |_: &mut ()| {
         let parts = segments.par_iter().cloned();
-        let max = parts
-            .map(|part| isa.run(MaxPhase { row, part }))
-            .reduce(|| f32::NEG_INFINITY, f32::max);
-        row.argmax(max, 0..len)
+        parts
+            .map(|part| {
+                let scratch = &mut Scratch::new();
+                isa.run(MaxPhase { row, part, scratch })
+            })
+            .reduce(|| f32::NEG_INFINITY, f32::max)
     };
-    let sums = |anchor: Place| {
+    let sums = |_: &mut (), anchor: Place| {
         let parts: Vec<(Sums, f64)> = segments
             .par_iter()
             .cloned()
-            .map(|part| isa.run(SumPhase { row, part, anchor }))
+            .map(|part| {
+                isa.run(SumPhase {
+                    row,
+                    part,
+                    anchor,
+                    scratch: &mut Scratch::new(),
+                })
+            })
             .collect();
         let sum = |of: fn(&Sums) -> f64| {
             pairwise_sum(&parts.iter().map(|(sums, _)| of(sums)).collect::<Vec<_>>())
@@ -403,26 +400,7 @@ fn segmented(isa: Isa, job: &Job, row: usize, dx: &mut [f32]) -> f64 {
         let max = parts.iter().map(|(_, max)| *max);
         (sums, max.fold(f64::NEG_INFINITY, f64::max))
     };
-    let finished = match row.target() {
-        Aim::Ignored => None,
-        target => {
-            let mut anchor = row.first_anchor(target, highest);
-            let (mut all, max) = sums(anchor);
-            if max - anchor.value > FARTHEST {
-                anchor = row.place(row.argmax(max as f32, 0..len));
-                (all, _) = sums(anchor);
-            }
-            let sparse = row.sparse(target);
-            Some((
-                anchor,
-                isa.run(Finish {
-                    sums: all,
-                    anchor,
-                    sparse,
-                }),
-            ))
-        }
-    };
+    let finished = row.finished(isa, &mut (), max, sums);
     if !dx.is_empty() {
         dx.par_chunks_mut(SEGMENT * inner)
             .zip(segments)
@@ -432,37 +410,39 @@ fn segmented(isa: Isa, job: &Job, row: usize, dx: &mut [f32]) -> f64 {
                     part,
                     finished,
                     out,
+                    scratch: &mut Scratch::new(),
                 });
             });
     }
     finished.map_or(0.0, |(_, f)| f.loss)
 }
 
-struct MaxPhase<'a> {
+struct MaxPhase<'a, 'b> {
     row: Row<'a>,
     part: Range<usize>,
+    scratch: &'b mut Scratch,
 }
 
-impl Kernel for MaxPhase<'_> {
+impl Kernel for MaxPhase<'_, '_> {
     type Output = f32;
     #[inline(always)]
     fn run<const FMA: bool>(self) -> f32 {
-        self.row.max(self.part, &mut Scratch::new())
+        self.row.max(self.part, self.scratch)
     }
 }
 
-struct SumPhase<'a> {
+struct SumPhase<'a, 'b> {
     row: Row<'a>,
     part: Range<usize>,
     anchor: Place,
+    scratch: &'b mut Scratch,
 }
 
-impl Kernel for SumPhase<'_> {
+impl Kernel for SumPhase<'_, '_> {
     type Output = (Sums, f64);
     #[inline(always)]
     fn run<const FMA: bool>(self) -> (Sums, f64) {
-        self.row
-            .sums::<FMA>(self.part, self.anchor, &mut Scratch::new())
+        self.row.sums::<FMA>(self.part, self.anchor, self.scratch)
     }
 }
 
@@ -485,15 +465,15 @@ struct MapPhase<'a, 'b> {
     part: Range<usize>,
     finished: Option<(Place, Finished)>,
     out: &'b mut [f32],
+    scratch: &'b mut Scratch,
 }
 
 impl Kernel for MapPhase<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        let scratch = &mut Scratch::new();
         self.row
-            .map::<FMA>(self.part, self.finished, self.out, scratch);
+            .map::<FMA>(self.part, self.finished, self.out, self.scratch);
     }
 }
 
@@ -539,22 +519,36 @@ impl Row<'_> {
         }
     }
 
-    /// The anchor to begin with.
-    #[inline(always)]
-    fn first_anchor(&self, target: Aim, highest: impl FnOnce() -> usize) -> Place {
-        match target {
-            Aim::Sparse(class) => self.place(class),
-            _ => self.place(highest()),
+    /// The row's anchor and what it comes to, by phases that work `with` something; none where the row
+    /// is ignored.
+    fn finished<W>(
+        &self,
+        isa: Isa,
+        with: &mut W,
+        max: impl FnOnce(&mut W) -> f32,
+        sums: impl Fn(&mut W, Place) -> (Sums, f64),
+    ) -> Option<(Place, Finished)> {
+        let highest = |max: f32| self.place(self.argmax(max, 0..self.job.problem.shape.len));
+        // The target and its weight, where it alone makes the loss.
+        let (mut anchor, sparse) = match self.target() {
+            Aim::Ignored => return None,
+            Aim::Sparse(class) => {
+                let place = self.place(class);
+                (place, Some((place, self.job.weight(class))))
+            }
+            Aim::Dense(_) => (highest(max(with)), None),
+        };
+        let (mut all, largest) = sums(with, anchor);
+        if largest - anchor.value > FARTHEST {
+            anchor = highest(largest as f32);
+            (all, _) = sums(with, anchor);
         }
-    }
-
-    /// The target and its weight, where it alone makes the loss.
-    #[inline(always)]
-    fn sparse(&self, target: Aim) -> Option<(Place, f64)> {
-        match target {
-            Aim::Sparse(class) => Some((self.place(class), self.job.weight(class))),
-            _ => None,
-        }
+        let finished = isa.run(Finish {
+            sums: all,
+            anchor,
+            sparse,
+        });
+        Some((anchor, finished))
     }
 
     /// The range in blocks.

@@ -401,49 +401,65 @@ fn merged<W: Way, const FMA: bool>(found: &[Found]) -> (Whole, f64) {
     (whole, shift)
 }
 
-/// All rows of some steps along the outer dimension. Returns those that f32 does not hold.
-pub(super) struct Rows<'a> {
-    pub job: &'a Job<'a>,
-    pub outer: Range<usize>,
-    pub piece: Piece<'a>,
-}
-
-impl Kernel for Rows<'_> {
-    type Output = Vec<usize>;
-    #[inline(always)]
-    fn run<const FMA: bool>(self) -> Vec<usize> {
-        by_way!(self.job, rows::<FMA>(self))
-    }
-}
-
-#[inline(always)]
-fn rows<W: Way, const FMA: bool>(Rows { job, outer, piece }: Rows) -> Vec<usize> {
+/// All rows of some steps along the outer dimension, on this thread. Returns those that f32 does not
+/// hold.
+pub(super) fn run(isa: Isa, job: &Job, outer: Range<usize>, piece: Piece) -> Vec<usize> {
     let len = job.shape.len;
-    let mut scratch = Scratch::new();
+    let scratch = &mut Scratch::new();
     let mut not_held = Vec::new();
-    let out_len = if W::REDUCES { 1 } else { len };
+    let out_len = if job.reduces() { 1 } else { len };
     if len <= BLOCK {
         let many = (BLOCK / len).min(BATCH);
         let all = outer.clone().step_by(many);
         for (first, out) in all.zip(piece.out.chunks_mut(many * out_len)) {
-            batch::<W, FMA>(job, first, out, &mut scratch, &mut not_held);
+            isa.run(Batch {
+                job,
+                first,
+                out,
+                scratch,
+                not_held: &mut not_held,
+            });
         }
         return not_held;
     }
     let mut found = Vec::with_capacity(len.div_ceil(BLOCK));
     for (row, out) in outer.zip(piece.out.chunks_exact_mut(out_len)) {
-        let x = job.x.map(|x| &x[row * len..(row + 1) * len]);
-        let dy = upstream::<W>(job, row * len, len);
-        found.clear();
-        first::<W, FMA>(x, dy, out, &mut found, &mut scratch);
-        let (whole, shift) = merged::<W, FMA>(&found);
-        let dy_of_row = of_row(job, row);
-        if !W::holds(&whole, dy_of_row) {
-            not_held.push(row);
-        } else if W::REDUCES {
-            out[0] = W::coefficients(&whole, 1.0, dy_of_row)[0];
+        let (result, out) = if job.reduces() {
+            (Some(&mut out[0]), &mut [][..])
         } else {
-            second::<W, FMA>(x, dy, out, &found, (&whole, shift), dy_of_row);
+            (None, out)
+        };
+        let base = row * len;
+        let mut part = Segment {
+            range: 0..len,
+            piece: Piece { out, base },
+        };
+        found.clear();
+        isa.run(First {
+            job,
+            part: &mut part,
+            found: &mut found,
+            scratch,
+        });
+        let dy = of_row(job, row);
+        let (whole, shift, holds) = isa.run(Merge {
+            job,
+            found: &found,
+            dy,
+        });
+        if !holds {
+            not_held.push(row);
+        } else if let Some(result) = result {
+            *result = LogSumExp::coefficients(&whole, 1.0, dy)[0];
+        } else {
+            isa.run(Second {
+                job,
+                part: &mut part,
+                found: &found,
+                whole,
+                shift,
+                dy,
+            });
         }
     }
     not_held
@@ -470,14 +486,32 @@ fn of_row(job: &Job, row: usize) -> f32 {
 }
 
 /// Short rows from `first` on, side by side in each step.
-#[inline(always)]
-fn batch<W: Way, const FMA: bool>(
-    job: &Job,
+struct Batch<'a> {
+    job: &'a Job<'a>,
     first: usize,
-    out: &mut [f32],
-    scratch: &mut Scratch,
-    not_held: &mut Vec<usize>,
-) {
+    out: &'a mut [f32],
+    scratch: &'a mut Scratch,
+    /// Takes the rows that f32 does not hold.
+    not_held: &'a mut Vec<usize>,
+}
+
+impl Kernel for Batch<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        by_way!(self.job, batch::<FMA>(self));
+    }
+}
+
+#[inline(always)]
+fn batch<W: Way, const FMA: bool>(this: Batch) {
+    let Batch {
+        job,
+        first,
+        out,
+        scratch,
+        not_held,
+    } = this;
     let len = job.shape.len;
     let count = out.len() / if W::REDUCES { 1 } else { len };
     let elements = count * len;
@@ -577,17 +611,26 @@ fn batch<W: Way, const FMA: bool>(
 pub(super) fn split(isa: Isa, job: &Job, row: usize, parts: &mut [Segment]) -> Option<f32> {
     let found: Vec<Vec<Found>> = parts
         .par_iter_mut()
-        .map(|part| isa.run(First { job, part }))
+        .map(|part| {
+            let mut found = Vec::with_capacity(part.range.len().div_ceil(BLOCK));
+            isa.run(First {
+                job,
+                part,
+                found: &mut found,
+                scratch: &mut Scratch::new(),
+            });
+            found
+        })
         .collect();
+    let dy = of_row(job, row);
     let (whole, shift, holds) = isa.run(Merge {
         job,
-        found: &found,
-        dy: of_row(job, row),
+        found: &found.concat(),
+        dy,
     });
     if !holds {
         return None;
     }
-    let dy = of_row(job, row);
     if job.reduces() {
         return Some(LogSumExp::coefficients(&whole, 1.0, dy)[0]);
     }
@@ -604,16 +647,19 @@ pub(super) fn split(isa: Isa, job: &Job, row: usize, parts: &mut [Segment]) -> O
     Some(0.0)
 }
 
+/// Finds what there is to know of each block; where they are kept, it leaves weights in the output.
 struct First<'a, 'b> {
     job: &'a Job<'a>,
     part: &'a mut Segment<'b>,
+    found: &'a mut Vec<Found>,
+    scratch: &'a mut Scratch,
 }
 
 impl Kernel for First<'_, '_> {
-    type Output = Vec<Found>;
+    type Output = ();
     #[inline(always)]
-    fn run<const FMA: bool>(self) -> Vec<Found> {
-        by_way!(self.job, first_of_part::<FMA>(self))
+    fn run<const FMA: bool>(self) {
+        by_way!(self.job, first::<FMA>(self));
     }
 }
 
@@ -624,19 +670,10 @@ fn input<'a>(job: &Job<'a>, part: &Segment) -> Option<&'a [f32]> {
     job.x.map(|x| &x[base..base + part.range.len()])
 }
 
-#[inline(always)]
-fn first_of_part<W: Way, const FMA: bool>(First { job, part }: First) -> Vec<Found> {
-    let count = part.range.len();
-    let mut found = Vec::with_capacity(count.div_ceil(BLOCK));
-    let (x, dy) = (input(job, part), upstream::<W>(job, part.piece.base, count));
-    let (out, scratch) = (&mut *part.piece.out, &mut Scratch::new());
-    first::<W, FMA>(x, dy, out, &mut found, scratch);
-    found
-}
-
+/// A row from its blocks, what its sums are relative to, and whether f32 holds it.
 struct Merge<'a> {
     job: &'a Job<'a>,
-    found: &'a [Vec<Found>],
+    found: &'a [Found],
     dy: f32,
 }
 
@@ -650,10 +687,11 @@ impl Kernel for Merge<'_> {
 
 #[inline(always)]
 fn merged_parts<W: Way, const FMA: bool>(parts: &Merge) -> (Whole, f64, bool) {
-    let (whole, shift) = merged::<W, FMA>(&parts.found.concat());
+    let (whole, shift) = merged::<W, FMA>(parts.found);
     (whole, shift, W::holds(&whole, parts.dy))
 }
 
+/// The results from what is known of the row, and what its sums are relative to.
 struct Second<'a, 'b> {
     job: &'a Job<'a>,
     part: &'a mut Segment<'b>,
@@ -667,29 +705,21 @@ impl Kernel for Second<'_, '_> {
     type Output = ();
     #[inline(always)]
     fn run<const FMA: bool>(self) {
-        by_way!(self.job, second_of_part::<FMA>(self));
+        by_way!(self.job, second::<FMA>(self));
     }
 }
 
 #[inline(always)]
-fn second_of_part<W: Way, const FMA: bool>(this: Second) {
-    let (job, part) = (this.job, this.part);
-    let x = input(job, part);
-    let dy = upstream::<W>(job, part.piece.base, part.range.len());
-    let (out, whole) = (&mut *part.piece.out, (&this.whole, this.shift));
-    second::<W, FMA>(x, dy, out, this.found, whole, this.dy);
-}
-
-/// Finds what there is to know of each block; where they are kept, it leaves weights in the output.
-#[inline(always)]
-fn first<W: Way, const FMA: bool>(
-    x: Option<&[f32]>,
-    dy: &[f32],
-    out: &mut [f32],
-    found: &mut Vec<Found>,
-    scratch: &mut Scratch,
-) {
-    let len = x.map_or(out.len(), <[f32]>::len);
+fn first<W: Way, const FMA: bool>(this: First) {
+    let First {
+        job,
+        part,
+        found,
+        scratch,
+    } = this;
+    let len = part.range.len();
+    let (x, dy) = (input(job, part), upstream::<W>(job, part.piece.base, len));
+    let out = &mut *part.piece.out;
     for start in (0..len).step_by(BLOCK) {
         let at = start..len.min(start + BLOCK);
         let count = at.len();
@@ -724,19 +754,15 @@ fn first<W: Way, const FMA: bool>(
     }
 }
 
-/// The results from what is known of the row, and what its sums are relative to.
 #[inline(always)]
-fn second<W: Way, const FMA: bool>(
-    x: Option<&[f32]>,
-    dy: &[f32],
-    out: &mut [f32],
-    found: &[Found],
-    (whole, shift): (&Whole, f64),
-    dy_of_row: f32,
-) {
-    for (i, (out, block)) in out.chunks_mut(BLOCK).zip(found).enumerate() {
-        let scale = scale::<FMA>(block.shift, shift);
-        let coefficients = W::coefficients(whole, scale, dy_of_row);
+fn second<W: Way, const FMA: bool>(this: Second) {
+    let (job, part) = (this.job, this.part);
+    let x = input(job, part);
+    let dy = upstream::<W>(job, part.piece.base, part.range.len());
+    let blocks = part.piece.out.chunks_mut(BLOCK).zip(this.found);
+    for (i, (out, block)) in blocks.enumerate() {
+        let scale = scale::<FMA>(block.shift, this.shift);
+        let coefficients = W::coefficients(&this.whole, scale, this.dy);
         let at = i * BLOCK..i * BLOCK + out.len();
         let dy = if dy.is_empty() { dy } else { &dy[at.clone()] };
         match x {

@@ -9,7 +9,7 @@ use super::isa::{Isa, Kernel};
 use super::phases::{Direction, Job, Piece, Segment, Sums};
 use super::threads::prelude::*;
 use super::wide::Wide;
-use crate::axis::AxisFunction;
+use crate::shape::AxisShape;
 use std::ops::Range;
 
 /// Elements of a block: its copies stay below the size from which `memcpy` has a slow start.
@@ -39,34 +39,38 @@ impl Scratch {
     }
 }
 
-/// All rows of some steps along the outer dimension.
-pub(super) struct Rows<'a> {
-    pub job: &'a Job<'a>,
-    pub outer: Range<usize>,
-    pub piece: Piece<'a>,
-}
-
-impl Kernel for Rows<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let Self {
-            job,
-            outer,
-            mut piece,
-        } = self;
-        let (inner, all) = (job.shape.inner, 0..job.shape.len);
-        let mut scratch = Scratch::new();
-        for row in outer.start * inner..outer.end * inner {
-            let row = Row { job, row };
-            let max = row.max(all.clone(), &piece, &mut scratch);
-            let sums = row.sums::<FMA>(all.clone(), max, &mut piece, &mut scratch);
-            let coefficients = row.coefficients::<FMA>(max, sums);
-            if job.function == AxisFunction::LogSumExp && job.direction == Direction::Forward {
-                piece.out[row.row - piece.base] = coefficients[0] as f32;
-            } else {
-                row.map::<FMA>(all.clone(), max, coefficients, &mut piece, &mut scratch);
-            }
+/// All rows of some steps along the outer dimension, on this thread. Each phase of a row is a kernel:
+/// if all of it were one, the compiler would make a loop over rows for every combination of what the
+/// phases decide.
+pub(super) fn run(isa: Isa, job: &Job, outer: Range<usize>, piece: Piece) {
+    let AxisShape { len, inner, .. } = job.shape;
+    let mut part = Segment {
+        range: 0..len,
+        piece,
+    };
+    let scratch = &mut Scratch::new();
+    for row in outer.start * inner..outer.end * inner {
+        let row = Row { job, row };
+        let part = &mut part;
+        let max = isa.run(MaxPhase { row, part, scratch });
+        let sums = isa.run(SumPhase {
+            row,
+            part,
+            max,
+            scratch,
+        });
+        let coefficients = isa.run(Finish { row, max, sums });
+        if job.reduces() {
+            let Piece { out, base } = &mut part.piece;
+            out[row.row - *base] = coefficients[0] as f32;
+        } else {
+            isa.run(MapPhase {
+                row,
+                part,
+                max,
+                coefficients,
+                scratch,
+            });
         }
     }
 }
@@ -76,23 +80,34 @@ pub(super) fn split(isa: Isa, job: &Job, row: usize, parts: &mut [Segment]) -> f
     let row = Row { job, row };
     let max = parts
         .par_iter()
-        .map(|part| isa.run(MaxPhase { row, part }))
+        .map(|part| {
+            let scratch = &mut Scratch::new();
+            isa.run(MaxPhase { row, part, scratch })
+        })
         .reduce(|| f32::NEG_INFINITY, f32::max);
     let partial: Vec<Sums> = parts
         .par_iter_mut()
-        .map(|part| isa.run(SumPhase { row, part, max }))
+        .map(|part| {
+            isa.run(SumPhase {
+                row,
+                part,
+                max,
+                scratch: &mut Scratch::new(),
+            })
+        })
         .collect();
     let sums = partial
         .iter()
         .fold([0.0; 3], |a, b| std::array::from_fn(|i| a[i] + b[i]));
     let coefficients = isa.run(Finish { row, max, sums });
-    if !(job.function == AxisFunction::LogSumExp && job.direction == Direction::Forward) {
+    if !job.reduces() {
         parts.par_iter_mut().for_each(|part| {
             isa.run(MapPhase {
                 row,
                 part,
                 max,
                 coefficients,
+                scratch: &mut Scratch::new(),
             });
         });
     }
@@ -102,6 +117,7 @@ pub(super) fn split(isa: Isa, job: &Job, row: usize, parts: &mut [Segment]) -> f
 struct MaxPhase<'a, 'b> {
     row: Row<'a>,
     part: &'a Segment<'b>,
+    scratch: &'a mut Scratch,
 }
 
 impl Kernel for MaxPhase<'_, '_> {
@@ -109,7 +125,7 @@ impl Kernel for MaxPhase<'_, '_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) -> f32 {
         let range = self.part.range.clone();
-        self.row.max(range, &self.part.piece, &mut Scratch::new())
+        self.row.max(range, &self.part.piece, self.scratch)
     }
 }
 
@@ -117,6 +133,7 @@ struct SumPhase<'a, 'b> {
     row: Row<'a>,
     part: &'a mut Segment<'b>,
     max: f32,
+    scratch: &'a mut Scratch,
 }
 
 impl Kernel for SumPhase<'_, '_> {
@@ -125,8 +142,7 @@ impl Kernel for SumPhase<'_, '_> {
     fn run<const FMA: bool>(self) -> Sums {
         let range = self.part.range.clone();
         let piece = &mut self.part.piece;
-        self.row
-            .sums::<FMA>(range, self.max, piece, &mut Scratch::new())
+        self.row.sums::<FMA>(range, self.max, piece, self.scratch)
     }
 }
 
@@ -149,6 +165,7 @@ struct MapPhase<'a, 'b> {
     part: &'a mut Segment<'b>,
     max: f32,
     coefficients: Sums,
+    scratch: &'a mut Scratch,
 }
 
 impl Kernel for MapPhase<'_, '_> {
@@ -156,13 +173,8 @@ impl Kernel for MapPhase<'_, '_> {
     #[inline(always)]
     fn run<const FMA: bool>(self) {
         let (range, piece) = (self.part.range.clone(), &mut self.part.piece);
-        self.row.map::<FMA>(
-            range,
-            self.max,
-            self.coefficients,
-            piece,
-            &mut Scratch::new(),
-        );
+        self.row
+            .map::<FMA>(range, self.max, self.coefficients, piece, self.scratch);
     }
 }
 

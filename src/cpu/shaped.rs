@@ -53,12 +53,8 @@ pub(super) fn run(isa: Isa, job: &Job, out: &mut [f32]) {
             TASK.div_ceil(block).min(shape.outer.div_ceil(threads))
         };
         let task = |(i, out)| {
-            isa.run(Rows {
-                job,
-                outer: i * blocks..shape.outer.min((i + 1) * blocks),
-                columns: 0..shape.inner,
-                target: Target::Flat(out),
-            });
+            let outer = i * blocks..shape.outer.min((i + 1) * blocks);
+            rows(isa, job, outer, 0..shape.inner, Target::Flat(out));
         };
         if serial {
             task((0, out));
@@ -80,12 +76,8 @@ pub(super) fn run(isa: Isa, job: &Job, out: &mut [f32]) {
             }
         }
         columns.into_par_iter().enumerate().for_each(|(i, rows)| {
-            isa.run(Rows {
-                job,
-                outer: o..o + 1,
-                columns: i * width..shape.inner.min((i + 1) * width),
-                target: Target::Columns(rows),
-            });
+            let columns = i * width..shape.inner.min((i + 1) * width);
+            self::rows(isa, job, o..o + 1, columns, Target::Columns(rows));
         });
     }
 }
@@ -113,14 +105,6 @@ enum Target<'a> {
     Columns(Vec<&'a mut [f32]>),
 }
 
-/// Some columns of some blocks.
-struct Rows<'a> {
-    job: &'a Job<'a>,
-    outer: Range<usize>,
-    columns: Range<usize>,
-    target: Target<'a>,
-}
-
 /// A row's values less their maximum, then its weights; its upstream gradients; its elements and
 /// biases, with signs so that values grow with them.
 #[derive(Default)]
@@ -139,60 +123,92 @@ struct Top {
     defined: bool,
 }
 
-impl Kernel for Rows<'_> {
-    type Output = ();
+/// Some columns of some blocks, on this thread.
+fn rows(isa: Isa, job: &Job, outer: Range<usize>, columns: Range<usize>, mut target: Target) {
+    let shape = job.geometry.shape;
+    let scratch = &mut Scratch::default();
+    for o in outer.clone() {
+        for c in columns.clone() {
+            let row = Row {
+                job,
+                line: job.shaping.line(job.geometry, (o * shape.inner + c) as u64),
+                number: o * shape.inner + c,
+                start: o * shape.len * shape.inner + c,
+            };
+            let end = row.line.end;
+            let (block, first) = (o - outer.start, c - columns.start);
+            match &mut target {
+                Target::Flat(out) if job.per_row() => {
+                    out[block * shape.inner + c] = isa.run(Whole {
+                        row,
+                        scratch,
+                        out: &mut [],
+                    });
+                }
+                Target::Columns(out) if job.per_row() => {
+                    out[0][first] = isa.run(Whole {
+                        row,
+                        scratch,
+                        out: &mut [],
+                    });
+                }
+                Target::Flat(out) if shape.inner == 1 => {
+                    let out = &mut out[block * shape.len..][..shape.len];
+                    let (out, outside) = out.split_at_mut(end);
+                    outside.fill(isa.run(Whole { row, scratch, out }));
+                }
+                Target::Flat(out) => {
+                    let nothing = isa.run(Whole {
+                        row,
+                        scratch,
+                        out: &mut [],
+                    });
+                    let from = block * shape.len * shape.inner + c;
+                    let places = out[from..].iter_mut().step_by(shape.inner);
+                    put(places.take(shape.len), &scratch.v[..end], nothing);
+                }
+                Target::Columns(out) => {
+                    let nothing = isa.run(Whole {
+                        row,
+                        scratch,
+                        out: &mut [],
+                    });
+                    let places = out.iter_mut().map(|step| &mut step[first]);
+                    put(places, &scratch.v[..end], nothing);
+                }
+            }
+        }
+    }
+}
+
+/// One row: its one result; or its results up to the row's end in `scratch.v`, and in `out` where that
+/// is not empty, and what stands behind them. The loops over rows stand outside, so that all ways to
+/// them share its code.
+struct Whole<'a> {
+    row: Row<'a>,
+    scratch: &'a mut Scratch,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Whole<'_> {
+    type Output = f32;
     #[inline(always)]
-    fn run<const FMA: bool>(mut self) {
-        let shape = self.job.geometry.shape;
-        let mut scratch = Scratch::default();
-        for o in self.outer.clone() {
-            for c in self.columns.clone() {
-                let row = Row {
-                    job: self.job,
-                    line: self
-                        .job
-                        .shaping
-                        .line(self.job.geometry, (o * shape.inner + c) as u64),
-                    number: o * shape.inner + c,
-                    start: o * shape.len * shape.inner + c,
-                };
-                let (block, first) = (o - self.outer.start, c - self.columns.start);
-                if self.job.per_row() {
-                    let y = match self.job.dy {
-                        Some(dy) => row.by_sink::<FMA>(&mut scratch, dy) as f32,
-                        None => row.reduced::<FMA>(&mut scratch) as f32,
-                    };
-                    match &mut self.target {
-                        Target::Flat(out) => out[block * shape.inner + c] = y,
-                        Target::Columns(out) => out[0][first] = y,
-                    }
-                    continue;
+    fn run<const FMA: bool>(self) -> f32 {
+        let Self { row, scratch, out } = self;
+        let Job { dy, by_sink, .. } = *row.job;
+        if by_sink && row.line.sink.is_none() {
+            return 0.0;
+        }
+        let top = row.differences::<FMA>(scratch);
+        match dy {
+            Some(dy) if by_sink => row.by_sink::<FMA>(scratch, &top, dy) as f32,
+            None if row.job.per_row() => row.reduced::<FMA>(&scratch.v, &top) as f32,
+            _ => {
+                let nothing = row.results::<FMA>(scratch, &top);
+                for (to, &y) in out.iter_mut().zip(&scratch.v) {
+                    *to = y as f32;
                 }
-                match &mut self.target {
-                    Target::Flat(out) if shape.inner == 1 => {
-                        let out = &mut out[block * shape.len..][..shape.len];
-                        row.results::<FMA, _>(&mut scratch, |results, nothing| {
-                            let (inside, outside) = out.split_at_mut(results.len());
-                            for (to, &y) in inside.iter_mut().zip(results) {
-                                *to = y as f32;
-                            }
-                            outside.fill(nothing);
-                        });
-                    }
-                    Target::Flat(out) => {
-                        let from = block * shape.len * shape.inner + c;
-                        let places = out[from..].iter_mut().step_by(shape.inner);
-                        row.results::<FMA, _>(&mut scratch, |results, nothing| {
-                            put(places.take(shape.len), results, nothing);
-                        });
-                    }
-                    Target::Columns(out) => {
-                        let places = out.iter_mut().map(|step| &mut step[first]);
-                        row.results::<FMA, _>(&mut scratch, |results, nothing| {
-                            put(places, results, nothing);
-                        });
-                    }
-                }
+                nothing
             }
         }
     }
@@ -428,9 +444,8 @@ impl Row<'_> {
 
     /// The row's logsumexp.
     #[inline(always)]
-    fn reduced<const FMA: bool>(&self, scratch: &mut Scratch) -> f64 {
-        let top = self.differences::<FMA>(scratch);
-        let (v, max) = (&scratch.v, top.value);
+    fn reduced<const FMA: bool>(&self, v: &[f64], top: &Top) -> f64 {
+        let max = top.value;
         let nan = self.job.shaping.settings.policy == RowPolicy::Nan;
         if (max == f64::NEG_INFINITY || nan) && self.is_empty() {
             return if nan { f64::NAN } else { max };
@@ -439,13 +454,12 @@ impl Row<'_> {
         if seen || max.is_infinite() {
             return if seen { f64::NAN } else { max };
         }
-        max + self.log_sum::<FMA>(v, &top)
+        max + self.log_sum::<FMA>(v, top)
     }
 
-    /// Gives `put` the results up to the row's end, and what stands behind it.
+    /// Makes the results up to the row's end in place of the values; returns what stands behind it.
     #[inline(always)]
-    fn results<const FMA: bool, P: FnOnce(&[f64], f32)>(&self, scratch: &mut Scratch, put: P) {
-        let top = self.differences::<FMA>(scratch);
+    fn results<const FMA: bool>(&self, scratch: &mut Scratch, top: &Top) -> f32 {
         let log = self.job.function == AxisFunction::LogSoftmax;
         let nan = self.job.shaping.settings.policy == RowPolicy::Nan;
         let nothing = match self.job.dy {
@@ -454,9 +468,9 @@ impl Row<'_> {
             _ => 0.0,
         };
         let defined = match self.job.dy {
-            None if log => self.log_softmax::<FMA>(&mut scratch.v, &top),
-            None => self.softmax::<FMA>(&mut scratch.v, &top),
-            Some(dy) => self.gradient::<FMA>(scratch, &top, dy),
+            None if log => self.log_softmax::<FMA>(&mut scratch.v, top),
+            None => self.softmax::<FMA>(&mut scratch.v, top),
+            Some(dy) => self.gradient::<FMA>(scratch, top, dy),
         };
         let results = &mut scratch.v[..self.line.end];
         if nothing.is_nan() {
@@ -470,7 +484,7 @@ impl Row<'_> {
                 };
             }
         }
-        put(results, nothing);
+        nothing
     }
 
     /// Softmax in place of the values; false where it is not defined.
@@ -546,13 +560,9 @@ impl Row<'_> {
 
     /// The gradient by the row's sink: its share of the sum, times what results lose by it.
     #[inline(always)]
-    fn by_sink<const FMA: bool>(&self, scratch: &mut Scratch, dy: &[f32]) -> f64 {
-        if self.line.sink.is_none() {
-            return 0.0;
-        }
-        let top = self.differences::<FMA>(scratch);
+    fn by_sink<const FMA: bool>(&self, scratch: &mut Scratch, top: &Top, dy: &[f32]) -> f64 {
         let Scratch { v, g, .. } = scratch;
-        let own = self.sink::<FMA>(&top);
+        let own = self.sink::<FMA>(top);
         let sum = weigh::<FMA>(v) + own;
         if !top.defined || sum.is_nan() {
             return f64::NAN;

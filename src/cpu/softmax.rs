@@ -13,9 +13,9 @@ use super::elementwise::SERIAL_BELOW;
 use super::isa::Isa;
 use super::narrow_rows;
 use super::phases::{Direction, Job, Piece, Segment};
-use super::rows::{self, Rows};
+use super::rows;
 use super::threads::{self, prelude::*};
-use super::tiles::{self, Tiles};
+use super::tiles;
 use crate::element::{DType, Element};
 use crate::shape::AxisShape;
 use std::ops::Range;
@@ -148,24 +148,19 @@ fn run_blocks(isa: Isa, job: &Job, outer: Range<usize>, out: &mut [f32]) {
             out: &mut *out,
             base,
         };
-        let not_held = isa.run(narrow_rows::Rows { job, outer, piece });
+        let not_held = narrow_rows::run(isa, job, outer, piece);
         for row in not_held {
             let out = &mut out[row * block - base..][..block];
             let base = row * block;
-            let (outer, piece) = (row..row + 1, Piece { out, base });
-            isa.run(Rows { job, outer, piece });
+            rows::run(isa, job, row..row + 1, Piece { out, base });
         }
         return;
     }
     let piece = Piece { out, base };
     if inner >= tiles::NARROWEST || len <= tiles::DEEPEST {
-        isa.run(Tiles {
-            job,
-            outer,
-            target: tiles::Target::Flat(piece),
-        });
+        tiles::run(isa, job, outer, tiles::Target::Flat(piece));
     } else {
-        isa.run(Rows { job, outer, piece });
+        rows::run(isa, job, outer, piece);
     }
 }
 
@@ -260,14 +255,9 @@ fn split_tiles_by_columns(isa: Isa, job: &Job, o: usize, out: &mut [f32], thread
         .into_par_iter()
         .enumerate()
         .for_each(|(group, rows)| {
-            isa.run(Tiles {
-                job,
-                outer: o..o + 1,
-                target: tiles::Target::Columns {
-                    rows,
-                    first: group * width,
-                },
-            });
+            let first = group * width;
+            let target = tiles::Target::Columns { rows, first };
+            tiles::run(isa, job, o..o + 1, target);
         });
 }
 

@@ -8,7 +8,6 @@ use super::isa::{Isa, Kernel};
 use super::phases::{Direction, Job, Piece, Segment, Sums};
 use super::rows::weight;
 use super::threads::prelude::*;
-use crate::axis::AxisFunction;
 use crate::shape::AxisShape;
 use std::ops::Range;
 
@@ -30,59 +29,66 @@ pub(super) enum Target<'a> {
     },
 }
 
-/// All rows of some steps along the outer dimension, or those of the target's columns.
-pub(super) struct Tiles<'a> {
-    pub job: &'a Job<'a>,
-    pub outer: Range<usize>,
-    pub target: Target<'a>,
-}
-
-impl Kernel for Tiles<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<const FMA: bool>(self) {
-        let Self {
-            job,
-            outer,
-            mut target,
-        } = self;
-        let inner = job.shape.inner;
-        if inner < NARROWEST {
-            let rows = outer.start * inner..outer.end * inner;
-            run_rows::<WIDEST, FMA>(job, rows, &mut target);
-            return;
-        }
-        for o in outer {
-            let columns = match &target {
-                Target::Flat(_) => 0..inner,
-                Target::Columns { rows, first } => *first..*first + rows[0].len(),
-            };
-            let count = columns.len();
-            let rows = o * inner + columns.start..o * inner + columns.end;
-            // The widest tile of which at most a quarter runs empty.
-            let fits = |w: usize| count.next_multiple_of(w) * 4 <= count * 5;
-            if fits(WIDEST) {
-                run_rows::<WIDEST, FMA>(job, rows, &mut target);
-            } else if fits(32) {
-                run_rows::<32, FMA>(job, rows, &mut target);
-            } else {
-                run_rows::<16, FMA>(job, rows, &mut target);
-            }
+/// All rows of some steps along the outer dimension, or those of the target's columns, on this thread.
+pub(super) fn run(isa: Isa, job: &Job, outer: Range<usize>, mut target: Target) {
+    let AxisShape { len, inner, .. } = job.shape;
+    let target = &mut target;
+    if inner < NARROWEST {
+        let rows = outer.start * inner..outer.end * inner;
+        isa.run(Tiles::<WIDEST, false, true> { job, rows, target });
+        return;
+    }
+    for o in outer {
+        let columns = match &target {
+            Target::Flat(_) => 0..inner,
+            Target::Columns { rows, first } => *first..*first + rows[0].len(),
+        };
+        let count = columns.len();
+        let rows = o * inner + columns.start..o * inner + columns.end;
+        // The widest tile of which at most a quarter runs empty.
+        let fits = |w: usize| count.next_multiple_of(w) * 4 <= count * 5;
+        match (fits(WIDEST), fits(32), len <= DEEPEST) {
+            (true, _, true) => isa.run(Tiles::<WIDEST, true, true> { job, rows, target }),
+            (true, _, false) => isa.run(Tiles::<WIDEST, true, false> { job, rows, target }),
+            (_, true, true) => isa.run(Tiles::<32, true, true> { job, rows, target }),
+            (_, true, false) => isa.run(Tiles::<32, true, false> { job, rows, target }),
+            (_, _, true) => isa.run(Tiles::<16, true, true> { job, rows, target }),
+            (_, _, false) => isa.run(Tiles::<16, true, false> { job, rows, target }),
         }
     }
 }
 
-/// Rows by their numbers, `W` in a tile.
-#[inline(always)]
-fn run_rows<const W: usize, const FMA: bool>(job: &Job, rows: Range<usize>, target: &mut Target) {
-    let mut tile = Tile::<W>::NEW;
-    for first in rows.clone().step_by(W) {
-        let lanes = Lanes {
-            job,
-            first,
-            width: W.min(rows.end - first),
-        };
-        lanes.run::<W, FMA>(&mut tile, target);
+/// Rows by their numbers, `W` in a tile: `COLUMNS` of an inner axis of at least [`NARROWEST`] or not;
+/// `WHOLE` where a tile holds all of a row, and stays on the stack from phase to phase. What is known to the
+/// compiler here keeps it from making loops for layouts that cannot be.
+struct Tiles<'a, 'b, const W: usize, const COLUMNS: bool, const WHOLE: bool> {
+    job: &'a Job<'a>,
+    rows: Range<usize>,
+    target: &'a mut Target<'b>,
+}
+
+impl<const W: usize, const COLUMNS: bool, const WHOLE: bool> Kernel
+    for Tiles<'_, '_, W, COLUMNS, WHOLE>
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let Self { job, rows, target } = self;
+        // The kernel's own, so that the compiler sees that nothing else writes to it.
+        let tile = &mut Tile::<W>::new();
+        for first in rows.clone().step_by(W) {
+            let lanes = Lanes::<COLUMNS>::new(job, first, rows.end - first, W);
+            let mut state = State::new();
+            let range = 0..job.shape.len;
+            lanes.max(tile, range.clone(), &mut state, target, WHOLE);
+            lanes.sums::<W, FMA>(tile, range.clone(), &mut state, target, WHOLE);
+            lanes.finish::<W, FMA>(&mut state);
+            if job.reduces() {
+                lanes.put(&state, target);
+            } else {
+                lanes.map::<W, FMA>(tile, range, &state, target, WHOLE);
+            }
+        }
     }
 }
 
@@ -95,38 +101,30 @@ pub(super) fn split(
     c: usize,
     parts: &mut [Segment],
 ) -> [f64; WIDEST] {
-    let lanes = Lanes {
-        job,
-        first: o * job.shape.inner + c,
-        width: WIDEST.min(job.shape.inner - c),
+    let inner = job.shape.inner;
+    let lanes = Lanes::<true>::new(job, o * inner + c, inner - c, WIDEST);
+    let part = |part: &mut Segment, phase, state| {
+        let (out, base) = (&mut *part.piece.out, part.piece.base);
+        isa.run(Part {
+            lanes,
+            range: part.range.clone(),
+            target: Target::Flat(Piece { out, base }),
+            phase,
+            state,
+        })
     };
-    let mut state = State::NEW;
+    let mut state = State::new();
     for phase in [Phase::Max, Phase::Sums] {
-        let partial: Vec<State<WIDEST>> = parts
-            .par_iter_mut()
-            .map(|part| {
-                isa.run(Part {
-                    lanes,
-                    part,
-                    phase,
-                    state,
-                })
-            })
-            .collect();
+        let of = |segment| part(segment, phase, state);
+        let partial: Vec<State<WIDEST>> = parts.par_iter_mut().map(of).collect();
         for other in partial {
             state.merge(phase, &other);
         }
     }
     state = isa.run(Finish { lanes, state });
-    let phase = Phase::Map;
-    if !lanes.reduces() {
-        parts.par_iter_mut().for_each(|part| {
-            isa.run(Part {
-                lanes,
-                part,
-                phase,
-                state,
-            });
+    if !job.reduces() {
+        parts.par_iter_mut().for_each(|segment| {
+            part(segment, Phase::Map, state);
         });
     }
     state.sums[0]
@@ -149,11 +147,14 @@ struct State<const W: usize> {
 }
 
 impl<const W: usize> State<W> {
-    const NEW: Self = Self {
-        max: [f32::NEG_INFINITY; W],
-        max64: [f64::NEG_INFINITY; W],
-        sums: [[0.0; W]; 3],
-    };
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            max: [f32::NEG_INFINITY; W],
+            max64: [f64::NEG_INFINITY; W],
+            sums: [[0.0; W]; 3],
+        }
+    }
 
     /// Adds what another part of the axis has found in a phase that began with this state.
     fn merge(&mut self, phase: Phase, other: &Self) {
@@ -171,42 +172,32 @@ impl<const W: usize> State<W> {
     }
 }
 
-/// One phase over one segment.
-struct Part<'a, 'b> {
-    lanes: Lanes<'a>,
-    part: &'a mut Segment<'b>,
+/// One phase over a range of the axis.
+struct Part<'a> {
+    lanes: Lanes<'a, true>,
+    range: Range<usize>,
+    target: Target<'a>,
     phase: Phase,
     state: State<WIDEST>,
 }
 
-impl Kernel for Part<'_, '_> {
+impl Kernel for Part<'_> {
     type Output = State<WIDEST>;
     #[inline(always)]
-    fn run<const FMA: bool>(self) -> State<WIDEST> {
-        let (mut state, range) = (self.state, self.part.range.clone());
-        let out = std::mem::take(&mut self.part.piece.out);
-        let base = self.part.piece.base;
-        let mut target = Target::Flat(Piece { out, base });
-        let mut tile = Tile::NEW;
+    fn run<const FMA: bool>(mut self) -> State<WIDEST> {
+        let (lanes, range, mut state) = (self.lanes, self.range, self.state);
+        let (tile, target) = (&mut Tile::new(), &mut self.target);
         match self.phase {
-            Phase::Max => self.lanes.max(&mut tile, range, &mut state, &target, false),
-            Phase::Sums => {
-                self.lanes
-                    .sums::<_, FMA>(&mut tile, range, &mut state, &mut target, false)
-            }
-            Phase::Map => self
-                .lanes
-                .map::<_, FMA>(&mut tile, range, &state, &mut target, false),
-        }
-        if let Target::Flat(piece) = target {
-            self.part.piece.out = piece.out;
+            Phase::Max => lanes.max(tile, range, &mut state, target, false),
+            Phase::Sums => lanes.sums::<_, FMA>(tile, range, &mut state, target, false),
+            Phase::Map => lanes.map::<_, FMA>(tile, range, &state, target, false),
         }
         state
     }
 }
 
 struct Finish<'a> {
-    lanes: Lanes<'a>,
+    lanes: Lanes<'a, true>,
     state: State<WIDEST>,
 }
 
@@ -228,47 +219,47 @@ struct Tile<const W: usize> {
 }
 
 impl<const W: usize> Tile<W> {
-    const NEW: Self = Self {
-        x: [[0.0; W]; DEEPEST],
-        dy: [[0.0; W]; DEEPEST],
-    };
+    #[inline(always)]
+    fn new() -> Self {
+        Self {
+            x: [[0.0; W]; DEEPEST],
+            dy: [[0.0; W]; DEEPEST],
+        }
+    }
 }
 
-/// Rows `first..first + width` of the array, one in each lane.
+/// Rows `first..first + width` of the array, one in each lane; whether they are `COLUMNS` of an inner axis
+/// of at least [`NARROWEST`].
 #[derive(Clone, Copy)]
-struct Lanes<'a> {
+struct Lanes<'a, const COLUMNS: bool> {
     job: &'a Job<'a>,
     first: usize,
     width: usize,
 }
 
-impl Lanes<'_> {
-    fn reduces(&self) -> bool {
-        self.job.function == AxisFunction::LogSumExp && self.job.direction == Direction::Forward
+impl<'a, const COLUMNS: bool> Lanes<'a, COLUMNS> {
+    /// As many of the `count` rows from `first` on as a tile of `lanes` takes.
+    #[inline(always)]
+    fn new(job: &'a Job<'a>, first: usize, count: usize, lanes: usize) -> Self {
+        Self {
+            job,
+            first,
+            width: count.min(lanes),
+        }
     }
 
+    /// Stores the results of rows that have one each.
     #[inline(always)]
-    fn run<const W: usize, const FMA: bool>(&self, tile: &mut Tile<W>, target: &mut Target) {
-        let mut state = State::NEW;
-        let range = 0..self.job.shape.len;
-        // A shallow tile stays on the stack from phase to phase.
-        let whole = range.len() <= DEEPEST;
-        self.max(tile, range.clone(), &mut state, target, whole);
-        self.sums::<W, FMA>(tile, range.clone(), &mut state, target, whole);
-        self.finish::<W, FMA>(&mut state);
-        if self.reduces() {
-            let results = &state.sums[0][..self.width];
-            let to = match target {
-                Target::Flat(piece) => &mut piece.out[self.first - piece.base..],
-                Target::Columns { rows, first } => {
-                    &mut rows[0][self.first % self.job.shape.inner - *first..]
-                }
-            };
-            for (to, &result) in to.iter_mut().zip(results) {
-                *to = result as f32;
+    fn put<const W: usize>(&self, state: &State<W>, target: &mut Target) {
+        let results = &state.sums[0][..self.width];
+        let to = match target {
+            Target::Flat(piece) => &mut piece.out[self.first - piece.base..],
+            Target::Columns { rows, first } => {
+                &mut rows[0][self.first % self.job.shape.inner - *first..]
             }
-        } else {
-            self.map::<W, FMA>(tile, range, &state, target, whole);
+        };
+        for (to, &result) in to.iter_mut().zip(results) {
+            *to = result as f32;
         }
     }
 
@@ -289,7 +280,7 @@ impl Lanes<'_> {
         tile: &mut [[f32; W]; DEEPEST],
     ) {
         let AxisShape { len, inner, .. } = self.job.shape;
-        if inner >= NARROWEST {
+        if COLUMNS {
             for (lanes, i) in tile.iter_mut().zip(range) {
                 let at = self.offset(i) - base;
                 lanes[..self.width].copy_from_slice(&from[at..at + self.width]);
@@ -317,37 +308,27 @@ impl Lanes<'_> {
         }
     }
 
-    /// Copies steps `range` of the input, from x or in place.
+    /// Copies steps `range` of `x`, or of what the output holds where there is none.
     #[inline(always)]
     fn load<const W: usize>(
         &self,
+        x: Option<&[f32]>,
         range: Range<usize>,
         target: &Target,
         tile: &mut [[f32; W]; DEEPEST],
     ) {
-        match self.job.x {
-            Some(x) => self.gather(x, 0, range, tile),
-            None => self.load_output(range, target, tile),
-        }
-    }
-
-    /// Copies steps `range` of what the output holds.
-    #[inline(always)]
-    fn load_output<const W: usize>(
-        &self,
-        range: Range<usize>,
-        target: &Target,
-        tile: &mut [[f32; W]; DEEPEST],
-    ) {
-        match target {
-            Target::Flat(piece) => self.gather(piece.out, piece.base, range, tile),
-            Target::Columns { rows, first } => {
+        let (from, base) = match (x, target) {
+            (Some(x), _) => (x, 0),
+            (None, Target::Flat(piece)) => (&*piece.out, piece.base),
+            (None, Target::Columns { rows, first }) => {
                 let c = self.first % self.job.shape.inner - first;
                 for (lanes, i) in tile.iter_mut().zip(range) {
                     lanes[..self.width].copy_from_slice(&rows[i][c..c + self.width]);
                 }
+                return;
             }
-        }
+        };
+        self.gather(from, base, range, tile);
     }
 
     /// Copies steps `range` of the upstream gradient, unless a row has only one.
@@ -373,7 +354,7 @@ impl Lanes<'_> {
                     rows[i][c..c + self.width].copy_from_slice(&lanes[..self.width]);
                 }
             }
-            Target::Flat(piece) if inner >= NARROWEST => {
+            Target::Flat(piece) if COLUMNS => {
                 for (lanes, i) in tile.iter().zip(range) {
                     let at = self.offset(i) - piece.base;
                     piece.out[at..at + self.width].copy_from_slice(&lanes[..self.width]);
@@ -428,7 +409,7 @@ impl Lanes<'_> {
             return;
         }
         for step in Self::steps(range) {
-            self.load(step.clone(), target, &mut tile.x);
+            self.load(self.job.x, step.clone(), target, &mut tile.x);
             if whole {
                 self.load_dy(step.clone(), &mut tile.dy);
             }
@@ -464,7 +445,7 @@ impl Lanes<'_> {
         let [s0, s1, s2] = &mut state.sums;
         for step in Self::steps(range) {
             if !whole {
-                self.load(step.clone(), target, &mut tile.x);
+                self.load(job.x, step.clone(), target, &mut tile.x);
                 self.load_dy(step.clone(), &mut tile.dy);
             }
             let pairs = tile.x.iter_mut().zip(&tile.dy).take(step.len());
@@ -550,11 +531,10 @@ impl Lanes<'_> {
         let [c0, c1, c2] = &state.sums;
         for step in Self::steps(range) {
             if !whole {
-                if job.direction == Direction::Forward && !job.is_log() {
-                    self.load_output(step.clone(), target, &mut tile.x);
-                } else {
-                    self.load(step.clone(), target, &mut tile.x);
-                }
+                // The weights of forward softmax are in the output.
+                let weights = job.direction == Direction::Forward && !job.is_log();
+                let x = if weights { None } else { job.x };
+                self.load(x, step.clone(), target, &mut tile.x);
                 self.load_dy(step.clone(), &mut tile.dy);
             }
             let pairs = tile.x.iter_mut().zip(&tile.dy).take(step.len());
