@@ -6,8 +6,8 @@ use wgpu_activations::check::{self, Report};
 use wgpu_activations::half::f16;
 use wgpu_activations::reference::{loss as reference, ulp_error};
 use wgpu_activations::{
-    AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, CrossEntropy, DType,
-    Error, NllLoss, OfShape, Reduction, Targets, TypedSlice,
+    Array, AxisFunction, AxisShape, Backend, BceWithLogits, BinaryCrossEntropy, CrossEntropy,
+    DType, Error, NllLoss, OfShape, Reduction, Targets, TypedSlice, operation_for, operations,
 };
 
 /// Marsaglia's xorshift64 (2003), between -1 and 1.
@@ -714,6 +714,78 @@ fn tensors_give_what_host_memory_gives() {
     assert!(mean.read().unwrap()[0].is_nan());
     assert_eq!(dx.read().unwrap(), [0.0; 6]);
     assert_eq!(sum.read().unwrap(), [0.0]);
+}
+
+/// Losses by their names, whose types nobody knows, have their labels and weights on tensors, too.
+#[test]
+fn losses_of_the_registry_have_labels_and_weights_on_tensors() {
+    let Some(Backend::Gpu(gpu)) = common::backends().pop() else {
+        return;
+    };
+    let backend = Backend::Gpu(gpu.clone());
+    let shape = &[3, 4][..];
+    let mut noise = Noise(31);
+    let x: Vec<f32> = noise.take(12).iter().map(|x| x.abs()).collect();
+    let weight: Vec<f32> = noise.take(4).iter().map(|w| 2.0 + w).collect();
+    let (classes, q) = ([1i64, 3, 0], vec![0.25; 12]);
+    let tx = gpu.upload(&x, shape).unwrap();
+    let tq = gpu.upload(&q, shape).unwrap();
+    let mut seen = Vec::new();
+    for info in operations() {
+        // What takes other shapes has no weights; the list below says which do.
+        let Ok(plain) = operation_for(info.name, &[shape]) else {
+            continue;
+        };
+        for input in info.forms[0].iter().filter(|input| input.optional) {
+            let Some(held) = plain.with_weight(input.name, &weight) else {
+                assert!(
+                    !input.name.contains("weight"),
+                    "{} {}",
+                    info.name,
+                    input.name
+                );
+                continue;
+            };
+            seen.push(format!("{}.{}", info.name, input.name));
+            let named = || Array::from(&weight).named(input.name);
+            let mut batch = gpu.batch();
+            let (want, got) = match held.class_loss() {
+                Some(loss) => {
+                    let labels = gpu.labels(loss, shape, (&classes).into()).unwrap();
+                    assert_eq!(labels.shape(), [3]);
+                    let want = backend.apply(&*plain, (x.of_shape(shape), &classes, named()));
+                    (want, batch.apply(&*held, (&tx, &labels)))
+                }
+                None => {
+                    let want =
+                        backend.apply(&*plain, (x.of_shape(shape), q.of_shape(shape), named()));
+                    (want, batch.apply(&*held, (&tx, &tq)))
+                }
+            };
+            batch.submit().unwrap();
+            let (want, got) = (want.unwrap(), got.unwrap().read().unwrap());
+            let unweighted = match plain.class_loss() {
+                Some(_) => backend.apply(&*plain, (x.of_shape(shape), &classes)),
+                None => backend.apply(&*plain, (x.of_shape(shape), q.of_shape(shape))),
+            };
+            assert_ne!(want, unweighted.unwrap());
+            assert!(
+                ulp_error(got[0], want[0].into(), 0.0) <= 2.0,
+                "{got:?} {want:?}"
+            );
+        }
+    }
+    assert_eq!(
+        seen,
+        [
+            "cross_entropy.weight",
+            "nll_loss.weight",
+            "binary_cross_entropy_with_logits.weight",
+            "binary_cross_entropy_with_logits.pos_weight",
+            "binary_cross_entropy.weight",
+            "focal_loss.weight",
+        ]
+    );
 }
 
 /// On the caller's buffers nobody can refuse a target: its row is NaN.

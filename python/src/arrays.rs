@@ -7,7 +7,10 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
-use wgpu_activations::{Array, ArrayMut, InputKind, OfShape, Value};
+use wgpu_activations::{
+    Array, ArrayMut, DType, Gpu, InputKind, Lengths, Mask, OfShape, Result as Computed, Targets,
+    Tensor, Value,
+};
 
 /// The number that NumPy gave to `ml_dtypes.bfloat16`; 0, a bool's, where nobody asked.
 static BFLOAT16: AtomicI32 = AtomicI32::new(0);
@@ -55,6 +58,16 @@ impl Type {
 fn is_bfloat16(dtype: &Bound<'_, PyArrayDescr>) -> bool {
     let bfloat16 = BFLOAT16.load(Ordering::Relaxed);
     bfloat16 != 0 && dtype.num() == bfloat16
+}
+
+/// NumPy's object for a type of the library's.
+pub fn descriptor(py: Python<'_>, dtype: DType) -> PyResult<Bound<'_, PyArrayDescr>> {
+    match dtype {
+        DType::F32 => Ok(numpy::dtype::<f32>(py)),
+        DType::F16 => PyArrayDescr::new(py, "float16"),
+        // Who has such numbers has imported it.
+        DType::Bf16 => PyArrayDescr::new(py, py.import("ml_dtypes")?.getattr("bfloat16")?),
+    }
 }
 
 /// A kind of inputs as Python has it.
@@ -133,6 +146,11 @@ impl Held {
         Self::zeros_of(py, shape, like)
     }
 
+    /// A new array of zeros of a type of the library's.
+    pub fn zeros_as(py: Python<'_>, shape: &[usize], dtype: DType) -> PyResult<Self> {
+        Self::zeros_of(py, shape, descriptor(py, dtype)?)
+    }
+
     /// A new array of f32.
     pub fn f32_zeros(py: Python<'_>, shape: &[usize]) -> PyResult<Self> {
         Self::zeros_of(py, shape, numpy::dtype::<f32>(py))
@@ -204,6 +222,64 @@ impl Held {
         }
     }
 
+    /// The numbers in a tensor of their type; none of what is no real number.
+    pub fn upload(&self, gpu: &Gpu) -> Option<Computed<Tensor>> {
+        match self.dtype {
+            Type::F32 => Some(gpu.upload::<f32>(self.slice(), &self.shape)),
+            Type::F16 => Some(gpu.upload::<f16>(self.slice(), &self.shape)),
+            Type::Bf16 => Some(gpu.upload::<bf16>(self.slice(), &self.shape)),
+            _ => None,
+        }
+    }
+
+    /// A mask on a device.
+    pub fn upload_mask(&self, gpu: &Gpu) -> Option<Computed<Mask>> {
+        (self.dtype == Type::U8).then(|| gpu.upload_mask(self.slice(), &self.shape))
+    }
+
+    /// Lengths of rows on a device.
+    pub fn upload_lengths(&self, gpu: &Gpu) -> Option<Computed<Lengths>> {
+        (self.dtype == Type::U32).then(|| gpu.upload_lengths(self.slice(), &self.shape))
+    }
+
+    /// Classes, where it holds some.
+    pub fn classes(&self) -> Option<Targets<'_>> {
+        match self.dtype {
+            Type::I32 => Some(self.slice::<i32>().into()),
+            Type::I64 => Some(self.slice::<i64>().into()),
+            _ => None,
+        }
+    }
+
+    /// The numbers as f32; none of what is no real number.
+    pub fn wide(&self) -> Option<Vec<f32>> {
+        match self.dtype {
+            Type::F32 => Some(self.slice::<f32>().to_vec()),
+            Type::F16 => Some(self.slice::<f16>().iter().map(|x| x.to_f32()).collect()),
+            Type::Bf16 => Some(self.slice::<bf16>().iter().map(|x| x.to_f32()).collect()),
+            _ => None,
+        }
+    }
+
+    /// The numbers as f32, repeated to another shape as NumPy has it.
+    pub fn spread(&self, py: Python<'_>, shape: &[usize]) -> PyResult<Vec<f32>> {
+        let numpy = py.import("numpy")?;
+        let spread = numpy.call_method1("broadcast_to", (&self.object, shape))?;
+        let spread = Self::input(&spread, InputKind::Numbers, "a weight", "it")?;
+        Ok(spread.wide().unwrap_or_default())
+    }
+
+    /// Fills an array of a tensor's shape and type.
+    pub fn read(&mut self, tensor: &Tensor) -> Computed<()> {
+        match self.dtype {
+            Type::F32 => self.slice_mut().copy_from_slice(&tensor.read_as::<f32>()?),
+            Type::F16 => self.slice_mut().copy_from_slice(&tensor.read_as::<f16>()?),
+            Type::Bf16 => self.slice_mut().copy_from_slice(&tensor.read_as::<bf16>()?),
+            Type::U8 | Type::U32 | Type::I32 | Type::I64 => {}
+        }
+        Ok(())
+    }
+
     /// The array as an output; none of what is no real number.
     pub fn array_mut(&mut self) -> Option<ArrayMut<'_>> {
         match self.dtype {
@@ -225,6 +301,11 @@ impl Held {
         } else {
             &mut []
         }
+    }
+
+    /// The array itself.
+    pub fn into_object(self) -> Py<PyAny> {
+        self.object
     }
 
     /// The array as a Python object: of no axes a number, as NumPy's functions give.

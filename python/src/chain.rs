@@ -2,6 +2,7 @@
 
 use crate::arrays::Held;
 use crate::backend;
+use crate::device::{self, Inputs};
 use crate::error::raised;
 use crate::run::compute;
 use pyo3::exceptions::PyTypeError;
@@ -72,6 +73,41 @@ impl Chain {
             Ok(())
         })?;
         first(work.outputs, py)
+    }
+
+    /// Records the chain on tensors, which some of the arrays are, into `out` or a new one; with dy its gradients,
+    /// by the first array and by each operand.
+    #[pyo3(signature = (arrays, dy=None, out=None))]
+    fn record(
+        &self,
+        arrays: Vec<Bound<'_, PyAny>>,
+        dy: Option<Bound<'_, PyAny>>,
+        out: Option<Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        let all = || arrays.iter().chain(&dy).chain(&out);
+        let Some(tensor) = all().find_map(device::tensor) else {
+            return Err(PyTypeError::new_err("there is no tensor"));
+        };
+        let device = tensor.get().device_of(tensor.py());
+        let function = "a chain";
+        let own = Inputs { device, function };
+        let input = |array, what| own.input(array, InputKind::Numbers, (what, None));
+        let mut inputs = Vec::with_capacity(arrays.len());
+        for (i, array) in arrays.iter().enumerate() {
+            inputs.push(input(
+                array,
+                if i == 0 { "the array" } else { "an operand" },
+            )?);
+        }
+        let dy = dy.as_ref().map(|dy| input(dy, "dy")).transpose()?;
+        let out = match &out {
+            None => None,
+            Some(out) => match device::tensor(out) {
+                Some(out) => Some(own.own(out, "out")?),
+                None => return Err(PyTypeError::new_err("out is no tensor, as the arrays are")),
+            },
+        };
+        device::chain(device, &self.0, inputs, dy, out.as_ref())
     }
 
     /// The gradients by the array, and by each operand.

@@ -2,6 +2,7 @@
 
 use crate::arrays::{Held, Out, word};
 use crate::backend;
+use crate::device::{self, Device, Inputs, Wanted, lacks_dy, lacks_output};
 use crate::error::raised;
 use crate::run::compute;
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -68,6 +69,26 @@ enum What {
     Gradients,
     FromOutput,
     Both,
+}
+
+impl What {
+    /// The name of an input, in whose place the output may be.
+    fn name_of(self, input: &InputInfo) -> &'static str {
+        match self {
+            Self::FromOutput => "output",
+            _ => input.name,
+        }
+    }
+}
+
+impl Asked<'_> {
+    /// The device of the first tensor, where there is one.
+    fn device(&self) -> Option<&Bound<'_, Device>> {
+        let arrays = self.arrays.iter().map(|(_, array)| array);
+        let mut all = arrays.chain(&self.dy).chain(&self.out);
+        let tensor = all.find_map(device::tensor)?;
+        Some(tensor.get().device_of(tensor.py()))
+    }
 }
 
 impl Work {
@@ -269,8 +290,7 @@ impl Function {
                 dy = positions.pop();
             }
             let [y] = &positions[..] else {
-                let problem = "the gradient from the output takes the output and dy";
-                return Err(PyTypeError::new_err(problem));
+                return Err(lacks_output());
             };
             // Its numbers are in the place of the first input.
             let form = &self.info.forms[0][..];
@@ -319,15 +339,15 @@ impl Function {
     fn operation(
         &self,
         options: Option<&[(usize, String)]>,
-        arrays: &[Held],
+        arrays: &[&[usize]],
     ) -> PyResult<Arc<dyn Operation>> {
         let text = options.map(|options| self.text_of(options));
         let text = text.as_deref().unwrap_or(&self.text);
         let is_shaped = self.info.by_shapes;
         let same = |made: &&Made| {
-            let same = |(a, b): (&Vec<usize>, &Held)| match is_shaped {
-                true => a == b.shape(),
-                false => a.len() == b.shape().len(),
+            let same = |(a, b): (&Vec<usize>, &&[usize])| match is_shaped {
+                true => a == b,
+                false => a.len() == b.len(),
             };
             let shapes =
                 made.shapes.len() == arrays.len() && made.shapes.iter().zip(arrays).all(same);
@@ -339,15 +359,13 @@ impl Function {
         if let Some(made) = made.iter().find(same) {
             return Ok(made.operation.clone());
         }
-        let shapes: Shapes = arrays.iter().map(|array| array.shape().to_vec()).collect();
-        let of: Vec<&[usize]> = shapes.iter().map(Vec::as_slice).collect();
-        let operation: Arc<dyn Operation> = Arc::from(operation_for(text, &of).map_err(raised)?);
+        let operation: Arc<dyn Operation> = Arc::from(operation_for(text, arrays).map_err(raised)?);
         if made.len() == MOST {
             made.clear();
         }
         made.push(Made {
             text: text.to_owned(),
-            shapes,
+            shapes: arrays.iter().map(|shape| shape.to_vec()).collect(),
             operation: operation.clone(),
         });
         Ok(operation)
@@ -364,19 +382,15 @@ impl Function {
         let backend = backend::of_call(py)?;
         let mut inputs = Vec::with_capacity(asked.arrays.len() + 1);
         for (input, array) in &asked.arrays {
-            let name = if what == What::FromOutput {
-                "output"
-            } else {
-                input.name
-            };
-            let kind = if what == What::FromOutput {
-                asked.form[0].kind
-            } else {
-                input.kind
-            };
-            inputs.push(Held::input(array, kind, self.name, name)?);
+            inputs.push(Held::input(
+                array,
+                input.kind,
+                self.name,
+                what.name_of(input),
+            )?);
         }
-        let operation = self.operation(asked.options.as_deref(), &inputs)?;
+        let shapes: Vec<&[usize]> = inputs.iter().map(Held::shape).collect();
+        let operation = self.operation(asked.options.as_deref(), &shapes)?;
         let names = asked.arrays.iter();
         let names = names.map(|(input, _)| input.optional.then_some(input.name));
         let names = names.collect();
@@ -427,6 +441,73 @@ impl Function {
         Ok((work, out))
     }
 
+    /// Records a call on tensors, and gives those that come out.
+    fn on_device(
+        &self,
+        device: &Bound<'_, Device>,
+        asked: &Asked<'_>,
+        what: What,
+        only_first: bool,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        let own = Inputs {
+            device,
+            function: self.name,
+        };
+        let mut inputs = Vec::with_capacity(asked.arrays.len());
+        for (input, array) in &asked.arrays {
+            let name = input.optional.then_some(input.name);
+            inputs.push(own.input(array, input.kind, (what.name_of(input), name))?);
+        }
+        let dy = asked.dy.as_ref();
+        let dy = dy.map(|dy| own.input(dy, InputKind::Numbers, ("dy", None)));
+        let wanted = match (what, &asked.out) {
+            (What::Value, None) => Wanted::Value,
+            (What::Value, Some(out)) => match device::tensor(out) {
+                Some(out) => Wanted::Into(own.own(out, "out")?),
+                None => return Err(PyTypeError::new_err("out is no tensor, as the arrays are")),
+            },
+            (What::Gradients, _) if only_first => Wanted::First,
+            (What::Gradients, _) => Wanted::All,
+            (What::FromOutput, _) => Wanted::FromOutput,
+            (What::Both, _) => Wanted::Both,
+        };
+        let shapes: Vec<&[usize]> = inputs.iter().map(device::Input::shape).collect();
+        let operation = self.operation(asked.options.as_deref(), &shapes)?;
+        let dy = dy.transpose()?;
+        let (operation, inputs) = own.weighted(operation, inputs)?;
+        let work = device::Work {
+            function: self.name,
+            operation,
+            wanted,
+            inputs,
+            dy,
+        };
+        work.recorded(device)
+    }
+
+    /// What a call computes of tensors, or of arrays.
+    fn results(
+        &self,
+        py: Python<'_>,
+        what: What,
+        asked: &Asked<'_>,
+        only_first: bool,
+    ) -> PyResult<Vec<Py<PyAny>>> {
+        if let Some(device) = asked.device() {
+            return self.on_device(device, asked, what, only_first);
+        }
+        let (work, out) = self.computed(py, what, asked, only_first)?;
+        if let Some(out) = out {
+            let result = work.outputs.into_iter().flatten().next();
+            return result
+                .map(|result| out.filled(py, &result))
+                .into_iter()
+                .collect();
+        }
+        let results = work.outputs.into_iter().flatten();
+        results.map(|result| result.returned(py)).collect()
+    }
+
     /// The upstream gradient of a result that is one number.
     fn ones(&self, py: Python<'_>, work: &Work) -> PyResult<Held> {
         let call = Call::value(work.arrays());
@@ -435,11 +516,7 @@ impl Function {
             _ => call.shapes(&*work.operation).map_err(raised)?,
         };
         if shapes[0].iter().product::<usize>() != 1 {
-            return Err(PyTypeError::new_err(format!(
-                "the result of {} has the shape {:?}; its gradient takes dy, the gradient of what is made of \
-                 it, of that shape",
-                self.name, shapes[0]
-            )));
+            return Err(lacks_dy(self.name, &shapes[0]));
         }
         let mut one = Held::f32_zeros(py, &shapes[0])?;
         one.f32_mut().fill(1.0);
@@ -541,13 +618,7 @@ impl Function {
     ) -> PyResult<Py<PyAny>> {
         let py = arguments.py();
         let asked = self.asked(What::Value, arguments, keywords)?;
-        let (work, out) = self.computed(py, What::Value, &asked, false)?;
-        let result = work.outputs.into_iter().flatten().next();
-        let result = result.ok_or_else(|| PyValueError::new_err("there is no result"))?;
-        match out {
-            Some(out) => out.filled(py, &result),
-            None => result.returned(py),
-        }
+        first(self.results(py, What::Value, &asked, false)?)
     }
 
     /// The gradient by the first input.
@@ -579,11 +650,11 @@ impl Function {
     ) -> PyResult<Bound<'py, PyDict>> {
         let py = arguments.py();
         let asked = self.asked(What::Gradients, arguments, keywords)?;
-        let (work, _) = self.computed(py, What::Gradients, &asked, false)?;
+        let all = self.results(py, What::Gradients, &asked, false)?;
         let gradients = PyDict::new(py);
         let by = asked.form.iter().filter(|input| input.differentiable);
-        for (input, gradient) in by.zip(work.outputs.into_iter().flatten()) {
-            gradients.set_item(input.name, gradient.returned(py)?)?;
+        for (input, gradient) in by.zip(all) {
+            gradients.set_item(input.name, gradient)?;
         }
         Ok(gradients)
     }
@@ -597,10 +668,9 @@ impl Function {
     ) -> PyResult<(Py<PyAny>, Py<PyAny>)> {
         let py = arguments.py();
         let asked = self.asked(What::Both, arguments, keywords)?;
-        let (work, _) = self.computed(py, What::Both, &asked, false)?;
-        let mut results = work.outputs.into_iter().flatten();
+        let mut results = self.results(py, What::Both, &asked, false)?.into_iter();
         match (results.next(), results.next()) {
-            (Some(value), Some(gradient)) => Ok((value.returned(py)?, gradient.returned(py)?)),
+            (Some(value), Some(gradient)) => Ok((value, gradient)),
             _ => Err(PyValueError::new_err("there is no result")),
         }
     }
@@ -615,11 +685,14 @@ impl Function {
     ) -> PyResult<Py<PyAny>> {
         let py = arguments.py();
         let asked = self.asked(what, arguments, keywords)?;
-        let (work, _) = self.computed(py, what, &asked, true)?;
-        let result = work.outputs.into_iter().flatten().next();
-        let result = result.ok_or_else(|| PyValueError::new_err("there is no result"))?;
-        result.returned(py)
+        first(self.results(py, what, &asked, true)?)
     }
+}
+
+/// The first result.
+fn first(results: Vec<Py<PyAny>>) -> PyResult<Py<PyAny>> {
+    let result = results.into_iter().next();
+    result.ok_or_else(|| PyValueError::new_err("there is no result"))
 }
 
 fn told<'py>(py: Python<'py>, info: &OperationInfo) -> PyResult<Bound<'py, PyDict>> {

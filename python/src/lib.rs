@@ -4,6 +4,7 @@
 mod arrays;
 mod backend;
 mod chain;
+mod device;
 mod error;
 mod function;
 mod inspect;
@@ -18,6 +19,8 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("DeviceError", module.py().get_type::<error::DeviceError>())?;
     module.add_class::<backend::Backend>()?;
     module.add_class::<chain::Chain>()?;
+    module.add_class::<device::Device>()?;
+    module.add_class::<device::Tensor>()?;
     module.add_class::<function::Function>()?;
     module.add_class::<parts::Rows>()?;
     module.add_function(wrap_pyfunction!(arrays::set_bfloat16, module)?)?;

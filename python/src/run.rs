@@ -25,14 +25,28 @@ pub fn compute<W: Send + 'static>(
     of: impl FnOnce(&Backend, &mut W) -> Computed<()> + Send + 'static,
 ) -> PyResult<W> {
     if elements < FEW && backend.kind() == BackendKind::Cpu {
-        let done = py.detach(|| caught(|| of(&backend, &mut work)));
-        return ended(done).map(|()| work);
+        return here(py, || of(&backend, &mut work).map_err(raised)).map(|()| work);
     }
+    waiting(py, move || {
+        of(&backend, &mut work).map_err(raised)?;
+        Ok(work)
+    })
+}
+
+/// Does what takes no longer than an interrupt may wait.
+pub fn here<T: Send>(py: Python<'_>, work: impl FnOnce() -> PyResult<T> + Send) -> PyResult<T> {
+    ended(py.detach(|| caught(work)))
+}
+
+/// Does what may take long on a thread of its own. Where the call is interrupted, that goes on with what it
+/// holds, and nobody waits for it.
+pub fn waiting<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce() -> PyResult<T> + Send + 'static,
+) -> PyResult<T> {
     let (sender, mut receiver) = sync_channel(1);
-    // Where the call is interrupted, the thread computes on with what it holds, and nobody waits for it.
     let on_thread = move || {
-        let done = caught(|| of(&backend, &mut work));
-        let _ = sender.send((done, work));
+        let _ = sender.send(caught(work));
     };
     thread::Builder::new()
         .name("wgpu-activations call".to_owned())
@@ -41,7 +55,7 @@ pub fn compute<W: Send + 'static>(
     loop {
         let waiting = &mut receiver;
         match py.detach(move || waiting.recv_timeout(POLL)) {
-            Ok((done, work)) => return ended(done).map(|()| work),
+            Ok(done) => return ended(done),
             Err(RecvTimeoutError::Timeout) => py.check_signals()?,
             Err(RecvTimeoutError::Disconnected) => {
                 return Err(PyRuntimeError::new_err(
@@ -52,15 +66,15 @@ pub fn compute<W: Send + 'static>(
     }
 }
 
-type Ended = Result<Computed<()>, Box<dyn Any + Send>>;
+type Ended<T> = Result<PyResult<T>, Box<dyn Any + Send>>;
 
-fn caught(work: impl FnOnce() -> Computed<()>) -> Ended {
+fn caught<T>(work: impl FnOnce() -> PyResult<T>) -> Ended<T> {
     catch_unwind(AssertUnwindSafe(work))
 }
 
-fn ended(done: Ended) -> PyResult<()> {
+fn ended<T>(done: Ended<T>) -> PyResult<T> {
     match done {
-        Ok(computed) => computed.map_err(raised),
+        Ok(computed) => computed,
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned());

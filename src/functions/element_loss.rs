@@ -44,6 +44,18 @@ pub(crate) trait ElementLoss:
         None
     }
 
+    /// The same, to set them.
+    fn options_mut(&mut self) -> &mut ElementOptions;
+
+    /// The loss with the weight of this name as its option; none where it has no such weight.
+    fn weighted(mut self, name: &str, weight: &[f32]) -> Option<Self> {
+        if name != WEIGHT.name {
+            return None;
+        }
+        self.options_mut().weight = Some(weight.into());
+        Some(self)
+    }
+
     /// An error where an option is none.
     fn check_options(&self) -> Result<()> {
         Ok(())
@@ -290,6 +302,11 @@ impl<L: ElementLoss> Operation for L {
             given.x().len() as f64,
             &losses,
         ))
+    }
+
+    fn with_weight(&self, input: &str, weight: &[f32]) -> Option<Box<dyn Operation>> {
+        let weighted = self.clone().weighted(input, weight)?;
+        Some(Box::new(weighted))
     }
 
     fn boxed(&self) -> Box<dyn Operation> {

@@ -5,7 +5,8 @@ use crate::cpu::Cpu;
 use crate::error::{Error, Result};
 use crate::kernels::{ClassBuffers, Kernels, TargetBuffer, UpstreamBuffer};
 use crate::loss::{
-    ClassOptions, ClassTargets, CrossEntropy, NllLoss, Reduction, Targets, reduce, upstream,
+    ClassLoss, ClassOptions, ClassTargets, CrossEntropy, NllLoss, Reduction, Targets, reduce,
+    upstream,
 };
 use crate::operation::{
     Cut, DeviceCall, Direction, Given, Kind, Lowered, Operation, Outputs, Part, Reach, Role, Shape,
@@ -285,6 +286,15 @@ impl Operation for CrossEntropy {
         Ok(reduced(self.classes.reduction, self.total(given)?, &losses))
     }
 
+    fn class_loss(&self) -> Option<ClassLoss> {
+        Some(self.clone().into())
+    }
+
+    fn with_weight(&self, input: &str, weight: &[f32]) -> Option<Box<dyn Operation>> {
+        let is_it = input == CLASS_WEIGHT.name;
+        is_it.then(|| Box::new(self.clone().weight(weight)) as _)
+    }
+
     fn boxed(&self) -> Box<dyn Operation> {
         Box::new(self.clone())
     }
@@ -373,6 +383,15 @@ impl Operation for NllLoss {
         on_device.value(kernels, pass, call, |kernels, pass, losses| {
             kernels.nll_loss(pass, ignored, &shape, buffers, losses)
         })
+    }
+
+    fn class_loss(&self) -> Option<ClassLoss> {
+        Some(self.clone().into())
+    }
+
+    fn with_weight(&self, input: &str, weight: &[f32]) -> Option<Box<dyn Operation>> {
+        let is_it = input == CLASS_WEIGHT.name;
+        is_it.then(|| Box::new(self.clone().weight(weight)) as _)
     }
 
     fn boxed(&self) -> Box<dyn Operation> {

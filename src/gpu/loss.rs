@@ -31,6 +31,14 @@ impl fmt::Debug for Labels {
     }
 }
 
+impl Labels {
+    /// The lengths of the axes: of classes the logits' without that of the classes, of probabilities the
+    /// logits'.
+    pub fn shape(&self) -> &[usize] {
+        self.targets.shape()
+    }
+}
+
 impl Gpu {
     /// Targets for logits of `shape`, or log-probabilities, brought to the device.
     ///

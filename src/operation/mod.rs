@@ -15,6 +15,7 @@ use crate::cpu::Cpu;
 use crate::element::DType;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
+use crate::loss::ClassLoss;
 use smallvec::SmallVec;
 use std::fmt;
 use std::ops::Range;
@@ -225,6 +226,19 @@ pub trait Operation: fmt::Debug + Send + Sync + Sealed {
             written: &written,
         };
         self.record(kernels, pass, &part)
+    }
+
+    /// The loss over classes that it is, for [`Gpu::labels`](crate::Gpu::labels), of an operation whose type
+    /// is not known.
+    fn class_loss(&self) -> Option<ClassLoss> {
+        None
+    }
+
+    /// The same operation with these numbers as its option in the place of the input of this name: of a
+    /// loss its `weight` or `pos_weight`, which calls on a device take as an option alone. None of an input
+    /// that is no option.
+    fn with_weight(&self, _input: &str, _weight: &[f32]) -> Option<Box<dyn Operation>> {
+        None
     }
 
     /// Makes the output that a device left unfinished of what it left.

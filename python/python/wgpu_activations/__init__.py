@@ -17,7 +17,7 @@ from . import _native
 from ._chain import Chain, chain
 from ._functions import Function, function, functions, grad, grads, value_and_grad
 from ._inspect import Statistics, inspect
-from ._native import Backend, DeviceError, __version__
+from ._native import Backend, Device, DeviceError, Tensor, __version__
 from ._parts import CrossEntropyPart, RowPart
 from ._use import backend, set_backend, use
 
@@ -25,10 +25,12 @@ __all__ = [
     "Backend",
     "Chain",
     "CrossEntropyPart",
+    "Device",
     "DeviceError",
     "Function",
     "RowPart",
     "Statistics",
+    "Tensor",
     "backend",
     "chain",
     "function",

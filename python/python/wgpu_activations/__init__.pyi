@@ -2,8 +2,9 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import SimpleNamespace
-from typing import Any, Literal, final
+from typing import Any, Literal, final, overload
 
+import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __version__: str
@@ -20,6 +21,33 @@ class Backend:
     @property
     def description(self) -> str: ...
 
+@final
+class Device:
+    def __init__(self, name: str | Backend | None = None) -> None: ...
+    def array(self, x: ArrayLike) -> Tensor: ...
+    def submit(self) -> None: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Device: ...
+    def __exit__(self, *raised: object) -> None: ...
+    @property
+    def closed(self) -> bool: ...
+    @property
+    def description(self) -> str: ...
+    @property
+    def submissions(self) -> int: ...
+
+@final
+class Tensor:
+    def numpy(self) -> NDArray[Any]: ...
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]: ...
+    def __len__(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    @property
+    def device(self) -> Device: ...
+
 class Function:
     def __init__(self, text: str, **options: Any) -> None: ...
     @property
@@ -30,6 +58,9 @@ class Function:
     def options(self) -> dict[str, str]: ...
     @property
     def info(self) -> dict[str, Any]: ...
+    @overload
+    def __call__(self, input: Tensor, /, *arrays: ArrayLike, out: Tensor | None = None, **keywords: Any) -> Tensor: ...
+    @overload
     def __call__(self, *arrays: ArrayLike, out: NDArray[Any] | None = None, **keywords: Any) -> NDArray[Any]: ...
 
 class Chain:
@@ -38,7 +69,13 @@ class Chain:
     def text(self) -> str: ...
     @property
     def operands(self) -> tuple[str, ...]: ...
+    @overload
+    def __call__(self, x: Tensor, *operands: ArrayLike, out: Tensor | None = None) -> Tensor: ...
+    @overload
     def __call__(self, x: ArrayLike, *operands: ArrayLike, out: NDArray[Any] | None = None) -> NDArray[Any]: ...
+    @overload
+    def grad(self, x: Tensor, *operands: ArrayLike, dy: ArrayLike) -> tuple[Tensor, ...]: ...
+    @overload
     def grad(self, x: ArrayLike, *operands: ArrayLike, dy: ArrayLike) -> tuple[NDArray[Any], ...]: ...
 
 class Statistics(SimpleNamespace): ...
@@ -91,12 +128,32 @@ def inspect(
     saturation: float = 0.01,
     bins: int = 32,
 ) -> Statistics: ...
+@overload
+def grad(
+    f: _Function, input: Tensor, /, *arrays: ArrayLike, from_output: bool = False, **keywords: Any
+) -> Tensor: ...
+@overload
 def grad(f: _Function, /, *arrays: ArrayLike, from_output: bool = False, **keywords: Any) -> NDArray[Any]: ...
+@overload
+def grads(
+    f: _Function, arrays: Tensor | tuple[Tensor] | tuple[Tensor, ArrayLike], dy: ArrayLike | None = None, /, **keywords: Any
+) -> dict[str, Tensor]: ...
+@overload
 def grads(
     f: _Function, arrays: ArrayLike | tuple[ArrayLike, ...], dy: ArrayLike | None = None, /, **keywords: Any
 ) -> dict[str, NDArray[Any]]: ...
+@overload
+def value_and_grad(f: _Function, input: Tensor, /, *arrays: ArrayLike, **keywords: Any) -> tuple[Tensor, Tensor]: ...
+@overload
 def value_and_grad(f: _Function, /, *arrays: ArrayLike, **keywords: Any) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
+@overload
+def relu(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def relu(
     input: ArrayLike,
     *,
@@ -107,6 +164,13 @@ def relu(
     y = max(x, 0)
     """
 
+@overload
+def relu6(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def relu6(
     input: ArrayLike,
     *,
@@ -117,6 +181,14 @@ def relu6(
     y = min(max(x, 0), 6)
     """
 
+@overload
+def leaky_relu(
+    input: Tensor,
+    *,
+    negative_slope: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def leaky_relu(
     input: ArrayLike,
     *,
@@ -128,6 +200,14 @@ def leaky_relu(
     y = x if x > 0 else negative_slope * x
     """
 
+@overload
+def elu(
+    input: Tensor,
+    *,
+    alpha: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def elu(
     input: ArrayLike,
     *,
@@ -139,6 +219,15 @@ def elu(
     y = x if x > 0 else alpha * (exp(x) - 1)
     """
 
+@overload
+def selu(
+    input: Tensor,
+    *,
+    alpha: float | None = ...,
+    scale: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def selu(
     input: ArrayLike,
     *,
@@ -151,6 +240,14 @@ def selu(
     y = scale * (x if x > 0 else alpha * (exp(x) - 1))
     """
 
+@overload
+def celu(
+    input: Tensor,
+    *,
+    alpha: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def celu(
     input: ArrayLike,
     *,
@@ -162,6 +259,13 @@ def celu(
     y = x if x > 0 else alpha * (exp(x / alpha) - 1)
     """
 
+@overload
+def gelu(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def gelu(
     input: ArrayLike,
     *,
@@ -172,6 +276,13 @@ def gelu(
     y = x * Phi(x), Phi the normal distribution function
     """
 
+@overload
+def gelu_tanh(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def gelu_tanh(
     input: ArrayLike,
     *,
@@ -182,6 +293,13 @@ def gelu_tanh(
     y = x * sigmoid(2u), u = sqrt(2/pi) * (x + 0.044715 x^3)
     """
 
+@overload
+def quick_gelu(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def quick_gelu(
     input: ArrayLike,
     *,
@@ -192,6 +310,13 @@ def quick_gelu(
     y = x * sigmoid(1.702 x)
     """
 
+@overload
+def silu(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def silu(
     input: ArrayLike,
     *,
@@ -202,6 +327,14 @@ def silu(
     y = x * sigmoid(x)
     """
 
+@overload
+def swish(
+    input: Tensor,
+    *,
+    beta: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def swish(
     input: ArrayLike,
     *,
@@ -213,6 +346,13 @@ def swish(
     y = x * sigmoid(beta * x)
     """
 
+@overload
+def mish(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def mish(
     input: ArrayLike,
     *,
@@ -223,6 +363,13 @@ def mish(
     y = x * tanh(softplus(x))
     """
 
+@overload
+def sigmoid(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def sigmoid(
     input: ArrayLike,
     *,
@@ -233,6 +380,13 @@ def sigmoid(
     y = 1 / (1 + exp(-x))
     """
 
+@overload
+def logsigmoid(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def logsigmoid(
     input: ArrayLike,
     *,
@@ -243,6 +397,15 @@ def logsigmoid(
     y = min(x, 0) - log1p(exp(-|x|))
     """
 
+@overload
+def hardsigmoid(
+    input: Tensor,
+    *,
+    alpha: float | None = ...,
+    beta: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def hardsigmoid(
     input: ArrayLike,
     *,
@@ -255,6 +418,13 @@ def hardsigmoid(
     y = min(max(alpha * x + beta, 0), 1)
     """
 
+@overload
+def tanh(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def tanh(
     input: ArrayLike,
     *,
@@ -265,6 +435,15 @@ def tanh(
     y = tanh(x)
     """
 
+@overload
+def hardtanh(
+    input: Tensor,
+    *,
+    min_val: float | None = ...,
+    max_val: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def hardtanh(
     input: ArrayLike,
     *,
@@ -277,6 +456,15 @@ def hardtanh(
     y = min(max(x, min_val), max_val)
     """
 
+@overload
+def clamp(
+    input: Tensor,
+    *,
+    min: float | None = ...,
+    max: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def clamp(
     input: ArrayLike,
     *,
@@ -289,6 +477,13 @@ def clamp(
     y = min(max(x, min), max)
     """
 
+@overload
+def hardswish(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def hardswish(
     input: ArrayLike,
     *,
@@ -299,6 +494,15 @@ def hardswish(
     y = x * min(max(x + 3, 0), 6) / 6
     """
 
+@overload
+def softplus(
+    input: Tensor,
+    *,
+    beta: float | None = ...,
+    threshold: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def softplus(
     input: ArrayLike,
     *,
@@ -311,6 +515,13 @@ def softplus(
     y = log(1 + exp(beta * x)) / beta
     """
 
+@overload
+def softsign(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def softsign(
     input: ArrayLike,
     *,
@@ -321,6 +532,13 @@ def softsign(
     y = x / (1 + |x|)
     """
 
+@overload
+def tanhshrink(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def tanhshrink(
     input: ArrayLike,
     *,
@@ -331,6 +549,14 @@ def tanhshrink(
     y = x - tanh(x)
     """
 
+@overload
+def hardshrink(
+    input: Tensor,
+    *,
+    lambd: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def hardshrink(
     input: ArrayLike,
     *,
@@ -342,6 +568,14 @@ def hardshrink(
     y = x if |x| > lambd else 0
     """
 
+@overload
+def softshrink(
+    input: Tensor,
+    *,
+    lambd: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def softshrink(
     input: ArrayLike,
     *,
@@ -353,6 +587,15 @@ def softshrink(
     y = sign(x) * max(|x| - lambd, 0)
     """
 
+@overload
+def shrink(
+    input: Tensor,
+    *,
+    lambd: float | None = ...,
+    bias: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def shrink(
     input: ArrayLike,
     *,
@@ -365,6 +608,15 @@ def shrink(
     y = x + bias if x < -lambd, x - bias if x > lambd, else 0
     """
 
+@overload
+def threshold(
+    input: Tensor,
+    *,
+    threshold: float | None = ...,
+    value: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def threshold(
     input: ArrayLike,
     *,
@@ -377,6 +629,14 @@ def threshold(
     y = x if x > threshold else value
     """
 
+@overload
+def thresholded_relu(
+    input: Tensor,
+    *,
+    alpha: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def thresholded_relu(
     input: ArrayLike,
     *,
@@ -388,6 +648,14 @@ def thresholded_relu(
     y = x if x > alpha else 0
     """
 
+@overload
+def squareplus(
+    input: Tensor,
+    *,
+    b: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def squareplus(
     input: ArrayLike,
     *,
@@ -399,6 +667,13 @@ def squareplus(
     y = (x + sqrt(x^2 + b)) / 2
     """
 
+@overload
+def sparse_plus(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def sparse_plus(
     input: ArrayLike,
     *,
@@ -409,6 +684,13 @@ def sparse_plus(
     y = 0 if x <= -1, x if x >= 1, else (x + 1)^2 / 4
     """
 
+@overload
+def sparse_sigmoid(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def sparse_sigmoid(
     input: ArrayLike,
     *,
@@ -419,6 +701,13 @@ def sparse_sigmoid(
     y = min(max((x + 1) / 2, 0), 1)
     """
 
+@overload
+def relu_squared(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def relu_squared(
     input: ArrayLike,
     *,
@@ -429,6 +718,13 @@ def relu_squared(
     y = max(x, 0)^2
     """
 
+@overload
+def exp(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def exp(
     input: ArrayLike,
     *,
@@ -439,6 +735,13 @@ def exp(
     y = exp(x)
     """
 
+@overload
+def erf(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def erf(
     input: ArrayLike,
     *,
@@ -449,6 +752,13 @@ def erf(
     y = erf(x)
     """
 
+@overload
+def abs(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def abs(
     input: ArrayLike,
     *,
@@ -459,6 +769,13 @@ def abs(
     y = |x|
     """
 
+@overload
+def square(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def square(
     input: ArrayLike,
     *,
@@ -469,6 +786,15 @@ def square(
     y = x^2
     """
 
+@overload
+def linear(
+    input: Tensor,
+    *,
+    alpha: float | None = ...,
+    beta: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def linear(
     input: ArrayLike,
     *,
@@ -481,6 +807,13 @@ def linear(
     y = alpha * x + beta
     """
 
+@overload
+def identity(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def identity(
     input: ArrayLike,
     *,
@@ -491,6 +824,14 @@ def identity(
     y = x
     """
 
+@overload
+def snake(
+    input: Tensor,
+    *,
+    alpha: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def snake(
     input: ArrayLike,
     *,
@@ -502,6 +843,13 @@ def snake(
     y = x + sin(alpha * x)^2 / alpha
     """
 
+@overload
+def logcosh(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def logcosh(
     input: ArrayLike,
     *,
@@ -512,6 +860,13 @@ def logcosh(
     y = log(cosh(x))
     """
 
+@overload
+def lisht(
+    input: Tensor,
+    *,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def lisht(
     input: ArrayLike,
     *,
@@ -522,6 +877,17 @@ def lisht(
     y = x * tanh(x)
     """
 
+@overload
+def rrelu(
+    input: Tensor,
+    *,
+    lower: float | None = ...,
+    upper: float | None = ...,
+    seed: int | None = ...,
+    offset: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def rrelu(
     input: ArrayLike,
     *,
@@ -536,6 +902,18 @@ def rrelu(
     y = x if x > 0 else a x, a in [lower, upper]
     """
 
+@overload
+def glu(
+    input: Tensor,
+    gate: ArrayLike | None = None,
+    *,
+    order: Literal['value_first', 'gate_first'] | None = ...,
+    layout: Literal['split', 'interleaved'] | None = ...,
+    arrays: Literal['1', '2'] | bool | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def glu(
     input: ArrayLike,
     gate: ArrayLike | None = None,
@@ -551,6 +929,18 @@ def glu(
     y = value * sigmoid(gate)
     """
 
+@overload
+def reglu(
+    input: Tensor,
+    gate: ArrayLike | None = None,
+    *,
+    order: Literal['value_first', 'gate_first'] | None = ...,
+    layout: Literal['split', 'interleaved'] | None = ...,
+    arrays: Literal['1', '2'] | bool | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def reglu(
     input: ArrayLike,
     gate: ArrayLike | None = None,
@@ -566,6 +956,18 @@ def reglu(
     y = value * relu(gate)
     """
 
+@overload
+def geglu(
+    input: Tensor,
+    gate: ArrayLike | None = None,
+    *,
+    order: Literal['value_first', 'gate_first'] | None = ...,
+    layout: Literal['split', 'interleaved'] | None = ...,
+    arrays: Literal['1', '2'] | bool | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def geglu(
     input: ArrayLike,
     gate: ArrayLike | None = None,
@@ -581,6 +983,18 @@ def geglu(
     y = value * gelu(gate)
     """
 
+@overload
+def geglu_tanh(
+    input: Tensor,
+    gate: ArrayLike | None = None,
+    *,
+    order: Literal['value_first', 'gate_first'] | None = ...,
+    layout: Literal['split', 'interleaved'] | None = ...,
+    arrays: Literal['1', '2'] | bool | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def geglu_tanh(
     input: ArrayLike,
     gate: ArrayLike | None = None,
@@ -596,6 +1010,19 @@ def geglu_tanh(
     y = value * gelu_tanh(gate)
     """
 
+@overload
+def swiglu(
+    input: Tensor,
+    gate: ArrayLike | None = None,
+    *,
+    alpha: float | None = ...,
+    order: Literal['value_first', 'gate_first'] | None = ...,
+    layout: Literal['split', 'interleaved'] | None = ...,
+    arrays: Literal['1', '2'] | bool | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def swiglu(
     input: ArrayLike,
     gate: ArrayLike | None = None,
@@ -612,6 +1039,18 @@ def swiglu(
     y = value * gate * sigmoid(alpha * gate)
     """
 
+@overload
+def bilinear(
+    input: Tensor,
+    gate: ArrayLike | None = None,
+    *,
+    order: Literal['value_first', 'gate_first'] | None = ...,
+    layout: Literal['split', 'interleaved'] | None = ...,
+    arrays: Literal['1', '2'] | bool | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def bilinear(
     input: ArrayLike,
     gate: ArrayLike | None = None,
@@ -627,6 +1066,21 @@ def bilinear(
     y = value * gate
     """
 
+@overload
+def clamped_swiglu(
+    input: Tensor,
+    gate: ArrayLike | None = None,
+    *,
+    alpha: float | None = ...,
+    limit: float | None = ...,
+    offset: float | None = ...,
+    order: Literal['value_first', 'gate_first'] | None = ...,
+    layout: Literal['split', 'interleaved'] | None = ...,
+    arrays: Literal['1', '2'] | bool | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def clamped_swiglu(
     input: ArrayLike,
     gate: ArrayLike | None = None,
@@ -645,6 +1099,25 @@ def clamped_swiglu(
     y = (clamp(value, -limit, limit) + offset) * g * sigmoid(alpha * g), g = min(gate, limit)
     """
 
+@overload
+def softmax(
+    input: Tensor,
+    *,
+    mask: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    axis: int | None = ...,
+    scale: float | None = ...,
+    temperature: float | None = ...,
+    soft_cap: float | None = ...,
+    sink: float | None = ...,
+    causal: Literal['upper_left', 'lower_right'] | bool | None = ...,
+    query_axis: int | None = ...,
+    row_policy: Literal['zeros', 'nan', 'error'] | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def softmax(
     input: ArrayLike,
     *,
@@ -667,6 +1140,25 @@ def softmax(
     y = exp(x - max x) / sum exp(x - max x)
     """
 
+@overload
+def log_softmax(
+    input: Tensor,
+    *,
+    mask: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    axis: int | None = ...,
+    scale: float | None = ...,
+    temperature: float | None = ...,
+    soft_cap: float | None = ...,
+    sink: float | None = ...,
+    causal: Literal['upper_left', 'lower_right'] | bool | None = ...,
+    query_axis: int | None = ...,
+    row_policy: Literal['zeros', 'nan', 'error'] | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def log_softmax(
     input: ArrayLike,
     *,
@@ -689,6 +1181,25 @@ def log_softmax(
     y = x - max x - log sum exp(x - max x)
     """
 
+@overload
+def softmin(
+    input: Tensor,
+    *,
+    mask: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    axis: int | None = ...,
+    scale: float | None = ...,
+    temperature: float | None = ...,
+    soft_cap: float | None = ...,
+    sink: float | None = ...,
+    causal: Literal['upper_left', 'lower_right'] | bool | None = ...,
+    query_axis: int | None = ...,
+    row_policy: Literal['zeros', 'nan', 'error'] | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def softmin(
     input: ArrayLike,
     *,
@@ -711,6 +1222,25 @@ def softmin(
     y = softmax(-x)
     """
 
+@overload
+def logsumexp(
+    input: Tensor,
+    *,
+    mask: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    axis: int | None = ...,
+    scale: float | None = ...,
+    temperature: float | None = ...,
+    soft_cap: float | None = ...,
+    sink: float | None = ...,
+    causal: Literal['upper_left', 'lower_right'] | bool | None = ...,
+    query_axis: int | None = ...,
+    row_policy: Literal['zeros', 'nan', 'error'] | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def logsumexp(
     input: ArrayLike,
     *,
@@ -733,6 +1263,18 @@ def logsumexp(
     y = max x + log sum exp(x - max x)
     """
 
+@overload
+def softmax2d(
+    input: Tensor,
+    *,
+    mask: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    lengths: ArrayLike | None = None,
+    sinks: ArrayLike | None = None,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def softmax2d(
     input: ArrayLike,
     *,
@@ -748,6 +1290,14 @@ def softmax2d(
     y = exp(x - max x) / sum exp(x - max x)
     """
 
+@overload
+def hardmax(
+    input: Tensor,
+    *,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def hardmax(
     input: ArrayLike,
     *,
@@ -759,6 +1309,14 @@ def hardmax(
     y = 1 at the first maximum, else 0
     """
 
+@overload
+def sparsemax(
+    input: Tensor,
+    *,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def sparsemax(
     input: ArrayLike,
     *,
@@ -770,6 +1328,15 @@ def sparsemax(
     y = max(x - tau, 0), tau such that the sum is 1
     """
 
+@overload
+def entmax(
+    input: Tensor,
+    *,
+    axis: int | None = ...,
+    alpha: float | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def entmax(
     input: ArrayLike,
     *,
@@ -782,6 +1349,19 @@ def entmax(
     y = max((alpha - 1) x - tau, 0)^(1 / (alpha - 1)), tau such that the sum is 1
     """
 
+@overload
+def gumbel_softmax(
+    input: Tensor,
+    *,
+    noise: ArrayLike | None = None,
+    tau: float | None = ...,
+    hard: bool | None = ...,
+    seed: int | None = ...,
+    offset: int | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def gumbel_softmax(
     input: ArrayLike,
     *,
@@ -798,6 +1378,15 @@ def gumbel_softmax(
     y = softmax((x + G) / tau), G = -log(-log u)
     """
 
+@overload
+def maxout(
+    input: Tensor,
+    *,
+    axis: int | None = ...,
+    pieces: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def maxout(
     input: ArrayLike,
     *,
@@ -810,6 +1399,16 @@ def maxout(
     y = max of x[k pieces] .. x[k pieces + pieces - 1]
     """
 
+@overload
+def prelu(
+    input: Tensor,
+    slope: ArrayLike,
+    *,
+    axis: int | None = ...,
+    broadcast: bool | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def prelu(
     input: ArrayLike,
     slope: ArrayLike,
@@ -823,6 +1422,19 @@ def prelu(
     y = x if x > 0 else slope * x
     """
 
+@overload
+def cross_entropy(
+    logits: Tensor,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    reduction: Literal['none', 'mean', 'sum'] | None = ...,
+    ignore_index: int | None = ...,
+    label_smoothing: float | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def cross_entropy(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -839,6 +1451,18 @@ def cross_entropy(
     y = -w[t] log softmax(x)[t]
     """
 
+@overload
+def nll_loss(
+    log_probabilities: Tensor,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    reduction: Literal['none', 'mean', 'sum'] | None = ...,
+    ignore_index: int | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def nll_loss(
     log_probabilities: ArrayLike,
     targets: ArrayLike,
@@ -854,6 +1478,18 @@ def nll_loss(
     y = -w[t] x[t]
     """
 
+@overload
+def binary_cross_entropy_with_logits(
+    logits: Tensor,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    reduction: Literal['none', 'mean', 'sum'] | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def binary_cross_entropy_with_logits(
     logits: ArrayLike,
     targets: ArrayLike,
@@ -869,6 +1505,17 @@ def binary_cross_entropy_with_logits(
     y = w ((1 - t) x + (1 + (p - 1) t) log(1 + exp(-x)))
     """
 
+@overload
+def binary_cross_entropy(
+    probabilities: Tensor,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    reduction: Literal['none', 'mean', 'sum'] | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def binary_cross_entropy(
     probabilities: ArrayLike,
     targets: ArrayLike,
@@ -883,6 +1530,19 @@ def binary_cross_entropy(
     y = -w (t log x + (1 - t) log(1 - x)), logarithms from -100 on
     """
 
+@overload
+def focal_loss(
+    logits: Tensor,
+    targets: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    alpha: float | None = ...,
+    gamma: float | None = ...,
+    reduction: Literal['none', 'mean', 'sum'] | None = ...,
+    axis: int | None = ...,
+    out: Tensor | None = None,
+) -> Tensor: ...
+@overload
 def focal_loss(
     logits: ArrayLike,
     targets: ArrayLike,

@@ -14,13 +14,17 @@ class Chain(_native.Chain):
     """
 
     def __call__(self, x, *operands, out=None):
-        """The value, of the shape of ``x``."""
+        """The value, of the shape of ``x``; of tensors, a tensor."""
+        if any(isinstance(array, _native.Tensor) for array in (x, out, *operands)):
+            return self.record([x, *operands], out=out)[0]
         x = as_numbers(x, "a chain", "the array")
         y = self.value(*self._wide(x, operands))
         return _given(y, x.dtype, out)
 
     def grad(self, x, *operands, dy):
         """The gradients by ``x``, and by each operand, as a tuple."""
+        if any(isinstance(array, _native.Tensor) for array in (x, dy, *operands)):
+            return tuple(self.record([x, *operands], dy=dy))
         x = as_numbers(x, "a chain", "the array")
         wide, others = self._wide(x, operands)
         gradients = self.gradients(wide, others, np.asarray(as_numbers(dy, "a chain", "dy"), np.float32))

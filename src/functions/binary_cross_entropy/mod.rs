@@ -79,8 +79,19 @@ impl ElementLoss for BceWithLogits {
         &self.options
     }
 
+    fn options_mut(&mut self) -> &mut ElementOptions {
+        &mut self.options
+    }
+
     fn pos_weight(&self) -> Option<&[f32]> {
         self.pos_weight.as_deref()
+    }
+
+    fn weighted(self, name: &str, weight: &[f32]) -> Option<Self> {
+        if name == WEIGHT.name {
+            return Some(self.weight(weight));
+        }
+        (name == POS_WEIGHT.name).then(|| Self::pos_weight(self, weight))
     }
 }
 
@@ -128,6 +139,10 @@ impl ElementLoss for BinaryCrossEntropy {
 
     fn options(&self) -> &ElementOptions {
         &self.options
+    }
+
+    fn options_mut(&mut self) -> &mut ElementOptions {
+        &mut self.options
     }
 
     fn check_values(&self, x: Data<'_>, _targets: Data<'_>) -> Result<()> {

@@ -101,6 +101,10 @@ impl ElementLoss for FocalLoss {
         &self.options
     }
 
+    fn options_mut(&mut self) -> &mut ElementOptions {
+        &mut self.options
+    }
+
     fn check_options(&self) -> Result<()> {
         let problem = if self.alpha.is_nan() || self.alpha > 1.0 {
             let alpha = self.alpha;
