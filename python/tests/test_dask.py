@@ -77,10 +77,6 @@ def test_every_function_of_whole_rows(info):
         of_classes = name in ["cross_entropy", "nll_loss"]
         arrays.append(np.arange(12) % 30 if of_classes else wa.sigmoid(X[::-1]))
         options["reduction"] = "none"
-        if name == "nll_loss":
-            with pytest.raises(ValueError, match="does not broadcast"):
-                wa.dask.nll_loss(da.from_array(X, chunks=(5, 30)), arrays[1], reduction="none").compute()
-            return
     assert len(arrays) == len(required)
     want = getattr(wa, name)(*arrays, **options)
     x = da.from_array(arrays[0], chunks=(5, 30, 1, 1)[: arrays[0].ndim])
@@ -136,6 +132,62 @@ def test_mistakes():
         wa.dask.gelo
     with pytest.raises(ValueError, match="sizes are not known"):
         wa.dask.gelu(x[x > 0])
+
+
+SQUARE = np.random.default_rng(5).normal(size=(12, 12)).astype(np.float32)
+CUBE = np.random.default_rng(6).normal(size=(4, 6, 6)).astype(np.float32)
+
+
+def cut(x, *chunks):
+    return da.from_array(x, chunks=chunks)
+
+
+def test_arrays_beside_the_first_are_cut_as_it_is():
+    slope = np.linspace(-1, 1, 30, dtype=np.float32)
+    want = wa.prelu(X, slope)
+    for chunks in [(5, 30), (5, 7), (12, 1), (12, 30)]:
+        np.testing.assert_array_equal(wa.dask.prelu(cut(X, *chunks), slope).compute(), want)
+    np.testing.assert_array_equal(wa.dask.prelu(cut(X, 5, 30), slope, axis=1).compute(), want)
+    np.testing.assert_array_equal(wa.dask.prelu(cut(X, 5, 7), np.float32([0.5])).compute(), wa.prelu(X, [0.5]))
+    of_channels = np.linspace(-1, 1, 6, dtype=np.float32)
+    want = wa.prelu(CUBE, of_channels)
+    np.testing.assert_array_equal(wa.dask.prelu(cut(CUBE, 4, 6, 6), of_channels).compute(), want)
+    np.testing.assert_array_equal(wa.dask.prelu(cut(CUBE, 2, 4, 3), of_channels[:, None]).compute(), want)
+    weight = np.linspace(1, 2, 30, dtype=np.float32)
+    options = {"weight": weight, "reduction": "none"}
+    got = wa.dask.bce_with_logits(cut(X, 5, 7), wa.sigmoid(X), **options).compute()
+    np.testing.assert_array_equal(got, wa.bce_with_logits(X, wa.sigmoid(X), **options))
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+def test_losses_over_classes_of_whole_rows(axis):
+    classed = 1 if axis is None else axis
+    targets = np.arange(np.delete(CUBE.shape, classed).prod()).reshape(np.delete(CUBE.shape, classed)) % 4
+    weight = np.linspace(1, 2, CUBE.shape[classed], dtype=np.float32)
+    chunks = [2, 4, 3]
+    chunks[classed] = -1
+    for options in ({}, {"weight": weight}):
+        want = wa.nll_loss(CUBE, targets, axis=axis, reduction="none", **options)
+        got = wa.dask.nll_loss(cut(CUBE, *chunks), targets, axis=axis, reduction="none", **options)
+        assert got.shape == want.shape
+        np.testing.assert_array_equal(got.compute(), want)
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        # Slopes and lengths that lie along another axis than the last, which has as many elements.
+        (lambda: wa.dask.prelu(cut(CUBE, 2, 3, 3), np.ones(6, np.float32)), r"prelu of chunks.*rechunk\(-1\)"),
+        (lambda: wa.dask.prelu(cut(SQUARE, 12, 5), np.ones(12, np.float32), axis=0), "prelu of chunks"),
+        (lambda: wa.dask.softmax(cut(SQUARE, 5, 12), lengths=np.full(12, 3)), "softmax of chunks"),
+        (lambda: wa.dask.bce_with_logits(cut(SQUARE, 12, 5), SQUARE, weight=SQUARE[0], axis=0, reduction="none"), "logits of chunks"),
+        (lambda: wa.dask.nll_loss(cut(SQUARE, 5, 7), np.zeros(12, int), reduction="none"), "axis 1 is cut into 2 chunks"),
+        (lambda: wa.dask.nll_loss(cut(SQUARE, 5, 12), SQUARE, reduction="none"), r"classes of the shape \(12,\)"),
+    ],
+)
+def test_arrays_that_cannot_be_cut_are_one_error_before_anything_is_computed(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
 
 
 def test_the_memory_is_that_of_a_few_chunks():

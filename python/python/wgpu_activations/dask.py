@@ -48,8 +48,16 @@ def apply(f, *arrays, **options):
         return _cross_entropy(x, targets, **named, **options)
     if options.get("reduction", "none" if not _has(info, "reduction") else "mean") != "none":
         raise TypeError(f"{f.name} of chunks takes reduction='none'; reduce what comes of it")
-    others = [_like(other, x, f.name) for other in others]
-    named = {name: _like(other, x, f.name) for name, other in named.items() if other is not None}
+    named = {name: other for name, other in named.items() if other is not None}
+    if "targets" in [array["kind"] for array in info["forms"][0]]:
+        return _of_classes(bare, x, others, named, options)
+    if x.npartitions == 1:
+        others = [_array(other) for other in others]
+        named = {name: _array(other) for name, other in named.items()}
+    else:
+        others = [_like(other, x, f.name) for other in others]
+        named = {name: _like(other, x, f.name) for name, other in named.items()}
+        _check(bare, x, others, named, options, info)
     if _draws(bare, options):
         return _seeded(bare, x, others, options, info)
     # A gate of two arrays has no axis.
@@ -103,9 +111,14 @@ def _given(options):
     return {name: value for name, value in options.items() if value is not None and value is not False}
 
 
+def _array(other):
+    """An array in one chunk."""
+    return other.rechunk(-1) if isinstance(other, _da.Array) else _da.from_array(_np.asarray(other), chunks=-1)
+
+
 def _like(other, x, name):
     """An array beside x, cut as x is; axes of length 1 are for all chunks."""
-    other = other if isinstance(other, _da.Array) else _da.from_array(_np.asarray(other), chunks=-1)
+    other = other if isinstance(other, _da.Array) else _array(other)
     if other.ndim > x.ndim:
         raise ValueError(f"an array of {name} has more axes than the first one")
     axes = range(x.ndim - other.ndim, x.ndim)
@@ -115,6 +128,59 @@ def _like(other, x, name):
             raise ValueError(f"{name}: the shape {other.shape} does not broadcast to {x.shape}")
         chunks.append((1,) if other.shape[own] == 1 else x.chunks[axis])
     return other.rechunk(tuple(chunks))
+
+
+def _check(f, x, others, named, options, info):
+    """One error, before anything is computed, where arrays do not lie beside the first one's last axes, as they are
+    cut: asked of the function, by arrays that have another length along each axis."""
+    if not others and not named:
+        return
+    lengths = [1 if length == 1 else 2 + axis for axis, length in enumerate(x.shape)]
+    kinds = {array["name"]: array["kind"] for form in info["forms"] for array in form}
+
+    def sample(other, kind):
+        shape = [1 if own == 1 else length for own, length in zip(other.shape, lengths[x.ndim - other.ndim :])]
+        return _np.ones(shape, {"mask": bool, "lengths": _np.uint32}.get(kind, _np.float32))
+
+    try:
+        f(
+            _np.ones(lengths, _np.float32),
+            *(sample(other, "numbers") for other in others),
+            **{name: sample(other, kinds[name]) for name, other in named.items()},
+            **options,
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{f.name} of chunks takes arrays that broadcast from the first one's last axis on, and is given others "
+            f"({error}): give them all of its axes, those that they lack of length 1, or rechunk(-1) first"
+        ) from None
+
+
+def _of_classes(f, x, others, named, options):
+    """A loss over classes of whole rows."""
+    axis = options.get("axis")
+    axis = (min(1, x.ndim - 1) if axis is None else int(axis)) % x.ndim
+    if len(x.chunks[axis]) > 1:
+        raise ValueError(
+            f"{f.name} has no parts, and axis {axis} is cut into {len(x.chunks[axis])} chunks: "
+            f"rechunk({{{axis}: -1}}) first"
+        )
+    targets = _array(others[0] if others else named.pop("targets"))
+    rows = tuple(i for i in range(x.ndim) if i != axis)
+    shape = tuple(x.shape[i] for i in rows)
+    if targets.shape != shape:
+        raise ValueError(f"targets are classes of the shape {shape}")
+    targets = targets.rechunk(tuple(x.chunks[i] for i in rows))
+    # Of each class, and so of each chunk.
+    beside = {name: _np.asarray(other) for name, other in named.items()}
+
+    def compute(x, targets):
+        return f(x, targets, **beside, **options)
+
+    meta, index = _meta(x.dtype, x.ndim - 1), tuple(range(x.ndim))
+    return _da.blockwise(
+        compute, rows, x, index, targets, rows, dtype=x.dtype, meta=meta, concatenate=True, align_arrays=False, token=_token(f)
+    )
 
 
 def _by_chunks(f, x, others, named, options, axis):
@@ -129,8 +195,8 @@ def _by_chunks(f, x, others, named, options, axis):
     # The shape of the results is that of a row's.
     row = [1] * x.ndim
     row[axis] = x.shape[axis]
-    sizes = [_np.zeros(row, _np.float32)] * (1 + len(others))
-    shape = f(*sizes, **options).shape
+    beside = [[min(own, length) for own, length in zip(other.shape, row[x.ndim - other.ndim :])] for other in others]
+    shape = f(*(_np.zeros(shape, _np.float32) for shape in [row, *beside]), **options).shape
     if len(shape) < x.ndim:
         return _da.map_blocks(
             compute, x, *others, *named.values(), dtype=x.dtype, drop_axis=axis, meta=_meta(x.dtype, x.ndim - 1), name=_token(f)
