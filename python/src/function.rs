@@ -8,6 +8,7 @@ use crate::run::compute;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
+use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex};
 use wgpu_activations::{
     Array, ArrayMut, Call, Error, InputInfo, InputKind, Operation, OperationInfo, OptionInfo,
@@ -23,9 +24,37 @@ const MOST: usize = 64;
 
 /// An operation that was made, and what of.
 struct Made {
-    text: String,
+    options: Settings,
     shapes: Shapes,
     operation: Arc<dyn Operation>,
+}
+
+/// Options by their number, in order.
+type Settings = Vec<(usize, Setting)>;
+
+/// The value of an option, which is compared with those of calls before without being written as text.
+#[derive(Clone, PartialEq)]
+enum Setting {
+    /// Its bits.
+    Number(u64),
+    Whole(i64),
+    Large(u64),
+    Flag(bool),
+    Word(&'static str),
+    Text(String),
+}
+
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(bits) => f64::from_bits(*bits).fmt(f),
+            Self::Whole(number) => number.fmt(f),
+            Self::Large(number) => number.fmt(f),
+            Self::Flag(flag) => flag.fmt(f),
+            Self::Word(word) => f.write_str(word),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
 }
 
 /// The shapes that an operation is made by, or for all but a few no more than the numbers of axes.
@@ -37,8 +66,7 @@ pub struct Function {
     info: &'static OperationInfo,
     /// The name that it is called by.
     name: &'static str,
-    /// Options by their number, in order.
-    options: Vec<(usize, String)>,
+    options: Settings,
     text: String,
     made: Mutex<Vec<Made>>,
 }
@@ -47,7 +75,7 @@ pub struct Function {
 struct Asked<'py> {
     form: &'static [InputInfo],
     arrays: Vec<(&'static InputInfo, Bound<'py, PyAny>)>,
-    options: Option<Vec<(usize, String)>>,
+    options: Option<Settings>,
     out: Option<Bound<'py, PyAny>>,
     dy: Option<Bound<'py, PyAny>>,
 }
@@ -121,8 +149,8 @@ fn names(inputs: &[InputInfo], optional: bool) -> String {
     names.map(|input| input.name).collect::<Vec<_>>().join(", ")
 }
 
-/// The value of an option as text.
-fn value_of(option: &OptionInfo, value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+/// The value of an option; none where it is not set.
+fn value_of(option: &'static OptionInfo, value: &Bound<'_, PyAny>) -> PyResult<Option<Setting>> {
     if value.is_none() {
         return Ok(None);
     }
@@ -139,44 +167,42 @@ fn value_of(option: &OptionInfo, value: &Bound<'_, PyAny>) -> PyResult<Option<St
                 return Err(wrong("a number"));
             }
             let number: f64 = value.extract().map_err(|_| wrong("a number"))?;
-            number.to_string()
+            Setting::Number(number.to_bits())
         }
         OptionKind::Integer | OptionKind::Count => {
             if is_bool {
                 return Err(wrong("a whole number"));
             }
-            match value.extract::<i64>() {
-                Ok(number) => number.to_string(),
-                Err(_) => {
-                    let number: u64 = value.extract().map_err(|_| wrong("a whole number"))?;
-                    number.to_string()
-                }
+            match value.extract() {
+                Ok(number) => Setting::Whole(number),
+                Err(_) => Setting::Large(value.extract().map_err(|_| wrong("a whole number"))?),
             }
         }
         OptionKind::Flag => {
             if !is_bool {
                 return Err(wrong("True or False"));
             }
-            value.is_truthy()?.to_string()
+            Setting::Flag(value.is_truthy()?)
         }
         OptionKind::Choice(words) => {
             if is_bool && option.default.is_none() {
                 // The first word is what a bare yes means.
-                return Ok(value.is_truthy()?.then(|| words[0].to_owned()));
+                return Ok(value.is_truthy()?.then(|| Setting::Word(words[0])));
             }
-            let word = value.str()?.to_string();
-            if !words.contains(&word.as_str()) {
+            let word = value.str()?;
+            let word = word.to_str()?;
+            let Some(word) = words.iter().find(|known| **known == word) else {
                 let words = words.join(" or ");
                 return Err(PyValueError::new_err(format!("{name} is {words}")));
-            }
-            word
+            };
+            Setting::Word(word)
         }
-        _ => value.str()?.to_string(),
+        _ => Setting::Text(value.str()?.to_string()),
     }))
 }
 
 impl Function {
-    fn text_of(&self, options: &[(usize, String)]) -> String {
+    fn text_of(&self, options: &[(usize, Setting)]) -> String {
         text_of(self.info, self.name, options)
     }
 
@@ -246,7 +272,7 @@ impl Function {
         keywords: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Asked<'py>> {
         let mut named: Vec<(&'static str, Bound<'py, PyAny>)> = Vec::new();
-        let mut options: Option<Vec<(usize, String)>> = None;
+        let mut options: Option<Settings> = None;
         let (mut out, mut dy) = (None, None);
         for (key, value) in keywords.into_iter().flatten() {
             let key = key.cast::<PyString>()?.to_str()?;
@@ -338,11 +364,10 @@ impl Function {
     /// The operation of some options, kept from call to call.
     fn operation(
         &self,
-        options: Option<&[(usize, String)]>,
+        options: Option<&[(usize, Setting)]>,
         arrays: &[&[usize]],
     ) -> PyResult<Arc<dyn Operation>> {
-        let text = options.map(|options| self.text_of(options));
-        let text = text.as_deref().unwrap_or(&self.text);
+        let options = options.unwrap_or(&self.options);
         let is_shaped = self.info.by_shapes;
         let same = |made: &&Made| {
             let same = |(a, b): (&Vec<usize>, &&[usize])| match is_shaped {
@@ -351,7 +376,7 @@ impl Function {
             };
             let shapes =
                 made.shapes.len() == arrays.len() && made.shapes.iter().zip(arrays).all(same);
-            shapes && made.text == text
+            shapes && made.options == options
         };
         let Ok(mut made) = self.made.lock() else {
             return Err(PyValueError::new_err("another thread failed"));
@@ -359,12 +384,13 @@ impl Function {
         if let Some(made) = made.iter().find(same) {
             return Ok(made.operation.clone());
         }
-        let operation: Arc<dyn Operation> = Arc::from(operation_for(text, arrays).map_err(raised)?);
+        let operation: Arc<dyn Operation> =
+            Arc::from(operation_for(&self.text_of(options), arrays).map_err(raised)?);
         if made.len() == MOST {
             made.clear();
         }
         made.push(Made {
-            text: text.to_owned(),
+            options: options.to_vec(),
             shapes: arrays.iter().map(|shape| shape.to_vec()).collect(),
             operation: operation.clone(),
         });
@@ -524,7 +550,7 @@ impl Function {
     }
 }
 
-fn text_of(info: &OperationInfo, name: &str, options: &[(usize, String)]) -> String {
+fn text_of(info: &OperationInfo, name: &str, options: &[(usize, Setting)]) -> String {
     if options.is_empty() {
         return name.to_owned();
     }
@@ -570,7 +596,8 @@ impl Function {
                     .iter()
                     .position(|known| known.name == option.trim());
                 let i = found.ok_or_else(|| function.unknown(option.trim()))?;
-                function.options.push((i, value.trim().to_owned()));
+                let value = Setting::Text(value.trim().to_owned());
+                function.options.push((i, value));
             }
         }
         for (key, value) in options.into_iter().flatten() {
