@@ -1,4 +1,9 @@
-"""The WebNN conformance cases, which the library's own tests read, through Python."""
+"""The WebNN conformance cases, which the library's own tests read, through Python.
+
+300 of the collection's 360 are in the file. Of the others 53 are of functions that the library does not have (39 of
+reduceLogSum, 14 of log), and 7 are of whole numbers that float32 does not hold (clamp of int32, int64, uint32 and uint64,
+relu of int32 and int64), whose types a call refuses.
+"""
 
 import json
 import pathlib
@@ -26,6 +31,24 @@ def places(x):
 
 def test_all_cases_are_there():
     assert len(CASES) == 300
+    names = {info["name"] for info in wa._native.operations()}
+    assert "log" not in names and "reduce_log_sum" not in names
+    for dtype in (np.int32, np.int64, np.uint32, np.uint64):
+        for name in ("clamp", "relu"):
+            with pytest.raises(TypeError, match="float32 does not hold all its numbers"):
+                wa.function(name)(np.array([1], dtype))
+
+
+def test_whole_numbers_that_float32_holds_are_taken_as_they_are(backend):
+    whole = {"int8": np.int8, "uint8": np.uint8}
+    seen = 0
+    for case in CASES:
+        for dtype in (whole[word] for word in case["name"].split() if word in whole):
+            x = decoded(case, case["x"], case["shape"]).astype(dtype)
+            y = wa.function(case["function"], **case.get("parameters", {}))(x)
+            np.testing.assert_array_equal(y.reshape(-1), decoded(case, case["y"]))
+            seen += 1
+    assert seen == 3
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
