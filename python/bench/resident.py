@@ -15,27 +15,31 @@ ELEMENTS, ROUNDS = (int(float(argument)) for argument in [*sys.argv[1:], "1e6", 
 COLUMNS = 1000
 
 
-def steps(x):
-    return wa.softmax(wa.tanh(wa.silu(wa.gelu(wa.elu(x)))), axis=-1)
+# Of much arithmetic, and of little.
+CHAINS = [["elu", "gelu", "silu", "tanh", "softmax"], ["leaky_relu", "abs", "hardtanh", "relu", "relu6"]]
+
+
+def steps(x, names):
+    for name in names:
+        x = wa.function(name)(x)
+    return x
 
 
 gpu = wa.Backend("gpu")
 x = np.random.default_rng(1).standard_normal((ELEMENTS // COLUMNS, COLUMNS), np.float32)
-best = {}
 with wa.use(gpu), wa.Device(gpu) as device:
-
-    def on_device():
-        return steps(device.array(x)).numpy()
-
-    def on_arrays():
-        return steps(x)
-
-    np.testing.assert_allclose(on_device(), on_arrays(), rtol=1e-6)
-    for _ in range(ROUNDS):
-        for way in (on_device, on_arrays):
-            begin = time.perf_counter()
-            way()
-            best[way.__name__] = min(best.get(way.__name__, 1e9), time.perf_counter() - begin)
-print(device.description)
-tensors, arrays = best["on_device"], best["on_arrays"]
-print(f"{x.size} elements, five calls: {tensors * 1e3:.1f} ms on tensors, {arrays * 1e3:.1f} ms on arrays, {arrays / tensors:.2f} times")
+    print(device.description)
+    for names in CHAINS:
+        ways = {"tensors": lambda: steps(device.array(x), names).numpy(), "arrays": lambda: steps(x, names)}
+        np.testing.assert_allclose(ways["tensors"](), ways["arrays"](), rtol=1e-6)
+        best = dict.fromkeys(ways, np.inf)
+        for _ in range(ROUNDS):
+            for way, call in ways.items():
+                begin = time.perf_counter()
+                call()
+                best[way] = min(best[way], time.perf_counter() - begin)
+        tensors, arrays = best["tensors"] * 1e3, best["arrays"] * 1e3
+        print(
+            f"{x.size} elements, {', '.join(names)}: {tensors:.1f} ms on tensors, {arrays:.1f} ms on arrays, "
+            f"{arrays / tensors:.2f} times"
+        )
