@@ -76,7 +76,10 @@ def test_every_function_gives_what_it_gives_of_arrays(device, name, number):
     close(slope.numpy(), wa.value_and_grad(f, *arrays)[1])
     if not want.ndim:
         close(wa.grad(f, *tensors).numpy(), wa.grad(f, *arrays))
-        assert list(wa.grads(f, tuple(tensors))) == list(every)
+        every = wa.grads(f, tuple(arrays))
+        for by, gradient in wa.grads(f, tuple(tensors)).items():
+            close(gradient.numpy(), every.pop(by))
+        assert not every
     if info["from_output"]:
         again = wa.grad(f, y, dy, from_output=True)
         close(again.numpy(), wa.grad(f, want, dy, from_output=True))
