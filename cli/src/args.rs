@@ -503,9 +503,13 @@ pub struct BenchArgs {
     /// The functions to measure; all where none is named
     #[arg(value_name = "FUNCTION")]
     pub functions: Vec<String>,
-    /// The array's shape; the softmax family runs along its last axis
+    /// The array's shape; functions of rows run along its last axis
     #[arg(long, value_name = "R,C", default_value = "4096,1024", value_parser = shape)]
     pub shape: Shape,
+    /// Measure from what size on a GPU pays: the CPU, the GPU with the transfers, and the GPU on arrays
+    /// that are there, for 1,000 to 10,000,000 elements; of gelu and softmax where nothing is named
+    #[arg(long, conflicts_with = "shape")]
+    pub transfers: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -1,6 +1,6 @@
 //! A function by its name: element-wise or along an axis.
 
-use wgpu_activations::{Activation, AxisFunction, Elementwise, Error, Result};
+use wgpu_activations::{Activation, AxisFunction, Error, Result};
 
 /// Any function of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,13 +64,4 @@ impl Function {
     pub fn name(self) -> &'static str {
         self.names().0
     }
-}
-
-/// A function with its parameters, ready to be computed.
-#[derive(Clone, Copy, Debug)]
-pub enum Operation {
-    /// Element by element.
-    Elementwise(Elementwise),
-    /// Along an axis.
-    Axis(AxisFunction),
 }

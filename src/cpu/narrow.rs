@@ -523,7 +523,7 @@ impl Narrow for LogSigmoid {
 /// log(cosh x) = x²/2·(1 + x²·P(x²)) for |x| <= 0.75, by least squares as well; error 2^-27.3.
 const LOG_COSH: [f32; 5] = [
     -0.166_666_25,
-    0.044_433_892,
+    0.044_433_89,
     -0.013_403_243,
     0.004_038_616_5,
     -8.660_325_5e-4,

@@ -9,7 +9,7 @@ use std::fmt;
 /// A way to run or to hold an operation that not every operation has. The others every operation has:
 /// arrays in host memory, blocking and async, results of the caller's, views of ndarray, f32, f16 and bf16,
 /// the CPU in the place of an adapter that is wrong, tensors, a caller's compute pass, the command line's
-/// `run`, `grad` and `check`, Python.
+/// `run`, `grad`, `check` and `bench`, Python.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Way {
@@ -30,8 +30,6 @@ pub enum Way {
     KnownAnswers,
     /// `activations check --dtype`.
     CheckOfSixteenBits,
-    /// `activations bench`.
-    Bench,
     /// A step of a [`Chain`].
     InChains,
 }
@@ -47,7 +45,6 @@ impl Way {
         Self::SixteenBitsOnTensors,
         Self::KnownAnswers,
         Self::CheckOfSixteenBits,
-        Self::Bench,
         Self::InChains,
     ];
 }
@@ -63,7 +60,6 @@ impl fmt::Display for Way {
             Self::SixteenBitsOnTensors => "tensors of 16 bits without a copy aside",
             Self::KnownAnswers => "known answers of the self-check",
             Self::CheckOfSixteenBits => "`activations check --dtype`",
-            Self::Bench => "`activations bench`",
             Self::InChains => "in a chain",
         })
     }
@@ -131,10 +127,6 @@ pub(super) fn missing(
             Way::CheckOfSixteenBits => has(
                 is_activation || is_axis,
                 "its results in 16 bits are those in f32, rounded once",
-            ),
-            Way::Bench => has(
-                is_activation || is_axis || family == "gate" || name == "cross_entropy",
-                "it is not measured",
             ),
             Way::InChains => has(
                 name.parse::<Chain>().is_ok(),

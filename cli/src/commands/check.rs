@@ -201,8 +201,7 @@ mod tests {
             assert_eq!(subjects(&names).is_ok(), is_checked, "{names:?}");
             let of_halves = Function::find(info.name).is_some();
             assert_eq!(of_halves, has(Way::CheckOfSixteenBits), "{names:?}");
-            let measured = bench::Subject::select(&names).is_ok();
-            assert_eq!(measured, has(Way::Bench), "{names:?}");
+            assert!(bench::Subject::select(&names).is_ok(), "{names:?}");
             checked += 1;
         }
         assert!(checked > 60, "{checked}");

@@ -4,7 +4,6 @@ mod adapters;
 mod batch;
 mod bench;
 mod check;
-mod copy;
 mod exhaustive;
 mod half;
 mod inspect;

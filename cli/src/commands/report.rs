@@ -4,7 +4,7 @@
 use super::{adapters, bench, check, half};
 use crate::args::ReportArgs;
 use crate::error::CliError;
-use crate::function::{Function, Operation};
+use crate::function::Function;
 use crate::output::{self, Target};
 use crate::report::ulp;
 use crate::terminal::{self, Progress};
@@ -194,7 +194,7 @@ impl Measured {
 
 /// Something to measure or to check.
 enum Task {
-    Rate(&'static str, bench::Work),
+    Rate(bench::Subject, bench::Pass),
     Check(Subject),
     Half(Function, DType),
 }
@@ -202,7 +202,7 @@ enum Task {
 impl fmt::Display for Task {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Rate(name, work) => write!(f, "rate of {name} {}", work.name()),
+            Self::Rate(of, pass) => write!(f, "rate of {} {}", of.name, pass.name()),
             Self::Check(subject) => write!(f, "check of {}", subject.name()),
             Self::Half(function, dtype) => write!(f, "check of {} in {dtype}", function.name()),
         }
@@ -221,13 +221,9 @@ impl Task {
     /// All that is done with a backend.
     fn all() -> Result<Vec<Self>, CliError> {
         let rated = bench::Subject::select(&RATED.map(str::to_owned))?;
-        let rates = rated.into_iter().flat_map(|(name, subject)| {
-            [
-                bench::Work::Forward(subject),
-                bench::Work::Backward(subject),
-            ]
-            .map(|work| Self::Rate(name, work))
-        });
+        let passes = [bench::Pass::Forward, bench::Pass::Backward];
+        let both = |of: bench::Subject| passes.map(|pass| Self::Rate(of.clone(), pass));
+        let rates = rated.into_iter().flat_map(both);
         let checks = check::subjects(&[])?.into_iter().map(Self::Check);
         let halves = Function::all().flat_map(|function| {
             [DType::F16, DType::Bf16].map(|dtype| Self::Half(function, dtype))
@@ -359,22 +355,24 @@ impl<'a> Measuring<'a> {
         let shape = &self.args.shape.0;
         let found = &mut self.found;
         match task {
-            Task::Rate(name, work) => {
+            Task::Rate(subject, pass) => {
                 let rig = match rig {
                     Some(rig) => rig,
                     none => none.insert(bench::Rig::new(backend.clone(), shape)?),
                 };
-                let resident = rig.measure(name, *work)?;
-                let one_shot_gb_per_s = match work {
-                    bench::Work::Forward(bench::Subject::Operation(operation)) => {
-                        one_shot(backend, *operation, shape)?
-                    }
-                    _ => None,
-                };
-                found.rates.push(Rate {
-                    resident,
-                    one_shot_gb_per_s,
-                });
+                let mut prepared = rig.prepare(subject)?;
+                if let Some(resident) = rig.measure(&mut prepared, *pass)? {
+                    let one_shot_gb_per_s = match (pass, Function::find(subject.name)) {
+                        (bench::Pass::Forward, Some(Function::Elementwise(_))) => {
+                            Some(one_shot(backend, &mut prepared)?)
+                        }
+                        _ => None,
+                    };
+                    found.rates.push(Rate {
+                        resident,
+                        one_shot_gb_per_s,
+                    });
+                }
             }
             Task::Check(subject) => {
                 let (entries, upstream) = check::found(backend, *subject)?;
@@ -404,26 +402,16 @@ impl<'a> Measuring<'a> {
 }
 
 /// GB/s of calls on host memory; only of activations, since others say no more.
-fn one_shot(
-    backend: &Backend,
-    operation: Operation,
-    shape: &[usize],
-) -> Result<Option<f64>, CliError> {
-    let Operation::Elementwise(f) = operation else {
-        return Ok(None);
-    };
-    let x = bench::noise(shape.iter().product(), 8.0, 1)?;
-    let mut y = crate::memory::zeros(x.len())?;
+fn one_shot(backend: &Backend, of: &mut bench::Prepared) -> Result<f64, CliError> {
+    let pass = bench::Pass::Forward;
     // Warms up what is made once.
-    backend.apply_into(f, &x, &mut y)?;
+    of.in_memory(backend, pass, 1)?;
     let mut rates = Vec::new();
     for _ in 0..ONE_SHOTS {
-        let start = Instant::now();
-        backend.apply_into(f, &x, &mut y)?;
-        let bytes = (2 * size_of_val(x.as_slice())) as f64;
-        rates.push(bytes / start.elapsed().as_secs_f64() / 1e9);
+        let taken = of.in_memory(backend, pass, 1)?;
+        rates.push(of.bytes(pass) as f64 / taken.as_secs_f64() / 1e9);
     }
-    Ok(Some(bench::median(&mut rates)))
+    Ok(bench::median(&mut rates))
 }
 
 /// An error that names the backends of which something is not right.

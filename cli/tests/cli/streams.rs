@@ -92,7 +92,8 @@ fn json_alone_is_on_stdout() {
         assert!(found["max_ulp"].as_f64().unwrap() <= found["bound"].as_f64().unwrap());
     }
 
-    let bench = json("bench gelu logsumexp --shape 16,32 --backend cpu --json");
+    let bench =
+        json("bench gelu logsumexp masked-softmax nll-loss --shape 16,32 --backend cpu --json");
     assert_eq!(bench["shape"], serde_json::json!([16, 32]));
     let results = bench["results"].as_array().unwrap();
     let bytes: Vec<u64> = results
@@ -100,8 +101,8 @@ fn json_alone_is_on_stdout() {
         .map(|r| r["bytes"].as_u64().unwrap())
         .collect();
     // 512 elements in and out; backward reads the upstream gradient too; logsumexp has one
-    // value for each of the 16 rows.
-    assert_eq!(bytes, [4096, 6144, 2112, 4160]);
+    // value for each of the 16 rows, a mask 32 bytes, and a loss 16 classes and one number.
+    assert_eq!(bytes, [4096, 6144, 2112, 4160, 4128, 6176, 2116, 4164]);
     for result in results {
         for field in [
             "median_gb_per_s",

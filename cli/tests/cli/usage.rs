@@ -38,7 +38,12 @@ fn wrong_arguments_are_refused_in_one_line() {
         ),
         ("check cross_entropyy", &["did you mean cross_entropy"]),
         ("bench masked_softmaxx", &["did you mean masked_softmax"]),
-        ("bench entmax", &["entmax is a sparse kin", "run entmax"]),
+        (
+            "bench --transfers gelu --backend cpu",
+            &["--transfers", "`--backend gpu`"],
+        ),
+        ("bench --transfers --shape 8,8", &["--transfers", "--shape"]),
+        ("bench softmax2d --shape 8,8 --backend cpu", &["softmax2d"]),
         (
             "check --exhaustive swiglu",
             &["swiglu is a gate", "run swiglu"],
