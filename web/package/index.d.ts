@@ -133,15 +133,26 @@ export interface ChainFunction {
   readonly operands: number;
 }
 
-/** An array of f32 that stays on the device. Calls are submitted at once, and only `read` waits. */
+/** A mask, lengths or labels that stay on the device, for calls of tensors. */
+export interface DeviceArray {
+  readonly shape: readonly number[];
+  /** Gives its memory back. */
+  dispose(): void;
+}
+
+/**
+ * An array of f32 that stays on the device. Calls are submitted at once, and only `read` waits. Inputs that may be
+ * missing are among the options by their names, on the device as well: `{ axis: -1, mask: await wa.mask(keep) }`;
+ * weights of losses are arrays in memory there.
+ */
 export interface Tensor {
   readonly shape: readonly number[];
   /** The value of a function of this tensor, and of others where it takes several. */
-  apply(name: string, options?: Options, ...others: Tensor[]): Tensor;
+  apply(name: string, options?: Options, ...others: (Tensor | DeviceArray)[]): Tensor;
   /** The gradient by this tensor. An array without a shape has the result's. */
-  grad(name: string, dy: Tensor | Float32Array, options?: Options, ...others: Tensor[]): Tensor;
+  grad(name: string, dy: Tensor | Float32Array, options?: Options, ...others: (Tensor | DeviceArray)[]): Tensor;
   /** The gradients by all tensors that there is one by. */
-  grads(name: string, dy: Tensor | Float32Array, options?: Options, ...others: Tensor[]): Tensor[];
+  grads(name: string, dy: Tensor | Float32Array, options?: Options, ...others: (Tensor | DeviceArray)[]): Tensor[];
   /** The values; an error of anything that they come of is told here. */
   read(): Promise<Result>;
   /** Its buffer, for shaders of your own; it may be longer than the array. */
@@ -234,6 +245,20 @@ interface Methods {
   chain(text: string): ChainFunction;
   /** An array on the device; a GPU's alone. */
   tensor(x: Float32Array | Float64Array | number[] | number[][] | Shaped, shape?: readonly number[]): Tensor;
+  /** A mask on the device: whatever is not 0 takes part. */
+  mask(keep: Others | number[] | number[][] | Shaped, shape?: readonly number[]): Promise<DeviceArray>;
+  /** Row lengths on the device. */
+  lengths(counts: Others | number[] | number[][] | Shaped, shape?: readonly number[]): Promise<DeviceArray>;
+  /**
+   * The targets of a loss over classes, as `cross_entropy`, on the device: checked, and for logits of this shape and
+   * calls with these options.
+   */
+  labels(
+    name: string,
+    targets: Numbers | Others | Shaped,
+    shape: readonly number[],
+    options?: Options,
+  ): Promise<DeviceArray>;
   /** A tensor in a buffer of yours, of the same device, with the usages STORAGE and COPY_SRC. */
   fromBuffer(buffer: GPUBuffer, shape: readonly number[]): Tensor;
   /** Asks the adapter everything that the library takes for granted: probes, and known answers of functions. */

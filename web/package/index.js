@@ -278,14 +278,22 @@ class Tensor {
     };
   }
 
-  #others(others) {
-    return others.map((other) => Tensor.nativeOf(other).share());
+  /**
+   * The options of a call, the arrays on the device that others and options are, by their names where those may be
+   * missing, and the arrays in memory among them.
+   */
+  #asked(name, options, others) {
+    const { rest, kept, weights } = divided(name, options);
+    const share = (value, input) => (value instanceof DeviceArray ? DeviceArray : Tensor).nativeOf(value).share(name, input);
+    // They are gone behind the call, so that they are made last.
+    const shared = () => [...others.map((other) => share(other)), ...kept.map(([input, value]) => share(value, input))];
+    return [rest, shared, weights];
   }
 
   #apply(name, options, others) {
     const made = Tensor.nativeOf(this);
-    const given = pairs(Object.entries(optionsOf(options)));
-    return now(() => made.apply(name, given, this.#others(others)));
+    const [rest, kept, weights] = this.#asked(name, options, others);
+    return now(() => made.apply(name, rest, kept(), weights));
   }
 
   apply(name, options, ...others) {
@@ -309,8 +317,8 @@ class Tensor {
     const given = dy instanceof Tensor ? dy : this.#owner.tensor(dy, this.#upstream(dy, name, options, others));
     try {
       const upstream = Tensor.nativeOf(given);
-      const asked = pairs(Object.entries(optionsOf(options)));
-      const all = now(() => made.grads(name, asked, this.#others(others), upstream));
+      const [rest, kept, weights] = this.#asked(name, options, others);
+      const all = now(() => made.grads(name, rest, kept(), weights, upstream));
       return all.map((one) => new Tensor(this.#owner, one));
     } finally {
       if (given !== dy) given.dispose();
@@ -342,8 +350,45 @@ class Tensor {
   }
 }
 
+/** A mask, lengths or labels on the device. */
+class DeviceArray {
+  #native;
+
+  constructor(made) {
+    this.#native = made;
+    this.shape = Object.freeze(made.shape());
+  }
+
+  static {
+    DeviceArray.nativeOf = (kept) => {
+      if (!kept.#native) throw wrong('the array was disposed of', 'Disposed');
+      return kept.#native;
+    };
+  }
+
+  dispose() {
+    this.#native?.free();
+    this.#native = undefined;
+  }
+
+  [Symbol.dispose ?? Symbol('dispose')]() {
+    this.dispose();
+  }
+}
+
 /** Options of a function, as the compiled code takes them. */
 const pairs = (entries) => entries.filter(([, value]) => value !== undefined && value !== null);
+
+/** The options of a call on the device: arrays that are there, arrays in memory, and the rest. */
+function divided(name, options) {
+  const entries = pairs(Object.entries(optionsOf(options)));
+  const isKept = (value) => value instanceof Tensor || value instanceof DeviceArray;
+  const isArray = (value) => [value, value.data].some((one) => isTyped(one) || Array.isArray(one));
+  const kind = ([, value]) => (isKept(value) ? 'kept' : isArray(value) ? 'weights' : 'rest');
+  const of = (which) => entries.filter((entry) => kind(entry) === which);
+  const weights = of('weights').map(([input, value]) => [input, array(value, 'numbers', `${name}: ${input}`)]);
+  return { rest: of('rest'), kept: of('kept'), weights };
+}
 
 const spelled = (name) => name.trim().toLowerCase().replaceAll('-', '_');
 
@@ -493,6 +538,33 @@ class Activations {
     }
     opened.device().queue.writeBuffer(made.buffer(), 0, data);
     return new Tensor(this, made);
+  }
+
+  /** An array of a kind, given without its shape or with it. */
+  #kept(x, shape, kind) {
+    const given = array(x, kind, `the ${kind}`);
+    given.shape = axes(shape) ?? given.shape;
+    return given;
+  }
+
+  async mask(keep, shape) {
+    const opened = this.#opened();
+    const given = this.#kept(keep, shape, 'mask');
+    return new DeviceArray(await later(() => opened.mask(given)));
+  }
+
+  async lengths(counts, shape) {
+    const opened = this.#opened();
+    const given = this.#kept(counts, shape, 'lengths');
+    return new DeviceArray(await later(() => opened.lengths(given)));
+  }
+
+  async labels(name, targets, shape, options) {
+    const opened = this.#opened();
+    const given = this.#kept(targets, undefined, 'targets');
+    const { rest, weights } = divided(name, options);
+    const logits = axes(shape);
+    return new DeviceArray(await later(() => opened.labels(name, rest, weights, logits, given)));
   }
 
   fromBuffer(buffer, shape) {

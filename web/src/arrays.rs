@@ -4,7 +4,7 @@ use crate::error::{error, set};
 use half::{bf16, f16};
 use js_sys::{Array as List, Reflect};
 use wasm_bindgen::prelude::*;
-use wgpu_activations::{Array, ArrayMut, InputKind, OfShape};
+use wgpu_activations::{Array, ArrayMut, InputKind, OfShape, Targets};
 
 /// An array of its own, with its shape where it has one.
 pub struct Held {
@@ -131,6 +131,41 @@ impl Held {
         match &self.data {
             Data::F32(x) => Ok(x),
             _ => Err(error("this takes a Float32Array", "DTypeMismatch")),
+        }
+    }
+
+    /// The bytes of a mask.
+    pub fn bytes(&self) -> Result<&[u8], JsValue> {
+        match &self.data {
+            Data::U8(x) => Ok(x),
+            _ => Err(error(
+                "a mask takes booleans or a Uint8Array",
+                "DTypeMismatch",
+            )),
+        }
+    }
+
+    /// The numbers of lengths.
+    pub fn counts(&self) -> Result<&[u32], JsValue> {
+        match &self.data {
+            Data::U32(x) => Ok(x),
+            _ => Err(error(
+                "lengths take whole numbers or a Uint32Array",
+                "DTypeMismatch",
+            )),
+        }
+    }
+
+    /// Classes, or their probabilities.
+    pub fn targets(&self) -> Result<Targets<'_>, JsValue> {
+        match &self.data {
+            Data::I32(x) => Ok(x.into()),
+            Data::I64(x) => Ok(x.into()),
+            Data::F32(x) => Ok(x.into()),
+            _ => Err(error(
+                "labels take classes as an Int32Array or a BigInt64Array, or probabilities as a Float32Array",
+                "DTypeMismatch",
+            )),
         }
     }
 

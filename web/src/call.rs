@@ -153,7 +153,7 @@ fn no_dy() -> JsValue {
 }
 
 /// The name of an input that may be missing.
-fn optional(name: &str, input: &str) -> Option<&'static str> {
+pub fn optional(name: &str, input: &str) -> Option<&'static str> {
     let info = info_of(name)?;
     let found = info.forms.iter().flatten().find(|i| i.name == input)?;
     found.optional.then_some(found.name)

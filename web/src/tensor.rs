@@ -2,19 +2,113 @@
 
 use crate::Native;
 use crate::adopt;
-use crate::arrays::{numbers, shape};
-use crate::call::Asked;
+use crate::arrays::{Held, numbers, shape};
+use crate::call::{Asked, optional};
 use crate::error::{error, raised};
 use js_sys::{Array as List, Promise};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::future_to_promise;
-use wgpu_activations::{DType, Gpu, Tensor, TensorArray};
+use wgpu_activations::{DType, Gpu, Labels, Lengths, Mask, Operation, Tensor, TensorArray};
 
 /// A tensor of f32.
 #[wasm_bindgen]
 pub struct NativeTensor {
     tensor: Tensor,
     gpu: Gpu,
+}
+
+/// An array beside the first tensor of a call, which is gone behind it.
+#[wasm_bindgen]
+pub struct NativeArray {
+    kept: Kept,
+    /// The input that it is, of those that may be missing.
+    name: Option<&'static str>,
+}
+
+#[derive(Clone)]
+enum Kept {
+    Numbers(Tensor),
+    Mask(Mask),
+    Lengths(Lengths),
+    Labels(Labels),
+}
+
+impl From<Kept> for NativeArray {
+    fn from(kept: Kept) -> Self {
+        Self { kept, name: None }
+    }
+}
+
+impl NativeArray {
+    fn array(&self) -> TensorArray<'_> {
+        match (&self.kept, self.name) {
+            (Kept::Numbers(tensor), Some(name)) => tensor.named(name),
+            (Kept::Numbers(tensor), None) => tensor.into(),
+            // Of each of these an operation has one input at most.
+            (Kept::Mask(mask), _) => mask.into(),
+            (Kept::Lengths(lengths), _) => lengths.into(),
+            (Kept::Labels(labels), _) => labels.into(),
+        }
+    }
+
+    fn axes(&self) -> &[usize] {
+        match &self.kept {
+            Kept::Numbers(tensor) => tensor.shape(),
+            Kept::Mask(mask) => mask.shape(),
+            Kept::Lengths(lengths) => lengths.shape(),
+            Kept::Labels(labels) => labels.shape(),
+        }
+    }
+}
+
+#[wasm_bindgen]
+impl NativeArray {
+    /// The same array as an input of a function: of this name, where it may be missing.
+    pub fn share(&self, function: &str, input: Option<String>) -> NativeArray {
+        NativeArray {
+            kept: self.kept.clone(),
+            name: input.and_then(|input| optional(function, &input)),
+        }
+    }
+
+    pub fn shape(&self) -> List {
+        numbers(self.axes())
+    }
+}
+
+/// The operation with the numbers that it takes as options in the place of arrays: pairs of an input's name and an
+/// array.
+fn weighted(
+    mut operation: Box<dyn Operation>,
+    weights: &List,
+    first: &[usize],
+) -> Result<Box<dyn Operation>, JsValue> {
+    for pair in weights.iter() {
+        let pair = List::from(&pair);
+        let input = pair.get(0).as_string().unwrap_or_default();
+        let name = operation.name();
+        let Some(input) = optional(name, &input) else {
+            let problem = format!("{name} has no input called {input}");
+            return Err(error(&problem, "Inputs"));
+        };
+        let held = Held::new(&pair.get(1))?;
+        let shape = held.shape();
+        if shape.len() > 1 && shape != first {
+            let problem = format!(
+                "{input} of {name} has the shape {shape:?}; beside tensors it is a list, or of the first one's \
+                 shape, {first:?}"
+            );
+            return Err(error(&problem, "ShapeMismatch"));
+        }
+        let Some(made) = operation.with_weight(input, held.f32()?) else {
+            let problem = format!(
+                "{input} of {name} is on the device beside tensors: make it by tensor, mask, lengths or labels"
+            );
+            return Err(error(&problem, "Inputs"));
+        };
+        operation = made;
+    }
+    Ok(operation)
 }
 
 fn needed(given: &JsValue) -> Result<Vec<usize>, JsValue> {
@@ -30,6 +124,56 @@ impl Native {
         Ok(NativeTensor { tensor, gpu })
     }
 
+    /// A mask on the device, of bytes.
+    pub fn mask(&self, given: &JsValue) -> Result<Promise, JsValue> {
+        let (gpu, held) = (self.gpu()?.clone(), Held::new(given)?);
+        Ok(future_to_promise(async move {
+            let mask = gpu.upload_mask_async(held.bytes()?, &held.shape()).await;
+            let kept = Kept::Mask(mask.map_err(raised)?);
+            Ok(NativeArray::from(kept).into())
+        }))
+    }
+
+    /// Row lengths on the device.
+    pub fn lengths(&self, given: &JsValue) -> Result<Promise, JsValue> {
+        let (gpu, held) = (self.gpu()?.clone(), Held::new(given)?);
+        Ok(future_to_promise(async move {
+            let lengths = gpu
+                .upload_lengths_async(held.counts()?, &held.shape())
+                .await;
+            let kept = Kept::Lengths(lengths.map_err(raised)?);
+            Ok(NativeArray::from(kept).into())
+        }))
+    }
+
+    /// The targets of a loss over classes on the device, for logits of this shape.
+    pub fn labels(
+        &self,
+        name: String,
+        options: &List,
+        weights: &List,
+        logits: JsValue,
+        targets: &JsValue,
+    ) -> Result<Promise, JsValue> {
+        let (gpu, held) = (self.gpu()?.clone(), Held::new(targets)?);
+        let logits = needed(&logits)?;
+        let shapes = [logits.clone(), held.shape()];
+        let operation = Asked::new(name, options)?.operation(&shapes)?;
+        let operation = weighted(operation, weights, &logits)?;
+        let Some(loss) = operation.class_loss() else {
+            let problem = format!(
+                "{} takes no labels: they are for losses over classes, and other targets are tensors",
+                operation.name()
+            );
+            return Err(error(&problem, "Inputs"));
+        };
+        Ok(future_to_promise(async move {
+            let labels = gpu.labels_async(loss, &logits, held.targets()?).await;
+            let kept = Kept::Labels(labels.map_err(raised)?);
+            Ok(NativeArray::from(kept).into())
+        }))
+    }
+
     /// A tensor in a buffer of the caller's.
     pub fn tensor_of(&self, buffer: JsValue, shape: JsValue) -> Result<NativeTensor, JsValue> {
         let gpu = self.gpu()?.clone();
@@ -42,31 +186,33 @@ impl Native {
 
 #[wasm_bindgen]
 impl NativeTensor {
-    /// The value of an operation of this tensor and others.
+    /// The value of an operation of this tensor and others, with weights as pairs of a name and an array.
     pub fn apply(
         &self,
         name: String,
         options: List,
-        others: Vec<NativeTensor>,
+        others: Vec<NativeArray>,
+        weights: List,
     ) -> Result<NativeTensor, JsValue> {
-        self.computed(name, &options, &others, None)
+        self.computed(name, &options, &others, &weights, None)
             .map(|mut results| results.remove(0))
     }
 
-    /// The gradients of an operation of this tensor and others, by all that there is one by.
+    /// The gradients of the same, by all that there is one by.
     pub fn grads(
         &self,
         name: String,
         options: List,
-        others: Vec<NativeTensor>,
+        others: Vec<NativeArray>,
+        weights: List,
         dy: &NativeTensor,
     ) -> Result<Vec<NativeTensor>, JsValue> {
-        self.computed(name, &options, &others, Some(dy))
+        self.computed(name, &options, &others, &weights, Some(dy))
     }
 
-    /// The same tensor once more: what is given to a call is gone behind it.
-    pub fn share(&self) -> NativeTensor {
-        self.with(self.tensor.clone())
+    /// The same tensor as an input of a function: of this name, where it may be missing.
+    pub fn share(&self, function: &str, input: Option<String>) -> NativeArray {
+        NativeArray::from(Kept::Numbers(self.tensor.clone())).share(function, input)
     }
 
     fn with(&self, tensor: Tensor) -> Self {
@@ -78,13 +224,22 @@ impl NativeTensor {
         &self,
         name: String,
         options: &List,
-        others: &[NativeTensor],
+        others: &[NativeArray],
+        weights: &List,
         dy: Option<&NativeTensor>,
     ) -> Result<Vec<NativeTensor>, JsValue> {
-        let tensors = || [self].into_iter().chain(others).map(|of| &of.tensor);
-        let shapes: Vec<Vec<usize>> = tensors().map(|tensor| tensor.shape().to_vec()).collect();
+        let first = self.tensor.shape();
+        let shapes = others.iter().map(NativeArray::axes);
+        let shapes: Vec<Vec<usize>> = [first]
+            .into_iter()
+            .chain(shapes)
+            .map(<[_]>::to_vec)
+            .collect();
         let operation = Asked::new(name, options)?.operation(&shapes)?;
-        let arrays: Vec<TensorArray<'_>> = tensors().map(TensorArray::from).collect();
+        let operation = weighted(operation, weights, first)?;
+        let others = others.iter().map(NativeArray::array);
+        let arrays: Vec<TensorArray<'_>> =
+            [(&self.tensor).into()].into_iter().chain(others).collect();
         let mut batch = self.gpu.batch();
         let results = match dy {
             None => batch.apply(&*operation, &arrays[..]).map(|y| vec![y]),

@@ -425,6 +425,75 @@ test('a shader that the browser refuses is an error of the call it is for, and o
   }
 });
 
+test('masks, lengths and labels stay on the device', async () => {
+  const told = await evaluate(async () => {
+    const x = Float32Array.from({ length: 12 }, (_, i) => Math.sin(i) * 3);
+    const shape = [3, 4];
+    const t = wa.tensor(x, shape);
+    const keep = [1, 0, 1, 1];
+    const [mask, lengths] = [await wa.mask(keep), await wa.lengths([1, 4, 2])];
+    const bias = Float32Array.of(0.5, -1, 2, 0);
+    const classes = [3, 0, 1];
+    const weight = Float32Array.of(1, 2, 0.5, 1);
+    const loss = { axis: -1, label_smoothing: 0.25, reduction: 'sum' };
+    const labels = await wa.labels('cross_entropy', classes, shape, loss);
+    const shares = Float32Array.from({ length: 12 }, (_, i) => (i % 4) / 6);
+    const soft = await wa.labels('cross_entropy', shares, shape, { axis: -1 });
+    const pairs = [
+      [t.apply('softmax', { axis: -1, mask }), await wa.softmax(x, { shape, axis: -1, mask: keep })],
+      [t.apply('softmax', { axis: -1, lengths }), await wa.softmax(x, { shape, axis: -1, lengths: [1, 4, 2] })],
+      [
+        t.apply('log_softmax', { axis: -1, mask, bias: wa.tensor(bias) }),
+        await wa.log_softmax(x, { shape, axis: -1, mask: keep, bias }),
+      ],
+      [
+        t.grad('softmax', x, { axis: -1, mask }),
+        await wa.grad('softmax', x, x, { shape, axis: -1, mask: keep }),
+      ],
+      [t.apply('cross_entropy', loss, labels), await wa.cross_entropy([{ data: x, shape }, classes], loss)],
+      [
+        t.grad('cross_entropy', Float32Array.of(2), loss, labels),
+        await wa.grad('cross_entropy', [{ data: x, shape }, classes], Float32Array.of(2), loss),
+      ],
+      [
+        t.apply('cross_entropy', { ...loss, weight }, await wa.labels('cross_entropy', classes, shape, { ...loss, weight })),
+        await wa.cross_entropy([{ data: x, shape }, classes], { ...loss, weight }),
+      ],
+      [
+        t.apply('cross_entropy', { axis: -1 }, soft),
+        await wa.cross_entropy([{ data: x, shape }, { data: shares, shape }], { axis: -1 }),
+      ],
+      [
+        t.apply('binary_cross_entropy_with_logits', { pos_weight: weight }, wa.tensor(shares, shape)),
+        await wa.binary_cross_entropy_with_logits([{ data: x, shape }, { data: shares, shape }], { pos_weight: weight }),
+      ],
+    ];
+    const same = [];
+    for (const [on, of] of pairs) same.push([Array.from(await on.read()), Array.from(of)]);
+    const errors = [
+      await failing(() => wa.labels('cross_entropy', [4, 0, 0], shape, { axis: -1 })),
+      await failing(() => wa.labels('relu', classes, shape)),
+      await failing(() => t.apply('cross_entropy', { axis: -1 }, labels)),
+      await failing(() => t.apply('softmax', { axis: -1, mask: keep })),
+      await failing(() => t.apply('softmax', { axis: -1, nothing: mask })),
+      await failing(() => cpu.mask(keep)),
+    ];
+    mask.dispose();
+    errors.push(await failing(() => t.apply('softmax', { axis: -1, mask })));
+    return { same, errors, shapes: [labels.shape, soft.shape, lengths.shape] };
+  });
+  for (const [i, [on, of]] of told.same.entries()) assert.deepEqual(on, of, `pair ${i}`);
+  assert.deepEqual(told.shapes, [[3], [3, 4], [3]]);
+  const [range, none, other, array, unknown, host, disposed] = told.errors;
+  assert.equal(range.code, 'TargetOutOfRange');
+  assert.match(none.message, /labels/);
+  assert.equal(other.code, 'OtherLabels');
+  assert.match(array.message, /mask of softmax is on the device beside tensors/);
+  assert.match(unknown.message, /nothing/);
+  assert.equal(host.code, 'NoAdapter');
+  assert.equal(disposed.code, 'Disposed');
+});
+
 test('tensors stay on the device, and buffers go both ways', async () => {
   const told = await evaluate(async () => {
     const { device } = wa;
