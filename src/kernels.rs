@@ -161,6 +161,9 @@ struct Inner {
     trust: Mutex<Trust>,
     #[cfg(test)]
     fault: Mutex<Option<Fault>>,
+    /// The dispatches that are recorded, where a test keeps them.
+    #[cfg(test)]
+    seen: Mutex<Option<Vec<tests::isa::Seen>>>,
 }
 
 /// What kernels have done since they were made, all clones together.
@@ -475,6 +478,8 @@ impl Kernels {
                 trust: Mutex::default(),
                 #[cfg(test)]
                 fault: Mutex::default(),
+                #[cfg(test)]
+                seen: Mutex::default(),
             }),
             asked: None,
             trusting: false,
@@ -655,6 +660,8 @@ impl Kernels {
         let known = lock(&self.inner.groups).get(&key, work);
         let recorded = known.unwrap_or_else(|| self.prepare(key, work));
         let [columns, rows] = self.inner.traits.fold(work.groups);
+        #[cfg(test)]
+        self.see(&key, work, [columns, rows]);
         pass.set_pipeline(&recorded.pipeline);
         pass.set_bind_group(0, &recorded.group, &[]);
         pass.dispatch_workgroups(columns, rows, 1);

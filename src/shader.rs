@@ -196,10 +196,12 @@ impl Pass {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     mod arithmetic;
     mod compilers;
     mod fast_math;
+
+    pub(crate) use compilers::all_modules;
 
     use super::*;
     use crate::axis::AxisFunction;
@@ -750,7 +752,11 @@ mod tests {
     }
 
     /// The bindings that an entry point refers to, as (number, is a uniform, is written).
-    fn used(module: &naga::Module, info: &ModuleInfo, entry: &str) -> Vec<(u32, bool, bool)> {
+    pub(crate) fn used(
+        module: &naga::Module,
+        info: &ModuleInfo,
+        entry: &str,
+    ) -> Vec<(u32, bool, bool)> {
         let index = module.entry_points.iter().position(|e| e.name == entry);
         let uses = info.get_entry_point(index.unwrap());
         let mut used = Vec::new();

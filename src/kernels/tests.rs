@@ -1,6 +1,7 @@
 //! Kernels that believe to be on another device: whatever adapter is there runs the strategies of
 //! all kinds of devices, and is cut as devices of all sizes would be.
 
+pub(super) mod isa;
 mod shaping;
 mod sparse;
 mod sum;

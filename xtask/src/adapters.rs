@@ -210,7 +210,7 @@ fn mesa_backports(provision: &Provision) -> Result<Found, String> {
     if !driver.exists() {
         let apt = provision.apt()?;
         println!("xtask: downloading Mesa from Debian's backports");
-        let archives = apt.download_backport("mesa-vulkan-drivers")?;
+        let archives = apt.download_backports(&["mesa-vulkan-drivers"])?;
         if archives.is_empty() {
             return Err("the backports have no newer one than the system".to_owned());
         }

@@ -138,7 +138,7 @@ fn problem(path: &Path, error: std::io::Error) -> String {
 }
 
 /// An ignored unit test of the library, which sees what no other part of it does.
-fn ignored_test(filter: &str, environment: &[(&str, &str)]) -> Outcome {
+pub fn ignored_test(filter: &str, environment: &[(&str, &str)]) -> Outcome {
     let test = [
         "test",
         "--release",

@@ -2,7 +2,7 @@
 //! into a file, and is passed on when the tests have ended.
 
 use crate::counts::Counts;
-use crate::{Outcome, adapters, cargo, compilers, python, web};
+use crate::{Outcome, adapters, cargo, compilers, isa, python, web};
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -61,11 +61,12 @@ impl Lane {
 pub fn stages() -> Outcome {
     let mut counts = Counts::default();
     let compiled = compilers::ci(&mut counts);
+    let for_amd = isa::ci(&mut counts);
     let elsewhere = adapters::ci(&mut counts);
     // Last: maturin's environment compiles PyO3 anew, and the workspace's would once more.
     let packaged = python::environment().and_then(|python| python::ci(&mut counts, &python, true));
     let browsed = web::ci(&mut counts);
-    let outcomes = [compiled, elsewhere, packaged, browsed];
+    let outcomes = [compiled, for_amd, elsewhere, packaged, browsed];
     let reasons = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
     reasons.for_each(|reason| println!("\nxtask: {reason}"));
     println!("{counts}");

@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `compilers`, `hosts`, `torture`,
+//! The project's chores: `cargo xtask test`, `ci`, `adapters`, `compilers`, `isa`, `hosts`, `torture`,
 //! `accuracy`, `performance`, `python`, `web` and `docs`.
 
 mod accuracy;
@@ -13,6 +13,7 @@ mod counts;
 mod devices;
 mod docs;
 mod hosts;
+mod isa;
 mod lane;
 mod licences;
 mod packages;
@@ -29,13 +30,15 @@ usage: cargo xtask COMMAND
   test      install the software adapter where it is missing and may be installed,
             then run every test, documentation test and example
   ci        check the format, the lints and the documentation with warnings denied, then test, and
-            beside that compile for Direct3D, Metal and Chrome, check lavapipe and SwiftShader, and
-            build and test the Python package
+            beside that compile for Direct3D, Metal, Chrome and an AMD card, check lavapipe and
+            SwiftShader, and build and test the Python package
   adapters  hold every function against the f64 reference on each implementation of Vulkan and
             OpenGL that is there or can be had; `cargo xtask adapters --help` has the options
   compilers compile every shader with Direct3D's compiler, as Metal and with Chrome's, and hold
             the arithmetic that they may make of it against the f64 reference;
             `cargo xtask compilers --help` has the options
+  isa       compile every pipeline for AMD's cards without a card, and write what the code costs into
+            docs/isa.md; `cargo xtask isa --help` has the options
   hosts     check the library and the command line for Windows, macOS and Linux on 64-bit Arm, the
             library for browsers, and run the CPU backend's tests as Arm code under an emulator
   torture [SECONDS]
@@ -72,6 +75,7 @@ fn main() -> ExitCode {
         ["accuracy", ..] => accuracy::write(&arguments[1..]),
         ["devices", ..] => devices::write(&arguments[1..]),
         ["bundle"] => bundle::make(),
+        ["isa", isa::PART, ..] => isa::part(&arguments[2..]),
         ["hosts"] => hosts::run(),
         ["python"] => python::run(),
         ["adapters", ..] => match adapters::run(&arguments[1..]) {
@@ -80,6 +84,11 @@ fn main() -> ExitCode {
             Ok(()) => Ok(()),
         },
         ["web", ..] => match web::run(&arguments[1..]) {
+            Err(None) => return ExitCode::from(2),
+            Err(Some(reason)) => Err(reason),
+            Ok(()) => Ok(()),
+        },
+        ["isa", ..] => match isa::run(&arguments[1..]) {
             Err(None) => return ExitCode::from(2),
             Err(Some(reason)) => Err(reason),
             Ok(()) => Ok(()),

@@ -65,13 +65,15 @@ impl Apt {
         archives(&folder)
     }
 
-    /// The archives of the backported `package` and of what it needs that this machine lacks; none
-    /// where the machine has it.
-    pub fn download_backport(&self, package: &str) -> Result<Vec<PathBuf>, String> {
+    /// The archives of the backported `packages` and of what they need that this machine lacks; none
+    /// of what the machine has.
+    pub fn download_backports(&self, packages: &[&str]) -> Result<Vec<PathBuf>, String> {
         let folder = self.emptied("cache/archives")?;
-        let of_release = format!("{package}/{}-backports", self.codename);
-        let install = ["install", "--download-only", "--no-install-recommends"];
-        let install = [&install[..], &["--assume-yes", &of_release]].concat();
+        let of_release = |package| format!("{package}/{}-backports", self.codename);
+        let of_release: Vec<String> = packages.iter().map(of_release).collect();
+        let mut install = vec!["install", "--download-only", "--no-install-recommends"];
+        install.push("--assume-yes");
+        install.extend(of_release.iter().map(String::as_str));
         self.run(&install, &folder)?;
         archives(&folder)
     }
@@ -131,7 +133,7 @@ impl Apt {
 }
 
 /// The file beside what was unpacked that names the archives.
-const LABEL: &str = "packages";
+pub const LABEL: &str = "packages";
 
 /// Puts the files of `archives` that `wanted` names into `folder`, side by side, in place of what
 /// it held, and removes the archives.

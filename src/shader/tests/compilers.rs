@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-fn all_modules() -> Vec<(String, String)> {
+pub(crate) fn all_modules() -> Vec<(String, String)> {
     let mut modules = modules();
     modules.extend(row_chain::modules());
     modules
