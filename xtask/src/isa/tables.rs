@@ -321,7 +321,7 @@ fn others(counted: &[Counted]) -> String {
                 direction,
                 ..
             } = call;
-            let direction = direction.to_lowercase();
+            let direction = direction.replace("From", "from ").to_lowercase();
             whys.push(format!(
                 "- `{text}` {shape} in {dtype}, {direction}: {why}\n"
             ));

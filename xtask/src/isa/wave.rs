@@ -69,7 +69,7 @@ fn arguments(program: &[Instruction]) -> (Option<usize>, usize) {
         for operand in instruction.operands.iter().skip(results) {
             if let Operand::Scalar(first, count) = *operand {
                 let fresh = (first..first + count).filter(|&i| i < VCC && !written[i]);
-                taken = fresh.last().map_or(taken, |last| taken.max(last));
+                taken = fresh.fold(taken, usize::max);
             }
         }
         if let (1, Some(&Operand::Scalar(first, count))) = (results, instruction.operands.first()) {
@@ -413,7 +413,7 @@ impl<'a> Wave<'a> {
                 words.map(|words| words.get(at as usize).copied().unwrap_or(0))
             } else if address.wrapping_sub(DESCRIPTORS) < 0x1000 {
                 let at = address.wrapping_sub(DESCRIPTORS) / 4 + at;
-                (at % 4 == 0).then_some(DESCRIPTOR + at / 4)
+                at.is_multiple_of(4).then_some(DESCRIPTOR + at / 4)
             } else {
                 None
             };
@@ -461,8 +461,7 @@ impl<'a> Wave<'a> {
             self.set_scalar(EXEC, 2, value);
             return;
         }
-        // A result, and the condition where it changes.
-        let mut condition = None;
+        // A result, which the condition tells about where `sets` is left.
         let mut sets = true;
         let known = |value: Option<u64>| value.map_or(Bits::UNKNOWN, Bits::of);
         let two = |f: fn(u32, u32) -> u32| {
@@ -513,24 +512,30 @@ impl<'a> Wave<'a> {
                         let own = self.word(first.as_ref());
                         let constant = whole(a).map(|a| a as i16 as i32 as u32);
                         let both = own.zip(constant);
-                        condition = None;
-                        sets = operation == "addk_i32";
-                        known(both.map(|(own, k)| match sets {
+                        let adds = operation == "addk_i32";
+                        if adds {
+                            // It tells about overflow.
+                            self.condition = None;
+                        }
+                        known(both.map(|(own, k)| match adds {
                             true => own.wrapping_add(k).into(),
                             false => own.wrapping_mul(k).into(),
                         }))
                     }
                     "mul_i32" => two(u32::wrapping_mul),
-                    "mul_hi_u32" => two(|a, b| (u64::from(a) * u64::from(b) >> 32) as u32),
-                    "bfm_b32" => two(|a, b| ((1u64 << (a & 31)) - 1 << (b & 31)) as u32),
+                    "mul_hi_u32" => two(|a, b| ((u64::from(a) * u64::from(b)) >> 32) as u32),
+                    "bfm_b32" => two(|a, b| (((1u64 << (a & 31)) - 1) << (b & 31)) as u32),
+                    "bfm_b64" => known(
+                        a.whole(32)
+                            .zip(b.whole(32))
+                            .map(|(a, b)| ((1u64 << (a & 63)) - 1) << (b & 63)),
+                    ),
                     "pack_ll_b32_b16" => two(|a, b| a & 0xffff | b << 16),
                     "add_u32" | "add_i32" => {
                         let sum = whole(a).zip(whole(b)).map(|(a, b)| a + b);
-                        condition = sum
-                            .filter(|_| operation == "add_u32")
-                            .map(|sum| sum >> 32 != 0);
+                        let carry = sum.filter(|_| operation == "add_u32");
                         self.set_result(first, 32, known(sum.map(|sum| sum & 0xffff_ffff)));
-                        self.condition = condition;
+                        self.condition = carry.map(|sum| sum >> 32 != 0);
                         return;
                     }
                     "addc_u32" => {
@@ -603,7 +608,6 @@ impl<'a> Wave<'a> {
         if sets {
             self.condition = value.any(width);
         }
-        let _ = condition;
         self.set_result(first, width, value);
     }
 
@@ -774,8 +778,6 @@ fn vector_operation(operation: &str) -> Option<Operation> {
             }
         };
     }
-    let float = f32::from_bits;
-    let _ = float;
     Some(match operation {
         "mov_b32" => of!(|a| a),
         "not_b32" => of!(|a| !a),
@@ -788,7 +790,7 @@ fn vector_operation(operation: &str) -> Option<Operation> {
         "sub_nc_u32" | "sub_u32" => of!(|a, b| a.wrapping_sub(b)),
         "subrev_nc_u32" | "subrev_u32" => of!(|a, b| b.wrapping_sub(a)),
         "mul_lo_u32" => of!(|a, b| a.wrapping_mul(b)),
-        "mul_hi_u32" => of!(|a, b| (u64::from(a) * u64::from(b) >> 32) as u32),
+        "mul_hi_u32" => of!(|a, b| ((u64::from(a) * u64::from(b)) >> 32) as u32),
         "mul_u32_u24" => of!(|a, b| (a & 0xff_ffff).wrapping_mul(b & 0xff_ffff)),
         "mad_u32_u24" => of!(|a, b, c| (a & 0xff_ffff).wrapping_mul(b & 0xff_ffff).wrapping_add(c)),
         "lshlrev_b32" => of!(|a, b| b << (a & 31)),
