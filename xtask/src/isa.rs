@@ -21,11 +21,11 @@ use std::thread;
 use std::time::Instant;
 
 pub const USAGE: &str = "\
-usage: cargo xtask isa [--no-install] [--list] [NAME...]
+usage: cargo xtask isa [--no-install] [--write] [--list] [NAME...]
 
 Compiles every pipeline of the library for AMD's cards with Mesa's compiler, without a card, and counts
 what the code costs. A pipeline that does not compile, that spills to memory or that takes more than 5
-seconds is a failure. The cards are NAME, or all, whose tables are then written into docs/isa.md:
+seconds is a failure. The cards are NAME, or all:
 
   polaris10  Radeon RX 480, GCN 4
   vega10     Radeon RX Vega 64, GCN 5
@@ -38,6 +38,7 @@ The driver, and the library that stands in for its kernel's part, are the packag
 and mesa-drm-shim of Debian's backports, unpacked below target/adapters.
 
   --no-install  take what is there; install and download nothing
+  --write       put the tables into docs/isa.md in place of printing them
   --list        compile nothing: print how to start a program on each card's driver";
 
 /// The argument by which this program starts itself on a driver.
@@ -66,7 +67,7 @@ const MUST_SPILL: &str = "must spill";
 const MOST_SECONDS: f64 = 5.0;
 
 const PAGE: &str = "docs/isa.md";
-const BEGIN: &str = "<!-- isa: written by `cargo xtask isa` -->\n";
+const BEGIN: &str = "<!-- isa: written by `cargo xtask isa --write` -->\n";
 const END: &str = "<!-- end of isa -->";
 
 /// The chore with its arguments; `Err(None)` where they are wrong.
@@ -79,7 +80,7 @@ pub fn run(arguments: &[&str]) -> Result<(), Option<String>> {
         .partition(|argument| argument.starts_with('-'));
     let known = |name: &&&str| CARDS.iter().any(|(card, _)| card == *name);
     let unknown = names.iter().find(|name| !known(name));
-    let taken = ["--no-install", "--list"];
+    let taken = ["--no-install", "--write", "--list"];
     let unknown = unknown.or(options.iter().find(|option| !taken.contains(option)));
     if let Some(unknown) = unknown {
         eprintln!("xtask: there is no card or option {unknown}\n\n{USAGE}");
@@ -96,7 +97,7 @@ pub fn run(arguments: &[&str]) -> Result<(), Option<String>> {
         return Ok(());
     }
     let mut counts = Counts::default();
-    let tables = match names.is_empty() {
+    let tables = match options.contains(&"--write") {
         true => Tables::Written,
         false => Tables::Printed,
     };

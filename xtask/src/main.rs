@@ -37,8 +37,8 @@ usage: cargo xtask COMMAND
   compilers compile every shader with Direct3D's compiler, as Metal and with Chrome's, and hold
             the arithmetic that they may make of it against the f64 reference;
             `cargo xtask compilers --help` has the options
-  isa       compile every pipeline for AMD's cards without a card, and write what the code costs into
-            docs/isa.md; `cargo xtask isa --help` has the options
+  isa       compile every pipeline for AMD's cards without a card, and count what the code costs;
+            `cargo xtask isa --help` has the options
   hosts     check the library and the command line for Windows, macOS and Linux on 64-bit Arm, the
             library for browsers, and run the CPU backend's tests as Arm code under an emulator
   torture [SECONDS]
