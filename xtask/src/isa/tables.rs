@@ -343,7 +343,8 @@ fn pairs(counted: &[Counted], of: impl Fn(&Call) -> bool) -> String {
             continue;
         }
         seen.push(key);
-        let _ = write!(out, "| `{}` | {} |", call.text, call.shape);
+        let text = call.text.replace('|', "\\|");
+        let _ = write!(out, "| `{text}` | {} |", call.shape);
         for direction in ["Forward", "Backward", "FromOutput"] {
             let found = counted.iter().find(|(other, _)| {
                 (other.text.as_str(), other.shape.as_str()) == key && other.direction == direction
