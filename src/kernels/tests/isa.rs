@@ -175,12 +175,12 @@ impl Recorder {
     fn operation(&mut self, text: &str, shape: &[usize], dtype: DType, direction: Direction) {
         let [elements, width] = [shape.iter().product(), dtype.bytes()];
         let single = operation_for(text, &[shape]);
-        let alone = |operation: &Box<dyn Operation>| {
+        let alone = |operation: &dyn Operation| {
             let others = &operation.roles()[1..];
             others.iter().all(|role| role.optional)
         };
         let operation = match single {
-            Ok(operation) if alone(&operation) => Ok(operation),
+            Ok(operation) if alone(&*operation) => Ok(operation),
             _ => operation_for(text, &[shape, second_shape(text, shape)]),
         };
         let name = format!("{text}\t{shape:?}\t{}\t{direction:?}", dtype.short_name());
