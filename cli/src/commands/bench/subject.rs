@@ -108,22 +108,33 @@ pub struct Ready {
 struct Contents {
     /// Whether the first one has numbers from 0 to 1, as those of probabilities have.
     shares: bool,
-    /// Whether others are as long as the last axis, and not of the first one's shape; and targets numbers from 0
-    /// to 1, and not a class for each row.
-    other: bool,
+    others: Others,
+}
+
+/// What arrays of numbers or targets beside the first one are.
+#[derive(Clone, Copy, PartialEq)]
+enum Others {
+    /// Numbers of the same shape; a class for each row.
+    Like,
+    /// As many numbers as the last axis is long.
+    Row,
+    /// Numbers from 0 to 1 of the same shape.
+    Shares,
 }
 
 impl Contents {
     /// The likeliest first.
-    const ALL: [Self; 4] = [
-        Self::new(false, false),
-        Self::new(false, true),
-        Self::new(true, false),
-        Self::new(true, true),
+    const ALL: [Self; 6] = [
+        Self::new(false, Others::Like),
+        Self::new(false, Others::Row),
+        Self::new(false, Others::Shares),
+        Self::new(true, Others::Like),
+        Self::new(true, Others::Row),
+        Self::new(true, Others::Shares),
     ];
 
-    const fn new(shares: bool, other: bool) -> Self {
-        Self { shares, other }
+    const fn new(shares: bool, others: Others) -> Self {
+        Self { shares, others }
     }
 }
 
@@ -151,26 +162,21 @@ impl Input {
         let elements: usize = shape.iter().product();
         let seed = place as u64 + 1;
         let shares = |count| noise(count, 0.5, seed).map(|x| x.iter().map(|x| x + 0.5).collect());
-        let (values, shape) = match info.kind {
-            InputKind::Mask => {
+        let kind = (info.kind, place, contents.others);
+        let (values, shape) = match kind {
+            (InputKind::Mask, ..) => {
                 let keep = (0..len).map(|key| u8::from(key % 8 != 7)).collect();
                 (Values::Mask(keep), vec![len])
             }
-            InputKind::Targets if contents.other => {
-                (Values::Numbers(shares(elements)?), shape.to_vec())
-            }
-            InputKind::Targets => {
+            (_, 1.., Others::Shares) => (Values::Numbers(shares(elements)?), shape.to_vec()),
+            (InputKind::Targets, ..) => {
                 // Scattered over the row; a class is below 2^31 wherever a row fits in memory.
                 let classes = (0..elements / len).map(|row| (row * 7919 % len) as i32);
                 let rows = shape[..shape.len() - 1].to_vec();
                 (Values::Classes(classes.collect()), rows)
             }
-            _ if place == 0 && contents.shares => {
-                (Values::Numbers(shares(elements)?), shape.to_vec())
-            }
-            _ if place > 0 && contents.other => {
-                (Values::Numbers(noise(len, 1.0, seed)?), vec![len])
-            }
+            (_, 0, _) if contents.shares => (Values::Numbers(shares(elements)?), shape.to_vec()),
+            (_, 1.., Others::Row) => (Values::Numbers(noise(len, 1.0, seed)?), vec![len]),
             _ => (Values::Numbers(noise(elements, 8.0, seed)?), shape.to_vec()),
         };
         Ok(Self {
