@@ -251,7 +251,7 @@ interface Methods {
   lengths(counts: Others | number[] | number[][] | Shaped, shape?: readonly number[]): Promise<DeviceArray>;
   /**
    * The targets of a loss over classes, as `cross_entropy`, on the device: checked, and for logits of this shape and
-   * calls with these options.
+   * calls with the same axis, weight and ignored class.
    */
   labels(
     name: string,
