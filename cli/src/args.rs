@@ -92,10 +92,12 @@ Examples:
     Check(CheckArgs),
     /// Measure the functions' rates, and their share of a plain copy's rate
     #[command(after_help = "\
-Rates count the bytes read and written, on arrays that stay on the device; each sample is
-measured beside one of the same backend's plain copy.
+Rates count the bytes of a call's arrays, which stay on the device; each sample is measured beside
+one of the same backend's plain copy. nll_loss, which reads one element of a row, has rates above it.
 
-Example: activations bench gelu softmax --shape 4096,1024")]
+Examples:
+  activations bench gelu softmax --shape 4096,1024
+  activations bench --transfers gelu")]
     Bench(BenchArgs),
     /// Measure how kernels walk arrays fastest on an adapter, and keep it
     #[command(after_help = "\

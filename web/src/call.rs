@@ -152,6 +152,11 @@ fn no_dy() -> JsValue {
     error(problem, "Inputs")
 }
 
+/// Whether a function has an input of this name; of a function that there is none of nothing is known.
+pub fn takes(function: &str, input: &str) -> bool {
+    info_of(function).is_none_or(|info| info.forms.iter().flatten().any(|i| i.name == input))
+}
+
 /// The name of an input that may be missing.
 pub fn optional(name: &str, input: &str) -> Option<&'static str> {
     let info = info_of(name)?;

@@ -3,7 +3,7 @@
 use crate::Native;
 use crate::adopt;
 use crate::arrays::{Held, numbers, shape};
-use crate::call::{Asked, optional};
+use crate::call::{Asked, optional, takes};
 use crate::error::{error, raised};
 use js_sys::{Array as List, Promise};
 use wasm_bindgen::prelude::*;
@@ -63,12 +63,18 @@ impl NativeArray {
 
 #[wasm_bindgen]
 impl NativeArray {
-    /// The same array as an input of a function: of this name, where it may be missing.
-    pub fn share(&self, function: &str, input: Option<String>) -> NativeArray {
-        NativeArray {
-            kept: self.kept.clone(),
-            name: input.and_then(|input| optional(function, &input)),
-        }
+    /// The same array as an input of a function, of this name where it has one.
+    pub fn share(&self, function: &str, input: Option<String>) -> Result<NativeArray, JsValue> {
+        let name = match input {
+            Some(input) if !takes(function, &input) => {
+                let problem = format!("{function} has no input called {input}");
+                return Err(error(&problem, "Inputs"));
+            }
+            Some(input) => optional(function, &input),
+            None => None,
+        };
+        let kept = self.kept.clone();
+        Ok(NativeArray { kept, name })
     }
 
     pub fn shape(&self) -> List {
@@ -210,8 +216,8 @@ impl NativeTensor {
         self.computed(name, &options, &others, &weights, Some(dy))
     }
 
-    /// The same tensor as an input of a function: of this name, where it may be missing.
-    pub fn share(&self, function: &str, input: Option<String>) -> NativeArray {
+    /// The same tensor as an input of a function, of this name where it has one.
+    pub fn share(&self, function: &str, input: Option<String>) -> Result<NativeArray, JsValue> {
         NativeArray::from(Kept::Numbers(self.tensor.clone())).share(function, input)
     }
 
