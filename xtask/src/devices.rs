@@ -230,6 +230,8 @@ fn tables(devices: &[Device]) -> String {
     for d in devices {
         let through = match d.interface.as_str() {
             "" => String::new(),
+            // A browser tells of none.
+            interface if d.driver.is_empty() => interface.to_owned(),
             interface => format!("{interface}, {}", d.driver),
         };
         let self_check = match (d.self_check, &d.error) {
