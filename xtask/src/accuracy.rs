@@ -180,10 +180,12 @@ fn with_worst(text: &str, found: &[Found]) -> Option<String> {
 
 /// The page's table: a row for each function, the places side by side.
 fn table(found: &[Found]) -> String {
-    let mut backends = BTreeMap::new();
+    // What was measured later may be on other cores.
+    let mut backends: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut functions: Vec<&str> = Vec::new();
     for f in found {
-        backends.insert(f.place.as_str(), f.backend.as_str());
+        let of_place = backends.entry(&f.place).or_default();
+        of_place.insert(&f.backend);
         if !functions.contains(&f.function.as_str()) {
             functions.push(&f.function);
         }
@@ -194,7 +196,8 @@ fn table(found: &[Found]) -> String {
 
     let mut out = String::new();
     for place in &places {
-        let _ = writeln!(out, "- {place}: {}", backends[place]);
+        let all: Vec<&str> = backends[place].iter().copied().collect();
+        let _ = writeln!(out, "- {place}: {}", all.join(", and "));
     }
     let columns = places
         .iter()
